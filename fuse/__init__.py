@@ -1,0 +1,1 @@
+"""From view bundles to coloured clouds, and the Parquet shards that hold them."""

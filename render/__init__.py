@@ -1,0 +1,1 @@
+"""What happens inside a Blender process, and the view bundle that comes out of it."""

@@ -1,0 +1,220 @@
+"""The view bundle: one stored zip a model, a NeRF dataset when unzipped. Its writer and its reader.
+
+    transforms.json        NeRF convention, OpenGL camera-to-world, one frame a view
+    rgba/000.png           lit colour, 8-bit sRGB, straight alpha
+    albedo/000.png         unlit base colour, 8-bit sRGB
+    depth/000.png          16-bit planar z; 0 is no surface, 1..65535 spans depth_near..depth_far
+    normal/000.png         8-bit world normals, (n + 1) / 2 * 255, facing the camera; 0,0,0 is no surface
+    mesh.npz               the evaluated triangles in the normalised frame
+    meta.json              where the model came from, what was found in it, how it was rendered
+
+The bytes are a function of the contents: no times, no machine. Needs numpy and Pillow only.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SCHEMA_VERSION = 1
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class BundleError(ValueError):
+    """A bundle that cannot be read; the message names the file and the cure."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole that looks along its own -z with +y up (OpenGL); square pixels, square image."""
+
+    camera_to_world: np.ndarray  # (4, 4) float64, normalised frame
+    fov: float  # radians, across the full width and height
+
+
+@dataclass(frozen=True)
+class View:
+    """One RGBAD view."""
+
+    camera: Camera
+    rgba: np.ndarray  # (H, W, 4) uint8, straight alpha
+    depth: np.ndarray  # (H, W) float32, planar z in normalised units, 0 where there is no surface
+    albedo: np.ndarray  # (H, W, 3) uint8, 0 where there is no surface
+    normal: np.ndarray  # (H, W, 3) float32, unit length, 0 where there is no surface
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Triangles in the normalised frame."""
+
+    vertices: np.ndarray  # (V, 3) float32
+    faces: np.ndarray  # (F, 3) int32
+
+
+def write_bundle(path: Path, views: Sequence[View], mesh: Mesh, meta: dict[str, Any]) -> None:
+    """Write a bundle to `path`. The caller commits it (temporary name, fsync, rename)."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        frames = [_write_view(archive, f"{i:03d}", view) for i, view in enumerate(views)]
+        _add(archive, "transforms.json", _json(_transforms(views, frames)))
+        _add(archive, "mesh.npz", _npz(vertices=mesh.vertices, faces=mesh.faces))
+        _add(archive, "meta.json", _json({"schema_version": SCHEMA_VERSION, **meta}))
+
+
+class Bundle:
+    """A view bundle opened for reading; nothing is decoded before it is asked for."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        try:
+            self._zip = zipfile.ZipFile(self.path)
+            self.transforms: dict[str, Any] = json.loads(self._zip.read("transforms.json"))
+            self.meta: dict[str, Any] = json.loads(self._zip.read("meta.json"))
+        except FileNotFoundError:
+            raise BundleError(f"{path}: no such bundle. Has `insideout render` made it?") from None
+        except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+            raise BundleError(f"{path}: not a whole view bundle ({error}). Delete it and render again.") from error
+        if self.meta.get("schema_version") != SCHEMA_VERSION:
+            raise BundleError(
+                f"{path}: bundle schema {self.meta.get('schema_version')!r}, this release reads {SCHEMA_VERSION}. "
+                "Render again with --on-existing overwrite."
+            )
+        self.frames: list[dict[str, Any]] = self.transforms["frames"]
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._zip.close()
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def check(self) -> None:
+        """Recompute every member's CRC; raise BundleError at the first that is wrong."""
+        bad = self._zip.testzip()
+        if bad:
+            raise BundleError(f"{self.path}: member {bad} is damaged. Delete the bundle and render again.")
+
+    def extract(self, folder: Path) -> None:
+        """Unzip into `folder`: a dataset that NeRF tools read as it is."""
+        self._zip.extractall(folder)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one member, CRC-checked."""
+        try:
+            return self._zip.read(name)
+        except (KeyError, zipfile.BadZipFile, OSError) as error:
+            raise BundleError(f"{self.path}: member {name}: {error}. Delete the bundle and render again.") from error
+
+    def camera(self, index: int) -> Camera:
+        frame = self.frames[index]
+        return Camera(np.array(frame["transform_matrix"], np.float64), float(frame["camera_angle_x"]))
+
+    def image_bytes(self, index: int) -> bytes:
+        """The PNG of the lit view, as stored."""
+        return self.read(self.frames[index]["file_path"])
+
+    def view(self, index: int) -> View:
+        frame = self.frames[index]
+        return View(
+            camera=self.camera(index),
+            rgba=self._image(frame["file_path"]),
+            depth=decode_depth(self._image(frame["depth_file_path"]), frame["depth_near"], frame["depth_far"]),
+            albedo=self._image(frame["albedo_file_path"]),
+            normal=decode_normal(self._image(frame["normal_file_path"])),
+        )
+
+    def views(self) -> Iterator[View]:
+        return (self.view(i) for i in range(len(self)))
+
+    def mesh(self) -> Mesh:
+        with np.load(io.BytesIO(self.read("mesh.npz")), allow_pickle=False) as arrays:
+            return Mesh(arrays["vertices"], arrays["faces"])
+
+    def _image(self, name: str) -> np.ndarray:
+        with Image.open(io.BytesIO(self.read(name))) as image:
+            return np.array(image)
+
+
+def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """(H, W) float32 planar z, 0 for none -> (H, W) uint16, near, far. Each view spans its own range."""
+    hit = depth > 0
+    if not hit.any():
+        return np.zeros(depth.shape, np.uint16), 0.0, 1.0
+    near, far = float(depth[hit].min()), float(depth[hit].max())
+    far = max(far, near + 1e-6)
+    steps = np.rint((depth.astype(np.float64) - near) / (far - near) * 65534) + 1
+    return np.where(hit, steps, 0).astype(np.uint16), near, far
+
+
+def decode_depth(code: np.ndarray, near: float, far: float) -> np.ndarray:
+    """The inverse of `encode_depth`; off by half a step, (far - near) / 131068, at most."""
+    depth = near + (code.astype(np.float64) - 1) / 65534 * (far - near)
+    return np.where(code > 0, depth, 0).astype(np.float32)
+
+
+def encode_normal(normal: np.ndarray) -> np.ndarray:
+    """(H, W, 3) float32 unit or zero -> (H, W, 3) uint8; a zero normal becomes 0,0,0."""
+    code = np.rint((normal + 1) * 127.5)
+    return np.where(normal.any(-1, keepdims=True), code, 0).clip(0, 255).astype(np.uint8)
+
+
+def decode_normal(code: np.ndarray) -> np.ndarray:
+    """The inverse of `encode_normal`, unit length again."""
+    normal = code.astype(np.float32) / 127.5 - 1
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True).clip(1e-6)
+    return np.where(code.any(-1, keepdims=True), normal, 0).astype(np.float32)
+
+
+def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, Any]:
+    """Write one view's images; return its frame of transforms.json."""
+    depth, near, far = encode_depth(view.depth)
+    images = {"rgba": view.rgba, "albedo": view.albedo, "depth": depth, "normal": encode_normal(view.normal)}
+    for folder, pixels in images.items():
+        _add(archive, f"{folder}/{name}.png", _png(pixels))
+    return {
+        "file_path": f"rgba/{name}.png",
+        "albedo_file_path": f"albedo/{name}.png",
+        "depth_file_path": f"depth/{name}.png",
+        "depth_near": near,
+        "depth_far": far,
+        "normal_file_path": f"normal/{name}.png",
+        "camera_angle_x": view.camera.fov,
+        "transform_matrix": view.camera.camera_to_world.tolist(),
+        "hidden": [],
+    }
+
+
+def _transforms(views: Sequence[View], frames: list[dict[str, Any]]) -> dict[str, Any]:
+    height, width = views[0].depth.shape
+    focal = width / 2 / np.tan(views[0].camera.fov / 2)
+    intrinsics = {"w": width, "h": height, "fl_x": focal, "fl_y": focal, "cx": width / 2, "cy": height / 2}
+    return {"camera_model": "OPENCV", "camera_angle_x": views[0].camera.fov, **intrinsics, "frames": frames}
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def _npz(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
