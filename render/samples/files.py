@@ -1,0 +1,90 @@
+"""How the sample models are saved: one function a file format, each with Blender's own exporter.
+
+The bytes depend on nothing but the model, the Blender version and, where an exporter cannot help it, the
+moment: .blend holds memory addresses, .abc a date.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+
+def save(path: Path) -> None:
+    """Writes the current scene to `path`, in the format of its suffix. Raises RuntimeError if nothing came."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    WRITERS[path.suffix](path)
+    if not path.is_file() or not path.stat().st_size:
+        raise RuntimeError(f"{path}: Blender's exporter wrote nothing; see its messages above")
+
+
+def _glb(path: Path) -> None:
+    bpy.ops.export_scene.gltf(filepath=str(path), export_format="GLB")
+
+
+def _gltf(path: Path) -> None:
+    bpy.ops.export_scene.gltf(
+        filepath=str(path), export_format="GLTF_SEPARATE", export_texture_dir="textures"
+    )
+
+
+def _obj(path: Path) -> None:
+    bpy.ops.wm.obj_export(filepath=str(path), path_mode="COPY", export_pbr_extensions=True)
+
+
+def _ply(path: Path) -> None:
+    bpy.ops.wm.ply_export(filepath=str(path), export_colors="SRGB", export_normals=True)
+
+
+def _stl(path: Path) -> None:
+    bpy.ops.wm.stl_export(filepath=str(path), ascii_format=False)
+
+
+def _fbx(path: Path) -> None:
+    from io_scene_fbx import fbx_utils  # Blender's add-on, on the path once bpy is imported
+
+    # Its object numbers come from hash(), which Python salts anew in every process.
+    fbx_utils.hash = lambda key: int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:7], "big")
+    bpy.ops.export_scene.fbx(
+        filepath=str(path), path_mode="COPY", embed_textures=True, use_metadata=False, bake_anim=False
+    )
+
+
+def _usd(path: Path) -> None:
+    bpy.ops.wm.usd_export(filepath=str(path), export_textures_mode="NEW", relative_paths=True)
+
+
+def _dae(path: Path) -> None:
+    bpy.ops.wm.collada_export(filepath=str(path), use_texture_copies=True)
+    dated = re.compile(r"(<(created|modified)>)[^<]*")
+    path.write_text(dated.sub(r"\g<1>2000-01-01T00:00:00", path.read_text()))
+
+
+def _abc(path: Path) -> None:
+    bpy.ops.wm.alembic_export(filepath=str(path), vcolors=True, start=1, end=1)
+
+
+def _blend(path: Path) -> None:
+    bpy.ops.file.pack_all()
+    bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, compress=True)
+
+
+WRITERS: dict[str, Callable[[Path], Any]] = {
+    ".glb": _glb,
+    ".gltf": _gltf,
+    ".obj": _obj,
+    ".ply": _ply,
+    ".stl": _stl,
+    ".fbx": _fbx,
+    ".usdc": _usd,
+    ".usda": _usd,
+    ".usdz": _usd,
+    ".dae": _dae,
+    ".abc": _abc,
+    ".blend": _blend,
+}

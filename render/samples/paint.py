@@ -1,0 +1,148 @@
+"""Textures for the sample models, painted with numpy: (H, W, 4) uint8, sRGB with straight alpha, row 0 on top.
+
+All of them tile, and all are functions of their arguments alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def rgb(colour: int) -> np.ndarray:
+    """(3,) float64 sRGB in 0..1 of 0xRRGGBB."""
+    return np.array([colour >> 16 & 255, colour >> 8 & 255, colour & 255]) / 255
+
+
+def plane(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Texture coordinates u (to the right) and v (up) of the texels' centres, each (size, size) in 0..1."""
+    ticks = (np.arange(size) + 0.5) / size
+    return np.broadcast_to(ticks, (size, size)), np.broadcast_to(1 - ticks[:, None], (size, size))
+
+
+def noise(u: np.ndarray, v: np.ndarray, cells: int, seed: int) -> np.ndarray:
+    """Smooth random values in 0..1 that repeat each unit of u and v, with `cells` bumps a unit."""
+    lattice = np.random.default_rng(seed).random((cells, cells))
+    x, y = u * cells, v * cells
+    i, j = np.floor(x).astype(int), np.floor(y).astype(int)
+    fx, fy = (_smooth(x - i), _smooth(y - j))
+    i0, i1, j0, j1 = i % cells, (i + 1) % cells, j % cells, (j + 1) % cells
+    low = lattice[j0, i0] * (1 - fx) + lattice[j0, i1] * fx
+    high = lattice[j1, i0] * (1 - fx) + lattice[j1, i1] * fx
+    return low * (1 - fy) + high * fy
+
+
+def clouds(u: np.ndarray, v: np.ndarray, cells: int, seed: int) -> np.ndarray:
+    """Three octaves of `noise`, in 0..1."""
+    return sum(noise(u, v, cells << n, seed + n) * weight for n, weight in enumerate((0.57, 0.29, 0.14)))  # type: ignore[return-value]
+
+
+def blend(low: int, high: int, amount: np.ndarray) -> np.ndarray:
+    """(..., 3) float64: from one colour to another as `amount` (...) goes from 0 to 1."""
+    amount = np.clip(amount, 0, 1)[..., None]
+    return rgb(low) * (1 - amount) + rgb(high) * amount
+
+
+def finish(colour: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
+    """(H, W, 3) float colours in 0..1, and an alpha where there is one, as the image's bytes."""
+    opacity = np.ones(colour.shape[:2]) if alpha is None else alpha
+    return np.round(np.clip(np.dstack([colour, opacity]), 0, 1) * 255).astype(np.uint8)
+
+
+def masonry(brick: int, dark: int, joint: int, rows: int, size: int = 256, seed: int = 1) -> np.ndarray:
+    """Courses of bricks, twice as long as high, every other one shifted by half; each with its own shade."""
+    u, v = plane(size)
+    course = np.floor(v * rows)
+    along = u * rows / 2 + course % 2 / 2
+    shade = np.random.default_rng(seed).random((rows, rows // 2))
+    shade = shade[course.astype(int), np.floor(along).astype(int) % (rows // 2)]
+    gap = (v * rows % 1 < 0.12) | (along % 1 < 0.06)
+    colour = blend(brick, dark, shade * 0.8 + 0.2 * noise(u, v, 32, seed))
+    return finish(np.where(gap[..., None], rgb(joint), colour))
+
+
+def roof_tiles(tile: int, dark: int, rows: int = 8, size: int = 256) -> np.ndarray:
+    """Overlapping rounded tiles, darker under each edge."""
+    u, v = plane(size)
+    course = np.floor(v * rows)
+    across = (u * rows + course % 2 / 2) % 1 - 0.5
+    height = v * rows % 1
+    shadow = np.clip(1.4 * (height - 0.75 + across**2), 0, 0.35) / 0.35
+    return finish(blend(tile, dark, shadow + 0.25 * noise(u, v, 16, 5)))
+
+
+def planks(light: int, dark: int, boards: int = 4, size: int = 256, seed: int = 3) -> np.ndarray:
+    """Boards that run along u, with grain."""
+    u, v = plane(size)
+    board = np.floor(v * boards).astype(int)
+    shade = np.random.default_rng(seed).random(boards)[board]
+    grain = noise(u + shade, v * 6, 8, seed)
+    gap = v * boards % 1 < 0.05
+    return finish(blend(light, dark, np.where(gap, 1.3, 0.35 * shade + 0.5 * grain)))
+
+
+def spots(ground: int, spot: int, count: int = 5, radius: float = 0.3, size: int = 256) -> np.ndarray:
+    """Round dots in a staggered grid, `count` to the side; the radius is in cells."""
+    u, v = plane(size)
+    row = np.floor(v * count)
+    x, y = (u * count + row % 2 / 2) % 1 - 0.5, v * count % 1 - 0.5
+    return finish(blend(ground, spot, (radius - np.hypot(x, y)) * 16 + 0.5))
+
+
+def stripes(light: int, dark: int, count: int, wobble: float, size: int = 256) -> np.ndarray:
+    """Upright bands with a ragged edge: the rind of a watermelon."""
+    u, v = plane(size)
+    wave = np.sin(2 * np.pi * (u + wobble * (clouds(u, v, 8, 7) - 0.5)) * count)
+    return finish(blend(light, dark, wave * 2 + 0.3 * clouds(u, v, 16, 9)))
+
+
+def globe(size: int = 512) -> np.ndarray:
+    """Seas, land from green to sand, and white poles."""
+    u, v = plane(size)
+    height = clouds(u, v, 4, 21) - 0.08 * np.abs(2 * v - 1)
+    land = blend(0x3E8E41, 0xD9B36C, (height - 0.5) * 5)
+    colour = np.where((height > 0.5)[..., None], land, blend(0x1B4F9C, 0x4FA3DB, height * 2))
+    ice = np.abs(2 * v - 1) + 0.08 * clouds(u, v, 8, 30) > 0.88
+    return finish(np.where(ice[..., None], rgb(0xF2F6FA), colour))
+
+
+def leaf(size: int = 128) -> np.ndarray:
+    """One leaf on nothing: the alpha cuts its outline out of the card."""
+    u, v = plane(size)
+    width = 0.42 * np.sin(np.pi * np.clip((v - 0.04) / 0.92, 0, 1)) ** 0.8
+    inside = np.abs(u - 0.5) < width
+    vein = (np.abs(u - 0.5) < 0.015) | (np.abs((v - np.abs(u - 0.5)) * 8 % 1 - 0.5) < 0.06)
+    colour = np.where(vein[..., None], rgb(0xB6D96C), blend(0x2F8F3A, 0x7CC04B, noise(u, v, 8, 4)))
+    return finish(colour, inside.astype(float))
+
+
+def label(paper: int, ink: int, accent: int, size: int = 256) -> np.ndarray:
+    """A bottle's label, to go once around: framed, with a sun and lines of writing, twice."""
+    u, v = plane(size)
+    x = u * 2 % 1
+    frame = (v < 0.06) | (v > 0.94)
+    sun = np.hypot((x - 0.5) * 1.6, v - 0.66) < 0.16
+    lines = (np.abs((v - 0.12) * 10 % 1 - 0.5) < 0.2) & (v < 0.42) & (np.abs(x - 0.5) < 0.3)
+    colour = np.where((frame | sun)[..., None], rgb(accent), rgb(paper))
+    return finish(np.where(lines[..., None], rgb(ink), colour))
+
+
+def stickers(ground: int, size: int = 256) -> np.ndarray:
+    """A fridge's door: a plain ground with round and square magnets on it."""
+    u, v = plane(size)
+    colour = np.broadcast_to(rgb(ground), (size, size, 3)).copy()
+    for x, y, radius, ink in ((0.3, 0.8, 0.08, 0xE84A4A), (0.62, 0.72, 0.07, 0xF2B632), (0.4, 0.3, 0.06, 0x3C7DD9)):
+        colour[np.hypot(u - x, (v - y) * 1.6) < radius] = rgb(ink)
+    for x, y, radius, ink in ((0.66, 0.86, 0.09, 0xFFFFFF), (0.35, 0.6, 0.11, 0xF7E9B0), (0.65, 0.4, 0.06, 0x7A4FBF)):
+        colour[(np.abs(u - x) < radius) & (np.abs(v - y) < radius * 0.7)] = rgb(ink)
+    return finish(colour)
+
+
+def checks(light: int, dark: int, count: int = 8, size: int = 256) -> np.ndarray:
+    """A chessboard, `count` squares to the side."""
+    u, v = plane(size)
+    odd = (np.floor(u * count) + np.floor(v * count)) % 2
+    return finish(blend(light, dark, odd))
+
+
+def _smooth(t: np.ndarray) -> np.ndarray:
+    return t * t * (3 - 2 * t)

@@ -1,0 +1,146 @@
+"""The empty Blender scene in which one sample model is built: its materials and its objects.
+
+    stage = Stage(scratch)
+    stage.place("Ball", ball(1.0), stage.paint("Red", 0xC03030))
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+from PIL import Image
+
+from render.samples.paint import rgb
+from render.samples.shapes import Point3, Shape
+
+COLOURS = "Color"
+"""Name of the vertex colour attribute, the one that PLY and glTF writers expect."""
+SHARP = math.radians(35)
+"""Edges that bend more than this stay sharp; the others are shaded smooth."""
+
+
+class Stage:
+    """Empties Blender, then collects what the builder of one model places."""
+
+    def __init__(self, scratch: Path):
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        self.scratch = scratch
+
+    def paint(
+        self,
+        name: str,
+        colour: int = 0xFFFFFF,
+        *,
+        metallic: float = 0.0,
+        roughness: float = 0.5,
+        glass: float = 0.0,
+        glow: float = 0.0,
+    ) -> Any:
+        """A material of one colour, 0xRRGGBB in sRGB; `glass` is its transmission, `glow` its emission."""
+        material, shader = _principled(name)
+        linear = (*_linear(rgb(colour)), 1.0)
+        shader.inputs["Base Color"].default_value = linear
+        shader.inputs["Metallic"].default_value = metallic
+        shader.inputs["Roughness"].default_value = roughness
+        shader.inputs["Transmission Weight"].default_value = glass
+        if glow:
+            shader.inputs["Emission Color"].default_value = linear
+            shader.inputs["Emission Strength"].default_value = glow
+        return material
+
+    def paper(self, name: str, image: np.ndarray, *, roughness: float = 0.6, cut_out: bool = False) -> Any:
+        """A material with a texture, (H, W, 4) uint8; `cut_out` removes what the image's alpha leaves out."""
+        material, shader = _principled(name)
+        shader.inputs["Roughness"].default_value = roughness
+        nodes, links = material.node_tree.nodes, material.node_tree.links
+        texture = nodes.new("ShaderNodeTexImage")
+        texture.image = self._image(name, image)
+        links.new(texture.outputs["Color"], shader.inputs["Base Color"])
+        if cut_out:
+            step = nodes.new("ShaderNodeMath")  # a rounded alpha is what glTF calls MASK
+            step.operation = "ROUND"
+            links.new(texture.outputs["Alpha"], step.inputs[0])
+            links.new(step.outputs[0], shader.inputs["Alpha"])
+        return material
+
+    def dye(self, name: str, *, roughness: float = 0.6) -> Any:
+        """A material that shows the object's vertex colours."""
+        material, shader = _principled(name)
+        shader.inputs["Roughness"].default_value = roughness
+        source = material.node_tree.nodes.new("ShaderNodeVertexColor")
+        source.layer_name = COLOURS
+        material.node_tree.links.new(source.outputs["Color"], shader.inputs["Base Color"])
+        return material
+
+    def place(
+        self,
+        name: str,
+        shape: Shape,
+        material: Any,
+        at: Point3 = (0, 0, 0),
+        turn: Point3 = (0, 0, 0),
+        *,
+        parent: Any = None,
+        colours: np.ndarray | None = None,
+    ) -> Any:
+        """A new object; `turn` in degrees about x, y, z; `colours` (V, 3) sRGB in 0..1 a vertex."""
+        mesh = _mesh(name, shape, colours)
+        mesh.materials.append(material)
+        return self.again(name, mesh, at, turn, parent=parent)
+
+    def again(self, name: str, mesh: Any, at: Point3, turn: Point3 = (0, 0, 0), *, parent: Any = None) -> Any:
+        """Another object of the same mesh: a linked duplicate."""
+        thing = bpy.data.objects.new(name, mesh)
+        thing.location, thing.rotation_euler = at, [math.radians(angle) for angle in turn]
+        thing.parent = parent
+        bpy.context.scene.collection.objects.link(thing)
+        return thing
+
+    def group(self, name: str, things: list[Any]) -> Any:
+        """Takes objects out of the scene into a collection that only its instances show."""
+        collection = bpy.data.collections.new(name)
+        for thing in things:
+            bpy.context.scene.collection.objects.unlink(thing)
+            collection.objects.link(thing)
+        return collection
+
+    def instance(self, name: str, collection: Any, at: Point3, turn: Point3 = (0, 0, 0), size: float = 1.0) -> Any:
+        """An empty that shows a collection."""
+        thing = self.again(name, None, at, turn)
+        thing.instance_type, thing.instance_collection = "COLLECTION", collection
+        thing.scale = (size, size, size)
+        return thing
+
+    def _image(self, name: str, pixels: np.ndarray) -> Any:
+        path = self.scratch / f"{name.lower().replace(' ', '_')}.png"
+        opaque = pixels[..., 3].min() == 255
+        Image.fromarray(pixels[..., :3] if opaque else pixels).save(path, optimize=True)
+        return bpy.data.images.load(str(path))
+
+
+def _principled(name: str) -> tuple[Any, Any]:
+    material = bpy.data.materials.new(name)
+    material.use_nodes = True
+    return material, material.node_tree.nodes["Principled BSDF"]
+
+
+def _mesh(name: str, shape: Shape, colours: np.ndarray | None) -> Any:
+    mesh = bpy.data.meshes.new(name)
+    mesh.from_pydata(shape.vertices.tolist(), [], [list(f) for f in shape.faces])
+    mesh.uv_layers.new(name="UVMap").data.foreach_set("uv", shape.uv.astype(np.float32).ravel())
+    if colours is not None:
+        rgba = np.column_stack([colours, np.ones(len(colours))]).astype(np.float32)
+        attribute = mesh.color_attributes.new(COLOURS, "BYTE_COLOR", "POINT")
+        attribute.data.foreach_set("color_srgb", rgba.ravel())
+    mesh.shade_smooth()
+    mesh.set_sharp_from_angle(angle=SHARP)
+    return mesh
+
+
+def _linear(colour: np.ndarray) -> list[float]:
+    """sRGB to linear light (IEC 61966-2-1)."""
+    return np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4).tolist()
