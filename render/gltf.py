@@ -1,0 +1,240 @@
+"""glTF extensions that Blender's importer refuses, rewritten into a plain GLB below the scratch folder.
+
+EXT_meshopt_compression is decoded (with the meshoptimizer package). KHR_texture_basisu has no maintained decoder under a
+known licence on PyPI: such a texture falls back to its plain image where the file has one, else it is dropped and named
+in the notes, so that the model itself is kept. Material extensions that a file requires and Blender does not know are
+ignored likewise. Every other file is handed on as it is.
+
+Specifications: github.com/KhronosGroup/glTF, extensions/2.0/{Vendor/EXT_meshopt_compression,Khronos/KHR_texture_basisu}.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import struct
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import meshoptimizer
+import numpy as np
+
+from render.failures import ModelFailure
+
+MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
+BASISU = "KHR_texture_basisu"
+_DROPPABLE = (
+    "KHR_materials_",
+    "EXT_materials_",
+    "ADOBE_materials_",
+    "MSFT_lod",
+    "KHR_xmp",
+    "EXT_texture_avif",
+)
+_KNOWN = frozenset(
+    "KHR_materials_pbrSpecularGlossiness KHR_materials_unlit KHR_materials_clearcoat KHR_materials_variants "
+    "KHR_materials_emissive_strength KHR_materials_transmission KHR_materials_specular KHR_materials_sheen "
+    "KHR_materials_ior KHR_materials_volume KHR_materials_anisotropy".split()
+)
+_LARGEST = 1 << 31  # bytes that one decoded view may have
+
+Json = dict[str, Any]
+
+
+def plain_gltf(path: Path, scratch: Path) -> tuple[Path, list[str]]:
+    """A glTF file that Blender accepts: `path` itself, or a rewritten GLB below `scratch`; and notes on what was lost.
+
+    Raises ModelFailure where the compressed data is damaged. A file that is not even glTF is left to Blender's words.
+    """
+    parsed = _parse(path)
+    if parsed is None:
+        return path, []
+    document, binary = parsed
+    stuck = _stuck(document)
+    if not stuck:
+        return path, []
+    notes: list[str] = []
+    try:
+        data = _flatten(document, _buffers(document, binary, path))
+        _embed_images(document, data, path)
+        notes += _drop_basisu(document)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelFailure(
+            "invalid", f"{path.name}: {', '.join(stuck)} cannot be decoded: {error!r}"
+        ) from error
+    notes += [f"{name} is ignored" for name in stuck if name.startswith(_DROPPABLE)]
+    _forget(document, stuck)
+    plain = scratch / "plain.glb"
+    plain.write_bytes(_glb(document, data))
+    return plain, notes
+
+
+def _parse(path: Path) -> tuple[Json, bytes] | None:
+    """The JSON document and the binary chunk, or None where the file is damaged."""
+    raw = path.read_bytes()
+    binary = b""
+    if raw[:4] == b"glTF":
+        length = int.from_bytes(raw[12:16], "little")
+        binary = raw[20 + length + 8 :]
+        raw = raw[20 : 20 + length]
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return (document, binary) if isinstance(document, dict) else None
+
+
+def _stuck(document: Json) -> list[str]:
+    """The extensions of this document that Blender would refuse and this module can deal with."""
+    used = {*_names(document, "extensionsUsed"), *_names(document, "extensionsRequired")}
+    required = _names(document, "extensionsRequired")
+    ours = [name for name in (*MESHOPT, BASISU) if name in used]
+    return ours + [n for n in required if n.startswith(_DROPPABLE) and n not in _KNOWN]
+
+
+def _names(document: Json, key: str) -> list[str]:
+    value = document.get(key)
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
+
+
+def _buffers(document: Json, binary: bytes, path: Path) -> list[bytes]:
+    """Every buffer's bytes; a meshopt fallback buffer without data is empty."""
+    buffers = []
+    for index, buffer in enumerate(document.get("buffers", [])):
+        uri = buffer.get("uri")
+        if uri is not None:
+            buffers.append(_fetch(uri, path))
+        else:
+            fallback = any(name in buffer.get("extensions", {}) for name in MESHOPT)
+            buffers.append(binary if index == 0 and not fallback else b"")
+    return buffers
+
+
+def _fetch(uri: str, path: Path) -> bytes:
+    """The bytes behind a data URI or a relative path; ValueError where there are none."""
+    if uri.startswith("data:"):
+        try:
+            return base64.b64decode(uri.partition(",")[2])
+        except binascii.Error as error:
+            raise ValueError(f"data URI: {error}") from error
+    file = path.parent / unquote(uri)
+    if not file.is_file():  # also a device or a web address
+        raise ValueError(f"{uri[:80]} is missing beside the model")
+    return file.read_bytes()
+
+
+def _flatten(document: Json, buffers: list[bytes]) -> bytearray:
+    """Decode each buffer view and lay them all out in one buffer; the document's views are rewritten to point there."""
+    data = bytearray()
+    for view in document.get("bufferViews", []):
+        extensions = view.get("extensions", {})
+        compressed = next((extensions.pop(name) for name in MESHOPT if name in extensions), None)
+        content = _slice(view, buffers) if compressed is None else _decode(compressed, buffers)
+        if not extensions:
+            view.pop("extensions", None)
+        view |= {"buffer": 0, "byteOffset": _append(data, content), "byteLength": len(content)}
+    return data
+
+
+def _append(data: bytearray, content: bytes) -> int:
+    data.extend(b"\0" * (-len(data) % 8))
+    offset = len(data)
+    data.extend(content)
+    return offset
+
+
+def _slice(view: Json, buffers: list[bytes]) -> bytes:
+    start = view.get("byteOffset", 0)
+    content = buffers[view["buffer"]][start : start + view["byteLength"]]
+    if len(content) != view["byteLength"]:
+        raise ValueError("a buffer view reaches beyond its buffer")
+    return content
+
+
+def _decode(compressed: Json, buffers: list[bytes]) -> bytes:
+    """One meshopt-compressed view. Indices are decoded as 32 bits and narrowed: the package's 16-bit path is broken."""
+    count, stride, mode = compressed["count"], compressed["byteStride"], compressed["mode"]
+    if not 0 < count * stride <= _LARGEST:
+        raise ValueError(f"a view of {count} x {stride} bytes")
+    source = np.frombuffer(_slice(compressed, buffers), np.uint8)
+    if mode == "ATTRIBUTES":
+        decoded = meshoptimizer.decode_vertex_buffer(count, stride, source, np.dtype((np.void, stride)))
+        return _unfilter(decoded, compressed.get("filter", "NONE"), count, stride).tobytes()
+    indices = {
+        "TRIANGLES": meshoptimizer.decode_index_buffer,
+        "INDICES": meshoptimizer.decode_index_sequence,
+    }[mode]
+    return indices(count, 4, source).astype("<u2" if stride == 2 else "<u4").tobytes()
+
+
+def _unfilter(decoded: np.ndarray, name: str, count: int, stride: int) -> np.ndarray:
+    filters = {
+        "OCTAHEDRAL": meshoptimizer.decode_filter_oct,
+        "QUATERNION": meshoptimizer.decode_filter_quat,
+        "EXPONENTIAL": meshoptimizer.decode_filter_exp,
+    }
+    return decoded if name == "NONE" else filters[name](decoded, count, stride)
+
+
+def _embed_images(document: Json, data: bytearray, path: Path) -> None:
+    """Images beside the model would not be found from the scratch folder; a missing one stays for Blender to report."""
+    for image in document.get("images", []):
+        uri = image.get("uri", "data:")
+        if uri.startswith("data:"):
+            continue
+        try:
+            content = _fetch(uri, path)
+        except ValueError:
+            continue
+        view = {"buffer": 0, "byteOffset": _append(data, content), "byteLength": len(content)}
+        document.setdefault("bufferViews", []).append(view)
+        del image["uri"]
+        image["bufferView"] = len(document["bufferViews"]) - 1
+        image.setdefault("mimeType", "image/png" if content[:4] == b"\x89PNG" else "image/jpeg")
+
+
+def _drop_basisu(document: Json) -> list[str]:
+    """Take KHR_texture_basisu off the textures; what is left without an image is taken off the materials."""
+    lost = set()
+    for index, texture in enumerate(document.get("textures", [])):
+        if texture.get("extensions", {}).pop(BASISU, None) is not None and "source" not in texture:
+            lost.add(index)
+    document["materials"] = [_without(material, lost) for material in document.get("materials", [])]
+    if not lost:
+        return []
+    return [
+        f"{len(lost)} textures missing: Basis Universal (KTX 2) cannot be decoded here; plain colours are kept"
+    ]
+
+
+def _without(value: Any, lost: set[int]) -> Any:
+    """A copy of a material's JSON without the texture references to `lost` textures."""
+    if isinstance(value, list):
+        return [_without(item, lost) for item in value]
+    if not isinstance(value, dict):
+        return value
+    gone = {
+        k
+        for k, v in value.items()
+        if k.endswith("Texture") and isinstance(v, dict) and v.get("index") in lost
+    }
+    return {k: _without(v, lost) for k, v in value.items() if k not in gone}
+
+
+def _forget(document: Json, names: list[str]) -> None:
+    for key in ("extensionsUsed", "extensionsRequired"):
+        if key in document:
+            document[key] = [name for name in _names(document, key) if name not in names]
+
+
+def _glb(document: Json, data: bytearray) -> bytes:
+    document["buffers"] = [{"byteLength": len(data)}]
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    binary = bytes(data) + b"\0" * (-len(data) % 4)
+    chunks = (
+        struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
+    )
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks

@@ -1,0 +1,250 @@
+"""A model file becomes objects of the current, empty Blender scene; what its content is decides the importer.
+
+    imported = import_model(Path("chair.glb"), scratch)     # inside a process with bpy, after an empty factory reset
+
+Blender's own importers read glb, gltf, obj, fbx, stl, ply, usd, abc, dae and blend; `render.convert` reads 3ds, off, 3mf,
+x3d and wrl, and the Collada files that Blender reads as empty; `render.gltf` rewrites glTF extensions that Blender
+refuses. An importer that reports FINISHED proves nothing: an import counts when something that can have faces arrived.
+Nothing is written beside the model, only below `scratch`; scripts inside .blend files never run.
+
+Colours: attributes end with linear values such that what the file meant as the sRGB byte c is srgb_to_linear(c). Blender
+does so itself for PLY, OBJ and FBX (bytes and floats are taken as sRGB) and for Collada; glTF's COLOR_0 and USD's
+displayColor are linear by their specifications and stay as they are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from render import convert, gltf, rawmesh, stl
+from render.failures import ModelFailure
+from render.formats import explain, sniff
+
+GEOMETRY_TYPES = frozenset({"CURVE", "SURFACE", "FONT", "META"})
+"""Object types besides meshes that can evaluate to faces."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """How a model came in."""
+
+    format: str
+    """What the content is: glb, usda, 3ds, ..."""
+    importer: str
+    """What read it: a Blender operator, or `assimp` and the like."""
+    notes: list[str] = field(default_factory=list)
+    """What did not survive, in words for the ledger."""
+
+
+def import_model(path: Path, scratch: Path) -> Imported:
+    """Import `path` into the current, empty scene and set its first frame.
+
+    `scratch` is a folder that may be filled; it must live as long as the scene. Raises ModelFailure: `unsupported` where
+    the content is no format known here, `import_error` with the importer's own reason, `empty` where nothing with faces
+    came. Hostile files may kill the process: the caller's supervisor answers for that.
+    """
+    path = path.resolve()
+    kind = _kind(path)
+    scratch.mkdir(parents=True, exist_ok=True)
+    imported = _READERS[kind](path, kind, scratch)
+    _require_geometry(path, imported)
+    scene = bpy.context.scene
+    scene.frame_set(scene.frame_start)
+    return imported
+
+
+def _kind(path: Path) -> str:
+    try:
+        kind = sniff(path)
+    except OSError as error:
+        raise ModelFailure("import_error", f"{path.name} cannot be read: {error}") from error
+    if kind is None:
+        raise ModelFailure("unsupported", explain(path))
+    return kind
+
+
+def _run(operator: Callable[..., set[str]], path: Path, **options: Any) -> str:
+    """Call a Blender import operator; gives its name. An error or a refusal becomes a ModelFailure with the reason."""
+    name = operator.idname_py()  # type: ignore[attr-defined]
+    try:
+        result = operator(filepath=str(path), **options)
+    except RuntimeError as error:
+        raise ModelFailure("import_error", f"{path.name}: {name}: {_reason(error)}") from error
+    if result != {"FINISHED"}:
+        raise ModelFailure("import_error", f"{path.name}: {name} refused the file without a reason: damaged?")
+    return name
+
+
+def _reason(error: RuntimeError) -> str:
+    """Blender's report in one line; of an add-on's traceback the last line, which holds the exception."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if any("Traceback" in line for line in lines):
+        lines = [line for line in lines if not line.startswith(("Location:", "File "))][-1:]
+    text = " ".join(lines).removeprefix("Error: ").removeprefix("Python: ")
+    return text[:500] or "no reason given"
+
+
+def _gltf(path: Path, kind: str, scratch: Path) -> Imported:
+    plain, notes = gltf.plain_gltf(path, scratch)
+    options = {"disable_bone_shape": True, "import_scene_as_collection": False, "loglevel": 50}
+    name = _run(bpy.ops.import_scene.gltf, plain, **options)
+    return Imported(kind, name, notes)
+
+
+def _obj(path: Path, kind: str, scratch: Path) -> Imported:
+    return Imported(kind, _run(bpy.ops.wm.obj_import, path))
+
+
+def _fbx(path: Path, kind: str, scratch: Path) -> Imported:
+    return Imported(kind, _run(bpy.ops.wm.fbx_import, path))
+
+
+def _ply(path: Path, kind: str, scratch: Path) -> Imported:
+    return Imported(kind, _run(bpy.ops.wm.ply_import, path))
+
+
+def _stl(path: Path, kind: str, scratch: Path) -> Imported:
+    """Blender drops the colours that Magics and VisCAM keep in a facet's spare bytes: such files are read here."""
+    coloured = stl.coloured_stl(path)
+    if coloured is None:
+        return Imported(kind, _run(bpy.ops.wm.stl_import, path))
+    rawmesh.build([coloured])
+    return Imported(kind, "render.stl")
+
+
+def _usd(path: Path, kind: str, scratch: Path) -> Imported:
+    """USD picks a reader by extension, and resolves references beside the layer: see `_under_suffix`."""
+    fitting = {kind, "usd"} if kind != "usdz" else {kind}
+    if path.suffix.lower()[1:] not in fitting:
+        path = _under_suffix(path, kind, scratch)
+    name = _run(bpy.ops.wm.usd_import, path, import_textures_mode="IMPORT_PACK", create_world_material=False)
+    return Imported(kind, name)
+
+
+def _abc(path: Path, kind: str, scratch: Path) -> Imported:
+    with path.open("rb") as file:
+        if file.read(4) == b"\x89HDF":
+            raise ModelFailure(
+                "unsupported",
+                f"{path.name} is Alembic in its obsolete HDF5 encoding, which Blender cannot read: "
+                "rewrite it with `abcconvert -toOgawa`",
+            )
+    return Imported(kind, _run(bpy.ops.wm.alembic_import, path, as_background_job=False))
+
+
+def _dae(path: Path, kind: str, scratch: Path) -> Imported:
+    """Blender reads some exporters' Collada as empty, and says nothing: those go through assimp."""
+    try:
+        name = _run(bpy.ops.wm.collada_import, path)
+        reason = None if any(map(_may_have_faces, bpy.context.scene.objects)) else "Blender reads it as empty"
+    except ModelFailure as failure:
+        name, reason = "", failure.message
+    if reason is None:
+        return Imported(kind, name)
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    return _converted(path, kind, scratch, [f"through assimp: {reason}"])
+
+
+def _converted(path: Path, kind: str, scratch: Path, notes: list[str] | None = None) -> Imported:
+    importer, more = convert.build(path, kind, scratch)
+    return Imported(kind, importer, [*(notes or []), *more])
+
+
+def _blend(path: Path, kind: str, scratch: Path) -> Imported:
+    """Open the file (appending would skip the upgrade of old files), then move its active scene's contents into a new
+    scene: its engine, compositor and colour management stay outside, its scripts are never run."""
+    name = _run(bpy.ops.wm.open_mainfile, path, use_scripts=False, load_ui=False)
+    old, layer = bpy.context.scene, bpy.context.view_layer
+    scene = bpy.data.scenes.new("InsideOut")
+    for child in old.collection.children:
+        scene.collection.children.link(child)
+    for thing in old.collection.objects:
+        scene.collection.objects.link(thing)
+    _copy_exclusions(layer.layer_collection, scene.view_layers[0].layer_collection)
+    scene.frame_start, scene.frame_end = old.frame_start, max(old.frame_start, old.frame_end)
+    bpy.context.window.scene = scene
+    for other in [s for s in bpy.data.scenes if s != scene]:
+        bpy.data.scenes.remove(other)
+    missing = [
+        lib.filepath for lib in bpy.data.libraries if not Path(bpy.path.abspath(lib.filepath)).is_file()
+    ]
+    return Imported(kind, name, [f"linked library missing: {file}" for file in missing])
+
+
+def _copy_exclusions(old: bpy.types.LayerCollection, new: bpy.types.LayerCollection) -> None:
+    for child in old.children:
+        twin = new.children[child.name]
+        twin.exclude = child.exclude
+        _copy_exclusions(child, twin)
+
+
+def _under_suffix(path: Path, suffix: str, scratch: Path) -> Path:
+    """A name with the right suffix for the same file, beside links to all its neighbours.
+
+    USD anchors relative references at the name it was given, so the folder is mirrored, and the one above it too, for
+    references that begin with `../`.
+    """
+    upper = scratch / "renamed"
+    lower = upper / path.parent.name
+    lower.mkdir(parents=True, exist_ok=True)
+    _mirror(path.parent.parent, upper, path.parent)
+    _mirror(path.parent, lower, path)
+    link = lower / f"{path.stem}.{suffix}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(path)
+    return link
+
+
+def _mirror(source: Path, target: Path, leave: Path) -> None:
+    """Link every entry of `source` but `leave` into `target`; a folder that cannot be listed has nothing to offer."""
+    if not os.access(source, os.R_OK):
+        return
+    for entry in itertools.islice(source.iterdir(), 10_000):
+        if entry != leave:
+            (target / entry.name).symlink_to(entry)
+
+
+def _require_geometry(path: Path, imported: Imported) -> None:
+    """Raise ModelFailure `empty` where nothing that can have faces arrived, and say what arrived instead."""
+    objects = list(bpy.context.scene.objects)
+    if any(map(_may_have_faces, objects)):
+        return
+    meshes = [thing.data for thing in objects if thing.type == "MESH"]
+    if any(len(mesh.edges) for mesh in meshes):
+        what = "only lines, no faces"
+    elif any(len(mesh.vertices) for mesh in meshes) or any(thing.type == "POINTCLOUD" for thing in objects):
+        what = "only points, no faces"
+    elif objects:
+        what = "no geometry, only " + ", ".join(sorted({thing.type.lower() for thing in objects}))
+    else:
+        what = "no objects at all"
+    raise ModelFailure(
+        "empty", f"{path.name}: {imported.importer} read it as {imported.format} and found {what}"
+    )
+
+
+def _may_have_faces(thing: bpy.types.Object) -> bool:
+    if thing.type == "MESH":
+        return len(thing.data.polygons) > 0 or len(thing.modifiers) > 0
+    return thing.type in GEOMETRY_TYPES or (thing.type == "EMPTY" and thing.instance_type == "COLLECTION")
+
+
+_READERS: dict[str, Callable[[Path, str, Path], Imported]] = {
+    **dict.fromkeys(("glb", "gltf"), _gltf),
+    **dict.fromkeys(("usd", "usda", "usdc", "usdz"), _usd),
+    **dict.fromkeys(("3ds", "off", "3mf", "x3d", "wrl"), _converted),
+    "obj": _obj,
+    "fbx": _fbx,
+    "stl": _stl,
+    "ply": _ply,
+    "abc": _abc,
+    "dae": _dae,
+    "blend": _blend,
+}
