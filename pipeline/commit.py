@@ -1,0 +1,55 @@
+"""Done means committed: the whole file under a temporary name, fsync, rename, fsync of the folder.
+
+After a crash at any moment a file is either absent or whole; nothing half-written bears a final name.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from pipeline.layout import Layout
+
+
+def commit_file(source: Path, target: Path, layout: Layout) -> int:
+    """Copy `source` (scratch, any file system) to `target` below OUT, atomically. Returns the size in bytes."""
+    with source.open("rb") as reader:
+        return _commit(lambda writer: shutil.copyfileobj(reader, writer, 1 << 20), target, layout)
+
+
+def commit_bytes(data: bytes, target: Path, layout: Layout) -> int:
+    """Write `data` to `target` below OUT, atomically. Returns the size in bytes."""
+    return _commit(lambda writer: writer.write(data), target, layout)
+
+
+def sweep(layout: Layout) -> None:
+    """Remove what an interrupted run left unfinished. The caller holds OUT's lock."""
+    shutil.rmtree(layout.temporary, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _commit(write, target: Path, layout: Layout) -> int:
+    layout.temporary.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = layout.temporary / uuid.uuid4().hex
+    try:
+        with temporary.open("xb") as writer:
+            write(writer)
+            writer.flush()
+            os.fsync(writer.fileno())
+            size = writer.tell()
+        temporary.rename(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(target.parent)
+    return size

@@ -1,0 +1,182 @@
+"""Which models there are: a folder searched recursively, a list file, or one model file.
+
+A list is CSV, JSONL or Parquet with `path` (relative to the list's own folder, or absolute) and, where wanted,
+`uid`, `caption`, `category` and `license`. A row that cannot be used becomes a rejection: the rest goes on.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+
+LISTS = {".csv", ".jsonl", ".parquet"}
+_BAD_UID = re.compile(r"[/\\\x00-\x1f\x7f]|^\.")
+_LONGEST_UID = 200  # bytes; a file name may have 255
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model to do."""
+
+    uid: str
+    path: Path  # absolute
+    source: str  # relative to the models' root, as recorded
+    caption: str | None = None
+    category: str | None = None
+    license: str | None = None
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A list's row that names no usable model; it goes into the ledger as a failure."""
+
+    uid: str
+    source: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was found, in a fixed order."""
+
+    models: list[Model] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+
+
+def discover(where: Path) -> Discovery:
+    """Find the models in a folder, in a list file, or the one model file. UserError when there is none."""
+    if where.is_dir():
+        found = Discovery([_model(where, path) for path in _walk(where)])
+    elif where.suffix.lower() in LISTS and where.is_file():
+        found = _from_list(where)
+    elif where.is_file():
+        found = Discovery([_model(where.parent, where)])
+    else:
+        raise UserError(
+            f"{where}: no such folder or file. Give --models a folder of models, or a CSV, JSONL or Parquet list."
+        )
+    if not found.models and not found.rejections:
+        raise UserError(f"{where}: no model found. Extensions looked for: {' '.join(sorted(_extensions()))}")
+    return found
+
+
+def default_uid(source: str) -> str:
+    """`{slug of the stem}-{12 hex of the relative path's sha256}`: readable, stable, and safe as a file name."""
+    stem = source.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    slug = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:40].strip("-") or "model"
+    return f"{slug}-{hashlib.sha256(source.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+
+
+def _extensions() -> set[str]:
+    from render.formats import SUPPORTED
+
+    return {"." + extension.lower().lstrip(".") for extension in SUPPORTED}
+
+
+def _walk(folder: Path) -> list[Path]:
+    """Every supported file below `folder`, hidden files and folders left out, sorted by its relative path."""
+    extensions = _extensions()
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(parent, name)
+            for name in files
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
+        ]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _model(root: Path, path: Path) -> Model:
+    source = path.relative_to(root).as_posix()
+    return Model(default_uid(source), path.absolute(), source)
+
+
+def _from_list(path: Path) -> Discovery:
+    """One model a row; a duplicate or unusable row is rejected under a name of its own, so it hides no other."""
+    found, seen = Discovery(), {}
+    for number, row in enumerate(_rows(path), start=1):
+        source = str(row.get("path") or "").strip()
+        uid = str(row.get("uid") or "").strip() or default_uid(source)
+        problem = _problem(uid, source, seen)
+        if problem:
+            found.rejections.append(
+                Rejection(f"row-{number:09d}", source, f"{path.name}, row {number}: {problem}")
+            )
+            continue
+        seen[uid] = number
+        texts = {key: _text(row.get(key)) for key in ("caption", "category", "license")}
+        found.models.append(Model(uid, (path.parent / source).absolute(), source, **texts))
+    return found
+
+
+def _problem(uid: str, source: str, seen: dict[str, int]) -> str | None:
+    if not source:
+        return "no path. Give every row one."
+    if uid in seen:
+        return f"uid {uid!r} is row {seen[uid]}'s already. Make uids unique, or leave the column out."
+    if _BAD_UID.search(uid) or len(uid.encode("utf-8", "surrogateescape")) > _LONGEST_UID:
+        return (
+            f"uid {uid!r} cannot be a file name. Use at most {_LONGEST_UID} bytes, no slash, backslash or control "
+            "character, and no dot in front."
+        )
+    return None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The list's rows; UserError where the file is not what its extension says, or has no `path`."""
+    read = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}[path.suffix.lower()]
+    try:
+        yield from read(path)
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as {path.suffix[1:].upper()}: {error}") from error
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        _require_path(path, reader.fieldnames or [])
+        yield from reader
+
+
+def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{path}: line {number} is not JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise UserError(f"{path}: line {number} is not a JSON object.")
+            yield row
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        _require_path(path, names)
+        wanted = [name for name in ("path", "uid", "caption", "category", "license") if name in names]
+        for batch in file.iter_batches(columns=wanted):
+            yield from batch.to_pylist()
+
+
+def _require_path(path: Path, names: Any) -> None:
+    if "path" not in names:
+        raise UserError(f"{path}: no column `path`; found: {', '.join(map(str, names)) or 'none'}.")

@@ -1,0 +1,11 @@
+"""What went wrong outside a model: the user's mistake, or the machinery's. Both end as one line, no traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A mistake that the user can mend; the message names the file, what is wrong and the cure. Exit code 2."""
+
+
+class InfrastructureError(Exception):
+    """Ray, the disk or the network failed; no model is to blame. Exit code 1."""

@@ -1,0 +1,244 @@
+"""The supervisor's side of one child process: its pipes, the end of its log, its memory, its death."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipeline.child import HEADER, LARGEST_FRAME, encode_frame
+
+_POLL = 0.05  # seconds between looks at memory and deadline
+_TREE_EVERY = 0.5  # seconds between looks for grandchildren: listing them costs ten times a look at memory
+_LOG_KEPT = 16 << 10  # bytes
+_TAIL = 4000  # characters of the log in a ledger row
+_PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+_THREAD_LIMITS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+
+# PR_SET_PDEATHSIG follows the thread that forked, so every child comes from this one, which lives as long as we do.
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may use."""
+
+    timeout: float = 900  # seconds a job
+    start_timeout: float = 180  # seconds to load the stage's module
+    memory_mib: int = 8192  # resident, the child's whole tree
+    recycle_models: int = 200
+    recycle_mib: int = 3072
+    threads: int = 1
+
+
+class BrokenChild(Exception):
+    """The child is of no more use: why, as the ledger's class and message."""
+
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
+        self.kind, self.message = kind, message
+
+
+class Child:
+    """One process, the pipes to it, its log's tail, and its memory."""
+
+    def __init__(self, module: str, limits: Limits):
+        self.limits = limits
+        self.served = 0
+        self.peak_mib = 0.0
+        self._log = bytearray()
+        self._buffer = bytearray()
+        self._tree: list[psutil.Process] = []
+        self._tree_seen = 0.0
+        jobs, self._jobs = os.pipe()
+        self._results, results = os.pipe()
+        self._output, output = os.pipe()
+        theirs = (jobs, results, output)
+        try:
+            self.process: subprocess.Popen[bytes] = _spawner.submit(
+                _spawn, module, jobs, results, output, limits.threads
+            ).result()
+        except BaseException:
+            self._close_pipes()
+            raise
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        for descriptor in (self._results, self._output):
+            os.set_blocking(descriptor, False)
+        self._watched = [self._results, self._output]
+
+    def greet(self) -> None:
+        """Wait until the stage's module is loaded."""
+        try:
+            hello = self._receive(self.limits.start_timeout, "infrastructure")
+        except BrokenChild as broken:
+            kind = "out_of_memory" if broken.kind == "out_of_memory" else "infrastructure"
+            raise BrokenChild(kind, f"The worker process did not start: {broken.message}") from broken
+        if not hello.get("ready"):
+            raise BrokenChild("infrastructure", f"The worker process did not start: {hello.get('message')}")
+
+    def ask(self, job: dict[str, Any], timeout: float) -> dict[str, Any]:
+        """Send a job and wait for its answer."""
+        try:
+            remaining = memoryview(encode_frame(job))
+            while remaining:
+                remaining = remaining[os.write(self._jobs, remaining) :]
+        except BrokenPipeError as error:
+            raise BrokenChild("crash", "The process closed its job pipe.") from error
+        return self._receive(timeout, "timeout")
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def stop(self) -> None:
+        """Close the job pipe, which a child takes as the end, and kill what does not leave in time."""
+        os.close(self._jobs)
+        self._jobs = -1
+        self._drain_log()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(2)
+        self.kill()
+
+    def kill(self) -> int:
+        """Kill the whole tree, reap the child, close the pipes; the child's return code."""
+        if self.alive():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for process in psutil.Process(self.process.pid).children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+            self.process.kill()
+        returncode = self.process.wait()
+        self._drain_log()
+        self._close_pipes()
+        return returncode
+
+    def resident_mib(self) -> float:
+        """Resident memory of the child and everything below it."""
+        if time.monotonic() - self._tree_seen > _TREE_EVERY:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._tree = psutil.Process(self.process.pid).children(recursive=True)
+            self._tree_seen = time.monotonic()
+        return sum(_resident_mib(pid) for pid in (self.process.pid, *(process.pid for process in self._tree)))
+
+    def log_tail(self) -> str | None:
+        return self._log.decode("utf-8", "replace")[-_TAIL:].strip() or None
+
+    def forget_log(self) -> None:
+        """What was printed before belongs to the model before."""
+        self._drain_log()
+        self._log.clear()
+
+    def _receive(self, timeout: float, late: str) -> dict[str, Any]:
+        """The next frame, watching memory and the clock meanwhile."""
+        deadline = time.monotonic() + timeout
+        looked = 0.0
+        while True:
+            ready, _, _ = select.select(self._watched, [], [], _POLL)
+            if self._output in ready:
+                self._drain_log()
+            if self._results in ready and (frame := self._read_frame()) is not None:
+                self._drain_log()
+                self.peak_mib = max(self.peak_mib, self.resident_mib())
+                return frame
+            now = time.monotonic()
+            if now - looked >= _POLL:
+                looked = now
+                self._watch_memory()
+            if now > deadline:
+                raise BrokenChild(late, f"No answer within {timeout:g} s.")
+
+    def _read_frame(self) -> dict[str, Any] | None:
+        """Take what has come; a frame when it is whole."""
+        part = os.read(self._results, 1 << 20)
+        if not part:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
+            raise BrokenChild("crash", "The process closed its result pipe.")
+        self._buffer += part
+        if len(self._buffer) < HEADER.size:
+            return None
+        size = HEADER.unpack_from(self._buffer)[0]
+        if size > LARGEST_FRAME:
+            raise BrokenChild("crash", "The process wrote garbage on the protocol.")
+        if len(self._buffer) < HEADER.size + size:
+            return None
+        body = bytes(self._buffer[HEADER.size : HEADER.size + size])
+        del self._buffer[: HEADER.size + size]
+        try:
+            frame = json.loads(body)
+        except ValueError:
+            frame = None
+        if not isinstance(frame, dict) or not frame.keys() & {"ready", "status"} or self._buffer:
+            raise BrokenChild("crash", "The process wrote garbage on the protocol.")
+        return frame
+
+    def _watch_memory(self) -> None:
+        resident = self.resident_mib()
+        self.peak_mib = max(self.peak_mib, resident)
+        if resident > self.limits.memory_mib:
+            raise BrokenChild(
+                "out_of_memory",
+                f"{resident:.0f} MiB resident, the limit is {self.limits.memory_mib}. Raise --memory-mib to allow it.",
+            )
+
+    def _drain_log(self) -> None:
+        """Take what was printed, so that the child never blocks on it, and keep the end."""
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(64):  # of 64 KiB: one that prints without end must not keep us from the clock
+                part = os.read(self._output, 1 << 16)
+                if not part:
+                    self._watched = [self._results]
+                    break
+                self._log += part
+                del self._log[:-_LOG_KEPT]
+
+    def _close_pipes(self) -> None:
+        for descriptor in (self._jobs, self._results, self._output):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._jobs = self._results = self._output = -1
+
+
+def _spawn(module: str, jobs: int, results: int, output: int, threads: int) -> subprocess.Popen[bytes]:
+    """Start the child. No new session: Ray ends a dead worker's process group, and ours must be in it."""
+    command = [sys.executable, "-m", "pipeline.child", module, str(os.getpid()), str(jobs), str(results)]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=(jobs, results),
+        env=_environment(threads),
+    )
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Ours, with native thread pools limited before anything loads them, and this package importable."""
+    home = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
+    limits = {name: str(threads) for name in _THREAD_LIMITS}
+    return {**os.environ, **limits, "MALLOC_ARENA_MAX": "2", "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _resident_mib(pid: int) -> float:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_MIB
+    except (OSError, IndexError):
+        return 0.0

@@ -1,0 +1,66 @@
+"""One line that tells how a run goes: redrawn in a terminal, printed every 30 s elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+_EVERY = 30.0  # seconds between lines where there is no terminal
+_REDRAW = 0.2
+
+
+class Progress:
+    """Counts what is done and what is left."""
+
+    def __init__(self, name: str, total: int, stream: TextIO | None = None):
+        self.name, self.total = name, total
+        self.ok = self.failed = 0
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty()
+        self._started = time.monotonic()
+        self._shown = self._started if not self._terminal else 0.0
+
+    def add(self, ok: bool) -> None:
+        """Count one model."""
+        self.ok += ok
+        self.failed += not ok
+        self.tick()
+
+    def tick(self) -> None:
+        """Show the line if it is time."""
+        if time.monotonic() - self._shown > (_REDRAW if self._terminal else _EVERY):
+            self.show()
+
+    def say(self, text: str) -> None:
+        """Print a lasting line; the progress line goes on below it."""
+        self._stream.write(f"\r\x1b[K{text}\n" if self._terminal else f"{text}\n")
+        self._stream.flush()
+
+    def show(self) -> None:
+        """Show the line now."""
+        self._shown = time.monotonic()
+        self._stream.write(f"\r\x1b[K{self.line()}" if self._terminal else f"{self.line()}\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Show the line for the last time."""
+        self.show()
+        if self._terminal:
+            self._stream.write("\n")
+            self._stream.flush()
+
+    def line(self) -> str:
+        """`render 12/40: 12 ok, 0 failed, 28 left, 0.41/s, ETA 1:08`."""
+        done = self.ok + self.failed
+        rate = done / max(time.monotonic() - self._started, 1e-9)
+        left = self.total - done
+        eta = f", ETA {clock(left / rate)}" if done and left else ""
+        return f"{self.name} {done}/{self.total}: {self.ok} ok, {self.failed} failed, {left} left, {rate:.2f}/s{eta}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

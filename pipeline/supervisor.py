@@ -1,0 +1,112 @@
+"""Owns one child process and the one model in flight in it: a crash, hang or memory bomb costs that model only.
+
+`Supervisor.run(job)` always returns an `Outcome`. The child starts with the first job, serves many, and is replaced
+after a failure of its own, after `recycle_models`, or when it holds more than `recycle_mib`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import signal
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pipeline.process import BrokenChild, Child, Limits
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one job."""
+
+    status: str  # ok | failed
+    kind: str | None = None  # the ledger's class
+    message: str | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+    returncode: int | None = None
+    signal: str | None = None
+    seconds: float = 0.0
+    peak_rss_mib: int = 0
+    log_tail: str | None = None
+
+
+class Supervisor:
+    """Runs jobs of one stage's module, one at a time."""
+
+    def __init__(self, module: str, limits: Limits):
+        self.module, self.limits = module, limits
+        self._child: Child | None = None
+        atexit.register(self.close)
+
+    def run(self, job: dict[str, Any]) -> Outcome:
+        """Do one job. A crash in a child that had served others is tried once more in a fresh one."""
+        worn = self._child is not None and self._child.served > 0
+        outcome = self._run_once(job)
+        if worn and outcome.kind in ("crash", "out_of_memory") and self._child is None:
+            outcome = self._run_once(job)
+        return outcome
+
+    def close(self) -> None:
+        """End the child, by asking and then by force."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.stop()
+
+    def _run_once(self, job: dict[str, Any]) -> Outcome:
+        started = time.monotonic()
+        try:
+            child = self._ready_child()
+            child.peak_mib = 0.0
+            answer = child.ask(job, self.limits.timeout)
+        except BrokenChild as broken:
+            return self._autopsy(broken, time.monotonic() - started)
+        except OSError as error:  # no process or pipe to be had
+            return Outcome("failed", "infrastructure", f"The worker process did not start: {error}")
+        child.served += 1
+        outcome = Outcome(
+            status="ok" if answer.get("status") == "ok" else "failed",
+            kind=answer.get("class"),
+            message=answer.get("message"),
+            record=answer.get("record") or {},
+            seconds=time.monotonic() - started,
+            peak_rss_mib=round(child.peak_mib),
+        )
+        if outcome.status == "failed":
+            outcome = replace(outcome, log_tail=child.log_tail())
+        self._recycle(child)
+        return outcome
+
+    def _ready_child(self) -> Child:
+        """The child, started if there is none or if it died between two jobs."""
+        if self._child is not None and not self._child.alive():
+            self.close()
+        if self._child is None:
+            self._child = Child(self.module, self.limits)
+            self._child.greet()
+        self._child.forget_log()
+        return self._child
+
+    def _recycle(self, child: Child) -> None:
+        if child.served >= self.limits.recycle_models or child.resident_mib() > self.limits.recycle_mib:
+            self.close()
+
+    def _autopsy(self, broken: BrokenChild, seconds: float) -> Outcome:
+        """Kill what is left of the child and say how it ended."""
+        child, self._child = self._child, None
+        assert child is not None
+        killed = child.alive()
+        returncode = child.kill()
+        name = signal.Signals(-returncode).name if returncode < 0 else None
+        message = broken.message
+        if broken.kind == "crash" and not killed:
+            message = f"The process died: {name or f'exit code {returncode}'}."
+        return Outcome(
+            status="failed",
+            kind=broken.kind,
+            message=message,
+            returncode=returncode,
+            signal=name,
+            seconds=seconds,
+            peak_rss_mib=round(child.peak_mib),
+            log_tail=child.log_tail(),
+        )

@@ -1,0 +1,104 @@
+"""One model in a Ray worker: hash the input, have the child do the job, commit its output, report a ledger row."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.commit import commit_file
+from pipeline.ledger import Row
+from pipeline.process import Limits
+from pipeline.stages import Stage, Task
+from pipeline.supervisor import Outcome, Supervisor
+
+_supervisors: dict[tuple[str, Limits], Supervisor] = {}
+
+
+def supervisor_for(module: str, limits: Limits) -> Supervisor:
+    """This process's supervisor of a stage; another stage's child is closed first."""
+    key = (module, limits)
+    if key not in _supervisors:
+        while _supervisors:
+            _supervisors.popitem()[1].close()
+        _supervisors[key] = Supervisor(module, limits)
+    return _supervisors[key]
+
+
+def execute(stage: Stage, task: Task, limits: Limits, run: str, attempt: int, recover: bool) -> Row:
+    """Do one model. Never raises for the model's sake: what went wrong is in the row."""
+    row = Row(task.uid, task.source, "failed", config_hash=stage.config_hash, attempt=attempt)
+    try:
+        row = replace(row, **_input_key(task.input))
+    except OSError as error:
+        return replace(
+            row, kind="missing", message=f"{task.input}: {error.strerror}. Mend the path, or drop it."
+        )
+    if recover and task.output.exists() and stage.recover(task.output) == (row.input_sha256, row.config_hash):
+        return replace(row, status="ok", bytes=task.output.stat().st_size, record={"recovered": True})
+    try:
+        with tempfile.TemporaryDirectory(prefix=scratch_prefix(run)) as scratch:
+            return _supervised(stage, task, limits, row, Path(scratch))
+    except OSError as error:  # the disk of the scratch folder or of OUT
+        return replace(
+            row, kind="infrastructure", message=f"{error.filename or stage.layout.root}: {error.strerror}"
+        )
+
+
+def scratch_prefix(run: str) -> str:
+    """Scratch folders' names tell whose they are, so that a run can clear its own."""
+    return f"insideout-{run}-"
+
+
+def clear_scratch(run: str) -> None:
+    """Remove what this run's killed workers left in this machine's temporary folder."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{scratch_prefix(run)}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _supervised(stage: Stage, task: Task, limits: Limits, row: Row, scratch: Path) -> Row:
+    output = scratch / task.output.name
+    work = scratch / "work"
+    work.mkdir()
+    job = {
+        **task.job,
+        "source_sha256": row.input_sha256,
+        "output": str(output),
+        "scratch": str(work),
+        "threads": limits.threads,
+    }
+    outcome = supervisor_for(stage.module, limits).run(job)
+    row = _with_outcome(row, outcome)
+    if not row.ok:
+        return row
+    if not output.is_file():
+        return replace(row, status="failed", kind="error", message="The worker wrote no output.")
+    return replace(row, bytes=commit_file(output, task.output, stage.layout))
+
+
+def _with_outcome(row: Row, outcome: Outcome) -> Row:
+    record = dict(outcome.record)
+    steps = record.pop("seconds", {})
+    return replace(
+        row,
+        status=outcome.status,
+        kind=outcome.kind,
+        message=outcome.message,
+        returncode=outcome.returncode,
+        signal=outcome.signal,
+        seconds=round(outcome.seconds, 3),
+        steps=steps if isinstance(steps, dict) else {},
+        peak_rss_mib=outcome.peak_rss_mib,
+        log_tail=outcome.log_tail,
+        record=record,
+    )
+
+
+def _input_key(path: Path) -> dict[str, str | int]:
+    """The input's hash, and its size and time: while those stay, a later run need not read it again."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    stat = path.stat()
+    return {"input_sha256": digest, "input_size": stat.st_size, "input_mtime_ns": stat.st_mtime_ns}

@@ -1,0 +1,109 @@
+"""A stage whose models do what models do to Blender: the job's input file says what. Runs in real child processes."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from render.failures import ModelFailure
+
+served = 0
+
+
+def process(job: dict[str, Any]) -> dict[str, Any]:
+    global served
+    served += 1
+    order = json.loads(Path(job["path"]).read_text())
+    deed = order.get("do", "ok")
+    DEEDS.get(deed, lambda _: None)(order)
+    output = {"source_sha256": job.get("source_sha256"), "config_hash": job.get("config_hash"), "order": order}
+    Path(job["output"]).write_text(json.dumps(output, sort_keys=True))
+    return {"pid": os.getpid(), "served": served, "seconds": {deed: 0.0}}
+
+
+def segfault(_: dict[str, Any]) -> None:
+    print("about to read address 0")
+    ctypes.string_at(0)
+
+
+def hang(order: dict[str, Any]) -> None:
+    time.sleep(order.get("seconds", 3600))
+
+
+def spin(_: dict[str, Any]) -> None:
+    while True:
+        pass
+
+
+def allocate(_: dict[str, Any]) -> None:
+    held = []
+    while True:
+        held.append(bytearray(os.urandom(1 << 20)) * 16)
+        time.sleep(0.01)
+
+
+def allocate_below(_: dict[str, Any]) -> None:
+    code = "import time; held = bytearray(b'x' * (400 << 20)); time.sleep(60)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def shout(_: dict[str, Any]) -> None:
+    line = b"x" * 99 + b"\n"
+    for _ in range(1000):
+        os.write(1, line * 1000)
+    os.write(2, b"the last words\n")
+
+
+def garbage(_: dict[str, Any]) -> None:
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, b"\xff\xff\xff\xff not a frame")
+        except OSError:
+            continue
+    time.sleep(60)
+
+
+def die_later(_: dict[str, Any]) -> None:
+    """Answer this job, and be dead before the next."""
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(7))
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+
+
+def refuse(_: dict[str, Any]) -> None:
+    raise ModelFailure("empty", "no face in it")
+
+
+def blunder(_: dict[str, Any]) -> None:
+    raise ZeroDivisionError("of our own making")
+
+
+def leave(_: dict[str, Any]) -> None:
+    os._exit(3)
+
+
+def quit_python(_: dict[str, Any]) -> None:
+    sys.exit(4)
+
+
+DEEDS = {
+    "segfault": segfault,
+    "abort": lambda _: os.abort(),
+    "hang": hang,
+    "spin": spin,
+    "allocate": allocate,
+    "allocate_below": allocate_below,
+    "shout": shout,
+    "garbage": garbage,
+    "die_later": die_later,
+    "refuse": refuse,
+    "blunder": blunder,
+    "leave": leave,
+    "quit_python": quit_python,
+}
