@@ -1,0 +1,100 @@
+"""Fusion: the points of all views become one dense cloud without duplicates.
+
+No position is ever averaged: every point of the cloud is one that a view measured, so it lies on the surface.
+Of the points in a cell of the merge grid the best survives: of the better grade, then seen most head-on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fuse.cloud import Cloud
+from fuse.projection import CLEAN, FILM, MIXED, Samples, pixel_size, project
+from render.bundle import View
+
+REACH = 1.5
+"""A pixel is dropped when a point of a better grade lies within about this many footprints."""
+_LEVELS = 2**15  # steps of the cosine in the sort key
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A dense cloud and what was measured on the way."""
+
+    cloud: Cloud
+    footprint: float  # a pixel's width at the origin's distance, normalised units
+    mixed_dropped: int  # samples of FILM or MIXED grade that had a better one beside them
+    mixed_kept: int  # points of those grades in the cloud
+
+
+def fuse(views: Sequence[View], merge: float) -> Fused:
+    """Back-project and merge `views`; `merge` is the cell in footprints. The cloud may be empty."""
+    samples = project(views)
+    footprint = float(np.mean([pixel_size(view.camera, view.depth.shape[1]) for view in views]))
+    return fuse_samples(samples, footprint, merge)
+
+
+def fuse_samples(samples: Samples, footprint: float, merge: float) -> Fused:
+    """Drop the samples that are not needed, then keep one sample a cell of `merge` footprints."""
+    if len(samples.cloud) == 0:
+        return Fused(samples.cloud, footprint, 0, 0)
+    dropped = needless(samples, footprint)
+    kept = np.flatnonzero(~dropped)
+    index = kept[best_of_cells(samples, kept, merge * footprint)]
+    mixed = int((samples.grade[index] != CLEAN).sum())
+    return Fused(samples.cloud.take(index), footprint, int(dropped.sum()), mixed)
+
+
+def needless(samples: Samples, footprint: float) -> np.ndarray:
+    """(N,) bool: samples with one of a better grade, of any view, within about REACH footprints.
+
+    The others are kept: they are all that is known of wires, leaf tips and lattices thinner than a pixel.
+    """
+    result = np.zeros(len(samples.cloud), bool)
+    # cells of half the reach: a block of 3 x 3 x 3 around a point reaches 0.5 to 1 REACH to every side
+    keys, side = _cell_keys(samples.cloud.xyz, REACH / 2 * footprint)
+    for grade in (FILM, MIXED):
+        asked = samples.grade == grade
+        better = np.unique(keys[samples.grade < grade])
+        if asked.any() and len(better):
+            cells, back = np.unique(keys[asked], return_inverse=True)
+            result[asked] = _has_neighbour(cells, better, side)[back]
+    return result
+
+
+def best_of_cells(samples: Samples, index: np.ndarray, cell: float) -> np.ndarray:
+    """Positions in `index` of the best sample of every cell, ordered by cell."""
+    keys, _ = _cell_keys(samples.cloud.xyz[index], cell)
+    blame = np.rint((1 - samples.facing[index]) * (_LEVELS - 1)).astype(np.int64)
+    blame += samples.grade[index] * np.int64(_LEVELS)
+    order = np.argsort(keys * (3 * _LEVELS) + blame, kind="stable")
+    sorted_keys = keys[order]
+    first = np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]])
+    return order[first]
+
+
+def _cell_keys(xyz: np.ndarray, cell: float) -> tuple[np.ndarray, int]:
+    """(N,) int64 row-major cell numbers and the grid's side, with an empty cell all around."""
+    low = [float(xyz[:, axis].min()) for axis in range(3)]
+    extent = max(float(xyz[:, axis].max()) - low[axis] for axis in range(3))
+    cell = max(cell, extent / 30_000)  # three coordinates and the blame share 63 bits
+    side = int(extent / cell) + 4
+    keys = np.zeros(len(xyz), np.int64)
+    for axis in range(3):
+        keys *= side
+        keys += ((xyz[:, axis] - low[axis]) / cell).astype(np.int64) + 1
+    return keys, side
+
+
+def _has_neighbour(asked: np.ndarray, keys: np.ndarray, side: int) -> np.ndarray:
+    """Whether any of the 27 cells around each asked cell is among the sorted `keys`."""
+    found = np.zeros(len(asked), bool)
+    for x in (-1, 0, 1):
+        for y in (-1, 0, 1):
+            first = asked + (x * side + y) * side - 1  # three cells along z are three keys in a row
+            at = np.searchsorted(keys, first).clip(max=len(keys) - 1)
+            found |= (keys[at] >= first) & (keys[at] <= first + 2)
+    return found

@@ -1,0 +1,146 @@
+"""Back-projection: every pixel of a view that shows a surface becomes a point, placed by its depth.
+
+The pinhole looks along its own -z with +y up; pixel (i, j)'s ray goes through (i + 0.5, j + 0.5), and depth
+is planar z, one sample at that place. So every point lies on a surface, also at silhouettes: there are no
+flying pixels. What is averaged over the pixel is the lit colour: where a pixel straddles two surfaces it
+mixes both. Pixels are graded by that here; `fuse.fusion` decides which of the mixed ones are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from fuse.cloud import Cloud, concatenate
+from render.bundle import Camera, View
+
+STEP = 2.0
+"""A neighbour this many footprints off a pixel's tangent plane is another surface."""
+CLEAN, FILM, MIXED = 0, 1, 2
+"""Grades of a pixel: it shows one surface alone; a surface and film, its straight colour true but from fewer
+samples; more than one surface, or none although its centre meets one."""
+_NEIGHBOURS = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The points of all views, before merging."""
+
+    cloud: Cloud
+    grade: np.ndarray  # (N,) uint8: CLEAN, FILM or MIXED
+    facing: np.ndarray  # (N,) float32: cosine between the normal and the way to the camera, 0..1
+
+
+@lru_cache(maxsize=4)
+def ray_grid(height: int, width: int, fov: float) -> np.ndarray:
+    """(H, W, 3) float64 rays through the pixel centres, camera axes, z = -1: times depth they are points."""
+    half = np.tan(fov / 2)
+    x = ((np.arange(width) + 0.5) / width * 2 - 1) * half
+    y = (1 - (np.arange(height) + 0.5) / height * 2) * half * height / width
+    grid = np.stack(np.broadcast_arrays(x[None, :], y[:, None], -1.0), -1)
+    grid.flags.writeable = False
+    return grid
+
+
+@lru_cache(maxsize=4)
+def unit_grid(height: int, width: int, fov: float) -> np.ndarray:
+    """(H, W, 3) float32: `ray_grid` at unit length."""
+    rays = ray_grid(height, width, fov)
+    return (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def pixel_size(camera: Camera, width: int) -> float:
+    """A pixel's width at the distance of the origin, in normalised units."""
+    return float(np.linalg.norm(camera.camera_to_world[:3, 3]) * 2 * np.tan(camera.fov / 2) / width)
+
+
+def project(views: Iterable[View]) -> Samples:
+    """Back-project every view; the points are in the order of views, rows, columns."""
+    samples = [project_view(view) for view in views]
+    return Samples(
+        concatenate([sample.cloud for sample in samples]),
+        np.concatenate([sample.grade for sample in samples]),
+        np.concatenate([sample.facing for sample in samples]),
+    )
+
+
+def project_view(view: View) -> Samples:
+    """Back-project one view."""
+    hit = view.depth > 0
+    rays = ray_grid(*view.depth.shape, view.camera.fov)[hit]
+    rotation, origin = view.camera.camera_to_world[:3, :3], view.camera.camera_to_world[:3, 3]
+    xyz = (rays * view.depth[hit, None].astype(np.float64)) @ rotation.T + origin
+    towards = unit_grid(*view.depth.shape, view.camera.fov)[hit] @ -rotation.T.astype(np.float32)
+    normal, facing = _face(view.normal[hit], towards)
+    rgb = np.where(unlit(view)[..., None], view.albedo, view.rgba[..., :3])[hit]
+    cloud = Cloud(xyz.astype(np.float32), rgb, view.albedo[hit], normal)
+    return Samples(cloud, grade_pixels(view)[hit], facing)
+
+
+def grade_pixels(view: View) -> np.ndarray:
+    """(H, W) uint8: the grade of every pixel, CLEAN also where there is no surface.
+
+    A pixel is MIXED when a neighbour lies more than STEP footprints off its tangent plane, and FILM when it
+    is partly transparent beside a miss: an evenly translucent surface is clean.
+    """
+    hit = view.depth > 0
+    far = np.where(hit, view.depth, -np.inf).astype(np.float32)
+    near = np.where(hit, view.depth, np.inf).astype(np.float32)
+    jump = np.maximum(_spread(far, np.maximum) - view.depth, view.depth - _spread(near, np.minimum))
+    footprint = view.depth * (2 * np.tan(view.camera.fov / 2) / view.depth.shape[1])
+    # a neighbour is at most 1.5 footprints aside: only a jump in depth can put it STEP off the plane
+    steps = hit & (jump > 1.25 * footprint)
+    mixed = unlit(view)
+    mixed[steps] |= _off_plane(view, steps) > STEP * footprint[steps]
+    film = hit & ~_spread(hit, np.minimum) & (view.rgba[..., 3] < 255)
+    return np.where(mixed, MIXED, np.where(film, FILM, CLEAN)).astype(np.uint8)
+
+
+def unlit(view: View) -> np.ndarray:
+    """(H, W) bool: pixels whose centre meets a surface that no colour sample met."""
+    return (view.depth > 0) & (view.rgba[..., 3] == 0)
+
+
+def _off_plane(view: View, where: np.ndarray) -> np.ndarray:
+    """For the pixels in `where`: how far the farthest of the eight neighbours lies off the tangent plane."""
+    rays = ray_grid(*view.depth.shape, view.camera.fov).astype(np.float32)
+    points = np.pad(rays * view.depth[..., None], ((1, 1), (1, 1), (0, 0)))
+    hit = np.pad(view.depth > 0, 1)
+    normal = view.normal[where] @ view.camera.camera_to_world[:3, :3].astype(np.float32)
+    row, column = (index + 1 for index in np.nonzero(where))
+    centre = points[row, column]
+    off = np.zeros(len(centre), np.float32)
+    for i, j in _NEIGHBOURS:
+        distance = np.abs(_dot(points[row + i, column + j] - centre, normal))
+        np.maximum(off, np.where(hit[row + i, column + j], distance, 0), out=off)
+    return off
+
+
+def _spread(image: np.ndarray, reduce: np.ufunc) -> np.ndarray:
+    """(H, W): `reduce` over each pixel's 3 x 3 neighbourhood; the border repeats."""
+    tall = np.pad(image, ((1, 1), (0, 0)), mode="edge")
+    column = reduce(reduce(tall[:-2], tall[1:-1]), tall[2:])
+    wide = np.pad(column, ((0, 0), (1, 1)), mode="edge")
+    return reduce(reduce(wide[:, :-2], wide[:, 1:-1]), wide[:, 2:])
+
+
+def _face(normal: np.ndarray, towards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn (N, 3) normals, in place, to the camera; return them and the cosine.
+
+    Where there is none it becomes the way to the camera. A shading normal may lean slightly away at a
+    silhouette: mirroring it moves it little.
+    """
+    absent = _dot(normal, normal) < 0.25
+    normal[absent] = towards[absent]
+    facing = _dot(normal, towards)
+    away = facing < 0
+    normal[away] -= 2 * facing[away, None] * towards[away]
+    normal /= np.sqrt(_dot(normal, normal))[:, None]
+    return normal, np.abs(facing).clip(0, 1)
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.einsum("ij,ij->i", a, b)

@@ -1,0 +1,72 @@
+"""Farthest point sampling in a fixed order: every prefix of the result is itself a farthest-point sample.
+
+fpsample's bucketed k-d tree does the work, 30 to 60 times faster than the plain algorithm. Two of its
+properties need care: it permutes the points before it looks up `start_idx`, so that another point than the
+named one comes first; and it repeats indices when points coincide. Here the order of the input does not
+matter, coincident points count once, and the first point is the one farthest from a fixed corner.
+Eldar et al., "The farthest point strategy for progressive image sampling" (1997); Han et al., "QuickFPS".
+"""
+
+from __future__ import annotations
+
+import fpsample
+import numpy as np
+
+
+def farthest_points(xyz: np.ndarray, count: int) -> np.ndarray:
+    """Indices (M,) int64 of `count` points of `xyz` (N, 3) float32 in farthest-point order.
+
+    M < count when there are fewer distinct points: never duplicates. The same set of points gives the same
+    sequence of points whatever their order.
+    """
+    order = distinct(xyz)
+    count = min(count, len(order))
+    if count == 0:
+        return order
+    points = xyz[order]
+    low = points.min(0)
+    extent = max(float((points.max(0) - low).max()), 1e-3)
+    # an anchor below all points on every axis is on the lower side of every split, so it stays at index 0
+    # when the tree permutes the points; it is so far that after the second pick it shields nobody
+    anchored = np.concatenate([[low - 2 * extent], points]).astype(np.float32)
+    height = _height(len(anchored))
+    picked = fpsample.bucket_fps_kdline_sampling(anchored, count + 1, height, start_idx=0).astype(np.int64)
+    if picked[0] != 0 or len(np.unique(picked)) != count + 1:
+        raise RuntimeError("fpsample started elsewhere or repeated a point: use the pinned version of it")
+    return order[picked[1:] - 1]
+
+
+def distinct(xyz: np.ndarray) -> np.ndarray:
+    """Indices of the distinct points of (N, 3) float32, in lexicographic order of x, y, z."""
+    if len(xyz) == 0:
+        return np.zeros(0, np.int64)
+    bits = np.ascontiguousarray(xyz + np.float32(0)).view(np.uint32)  # + 0: there is one zero, not two
+    ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
+    key = ordered[:, 0] << np.uint64(32) | ordered[:, 1]
+    order = np.argsort(key)
+    # sorting one key is four times faster than np.lexsort on three; z is asked only where x and y tie
+    tie = key[order][1:] == key[order][:-1]
+    tied = np.concatenate([[False], tie]) | np.concatenate([tie, [False]])
+    among = order[tied]
+    order[tied] = among[np.lexsort((among, ordered[among, 2], key[among]))]
+    points = xyz[order]
+    return order[np.concatenate([[True], (points[1:] != points[:-1]).any(1)])]
+
+
+def spacing(xyz: np.ndarray, probes: int = 512) -> float:
+    """Median distance to the nearest neighbour, over the first `probes` points; 0 below two points."""
+    if len(xyz) < 2:
+        return 0.0
+    squared = (xyz.astype(np.float64) ** 2).sum(1)
+    nearest = []
+    for block in np.array_split(np.arange(min(probes, len(xyz))), max(1, probes * len(xyz) // 2**22)):
+        distance = squared[block, None] - 2 * xyz[block].astype(np.float64) @ xyz.T + squared
+        distance[np.arange(len(block)), block] = np.inf
+        nearest.append(distance.min(1))
+    return float(np.sqrt(np.median(np.concatenate(nearest)).clip(0)))
+
+
+def _height(points: int) -> int:
+    """The tree's height: 7 up to half a million points, 9 beyond, less for few points (measured)."""
+    best = 7 if points < 500_000 else 9
+    return max(1, min(best, int(np.log2(points)) - 2))

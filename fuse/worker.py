@@ -1,0 +1,137 @@
+"""The fuse stage of one model: a view bundle in, a Parquet file of one row out.
+
+Runs in a child process of the engine; `process` is its whole interface.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fuse.cloud import Cloud
+from fuse.config import FuseConfig
+from fuse.fusion import Fused, fuse_samples
+from fuse.projection import pixel_size, project
+from fuse.sampling import farthest_points, spacing
+from fuse.shard import Row, encode_normal, image_column, table_of, write_shard
+from render.bundle import Bundle, BundleError, View
+from render.failures import ModelFailure
+
+
+def process(job: dict[str, Any]) -> dict[str, Any]:
+    """Fuse `job["bundle"]` into the one-row shard `job["output"]`; return counts and seconds a step.
+
+    Raises ModelFailure: `fuse_error` for a damaged bundle, `empty` when no view shows a surface.
+    """
+    config = FuseConfig(**job["config"])
+    clock = Clock()
+    try:
+        with Bundle(job["bundle"]) as bundle:
+            row, fused = fuse_bundle(bundle, config, job["seed"], clock)
+    except BundleError as error:
+        raise ModelFailure("fuse_error", str(error)) from error
+    row["uid"] = job["uid"]
+    with clock("write"):
+        write_shard(Path(job["output"]), [table_of(row)], job.get("config_hash", ""), {})
+    return {
+        "n_outside": row["n_outside"],
+        "dense_outside": len(fused.cloud),
+        "spacing": row["quality"]["spacing"],
+        "seconds": clock.seconds,
+    }
+
+
+class Clock:
+    """Adds up wall seconds by step: `with clock("merge"): ...`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = round(self.seconds.get(step, 0.0) + time.perf_counter() - start, 4)
+
+
+def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, clock: Clock) -> tuple[Row, Fused]:
+    """The row of one bundle, and the dense cloud that it was sampled from."""
+    with clock("decode"):
+        views = list(bundle.views())
+    with clock("project"):
+        samples = project(views)
+        footprint = float(np.mean([pixel_size(view.camera, view.depth.shape[1]) for view in views]))
+    with clock("merge"):
+        fused = fuse_samples(samples, footprint, config.merge)
+    if len(fused.cloud) == 0:
+        message = f"none of {len(views)} views shows a surface. Is the model fully transparent?"
+        raise ModelFailure("empty", f"{bundle.path}: {message}")
+    with clock("sample"):
+        cloud = fused.cloud.take(farthest_points(fused.cloud.xyz, config.points))
+        quality = _quality(cloud, fused)
+    return _row(bundle, views, cloud, quality, seed, config.validation), fused
+
+
+def split_of(uid: str, validation: float) -> str:
+    """`validation` for that share of all uids, else `train`: the uid alone decides."""
+    draw = int.from_bytes(hashlib.sha256(f"split\0{uid}".encode()).digest()[:8], "big") / 2**64
+    return "validation" if draw < validation else "train"
+
+
+def singular_values(xyz: np.ndarray) -> np.ndarray:
+    """(3,) float32, falling, of the centred (N, 3) cloud / sqrt(N): a flat object's last one is near 0.
+
+    Nichol et al., "Point-E" (2022), section 4.1, drops models whose smallest is tiny.
+    """
+    centred = xyz.astype(np.float64) - xyz.mean(0, dtype=np.float64)
+    variances = np.linalg.eigvalsh(centred.T @ centred / len(xyz))
+    return np.sqrt(variances[::-1].clip(0)).astype(np.float32)
+
+
+def _quality(cloud: Cloud, fused: Fused) -> Row:
+    return {
+        "singular_values": singular_values(cloud.xyz).tolist(),
+        "dense_outside": len(fused.cloud),
+        "dense_hidden": 0,
+        "hidden_fraction": 0.0,
+        "spacing": spacing(cloud.xyz),
+        "footprint": fused.footprint,
+        "mixed_dropped": fused.mixed_dropped,
+        "mixed_kept": fused.mixed_kept,
+    }
+
+
+def _row(bundle: Bundle, views: list[View], cloud: Cloud, quality: Row, seed: int, validation: float) -> Row:
+    meta = bundle.meta
+    empty = {name: b"" for name in ("hidden_xyz", "hidden_albedo", "hidden_normal", "solid_xyz")}
+    return {
+        **{name: meta[name] for name in ("uid", "source", "source_sha256", "format", "scale")},
+        **{name: meta.get(name) for name in ("caption", "category", "license")},
+        "split": split_of(meta["uid"], validation),
+        "center": [float(x) for x in meta["center"]],
+        "n_outside": len(cloud),
+        "n_hidden": 0,
+        "n_solid": 0,
+        "outside_xyz": cloud.xyz,
+        "outside_rgb": cloud.rgb,
+        "outside_albedo": cloud.albedo,
+        "outside_normal": encode_normal(cloud.normal),
+        **empty,
+        "solid_method": "none",
+        **{image_column(i): bundle.image_bytes(i) for i in range(len(bundle))},
+        "cameras": [_camera(view) for view in views],
+        "quality": quality,
+        "cluster": None,
+        "weight": 1.0,
+        "seed": seed,
+    }
+
+
+def _camera(view: View) -> Row:
+    return {"camera_to_world": view.camera.camera_to_world.ravel().tolist(), "fov": view.camera.fov}
