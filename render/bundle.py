@@ -80,11 +80,13 @@ class Bundle:
         except FileNotFoundError:
             raise BundleError(f"{path}: no such bundle. Has `insideout render` made it?") from None
         except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-            raise BundleError(f"{path}: not a whole view bundle ({error}). Delete it and render again.") from error
+            raise BundleError(
+                f"{path}: not a whole view bundle ({error}). Delete it and render again."
+            ) from error
         if self.meta.get("schema_version") != SCHEMA_VERSION:
             raise BundleError(
-                f"{path}: bundle schema {self.meta.get('schema_version')!r}, this release reads {SCHEMA_VERSION}. "
-                "Render again with --on-existing overwrite."
+                f"{path}: bundle schema {self.meta.get('schema_version')!r}, this release reads "
+                f"{SCHEMA_VERSION}. Render again with --on-existing overwrite."
             )
         self.frames: list[dict[str, Any]] = self.transforms["frames"]
 
@@ -112,7 +114,9 @@ class Bundle:
         try:
             return self._zip.read(name)
         except (KeyError, zipfile.BadZipFile, OSError) as error:
-            raise BundleError(f"{self.path}: member {name}: {error}. Delete the bundle and render again.") from error
+            raise BundleError(
+                f"{self.path}: member {name}: {error}. Delete the bundle and render again."
+            ) from error
 
     def camera(self, index: int) -> Camera:
         frame = self.frames[index]
@@ -127,7 +131,9 @@ class Bundle:
         return View(
             camera=self.camera(index),
             rgba=self._image(frame["file_path"]),
-            depth=decode_depth(self._image(frame["depth_file_path"]), frame["depth_near"], frame["depth_far"]),
+            depth=decode_depth(
+                self._image(frame["depth_file_path"]), frame["depth_near"], frame["depth_far"]
+            ),
             albedo=self._image(frame["albedo_file_path"]),
             normal=decode_normal(self._image(frame["normal_file_path"])),
         )

@@ -1,0 +1,245 @@
+"""A material's unlit colour and alpha, found by walking its shader tree (the rules: docs/layers.md).
+
+The result is a pair of *values*, each a constant or an output socket of the tree, so that textures, vertex
+colours and whatever drives a mix keep driving it. Nodes are added, none is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import bpy
+
+Color = tuple[float, float, float]
+Socket = bpy.types.NodeSocket
+BLACK: Color = (0.0, 0.0, 0.0)
+GREY: Color = (0.8, 0.8, 0.8)
+
+
+@dataclass(frozen=True)
+class Base:
+    """Base colour (constant or colour socket) and alpha (constant or value socket) of a surface."""
+
+    color: Color | Socket
+    alpha: float | Socket
+
+    def feed(self, tree: bpy.types.NodeTree, color: Socket, alpha: Socket) -> None:
+        """Link or set two input sockets of `tree`."""
+        _plug(tree, self.color, color)
+        _plug(tree, self.alpha, alpha)
+
+
+def base_of_material(material: bpy.types.Material) -> tuple[Base, list[str]]:
+    """Walk from the active output; the notes name what had to be guessed."""
+    walk = Walk(material.node_tree)
+    output = material.node_tree.get_output_node("CYCLES")
+    if output is None:
+        return Base(BLACK, 1.0), ["no material output; black"]
+    if output.inputs["Surface"].is_linked:
+        return walk.shader_input(output.inputs["Surface"]), walk.notes
+    if output.inputs["Volume"].is_linked:
+        return walk.volume(output.inputs["Volume"]), walk.notes
+    return Base(BLACK, 1.0), ["nothing linked to the surface; black"]
+
+
+class Walk:
+    """One node tree's walk. Groups are walked by a Walk of their own copy of the group's tree."""
+
+    def __init__(
+        self, tree: bpy.types.NodeTree, parent: Walk | None = None, node: bpy.types.Node | None = None
+    ):
+        self.tree = tree
+        self.parent = parent
+        self.node = node  # the group node in the parent's tree
+        self.notes: list[str] = parent.notes if parent else []
+
+    def shader_input(self, socket: Socket) -> Base:
+        """The base of whatever shader is linked to `socket`; nothing linked is black, as Cycles shows it."""
+        if not socket.is_linked:
+            return Base(BLACK, 1.0)
+        link = socket.links[0]
+        return self.shader(link.from_node, link.from_socket)
+
+    def shader(self, node: bpy.types.Node, output: Socket) -> Base:
+        if node.mute:
+            return self._muted(node, output)
+        rule = RULES.get(node.type)
+        if rule is not None:
+            return rule(self, node, output)
+        if node.type.startswith("BSDF_") or node.type in {"EMISSION", "SUBSURFACE_SCATTERING"}:
+            return Base(self._first(node, "Base Color", "Color"), 1.0)
+        self.notes.append(f"shader node {node.bl_idname} is unknown; grey")
+        return Base(GREY, 1.0)
+
+    def volume(self, socket: Socket) -> Base:
+        """A surface for what has only a volume: the volume's colour."""
+        self.notes.append("volume only; its colour is taken for a surface")
+        return Base(self._first(socket.links[0].from_node, "Color"), 1.0)
+
+    # ---- rules -------------------------------------------------------------------------------------------
+
+    def _principled(self, node: bpy.types.Node, _: Socket) -> Base:
+        color = self._value(node.inputs["Base Color"])
+        strength = node.inputs["Emission Strength"]
+        if strength.is_linked or strength.default_value > 0:
+            color = self._lighten(color, self._value(node.inputs["Emission Color"]))
+        return Base(color, self._value(node.inputs["Alpha"]))
+
+    def _transparent(self, *_: object) -> Base:
+        return Base(BLACK, 0.0)
+
+    def _reroute(self, node: bpy.types.Node, _: Socket) -> Base:
+        return self.shader_input(node.inputs[0])
+
+    def _muted(self, node: bpy.types.Node, output: Socket) -> Base:
+        for link in node.internal_links:
+            if link.to_socket == output:
+                return self.shader_input(link.from_socket)
+        return Base(GREY, 1.0)
+
+    def _mix(self, node: bpy.types.Node, _: Socket) -> Base:
+        factor = self._mix_factor(node.inputs[0])
+        if factor == 0.0:
+            return self.shader_input(node.inputs[1])
+        if factor == 1.0:
+            return self.shader_input(node.inputs[2])
+        first, second = self.shader_input(node.inputs[1]), self.shader_input(node.inputs[2])
+        left = self._math("MULTIPLY", self._math("SUBTRACT", 1.0, factor), first.alpha)
+        right = self._math("MULTIPLY", factor, second.alpha)
+        alpha = self._math("ADD", left, right)
+        share = self._math("DIVIDE", right, alpha)
+        return Base(self._mix_color("MIX", share, first.color, second.color), alpha)
+
+    def _mix_factor(self, socket: Socket) -> float | Socket:
+        """A mix that Light Path drives directly is decided: we are the camera ray."""
+        if socket.is_linked and socket.links[0].from_node.type == "LIGHT_PATH":
+            return 1.0 if socket.links[0].from_socket.name == "Is Camera Ray" else 0.0
+        return self._value(socket)
+
+    def _add(self, node: bpy.types.Node, _: Socket) -> Base:
+        """Colours add; transparencies add too, so a glow added to Transparent stays transparent."""
+        first, second = self.shader_input(node.inputs[0]), self.shader_input(node.inputs[1])
+        alpha = self._math("SUBTRACT", self._math("ADD", first.alpha, second.alpha), 1.0, clamp=True)
+        return Base(self._mix_color("ADD", 1.0, first.color, second.color), alpha)
+
+    def _group(self, node: bpy.types.Node, output: Socket) -> Base:
+        """Walk a copy of the group's tree and carry its base out by two new outputs."""
+        if node.node_tree is None:
+            return Base(GREY, 1.0)
+        node.node_tree = tree = node.node_tree.copy()
+        inner = Walk(tree, self, node)
+        exits = [n for n in tree.nodes if n.type == "GROUP_OUTPUT" and n.is_active_output]
+        if not exits or output.identifier not in {s.identifier for s in exits[0].inputs}:
+            return Base(GREY, 1.0)
+        source = _by_identifier(exits[0].inputs, output.identifier)
+        base = inner.shader_input(source)
+        color, alpha = _new_sockets(tree, "OUTPUT")
+        base.feed(tree, _by_identifier(exits[0].inputs, color), _by_identifier(exits[0].inputs, alpha))
+        return Base(_by_identifier(node.outputs, color), _by_identifier(node.outputs, alpha))
+
+    def _group_input(self, _: bpy.types.Node, output: Socket) -> Base:
+        """A shader handed into the group: walk it outside, and hand its base in by two new inputs."""
+        if self.parent is None or self.node is None:
+            return Base(GREY, 1.0)
+        base = self.parent.shader_input(_by_identifier(self.node.inputs, output.identifier))
+        color, alpha = _new_sockets(self.tree, "INPUT")
+        entrance = self.node.inputs
+        base.feed(self.parent.tree, _by_identifier(entrance, color), _by_identifier(entrance, alpha))
+        entry = self.tree.nodes.new("NodeGroupInput")
+        return Base(_by_identifier(entry.outputs, color), _by_identifier(entry.outputs, alpha))
+
+    # ---- values ------------------------------------------------------------------------------------------
+
+    def _first(self, node: bpy.types.Node, *names: str) -> Color | Socket:
+        for name in names:
+            socket = node.inputs.get(name)
+            if socket is not None:
+                return self._value(socket)
+        self.notes.append(f"{node.bl_idname} has no colour; grey")
+        return GREY
+
+    def _value(self, socket: Socket):
+        """What feeds an input: the linked output, or its own constant."""
+        if socket.is_linked:
+            return socket.links[0].from_socket
+        value = socket.default_value
+        return float(value) if isinstance(value, (int, float)) else tuple(value)[:3]
+
+    def _lighten(self, color: Color | Socket, glow: Color | Socket) -> Color | Socket:
+        if glow == BLACK:
+            return color
+        return glow if color == BLACK else self._mix_color("LIGHTEN", 1.0, color, glow)
+
+    def _mix_color(self, mode: str, factor: float | Socket, first: Color | Socket, second: Color | Socket):
+        if mode == "MIX" and isinstance(factor, float) and factor in (0.0, 1.0):
+            return second if factor else first
+        node = self.tree.nodes.new("ShaderNodeMix")
+        node.data_type, node.blend_type = "RGBA", mode
+        node.clamp_result = mode == "ADD"
+        _plug(self.tree, factor, node.inputs["Factor"])
+        color_inputs = [s for s in node.inputs if s.type == "RGBA"]
+        _plug(self.tree, first, color_inputs[0])
+        _plug(self.tree, second, color_inputs[1])
+        return next(s for s in node.outputs if s.type == "RGBA")
+
+    def _math(
+        self, operation: str, a: float | Socket, b: float | Socket, clamp: bool = False
+    ) -> float | Socket:
+        if isinstance(a, float) and isinstance(b, float):
+            result = FOLDED[operation](a, b)
+            return min(max(result, 0.0), 1.0) if clamp else result
+        if operation == "MULTIPLY" and 0.0 in (a, b):
+            return 0.0
+        if operation == "MULTIPLY" and 1.0 in (a, b):
+            return b if a == 1.0 else a
+        if operation == "ADD" and 0.0 in (a, b):
+            return b if a == 0.0 else a
+        if operation == "DIVIDE" and (a == 0.0 or a == b):
+            return float(a == b)
+        node = self.tree.nodes.new("ShaderNodeMath")
+        node.operation, node.use_clamp = operation, clamp
+        _plug(self.tree, a, node.inputs[0])
+        _plug(self.tree, b, node.inputs[1])
+        return node.outputs[0]
+
+
+RULES = {
+    "BSDF_PRINCIPLED": Walk._principled,
+    "BSDF_TRANSPARENT": Walk._transparent,
+    "HOLDOUT": Walk._transparent,
+    "MIX_SHADER": Walk._mix,
+    "ADD_SHADER": Walk._add,
+    "REROUTE": Walk._reroute,
+    "GROUP": Walk._group,
+    "GROUP_INPUT": Walk._group_input,
+}
+FOLDED = {
+    "ADD": lambda a, b: a + b,
+    "SUBTRACT": lambda a, b: a - b,
+    "MULTIPLY": lambda a, b: a * b,
+    "DIVIDE": lambda a, b: a / b if b else 0.0,
+}
+
+
+def _new_sockets(tree: bpy.types.NodeTree, side: str) -> list[str]:
+    """Add a colour and a value socket to a group's interface; their identifiers."""
+    kinds = ("NodeSocketColor", "NodeSocketFloat")
+    return [
+        tree.interface.new_socket("InsideOut base", in_out=side, socket_type=kind).identifier
+        for kind in kinds
+    ]
+
+
+def _by_identifier(sockets: Iterable[Socket], identifier: str) -> Socket:
+    return next(socket for socket in sockets if socket.identifier == identifier)
+
+
+def _plug(tree: bpy.types.NodeTree, value, socket: Socket) -> None:
+    """Link an output to an input, or set the input's constant."""
+    if isinstance(value, float):
+        socket.default_value = value
+    elif isinstance(value, tuple):
+        socket.default_value = (*value, 1.0)
+    else:
+        tree.links.new(value, socket)

@@ -1,0 +1,64 @@
+"""Where the cameras stand: directions over the sphere, framing, camera-to-world matrices. Pure numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from render.bundle import Camera
+from render.config import RenderConfig
+from render.seeds import seed_for
+
+GOLDEN_ANGLE = np.pi * (3 - 5**0.5)
+ORBIT_ELEVATION = np.radians(20)
+
+
+def place_cameras(config: RenderConfig, uid: str, radius: float) -> list[Camera]:
+    """Cameras that look at the origin and see a sphere of `radius` (normalised units) whole."""
+    rng = np.random.default_rng(seed_for(config.seed, uid, "cameras"))
+    fov = np.radians(config.fov)
+    distance = radius * config.margin / np.sin(fov / 2)
+    return [Camera(look_at_origin(d, distance), fov) for d in directions(config.cameras, config.views, rng)]
+
+
+def directions(kind: str, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count, 3) float64 unit vectors from the origin to the cameras."""
+    if kind == "orbit":
+        azimuth = 2 * np.pi * np.arange(count) / count
+        flat = np.stack([np.cos(azimuth), np.sin(azimuth)], 1) * np.cos(ORBIT_ELEVATION)
+        return np.column_stack([flat, np.full(count, np.sin(ORBIT_ELEVATION))])
+    if kind == "random":
+        vectors = rng.normal(size=(count, 3))
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return fibonacci_sphere(count) @ random_rotation(rng).T
+
+
+def fibonacci_sphere(count: int) -> np.ndarray:
+    """(count, 3) evenly spread unit vectors (spherical Fibonacci lattice, Swinbank and Purser 2006)."""
+    index = np.arange(count) + 0.5
+    z = 1 - 2 * index / count
+    angle = GOLDEN_ANGLE * index
+    ring = np.sqrt(1 - z * z)
+    return np.stack([ring * np.cos(angle), ring * np.sin(angle), z], 1)
+
+
+def random_rotation(rng: np.random.Generator) -> np.ndarray:
+    """(3, 3) rotation, uniform over SO(3): the matrix of a random unit quaternion (Shoemake 1992)."""
+    w, x, y, z = (q := rng.normal(size=4)) / np.linalg.norm(q)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def look_at_origin(direction: np.ndarray, distance: float) -> np.ndarray:
+    """(4, 4) float64 camera-to-world, OpenGL axes: looks along -z at the origin, +y as near up as can be."""
+    back = direction / np.linalg.norm(direction)
+    up = np.array([0.0, 0.0, 1.0]) if abs(back[2]) < 0.9999 else np.array([0.0, 1.0, 0.0])
+    right = np.cross(up, back)
+    right /= np.linalg.norm(right)
+    matrix = np.eye(4)
+    matrix[:3] = np.column_stack([right, np.cross(back, right), back, back * distance])
+    return matrix

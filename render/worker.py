@@ -1,0 +1,112 @@
+"""One model, start to finish, inside a Blender process: import, freeze, render, write the bundle.
+
+Runs in a child process that serves many models; `pipeline` sends jobs and commits what is written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+
+from render import materials, scene
+from render.bundle import Camera, View, write_bundle
+from render.cameras import place_cameras
+from render.colour import lit_views
+from render.config import RenderConfig
+from render.geometry import GeometryRenderer
+from render.importers import Imported, import_model
+
+JOB_KEYS = ("uid", "source", "source_sha256", "caption", "category", "license", "config_hash")
+
+
+class Stopwatch:
+    """Seconds spent in each named step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 4)
+
+
+def process(job: dict[str, Any]) -> dict[str, Any]:
+    """Render one model's bundle to `job["output"]`. Returns the ledger's record; raises ModelFailure.
+
+    `job`: uid, path, source, source_sha256, caption, category, license, config (RenderConfig), config_hash,
+    output, scratch, threads.
+    """
+    config = RenderConfig.model_validate(job["config"])
+    path, scratch, threads = Path(job["path"]), Path(job["scratch"]), int(job.get("threads", 1))
+    watch = Stopwatch()
+    with watch.step("import"):
+        scene.reset()
+        imported = import_model(path, scratch)
+    with watch.step("freeze"):
+        frozen = scene.freeze(path.name)
+        missing = materials.prepare(frozen.objects)
+    cameras = place_cameras(config, job["uid"], frozen.radius)
+    with watch.step("colour"):
+        rgba = lit_views(config, job["uid"], cameras, frozen.radius, threads, scratch)
+    with watch.step("geometry"):
+        views, notes = _geometry_views(config, cameras, rgba, frozen.radius, threads, scratch)
+    with watch.step("write"):
+        meta = _meta(job, config, imported, frozen, missing, notes)
+        write_bundle(Path(job["output"]), views, frozen.mesh, meta)
+    return {
+        "views": len(views),
+        "faces": len(frozen.mesh.faces),
+        "importer": imported.importer,
+        "seconds": watch.seconds,
+    }
+
+
+def _geometry_views(
+    config: RenderConfig,
+    cameras: list[Camera],
+    rgba: list[np.ndarray],
+    radius: float,
+    threads: int,
+    scratch: Path,
+) -> tuple[list[View], list[str]]:
+    """Join each lit image with its view's first surface."""
+    renderer = GeometryRenderer(config.slots, config.resolution, threads, scratch)
+    notes = materials.switch_to_surface_records(renderer.group)
+    views = []
+    for camera, image in zip(cameras, rgba, strict=True):
+        first = renderer.first_surface(camera, radius)
+        views.append(View(camera, image, first.depth[0], first.albedo[0], first.normal[0]))
+    return views, notes
+
+
+def _meta(
+    job: dict[str, Any],
+    config: RenderConfig,
+    imported: Imported,
+    frozen: scene.Frozen,
+    missing: list[str],
+    notes: list[str],
+) -> dict[str, Any]:
+    """What `meta.json` says: where the model came from, what was in it, how it was rendered."""
+    return {
+        **{key: job.get(key) for key in JOB_KEYS},
+        "format": imported.format,
+        "importer": imported.importer,
+        "center": frozen.center.tolist(),
+        "scale": frozen.scale,
+        "counts": frozen.counts,
+        "missing_textures": missing,
+        "notes": [*imported.notes, *frozen.notes, *notes],
+        "engine": config.engine,
+        "samples": config.samples,
+        "seed": config.seed,
+        "blender": bpy.app.version_string,
+    }
