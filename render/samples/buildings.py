@@ -5,17 +5,19 @@ Objects whose name begins with "Inside" can be seen from nowhere outside: tests 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from render.samples import paint
-from render.samples.shapes import Shape, ball, box, cylinder, joined, lathe, loft, prism, torus, tube
+from render.samples.shapes import Point2, Shape, ball, box, cylinder, joined, lathe, prism, torus, tube
 from render.samples.stage import Stage
 
 
 def gable(length: float, width: float, height: float) -> Shape:
     """A roof along x on z = 0, its texture tiled by the metre and running down both slopes."""
-    shape = prism([(-width / 2, 0), (width / 2, 0), (0, height)], length).turned("x", 90).turned("z", 90)
-    return shape.moved(x=-length / 2).tiled(1.0)
+    return _along_x([(-width / 2, 0), (width / 2, 0), (0, height)], length).tiled(1.0)
 
 
 def house(stage: Stage) -> None:
@@ -27,29 +29,50 @@ def house(stage: Stage) -> None:
     stage.place("Walls", box(4.4, 3.4, 2.3).tiled(1.0), brick, (0, 0, 1.15))
     stage.place("Roof", gable(4.9, 4.2, 1.4).tiled(1.2), tile, (0, 0, 2.25))
     stage.place("Chimney", box(0.45, 0.45, 1.3).tiled(0.8), brick, (1.2, 0.7, 3.2))
-    stage.place("Lawn", box(5.6, 4.8, 0.06, 0.02), stage.paint("Grass", 0x6FA84F, roughness=0.9), (0, 0, -0.03))
+    stage.place(
+        "Lawn", box(5.6, 4.8, 0.06, 0.02), stage.paint("Grass", 0x6FA84F, roughness=0.9), (0, 0, -0.03)
+    )
     stage.place("Door", box(0.75, 0.08, 1.5, 0.03), stage.paint("Green door", 0x1F7A5C), (0, -1.7, 0.75))
-    stage.place("Knob", ball(0.05, 16, 8), stage.paint("Brass", 0xD9A93A, metallic=1, roughness=0.3), (0.26, -1.77, 0.75))
-    for number, (x, y, angle) in enumerate(((-1.35, -1.7, 0), (1.35, -1.7, 0), (-1.1, 1.7, 0), (1.1, 1.7, 0), (2.2, 0, 90), (-2.2, 0, 90))):
+    stage.place(
+        "Knob",
+        ball(0.05, 16, 8),
+        stage.paint("Brass", 0xD9A93A, metallic=1, roughness=0.3),
+        (0.26, -1.77, 0.75),
+    )
+    for number, (x, y, angle) in enumerate(
+        ((-1.35, -1.7, 0), (1.35, -1.7, 0), (-1.1, 1.7, 0), (1.1, 1.7, 0), (2.2, 0, 90), (-2.2, 0, 90))
+    ):
         stage.place(f"Frame {number}", box(0.9, 0.1, 0.9, 0.02), white, (x, y, 1.3), (0, 0, angle))
         stage.place(f"Pane {number}", box(0.74, 0.13, 0.74), pane, (x, y, 1.3), (0, 0, angle))
-        stage.place(f"Bar {number}", box(0.05, 0.15, 0.74) + box(0.74, 0.15, 0.05), white, (x, y, 1.3), (0, 0, angle))
+        stage.place(
+            f"Bar {number}", box(0.05, 0.15, 0.74) + box(0.74, 0.15, 0.05), white, (x, y, 1.3), (0, 0, angle)
+        )
     _house_rooms(stage)
 
 
 def _house_rooms(stage: Stage) -> None:
     """Plastered walls, two rooms; the bedroom at x < 0, the living room at x > 0."""
     boards = stage.paper("Floor boards", paint.planks(0xC79A62, 0x9A6B3C))
-    stage.place("Inside plaster", box(4.2, 3.2, 2.1).inverted(), stage.paint("Plaster", 0xF3DFA8), (0, 0, 1.15))
+    stage.place(
+        "Inside plaster", box(4.2, 3.2, 2.1).inverted(), stage.paint("Plaster", 0xF3DFA8), (0, 0, 1.15)
+    )
     stage.place("Inside floor", box(4.15, 3.15, 0.04).tiled(1.0), boards, (0, 0, 0.13))
     stage.place("Inside partition", box(0.1, 3.1, 2.0), stage.paint("Partition", 0xA9C7B0), (0, 0, 1.16))
     stage.place("Inside bed", _bed_frame(), stage.paint("Bed wood", 0x8A5A30), (-1.3, 0.6, 0.15))
-    stage.place("Inside blanket", box(1.1, 1.2, 0.22, 0.08), stage.paint("Red blanket", 0xD0283C), (-1.3, 0.4, 0.5))
-    stage.place("Inside pillow", box(0.8, 0.35, 0.16, 0.07), stage.paint("Pillow", 0xFFFFFF), (-1.3, 1.2, 0.55))
-    stage.place("Inside wardrobe", box(0.5, 1.0, 1.6, 0.03), stage.paint("Wardrobe", 0x2F6DB5), (-1.8, -0.95, 0.95))
+    stage.place(
+        "Inside blanket", box(1.1, 1.2, 0.22, 0.08), stage.paint("Red blanket", 0xD0283C), (-1.3, 0.4, 0.5)
+    )
+    stage.place(
+        "Inside pillow", box(0.8, 0.35, 0.16, 0.07), stage.paint("Pillow", 0xFFFFFF), (-1.3, 1.2, 0.55)
+    )
+    stage.place(
+        "Inside wardrobe", box(0.5, 1.0, 1.6, 0.03), stage.paint("Wardrobe", 0x2F6DB5), (-1.8, -0.95, 0.95)
+    )
     stage.place("Inside sofa", _sofa(), stage.paint("Green sofa", 0x2E9E58), (1.1, 1.1, 0.15))
     stage.place("Inside rug", cylinder(0.6, 0.02), stage.paint("Purple rug", 0x8A4FBF), (1.1, 0.1, 0.16))
-    stage.place("Inside table", _table(1.0, 0.7, 0.7), stage.paint("Orange table", 0xE8821E), (1.1, -0.7, 0.15))
+    stage.place(
+        "Inside table", _table(1.0, 0.7, 0.7), stage.paint("Orange table", 0xE8821E), (1.1, -0.7, 0.15)
+    )
     stools = [_table(0.32, 0.32, 0.42).moved(x, y) for x, y in ((0.4, -0.7), (1.8, -0.7))]
     stage.place("Inside stools", joined(stools), stage.paint("Cyan stools", 0x27B8C4), (0, 0, 0.15))
     stage.place("Inside lamp", ball(0.14, 20, 10), stage.paint("Lamp", 0xFFE27A, glow=1.0), (1.1, -0.1, 1.9))
@@ -57,17 +80,23 @@ def _house_rooms(stage: Stage) -> None:
 
 def _bed_frame() -> Shape:
     legs = [box(0.1, 0.1, 0.3).moved(x, y, 0.15) for x in (-0.55, 0.55) for y in (-0.85, 0.85)]
-    return joined([box(1.2, 1.8, 0.12, 0.02).moved(z=0.25), box(1.2, 0.08, 0.8, 0.03).moved(0, 0.88, 0.4), *legs])
+    return joined(
+        [box(1.2, 1.8, 0.12, 0.02).moved(z=0.25), box(1.2, 0.08, 0.8, 0.03).moved(0, 0.88, 0.4), *legs]
+    )
 
 
 def _sofa() -> Shape:
     arms = [box(0.18, 0.7, 0.5, 0.06).moved(x, 0, 0.28) for x in (-0.75, 0.75)]
-    return joined([box(1.4, 0.65, 0.3, 0.06).moved(z=0.22), box(1.4, 0.2, 0.7, 0.08).moved(0, 0.28, 0.42), *arms])
+    return joined(
+        [box(1.4, 0.65, 0.3, 0.06).moved(z=0.22), box(1.4, 0.2, 0.7, 0.08).moved(0, 0.28, 0.42), *arms]
+    )
 
 
 def _table(x: float, y: float, height: float) -> Shape:
     legs = [
-        cylinder(0.03, height, 12).moved(sx * (x / 2 - 0.06), sy * (y / 2 - 0.06)) for sx in (-1, 1) for sy in (-1, 1)
+        cylinder(0.03, height, 12).moved(sx * (x / 2 - 0.06), sy * (y / 2 - 0.06))
+        for sx in (-1, 1)
+        for sy in (-1, 1)
     ]
     return joined([box(x, y, 0.05, 0.02).moved(z=height), *legs])
 
@@ -80,10 +109,19 @@ def fridge(stage: Stage) -> None:
     stage.place("Case", box(0.8, 0.74, 1.8, 0.05, 3), mint, (0, 0, 0.95))
     stage.place("Door", _upright(0.78, 0.06, 1.22), door, (0, -0.39, 1.2))
     stage.place("Drawer", box(0.78, 0.06, 0.46, 0.02), mint, (0, -0.39, 0.32))
-    handles = [tube([(0.31, -0.42, z), (0.31, -0.48, z), (0.31, -0.48, z + h), (0.31, -0.42, z + h)], 0.016) for z, h in ((0.95, 0.4), (0.4, 0.1))]
+    handles = [
+        tube([(0.31, -0.42, z), (0.31, -0.48, z), (0.31, -0.48, z + h), (0.31, -0.42, z + h)], 0.016)
+        for z, h in ((0.95, 0.4), (0.4, 0.1))
+    ]
     stage.place("Handles", joined(handles), chrome)
-    stage.place("Feet", joined([cylinder(0.04, 0.06, 12).moved(x, y) for x in (-0.3, 0.3) for y in (-0.28, 0.28)]), chrome)
-    stage.place("Inside liner", box(0.68, 0.62, 1.66).inverted(), stage.paint("White liner", 0xEEF4FA), (0, 0, 0.95))
+    stage.place(
+        "Feet",
+        joined([cylinder(0.04, 0.06, 12).moved(x, y) for x in (-0.3, 0.3) for y in (-0.28, 0.28)]),
+        chrome,
+    )
+    stage.place(
+        "Inside liner", box(0.68, 0.62, 1.66).inverted(), stage.paint("White liner", 0xEEF4FA), (0, 0, 0.95)
+    )
     shelves = [box(0.66, 0.58, 0.02).moved(0, 0, z) for z in (0.5, 0.85, 1.2, 1.5)]
     stage.place("Inside shelves", joined(shelves), stage.paint("Blue shelf", 0x6FA6E0))
     _food(stage)
@@ -110,7 +148,11 @@ def _food(stage: Stage) -> None:
     stage.place("Inside cake", cake, stage.paint("Pink cake", 0xF49AC2), (-0.16, 0, 1.215))
     eggs = [ball(0.03, 14, 8).scaled(1, 1, 1.3).moved(-0.2 + 0.08 * n, 0.05, 1.552) for n in range(6)]
     stage.place("Inside eggs", joined(eggs), stage.paint("Egg", 0xE8C9A0))
-    stage.place("Inside salad", joined([ball(0.1, 16, 8).scaled(1, 0.9, 0.7).moved(x, 0, 0.25) for x in (-0.15, 0.12)]), stage.paint("Salad", 0x86C232))
+    stage.place(
+        "Inside salad",
+        joined([ball(0.1, 16, 8).scaled(1, 0.9, 0.7).moved(x, 0, 0.25) for x in (-0.15, 0.12)]),
+        stage.paint("Salad", 0x86C232),
+    )
 
 
 def chest(stage: Stage) -> None:
@@ -118,29 +160,43 @@ def chest(stage: Stage) -> None:
     wood = stage.paper("Oak planks", paint.planks(0xA8703C, 0x6B4220, 6))
     iron = stage.paint("Iron", 0x5A5F66, metallic=0.9, roughness=0.45)
     gold = stage.paint("Gold", 0xF5C13D, metallic=1.0, roughness=0.3)
-    stage.place("Box", box(1.6, 1.0, 0.7).tiled(0.7), wood, (0, 0, 0.35))
-    stage.place("Lid", _vault(1.6, 0.5, 0.42).tiled(0.7), wood, (0, 0, 0.7))
-    bands = [_vault(0.12, 0.52, 0.45).moved(x, 0, 0.7) + box(0.12, 1.05, 0.7).moved(x, 0, 0.36) for x in (-0.6, 0, 0.6)]
+    stage.place("Planks", _along_x(_vault(0.5, 0.0, 0.42), 1.6).tiled(0.7), wood)
+    outer, inner = _vault(0.53, 0.0, 0.45), _vault(0.49, 0.0, 0.41)
+    bands = [_along_x([*outer, *inner[::-1]], 0.12).moved(x) for x in (-0.6, 0, 0.6)]
     stage.place("Bands", joined(bands), iron)
-    stage.place("Lock", box(0.22, 0.08, 0.26, 0.03), gold, (0, -0.54, 0.68))
+    stage.place("Rim", joined([box(1.62, 0.06, 0.06, 0.01).moved(0, y, 0.7) for y in (-0.5, 0.5)]), iron)
+    stage.place("Lock", box(0.22, 0.1, 0.26, 0.03), gold, (0, -0.54, 0.68))
+    lining = _along_x(_vault(0.46, 0.04, 0.36), 1.52).inverted()
+    stage.place("Inside lining", lining, stage.paint("Purple velvet", 0x5E2A84))
+    _treasure(stage, gold)
+
+
+def _treasure(stage: Stage, gold: Any) -> None:
     rng = np.random.default_rng(11)
-    heap = [(x, y) for x in np.linspace(-0.62, 0.62, 9) for y in np.linspace(-0.34, 0.34, 5)]
-    coin = cylinder(0.09, 0.03, 18)
-    coins = [
-        coin.turned("x", rng.uniform(-50, 50)).moved(x, y, 0.15 + 0.4 * rng.random()) for x, y in heap for _ in range(2)
+    heap = [
+        (x, y) for x in np.linspace(-0.62, 0.62, 9) for y in np.linspace(-0.32, 0.32, 5) for _ in range(2)
     ]
+    coin = cylinder(0.09, 0.03, 16)
+    coins = [coin.turned("x", rng.uniform(-50, 50)).moved(x, y, 0.15 + 0.4 * rng.random()) for x, y in heap]
     stage.place("Inside coins", joined(coins), gold)
-    for number, (name, colour) in enumerate((("Ruby", 0xD01440), ("Emerald", 0x12A05C), ("Sapphire", 0x1E50D8))):
-        stage.place(f"Inside {name.lower()}", ball(0.13, 8, 4), stage.paint(name, colour, roughness=0.1), (-0.45 + 0.45 * number, 0, 0.72))
-    stage.place("Inside lining", box(1.54, 0.94, 0.64).inverted(), stage.paint("Purple velvet", 0x5E2A84), (0, 0, 0.36))
+    jewels = (("Ruby", 0xD01440), ("Emerald", 0x12A05C), ("Sapphire", 0x1E50D8))
+    for number, (name, colour) in enumerate(jewels):
+        place = (-0.45 + 0.45 * number, 0, 0.72)
+        stage.place(
+            f"Inside {name.lower()}", ball(0.13, 8, 4), stage.paint(name, colour, roughness=0.1), place
+        )
 
 
-def _vault(length: float, radius: float, height: float) -> Shape:
-    """Half a lying drum along x on z = 0."""
+def _vault(half: float, floor: float, rise: float) -> list[Point2]:
+    """The outline of a chest's end: walls from `floor` to 0.7, `half` from the middle, under an arch."""
     angle = np.linspace(0, np.pi, 17)
-    arch = np.column_stack([radius * np.cos(angle), height * np.sin(angle)])
-    rings = [np.column_stack([np.full(17, x), arch]) for x in (-length / 2, length / 2)]
-    return loft(np.array(rings))
+    arch = zip((half * np.cos(angle)).tolist(), (0.7 + rise * np.sin(angle)).tolist(), strict=True)
+    return [(half, floor), *arch, (-half, floor)]
+
+
+def _along_x(outline: Sequence[Point2], length: float) -> Shape:
+    """A prism of a (y, z) outline, counter-clockwise seen from +x, its middle at x = 0."""
+    return prism(outline, length).turned("x", 90).turned("z", 90).moved(x=-length / 2)
 
 
 def chair(stage: Stage) -> None:
@@ -163,7 +219,7 @@ def village(stage: Stage) -> None:
     hut = stage.group("Hut", [
         stage.place("Hut walls", cylinder(0.8, 1.0, 24).tiled(1.0), wall),
         stage.place("Hut roof", cylinder(1.1, 0.9, 24, top=0), thatch, (0, 0, 0.95)),
-        stage.place("Hut door", box(0.4, 0.1, 0.7, 0.03), stage.paint("Blue door", 0x2F62B0), (0, -0.78, 0.35)),
+        stage.place("Hut door", box(0.4, 0.1, 0.7, 0.03), stage.paint("Door", 0x2F62B0), (0, -0.78, 0.35)),
     ])  # fmt: skip
     for number, (angle, size) in enumerate(((20, 1.0), (140, 0.8), (260, 1.2))):
         x, y = 2.0 * np.cos(np.radians(angle)), 2.0 * np.sin(np.radians(angle))
@@ -173,6 +229,10 @@ def village(stage: Stage) -> None:
     first = stage.place("Pine 0", pine, crown, (2.9, 2.0, 0))
     for number, (x, y) in enumerate(((0.4, 2.8), (-3.0, -0.4), (1.9, -2.2), (-2.4, -2.3)), 1):
         stage.again(f"Pine {number}", first.data, (x, y, 0), (0, 0, 36 * number))
-    stage.place("Meadow", cylinder(3.8, 0.1, 48), stage.paint("Meadow", 0x8CBF5A, roughness=0.9), (0, 0, -0.1))
-    stage.place("Well", torus(0.35, 0.12, 24, 10).scaled(1, 1, 2), stage.paint("Stone", 0x9BA0A6), (0, 0, 0.15))
+    stage.place(
+        "Meadow", cylinder(3.8, 0.1, 48), stage.paint("Meadow", 0x8CBF5A, roughness=0.9), (0, 0, -0.1)
+    )
+    stage.place(
+        "Well", torus(0.35, 0.12, 24, 10).scaled(1, 1, 2), stage.paint("Stone", 0x9BA0A6), (0, 0, 0.15)
+    )
     stage.place("Water", cylinder(0.32, 0.1, 24), stage.paint("Water", 0x2F8FD0, roughness=0.1), (0, 0, 0.1))

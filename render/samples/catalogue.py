@@ -11,7 +11,7 @@ from render.samples.stage import Stage
 
 class Sample(NamedTuple):
     path: str
-    """Relative to the folder; the suffix is the format. Models of several files have a folder of their own."""
+    """Relative to the folder; the suffix is the format. A model of several files has a folder of its own."""
     caption: str
     category: str
     build: Callable[[Stage], None]

@@ -1,12 +1,12 @@
 """How the sample models are saved: one function a file format, each with Blender's own exporter.
 
-The bytes depend on nothing but the model, the Blender version and, where an exporter cannot help it, the
-moment: .blend holds memory addresses, .abc a date.
+The bytes of .glb, .gltf, .obj, .ply, .stl and .dae depend on nothing but the model and the Blender version.
+The other exporters write what cannot be asked out of them: .fbx and .abc the time and numbers of the process,
+.usd* the objects in no fixed order and a zip's dates, .blend memory addresses.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ import bpy
 
 
 def save(path: Path) -> None:
-    """Writes the current scene to `path`, in the format of its suffix. Raises RuntimeError if nothing came."""
+    """Writes the current scene to `path`, in the format of its suffix; RuntimeError if nothing came."""
     path.parent.mkdir(parents=True, exist_ok=True)
     WRITERS[path.suffix](path)
     if not path.is_file() or not path.stat().st_size:
@@ -46,17 +46,13 @@ def _stl(path: Path) -> None:
 
 
 def _fbx(path: Path) -> None:
-    from io_scene_fbx import fbx_utils  # Blender's add-on, on the path once bpy is imported
-
-    # Its object numbers come from hash(), which Python salts anew in every process.
-    fbx_utils.hash = lambda key: int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:7], "big")
     bpy.ops.export_scene.fbx(
         filepath=str(path), path_mode="COPY", embed_textures=True, use_metadata=False, bake_anim=False
     )
 
 
 def _usd(path: Path) -> None:
-    bpy.ops.wm.usd_export(filepath=str(path), export_textures_mode="NEW", relative_paths=True)
+    bpy.ops.wm.usd_export(filepath=str(path), export_textures_mode="NEW", root_prim_path="")
 
 
 def _dae(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Textures for the sample models, painted with numpy: (H, W, 4) uint8, sRGB with straight alpha, row 0 on top.
+"""Textures for the sample models, painted with numpy: (H, W, 4) uint8, sRGB, straight alpha, row 0 on top.
 
 All of them tile, and all are functions of their arguments alone.
 """
@@ -130,9 +130,17 @@ def stickers(ground: int, size: int = 256) -> np.ndarray:
     """A fridge's door: a plain ground with round and square magnets on it."""
     u, v = plane(size)
     colour = np.broadcast_to(rgb(ground), (size, size, 3)).copy()
-    for x, y, radius, ink in ((0.3, 0.8, 0.08, 0xE84A4A), (0.62, 0.72, 0.07, 0xF2B632), (0.4, 0.3, 0.06, 0x3C7DD9)):
+    for x, y, radius, ink in (
+        (0.3, 0.8, 0.08, 0xE84A4A),
+        (0.62, 0.72, 0.07, 0xF2B632),
+        (0.4, 0.3, 0.06, 0x3C7DD9),
+    ):
         colour[np.hypot(u - x, (v - y) * 1.6) < radius] = rgb(ink)
-    for x, y, radius, ink in ((0.66, 0.86, 0.09, 0xFFFFFF), (0.35, 0.6, 0.11, 0xF7E9B0), (0.65, 0.4, 0.06, 0x7A4FBF)):
+    for x, y, radius, ink in (
+        (0.66, 0.86, 0.09, 0xFFFFFF),
+        (0.35, 0.6, 0.11, 0xF7E9B0),
+        (0.65, 0.4, 0.06, 0x7A4FBF),
+    ):
         colour[(np.abs(u - x) < radius) & (np.abs(v - y) < radius * 0.7)] = rgb(ink)
     return finish(colour)
 

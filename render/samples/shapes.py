@@ -191,7 +191,7 @@ def box(x: float, y: float, z: float, rounding: float = 0.0, steps: int = 2) -> 
 
 
 def rounded_ring(x: Point2, y: Point2, z: float, rounding: float, steps: int = 3) -> np.ndarray:
-    """(4 (steps + 1), 3) a horizontal rectangle with round corners, counter-clockwise: a cross-section to loft."""
+    """(4 (steps + 1), 3) a horizontal rectangle with round corners, counter-clockwise, to loft."""
     arc = np.linspace(0, np.pi / 2, steps + 1)
     corners = [(x[1], y[1], 1, 1), (x[0], y[1], -1, 1), (x[0], y[0], -1, -1), (x[1], y[0], 1, -1)]
     return np.array([

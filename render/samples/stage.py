@@ -1,7 +1,7 @@
 """The empty Blender scene in which one sample model is built: its materials and its objects.
 
-    stage = Stage(scratch)
-    stage.place("Ball", ball(1.0), stage.paint("Red", 0xC03030))
+stage = Stage(scratch)
+stage.place("Ball", ball(1.0), stage.paint("Red", 0xC03030))
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ class Stage:
             collection.objects.link(thing)
         return collection
 
-    def instance(self, name: str, collection: Any, at: Point3, turn: Point3 = (0, 0, 0), size: float = 1.0) -> Any:
+    def instance(
+        self, name: str, collection: Any, at: Point3, turn: Point3 = (0, 0, 0), size: float = 1.0
+    ) -> Any:
         """An empty that shows a collection."""
         thing = self.again(name, None, at, turn)
         thing.instance_type, thing.instance_collection = "COLLECTION", collection
@@ -134,7 +136,8 @@ def _mesh(name: str, shape: Shape, colours: np.ndarray | None) -> Any:
     mesh.uv_layers.new(name="UVMap").data.foreach_set("uv", shape.uv.astype(np.float32).ravel())
     if colours is not None:
         rgba = np.column_stack([colours, np.ones(len(colours))]).astype(np.float32)
-        attribute = mesh.color_attributes.new(COLOURS, "BYTE_COLOR", "POINT")
+        rgba = rgba[[i for face in shape.faces for i in face]]
+        attribute = mesh.color_attributes.new(COLOURS, "BYTE_COLOR", "CORNER")  # all that Alembic can write
         attribute.data.foreach_set("color_srgb", rgba.ravel())
     mesh.shade_smooth()
     mesh.set_sharp_from_angle(angle=SHARP)

@@ -45,7 +45,9 @@ def car(stage: Stage) -> None:
         for part, shape, material in zip(("Tyre", "Hub"), wheel(0.36, 0.26), (rubber, chrome), strict=True):
             stage.place(f"{part} {number}", shape, material, (x, y, 0.36))
     for side in (-1, 1):
-        stage.place(f"Headlight {side}", ball(0.13, 20, 10).scaled(0.5, 1, 0.9), lamp, (2.08, side * 0.55, 0.68))
+        stage.place(
+            f"Headlight {side}", ball(0.13, 20, 10).scaled(0.5, 1, 0.9), lamp, (2.08, side * 0.55, 0.68)
+        )
         stage.place(f"Tail light {side}", box(0.08, 0.34, 0.14, 0.03), tail, (-2.09, side * 0.52, 0.74))
         stage.place(f"Handle {side}", box(0.22, 0.05, 0.04, 0.015), chrome, (-0.35, side * 0.86, 0.86))
     for end in (-2.1, 2.1):
@@ -54,7 +56,7 @@ def car(stage: Stage) -> None:
 
 
 def _car_body() -> Shape:
-    """Hood, sides and boot as one skin, open only where the cabin covers it (x -1.35..0.75, y -0.68..0.68)."""
+    """Hood, sides and boot as one skin, open only where the cabin covers it (x -1.35..0.75, |y| < 0.68)."""
     stations = [  # x, half width, bottom, middle, top
         (-2.12, 0.70, 0.46, 0.62, 0.78), (-2.05, 0.80, 0.36, 0.66, 0.92), (-1.80, 0.85, 0.32, 0.66, 0.99),
         (-1.35, 0.86, 0.30, 0.66, 1.02), (0.75, 0.86, 0.30, 0.66, 1.02), (1.40, 0.85, 0.31, 0.64, 0.95),
@@ -62,8 +64,10 @@ def _car_body() -> Shape:
     ]  # fmt: skip
     rings = np.array([
         [(x, y, z) for y, z in (
-            (w * 0.9, low), (w, low + 0.08), (w, mid), (w * 0.97, top - 0.04), (w * 0.9, top), (w * 0.79, top),
-            (-w * 0.79, top), (-w * 0.9, top), (-w * 0.97, top - 0.04), (-w, mid), (-w, low + 0.08), (-w * 0.9, low),
+            (w * 0.9, low), (w, low + 0.08), (w, mid),
+            (w * 0.97, top - 0.04), (w * 0.9, top), (w * 0.79, top),
+            (-w * 0.79, top), (-w * 0.9, top), (-w * 0.97, top - 0.04),
+            (-w, mid), (-w, low + 0.08), (-w * 0.9, low),
         )]
         for x, w, low, mid, top in stations
     ])  # fmt: skip
@@ -96,12 +100,16 @@ def _car_inside(stage: Stage) -> None:
     blue = stage.paint("Engine cover", 0x2E6FD0)
     orange = stage.paint("Tank", 0xE88A1A)
     stage.place("Inside floor", box(2.4, 1.4, 0.04).moved(-0.3, 0, 0.4), stage.paint("Carpet", 0x4A6B4F))
-    for number, (x, y, width) in enumerate(((-0.05, 0.36, 0.5), (-0.05, -0.36, 0.5), (-0.95, 0, 1.2))):
-        stage.place(f"Inside seat {number}", seat(width, 0.5, 0.72), leather, (x, y, 0.45))
+    for number, (x, y, width) in enumerate(((-0.05, 0.36, 0.5), (-0.05, -0.36, 0.5), (-0.8, 0, 1.1))):
+        stage.place(f"Inside seat {number}", seat(width, 0.5, 0.6), leather, (x, y, 0.45))
     stage.place("Inside dashboard", box(0.25, 1.25, 0.3, 0.06), black, (0.62, 0, 0.82))
     stage.place("Inside steering wheel", _steering_wheel(), black, (0.4, 0.36, 0.95), (0, -65, 0))
     stage.place("Inside engine", box(0.6, 0.6, 0.32, 0.05), steel, (1.4, 0, 0.62))
-    stage.place("Inside cylinders", joined([cylinder(0.06, 0.08, 16).moved(1.2 + 0.13 * n, 0, 0.78) for n in range(4)]), blue)
+    stage.place(
+        "Inside cylinders",
+        joined([cylinder(0.06, 0.08, 16).moved(1.2 + 0.13 * n, 0, 0.78) for n in range(4)]),
+        blue,
+    )
     stage.place("Inside tank", box(0.4, 1.0, 0.3, 0.08), orange, (-1.7, 0, 0.62))
 
 
@@ -114,7 +122,9 @@ def seat(width: float, depth: float, height: float) -> Shape:
 
 
 def _steering_wheel() -> Shape:
-    spokes = [tube([(0, 0, 0), (0.17 * np.cos(a), 0.17 * np.sin(a), 0)], 0.015, 8) for a in np.arange(3) * 2.0944]
+    spokes = [
+        tube([(0, 0, 0), (0.17 * np.cos(a), 0.17 * np.sin(a), 0)], 0.015, 8) for a in np.arange(3) * 2.0944
+    ]
     return joined([torus(0.17, 0.02, 28, 10), ball(0.045, 16, 8), *spokes])
 
 
@@ -126,10 +136,16 @@ def bus(stage: Stage) -> None:
     hub = stage.paint("Hub", 0xC9CDD2, metallic=0.9, roughness=0.35)
     stage.place("Body", box(8.0, 2.5, 2.5, 0.25, 4), yellow, (0, 0, 1.75))
     stage.place("Roof", box(7.2, 2.0, 0.2, 0.08), stage.paint("White roof", 0xF5F3EC), (0, 0, 3.03))
-    stage.place("Stripe", box(7.6, 2.56, 0.14, 0.02), stage.paint("Black stripe", 0x2A2A2A), (0, 0, 1.35))
-    panes = [box(0.95, 2.54, 0.8, 0.01).moved(-3.1 + 1.13 * n, 0, 2.25) for n in range(6)]
+    stripes = [box(7.6, 0.06, 0.14, 0.02).moved(y=1.25 * side) for side in (-1, 1)]
+    stage.place("Stripes", joined(stripes), stage.paint("Black stripe", 0x2A2A2A), (0, 0, 1.35))
+    panes = [
+        box(0.95, 0.04, 0.8, 0.01).moved(-3.1 + 1.13 * n, 1.25 * side, 2.25)
+        for n in range(6)
+        for side in (-1, 1)
+    ]
     stage.place("Side windows", joined(panes), glass)
-    stage.place("Windscreen", box(8.06, 2.1, 0.95, 0.02), glass, (0, 0, 2.2))
+    screens = [box(0.06, 2.0, 0.9, 0.02).moved(x=4.0 * end) for end in (-1, 1)]
+    stage.place("Windscreens", joined(screens), glass, (0, 0, 2.2))
     stage.place("Doors", box(0.8, 0.06, 1.9, 0.02), stage.paint("Door", 0x3A6EA5), (3.3, -1.26, 1.6))
     for number, (x, y) in enumerate((x, y) for x in (-2.6, 2.3) for y in (-1.15, 1.15)):
         for part, shape, material in zip(("Tyre", "Hub"), wheel(0.5, 0.36), (rubber, hub), strict=True):
@@ -148,6 +164,12 @@ def _bus_inside(stage: Stage) -> None:
         stage.again(f"Inside seat {row} {number}", first.data, (x, y, 0.85))
     stage.place("Inside floor", box(7.4, 2.2, 0.05), stage.paint("Grey floor", 0x8A8F94), (0, 0, 0.8))
     stage.place("Inside driver", seat(0.55, 0.55, 0.8), stage.paint("Red cloth", 0xC02C2C), (3.1, 0.6, 0.85))
-    stage.place("Inside wheel", _steering_wheel().scaled(1.3, 1.3, 1.3), stage.paint("Black", 0x181818), (3.55, 0.6, 1.5), (0, -60, 0))
+    stage.place(
+        "Inside wheel",
+        _steering_wheel().scaled(1.3, 1.3, 1.3),
+        stage.paint("Black", 0x181818),
+        (3.55, 0.6, 1.5),
+        (0, -60, 0),
+    )
     poles = [cylinder(0.025, 1.95, 12).moved(x, 0, 0.85) for x in (-2.2, 0, 2.2)]
     stage.place("Inside poles", joined(poles), stage.paint("Orange poles", 0xF07818))
