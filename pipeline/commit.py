@@ -5,11 +5,16 @@ After a crash at any moment a file is either absent or whole; nothing half-writt
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
+from pipeline.errors import UserError
 from pipeline.layout import Layout
 
 
@@ -22,6 +27,24 @@ def commit_file(source: Path, target: Path, layout: Layout) -> int:
 def commit_bytes(data: bytes, target: Path, layout: Layout) -> int:
     """Write `data` to `target` below OUT, atomically. Returns the size in bytes."""
     return _commit(lambda writer: writer.write(data), target, layout)
+
+
+@contextlib.contextmanager
+def exclusive(layout: Layout) -> Iterator[None]:
+    """One run at a time in OUT. The folder itself is locked: no lock file is left, and the lock ends with us."""
+    layout.root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(layout.root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Some network file systems have no locks (another OSError): there, the user keeps runs apart.
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                where = f"{layout.root}: another run is writing here."
+                raise UserError(f"{where} Wait for it, or choose another --out.") from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sweep(layout: Layout) -> None:
@@ -38,7 +61,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _commit(write, target: Path, layout: Layout) -> int:
+def _commit(write: Callable[[BinaryIO], Any], target: Path, layout: Layout) -> int:
     layout.temporary.mkdir(parents=True, exist_ok=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = layout.temporary / uuid.uuid4().hex

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fuse.config import FuseConfig
 from pipeline.errors import UserError
 from render.config import RenderConfig
+from training.config import TrainConfig
 
 
 class EngineConfig(BaseModel):
@@ -50,6 +51,7 @@ class RunConfig(BaseModel):
 
     render: RenderConfig = RenderConfig()
     fuse: FuseConfig = FuseConfig()
+    train: TrainConfig = TrainConfig()
     engine: EngineConfig = EngineConfig()
 
 

@@ -6,7 +6,6 @@ line, which a killed driver leaves, is skipped. No database: these files lie on 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -14,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-
-from pipeline.errors import UserError
 
 _SYNC_EVERY = 1.0  # seconds; a row lost with the power is found again in the output itself
 
@@ -62,11 +59,11 @@ _NAMES = {entry.name for entry in fields(Row)}
 
 
 class Ledger:
-    """A run's own file, held open for appending; and OUT's lock on the stage."""
+    """A run's own file, held open for appending."""
 
     def __init__(self, folder: Path, run: str):
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(folder)
+        self.folder, self.run = folder, run
         self.path = folder / f"{run}.jsonl"
         self._file = None
         self._synced = time.monotonic()
@@ -84,7 +81,6 @@ class Ledger:
         if self._file is not None:
             self._sync()
             self._file.close()
-        os.close(self._lock)
 
     def _sync(self) -> None:
         assert self._file is not None
@@ -115,17 +111,3 @@ def _parse(line: bytes) -> Row | None:
     except (ValueError, TypeError, AttributeError):
         return None
 
-
-def _lock(folder: Path) -> int:
-    """Lock the folder itself, so that no lock file is left; the lock ends with the process."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise UserError(
-            f"{folder.parent.parent}: another run is writing here. Wait for it, or choose another --out."
-        ) from None
-    except OSError:
-        return descriptor  # a file system without locks: the user keeps runs apart
-    return descriptor

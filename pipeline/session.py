@@ -6,11 +6,14 @@ import contextlib
 import logging
 import os
 import shutil
-import signal
+import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 from pipeline.config import EngineConfig
 from pipeline.errors import InfrastructureError
@@ -92,23 +95,32 @@ def _short_temp() -> str:
 @contextlib.contextmanager
 def _bounded_start() -> Iterator[None]:
     """Turn any failure to start, and a start that takes for ever, into one clear error."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError(f"no answer within {_START_LIMIT} s")
-
-    bounded = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGALRM, late) if bounded else None
+    where = os.environ.get("RAY_ADDRESS") or "on this machine"
+    # Ray waits in native code, where no exception of ours arrives: only the end of the process does.
+    watchdog = threading.Timer(_START_LIMIT, _give_up, [where])
+    watchdog.daemon = True
     try:
-        if bounded:
-            signal.alarm(_START_LIMIT)
+        _knock(os.environ.get("RAY_ADDRESS") or "")
+        watchdog.start()
         yield
-    except (OSError, RuntimeError, ValueError, ConnectionError) as error:
-        where = os.environ.get("RAY_ADDRESS") or "on this machine"
-        summary = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InfrastructureError(
-            f"Ray did not start ({where}): {summary}. `insideout doctor` looks closer."
-        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        summary = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InfrastructureError(f"Ray did not start ({where}): {summary}. Try `insideout doctor`.") from error
     finally:
-        if bounded:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, previous)
+        watchdog.cancel()
+
+
+def _knock(address: str) -> None:
+    """Whether anybody listens at HOST:PORT; OSError if not. Ray itself would take minutes to say so."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        with socket.create_connection((host, int(port)), timeout=10):
+            pass
+
+
+def _give_up(where: str) -> None:
+    print(f"Ray did not start ({where}) within {_START_LIMIT} s. Try `insideout doctor`.", file=sys.stderr)
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    os._exit(1)

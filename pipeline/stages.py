@@ -30,21 +30,19 @@ class Task:
 
 @dataclass(frozen=True)
 class Stage:
-    """A kind of work. The functions are top-level ones: they travel to Ray's workers by name."""
+    """A kind of work. It travels to Ray's workers with every task, so it is small."""
 
     name: str
     module: str  # its `process(job)` runs in the child
     config_hash: str
     layout: Layout
-    stored: Callable[[Task, Row], bool]
-    """Whether what a ledger row speaks of is still there."""
     recover: Callable[[Path], tuple[str, str] | None]
-    """An output without a ledger row: (input sha256, config hash) from the output itself, None if it cannot say."""
+    """An output that no ledger row speaks of: (input sha256, config hash) by its own word, or None."""
 
 
 def render_stage(config: RenderConfig, layout: Layout) -> Stage:
     """Models to view bundles."""
-    return Stage("render", "render.worker", config_hash(config), layout, output_stored, bundle_key)
+    return Stage("render", "render.worker", config_hash(config), layout, bundle_key)
 
 
 def render_tasks(models: list[Model], config: RenderConfig, layout: Layout) -> list[Task]:
@@ -87,3 +85,7 @@ def bundle_key(path: Path) -> tuple[str, str] | None:
             return bundle.meta["source_sha256"], bundle.meta["config_hash"]
     except (BundleError, KeyError):
         return None
+
+
+def no_key(_: Path) -> None:
+    """For outputs that do not say what they were made from."""

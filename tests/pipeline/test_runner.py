@@ -15,14 +15,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.commit import exclusive
 from pipeline.config import EngineConfig
 from pipeline.discovery import Rejection
-from pipeline.errors import InfrastructureError, UserError
+from pipeline.errors import InfrastructureError
 from pipeline.layout import Layout
-from pipeline.ledger import Ledger, latest, read_rows
+from pipeline.ledger import latest, read_rows
 from pipeline.runner import Summary, run_stage
 from pipeline.session import ray_session, share_cores
-from pipeline.stages import Stage, Task, output_stored
+from pipeline.stages import Stage, Task
 
 ENGINE = EngineConfig(workers=2, timeout=20, start_timeout=60, memory_mib=300)
 MIXED = ["ok", "segfault", "refuse", "ok", "leave", "blunder", "allocate", "ok", "shout", "die_later", "ok"]
@@ -30,12 +31,15 @@ MIXED = ["ok", "segfault", "refuse", "ok", "leave", "blunder", "allocate", "ok",
 
 def key_inside(path: Path) -> tuple[str, str] | None:
     """What the test stage writes into its outputs."""
-    values = json.loads(path.read_text())
+    try:
+        values = json.loads(path.read_text())
+    except ValueError:
+        return None
     return values["source_sha256"], values["config_hash"]
 
 
 def make_stage(out: Path, config: str = "v1") -> Stage:
-    return Stage("faulty", "faulty_stage", config, Layout(out), output_stored, key_inside)
+    return Stage("faulty", "faulty_stage", config, Layout(out), key_inside)
 
 
 def make_tasks(folder: Path, out: Path, deeds: list[str], config: str = "v1") -> list[Task]:
@@ -153,18 +157,19 @@ def test_rejections_and_missing_files_lose_nothing_else(ray: None, tmp_path: Pat
 
 def test_broken_machinery_stops_the_run(ray: None, tmp_path: Path):
     out = tmp_path / "out"
-    stage = Stage("broken", "broken_stage", "v1", Layout(out), output_stored, key_inside)
+    stage = Stage("broken", "broken_stage", "v1", Layout(out), key_inside)
     summary = run_stage(stage, make_tasks(tmp_path / "models", out, ["ok"] * 20), ENGINE)
     assert summary.exit_code == 1 and summary.broken and "libMissing.so.1" in summary.broken
     assert 5 <= summary.failed["infrastructure"] < 20
 
 
 def test_two_runs_do_not_share_an_output(tmp_path: Path):
-    ledger = Ledger(tmp_path / "out" / "ledger" / "faulty", "other")
-    with pytest.raises(UserError, match="another run is writing"):
-        run_stage(make_stage(tmp_path / "out"), [], ENGINE)
-    ledger.close()
-    assert run_stage(make_stage(tmp_path / "out"), [], ENGINE).exit_code == 1
+    with exclusive(Layout(tmp_path)):
+        code = f"from pipeline.commit import *\nwith exclusive(Layout(Path({str(tmp_path)!r}))): pass"
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "another run is writing here" in other.stderr
+    with exclusive(Layout(tmp_path)):
+        assert not os.listdir(tmp_path), "a lock leaves no file"
 
 
 def test_cores_are_shared():

@@ -1,0 +1,225 @@
+"""What each verb of the command line takes and does. Flags are the fields of the stages' configurations."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+from pydantic import ValidationError
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional
+
+from fuse.config import FuseConfig
+from pipeline.config import EngineConfig, RunConfig, explain, load
+from pipeline.errors import UserError
+from render.config import RenderConfig
+from training.config import TrainConfig
+
+Command = TypeVar("Command")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Make the embedded sample models with Blender: every format, textured, metallic, glass, with known insides."""
+
+    folder: Positional[Path]
+    """Where to put them."""
+
+
+@dataclass(frozen=True)
+class Render:
+    """Render a view bundle of every model. Running again skips what is done."""
+
+    models: Path
+    """A folder of models, searched recursively; a CSV, JSONL or Parquet list with `path`; or one model."""
+    out: Path
+    """The dataset folder."""
+    config: Path | None
+    """A YAML file with sections render, fuse, train and engine; flags override it."""
+    render: RenderConfig
+    running: EngineConfig
+
+
+@dataclass(frozen=True)
+class Fuse:
+    """Fuse the view bundles of a dataset into coloured point clouds, in Parquet shards."""
+
+    out: Path
+    """The dataset folder."""
+    config: Path | None
+    """A YAML file with sections render, fuse, train and engine; flags override it."""
+    fuse: FuseConfig
+    running: EngineConfig
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an image-conditioned point diffusion model on a dataset. Running again goes on."""
+
+    out: Path
+    """The dataset folder."""
+    config: Path | None
+    """A YAML file with sections render, fuse, train and engine; flags override it."""
+    train: TrainConfig
+    run: str = "default"
+    """Name of the run: checkpoints go to OUT/checkpoints/RUN."""
+    resume: bool = True
+    """Go on from the run's newest checkpoint."""
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Draw the coloured point cloud of the object in an image."""
+
+    checkpoint: Path
+    """A checkpoint, or a run's folder: its newest."""
+    image: Path
+    """PNG, JPEG...; transparent, or the object on its own background."""
+    out: Path
+    """The PLY to write; a picture goes beside it."""
+    steps: int = 64
+    """Sampling steps."""
+    guidance: float = 3.0
+    """Weight of the image: 1 is none beyond what was learnt."""
+    points: int = 1024
+    """Points of the cloud."""
+    seed: int = 0
+    """Another seed, another cloud."""
+    device: str = "cpu"
+    """cpu or cuda."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write one model of a dataset for other tools."""
+
+    out: Positional[Path]
+    """The dataset folder."""
+    uid: Positional[str]
+    """The model's uid, or its source path."""
+    to: Path
+    """FILE.ply (coloured points), FILE.npz (Point-E's format), or a folder (NeRF dataset)."""
+    albedo: bool = False
+    """Unlit colours in place of lit ones."""
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Recompute every hash and check every row and bundle of a dataset."""
+
+    out: Positional[Path]
+    """The dataset folder."""
+    bundles: bool = True
+    """Check the view bundles too, not only the shards."""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Check that this machine can run everything; say what is wrong and how to mend it."""
+
+    quick: bool = False
+    """Leave out what takes longer than a second: Blender and Ray."""
+
+
+def samples(arguments: list[str]) -> int:
+    """In a process of its own: bpy is never loaded into the command line's."""
+    command = parse(Samples, "samples", arguments)
+    return subprocess.run([sys.executable, "-m", "render.samples", str(command.folder)]).returncode
+
+
+def doctor(arguments: list[str]) -> int:
+    from pipeline import doctor as module
+
+    return module.examine(quick=parse(Doctor, "doctor", arguments).quick)
+
+
+def render(arguments: list[str]) -> int:
+    from pipeline.rendering import render as run
+
+    command = parse(Render, "render", arguments)
+    summary = run(command.models, command.out, command.render, command.running)
+    print("\n".join(summary.lines("render")))
+    return summary.exit_code
+
+
+def fuse(arguments: list[str]) -> int:
+    from pipeline.fusing import fuse as run
+
+    command = parse(Fuse, "fuse", arguments)
+    summary = run(command.out, command.fuse, command.running)
+    print("\n".join(summary.lines("fuse")))
+    return summary.exit_code
+
+
+def train(arguments: list[str]) -> int:
+    command = parse(Train, "train", arguments)
+    from training.train import train as run
+
+    path = run(command.train, command.out, command.run, resume=command.resume)
+    print(f"train: {path}")
+    return 0
+
+
+def generate(arguments: list[str]) -> int:
+    command = parse(Generate, "generate", arguments)
+    from training.generate import generate as run
+
+    cloud, picture = run(**vars(command))
+    print(f"generate: {cloud}, picture {picture}")
+    return 0
+
+
+def export(arguments: list[str]) -> int:
+    from fuse.export import export as run
+
+    command = parse(Export, "export", arguments)
+    print(f"export: {run(command.out, command.uid, command.to, albedo=command.albedo)}")
+    return 0
+
+
+def verify(arguments: list[str]) -> int:
+    from fuse.verify import verify as run
+
+    command = parse(Verify, "verify", arguments)
+    report = run(command.out, bundles=command.bundles)
+    print(report)
+    return 0 if report.ok else 1
+
+
+def bench(arguments: list[str]) -> int:
+    from pipeline.bench import main
+
+    return main(arguments) or 0
+
+
+def parse(kind: type[Command], verb: str, arguments: list[str]) -> Command:
+    """The verb's command from flags over --config over defaults. Wrong flags end the process with code 2."""
+    defaults = _defaults(kind, arguments)
+    wrapped: Any = OmitSubcommandPrefixes[OmitArgPrefixes[kind]]
+    try:
+        return tyro.cli(wrapped, prog=f"insideout {verb}", args=arguments, default=defaults)
+    except ValidationError as error:
+        raise UserError(explain(error, RunConfig)) from error
+
+
+def _defaults(kind: type[Command], arguments: list[str]) -> Any:
+    """What a command starts from: the sections of the file that --config names, or of none."""
+    path = _config_argument(arguments)
+    run = load(path) if path else RunConfig()
+    sections = {"render": run.render, "fuse": run.fuse, "train": run.train, "running": run.engine, "config": path}
+    fields = {name: sections.get(name, field.default) for name, field in kind.__dataclass_fields__.items()}  # type: ignore[attr-defined]
+    from dataclasses import MISSING
+
+    return kind(**{name: tyro.MISSING if value is MISSING else value for name, value in fields.items()})
+
+
+def _config_argument(arguments: list[str]) -> Path | None:
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if flag == "--config":
+            return Path(value)
+        if flag.startswith("--config="):
+            return Path(flag.removeprefix("--config="))
+    return None
