@@ -243,7 +243,8 @@ def test_the_same_bytes_again(folder: Path, tmp_path: Path) -> None:
 def _scene(triangles: np.ndarray) -> Any:
     scene = o3d.t.geometry.RaycastingScene(nthreads=1)
     vertices = triangles.reshape(-1, 3).astype(np.float32)
-    scene.add_triangles(vertices, np.arange(len(vertices), dtype=np.uint32).reshape(-1, 3))
+    faces = np.arange(len(vertices), dtype=np.uint32).reshape(-1, 3)
+    scene.add_triangles(o3d.core.Tensor(vertices), o3d.core.Tensor(faces))
     return scene
 
 
