@@ -1,8 +1,15 @@
-"""Formats without a Blender importer, read by assimp and built as Blender meshes: 3ds, 3mf, x3d, and stubborn Collada.
+"""Formats without a Blender importer, read and built as Blender meshes: 3ds, off, 3mf, x3d, wrl, stubborn
+Collada.
 
-Node transforms, material colours, colour textures, texture coordinates, normals and vertex colours survive. Assimp turns
-3ds, dae and x3d to Y-up; they are turned back to Blender's Z-up. Colours in 3ds, 3mf and x3d are display values and are
-taken as sRGB; Collada's are taken as they are, which is what Blender's own Collada importer does.
+Assimp reads 3ds and Collada, with node transforms, material colours, colour textures, texture coordinates,
+normals and vertex colours. Its X3D reader stops at textures, its OFF reader drops colours, its 3MF reader
+drops the materials of single triangles, and it has none for VRML: those four are read by `render.off`,
+`render.threemf` and `render.x3d`.
+
+Vertical axis: assimp turns 3ds and dae to Y-up, X3D and VRML are Y-up; all are turned to Blender's Z-up,
+off and 3mf stay as they are. Colours of all these formats are display values and are taken as sRGB; only
+Collada's are taken as linear, as Blender's own Collada importer takes materials (vertex colours: as sRGB,
+as it does too).
 """
 
 from __future__ import annotations
@@ -14,24 +21,27 @@ from typing import Any
 import assimp_py
 import numpy as np
 
-from render import rawmesh
+from render import off, rawmesh, threemf, x3d
 from render.failures import ModelFailure
 from render.rawmesh import RawMaterial, RawMesh, srgb_to_linear
 
 _FLAGS = assimp_py.Process_Triangulate | assimp_py.Process_SortByPType
-_Z_UP = {"3mf", "off"}
 
 
 def build(path: Path, kind: str, scratch: Path) -> tuple[str, list[str]]:
-    """Read `path` as format `kind` and make its objects in the current scene: (what read it, notes). Raises ModelFailure."""
-    meshes = read_assimp(path, kind, scratch)
-    rawmesh.build(meshes)
-    return "assimp", _missing(meshes)
+    """Make the objects of `path`, of format `kind`, in the current scene; (what read it, notes).
 
-
-def _missing(meshes: list[RawMesh]) -> list[str]:
-    textures = {mesh.material.texture for mesh in meshes if mesh.material and mesh.material.texture}
-    return [f"texture missing: {texture.name}" for texture in sorted(textures) if not texture.is_file()]
+    Raises ModelFailure.
+    """
+    if kind == "off":
+        name, meshes = "render.off", off.read_off(path)
+    elif kind == "3mf":
+        name, meshes = "render.threemf", threemf.read_3mf(path, scratch)
+    elif kind in ("x3d", "wrl"):
+        name, meshes = "render.x3d", x3d.read_x3d(path)
+    else:
+        name, meshes = "assimp", read_assimp(path, kind, scratch)
+    return name, rawmesh.build(meshes)
 
 
 def read_assimp(path: Path, kind: str, scratch: Path) -> list[RawMesh]:
@@ -49,9 +59,8 @@ def read_assimp(path: Path, kind: str, scratch: Path) -> list[RawMesh]:
         ) from error
     linear = kind == "dae"
     materials = [_material(material, path, linear) for material in scene.materials]
-    up = np.eye(4) if kind in _Z_UP else rawmesh.Y_UP
-    placed = _placed(scene.root_node, up)
-    return [raw for i, matrix in placed if (raw := _mesh(scene.meshes[i], matrix, materials, linear))]
+    placed = _placed(scene.root_node, rawmesh.Y_UP)
+    return [raw for i, matrix in placed if (raw := _mesh(scene.meshes[i], matrix, materials))]
 
 
 def _placed(node: Any, parent: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -63,19 +72,20 @@ def _placed(node: Any, parent: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         yield from _placed(child, matrix)
 
 
-def _mesh(mesh: Any, matrix: np.ndarray, materials: list[RawMaterial], linear: bool) -> RawMesh | None:
+def _mesh(mesh: Any, matrix: np.ndarray, materials: list[RawMaterial]) -> RawMesh | None:
     """One mesh with its coinciding vertices welded, or None where it is not of triangles."""
     if mesh.num_faces == 0 or mesh.num_indices != 3 * mesh.num_faces:
         return None
     corners = np.asarray(mesh.indices, np.int64).ravel()
     vertices, where = np.unique(_rows(mesh.vertices, mesh), axis=0, return_inverse=True)
     colours = _rows(mesh.colors[0], mesh) if mesh.colors else None
-    if colours is not None and not linear:
+    if colours is not None:
         colours[:, :3] = srgb_to_linear(colours[:, :3])
     return RawMesh(
         name=mesh.name or "Mesh",
         vertices=vertices,
-        triangles=where.ravel()[corners].reshape(-1, 3),
+        corners=where.ravel()[corners],
+        sizes=np.full(mesh.num_faces, 3),
         uv=_rows(mesh.texcoords[0], mesh)[corners, :2] if mesh.texcoords else None,
         colours=None if colours is None else colours[corners],
         normals=_rows(mesh.normals, mesh)[corners] if mesh.normals else None,
@@ -98,19 +108,5 @@ def _material(found: dict[str, Any], path: Path, linear: bool) -> RawMaterial:
         name=found.get("NAME") or "Material",
         colour=(red, green, blue),
         alpha=opacity if opacity > 0 else 1.0,  # many exporters write 0 and mean opaque
-        texture=find_texture(textures[0], path.parent) if textures else None,
+        texture=rawmesh.find_texture(textures[0], path.parent) if textures else None,
     )
-
-
-def find_texture(name: str, folder: Path) -> Path:
-    """The image that a model in `folder` calls `name`: as told, else of the same name beside it, whatever the case."""
-    told = folder / name.replace("\\", "/")
-    if told.is_file():
-        return told
-    wanted = told.name.lower()
-    for place in (folder, folder / "textures", folder / "images", folder.parent / "textures"):
-        if place.is_dir():
-            for entry in place.iterdir():
-                if entry.name.lower() == wanted:
-                    return entry
-    return told

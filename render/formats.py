@@ -1,8 +1,9 @@
 """What a file is, judged by its bytes; its name only decides where the bytes leave it open.
 
-Downloaded collections are full of GLBs named .gltf, OBJs named .stl, error pages and Git LFS pointers. `sniff` names
-the format, or gives None, and then `explain` says what the file is instead. Nothing is read beyond the first 64 KiB
-(and a zip's directory), and neither Blender nor any other heavy package is imported: model discovery uses this module.
+Downloaded collections are full of GLBs named .gltf, OBJs named .stl, error pages and Git LFS pointers.
+`sniff` names the format, or gives None, and then `explain` says what the file is instead. Nothing is read
+beyond the first 64 KiB (and a zip's directory), and neither Blender nor any other heavy package is
+imported: model discovery uses this module.
 """
 
 from __future__ import annotations
@@ -15,7 +16,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SUPPORTED = frozenset(
-    ".glb .gltf .obj .fbx .stl .ply .usd .usda .usdc .usdz .abc .dae .blend .3ds .off .3mf .x3d .wrl".split()
+    {
+        ".glb",
+        ".gltf",
+        ".obj",
+        ".fbx",
+        ".stl",
+        ".ply",
+        ".usd",
+        ".usda",
+        ".usdc",
+        ".usdz",
+        ".abc",
+        ".dae",
+        ".blend",
+        ".3ds",
+        ".off",
+        ".3mf",
+        ".x3d",
+        ".wrl",
+    }
 )
 """Extensions, lower case with their dot, that discovery picks up."""
 
@@ -55,7 +75,7 @@ _STRANGERS = (
     (b"7z\xbc\xaf", "a 7z archive: unpack it"),
 )
 
-_BY_MAGIC_ONLY = frozenset("glb usda usdc usdz 3mf abc blend 3ds ply wrl".split())
+_BY_MAGIC_ONLY = frozenset({"glb", "usda", "usdc", "usdz", "3mf", "abc", "blend", "3ds", "ply", "wrl"})
 """Formats whose first bytes are fixed: without them the name alone proves nothing."""
 
 _XML_ROOTS = {"COLLADA": "dae", "X3D": "x3d"}
@@ -75,9 +95,11 @@ class _Verdict:
 
 
 def sniff(path: Path) -> str | None:
-    """The format of the file at `path` as an extension without dot (glb, gltf, obj, ...), or None if it is no model.
+    """The format of the file at `path` as an extension without dot (glb, gltf, obj, ...), or None if it is no
+    model.
 
-    `usda`, `usdc` and `usdz` are told apart; `wrl` is VRML and classic X3D. Raises OSError where it cannot be read.
+    `usda`, `usdc` and `usdz` are told apart; `wrl` is VRML and classic X3D. Raises OSError where it cannot
+    be read.
     """
     verdict = _judge(path)
     named = _named(path)
@@ -95,7 +117,7 @@ def explain(path: Path) -> str:
         return f"{path.name} is {verdict.stranger}"
     named = _named(path)
     if named:
-        return f"{path.name} does not begin as a .{named} file must, and is no other known format: damaged or misnamed"
+        return f"{path.name} does not begin as a .{named} file must, and is no other known format: damaged?"
     return f"{path.name} is in no format that can be imported ({' '.join(sorted(SUPPORTED))})"
 
 
@@ -135,7 +157,8 @@ def _judge_bytes(head: bytes, size: int) -> _Verdict:
 
 
 def _is_binary_stl(head: bytes, size: int) -> bool:
-    """80 bytes of header, a count, 50 bytes a triangle: the size equation proves it, even after the word `solid`."""
+    """80 bytes of header, a count, 50 bytes a triangle: the size equation proves it, even after the word
+    `solid`."""
     count = int.from_bytes(head[80:84], "little")
     return size >= 134 and size == 84 + 50 * count
 

@@ -1,11 +1,12 @@
 """glTF extensions that Blender's importer refuses, rewritten into a plain GLB below the scratch folder.
 
-EXT_meshopt_compression is decoded (with the meshoptimizer package). KHR_texture_basisu has no maintained decoder under a
-known licence on PyPI: such a texture falls back to its plain image where the file has one, else it is dropped and named
-in the notes, so that the model itself is kept. Material extensions that a file requires and Blender does not know are
-ignored likewise. Every other file is handed on as it is.
+EXT_meshopt_compression is decoded (with the meshoptimizer package). KHR_texture_basisu has no maintained
+decoder under a known licence on PyPI: such a texture falls back to its plain image where the file has one,
+else it is dropped and named in the notes, so that the model itself is kept. Material extensions that a file
+requires and Blender does not know are ignored likewise. Every other file is handed on as it is.
 
-Specifications: github.com/KhronosGroup/glTF, extensions/2.0/{Vendor/EXT_meshopt_compression,Khronos/KHR_texture_basisu}.
+Specifications: github.com/KhronosGroup/glTF,
+extensions/2.0/{Vendor/EXT_meshopt_compression,Khronos/KHR_texture_basisu}.
 """
 
 from __future__ import annotations
@@ -34,9 +35,19 @@ _DROPPABLE = (
     "EXT_texture_avif",
 )
 _KNOWN = frozenset(
-    "KHR_materials_pbrSpecularGlossiness KHR_materials_unlit KHR_materials_clearcoat KHR_materials_variants "
-    "KHR_materials_emissive_strength KHR_materials_transmission KHR_materials_specular KHR_materials_sheen "
-    "KHR_materials_ior KHR_materials_volume KHR_materials_anisotropy".split()
+    {
+        "KHR_materials_pbrSpecularGlossiness",
+        "KHR_materials_unlit",
+        "KHR_materials_clearcoat",
+        "KHR_materials_variants",
+        "KHR_materials_emissive_strength",
+        "KHR_materials_transmission",
+        "KHR_materials_specular",
+        "KHR_materials_sheen",
+        "KHR_materials_ior",
+        "KHR_materials_volume",
+        "KHR_materials_anisotropy",
+    }
 )
 _LARGEST = 1 << 31  # bytes that one decoded view may have
 
@@ -44,9 +55,11 @@ Json = dict[str, Any]
 
 
 def plain_gltf(path: Path, scratch: Path) -> tuple[Path, list[str]]:
-    """A glTF file that Blender accepts: `path` itself, or a rewritten GLB below `scratch`; and notes on what was lost.
+    """A glTF file that Blender accepts: `path` itself, or a rewritten GLB below `scratch`; and notes on what
+    was lost.
 
-    Raises ModelFailure where the compressed data is damaged. A file that is not even glTF is left to Blender's words.
+    Raises ModelFailure where the compressed data is damaged. A file that is not even glTF is left to
+    Blender's words.
     """
     parsed = _parse(path)
     if parsed is None:
@@ -126,7 +139,8 @@ def _fetch(uri: str, path: Path) -> bytes:
 
 
 def _flatten(document: Json, buffers: list[bytes]) -> bytearray:
-    """Decode each buffer view and lay them all out in one buffer; the document's views are rewritten to point there."""
+    """Decode each buffer view and lay them all out in one buffer; the document's views are rewritten to point
+    there."""
     data = bytearray()
     for view in document.get("bufferViews", []):
         extensions = view.get("extensions", {})
@@ -154,7 +168,8 @@ def _slice(view: Json, buffers: list[bytes]) -> bytes:
 
 
 def _decode(compressed: Json, buffers: list[bytes]) -> bytes:
-    """One meshopt-compressed view. Indices are decoded as 32 bits and narrowed: the package's 16-bit path is broken."""
+    """One meshopt-compressed view. Indices are decoded as 32 bits and narrowed: the package's 16-bit path is
+    broken."""
     count, stride, mode = compressed["count"], compressed["byteStride"], compressed["mode"]
     if not 0 < count * stride <= _LARGEST:
         raise ValueError(f"a view of {count} x {stride} bytes")
@@ -179,7 +194,8 @@ def _unfilter(decoded: np.ndarray, name: str, count: int, stride: int) -> np.nda
 
 
 def _embed_images(document: Json, data: bytearray, path: Path) -> None:
-    """Images beside the model would not be found from the scratch folder; a missing one stays for Blender to report."""
+    """Images beside the model would not be found from the scratch folder; a missing one stays for Blender to
+    report."""
     for image in document.get("images", []):
         uri = image.get("uri", "data:")
         if uri.startswith("data:"):
@@ -205,7 +221,7 @@ def _drop_basisu(document: Json) -> list[str]:
     if not lost:
         return []
     return [
-        f"{len(lost)} textures missing: Basis Universal (KTX 2) cannot be decoded here; plain colours are kept"
+        f"{len(lost)} textures missing: Basis Universal (KTX 2) cannot be decoded here; plain colours stay"
     ]
 
 

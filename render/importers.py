@@ -1,15 +1,16 @@
 """A model file becomes objects of the current, empty Blender scene; what its content is decides the importer.
 
-    imported = import_model(Path("chair.glb"), scratch)     # inside a process with bpy, after an empty factory reset
+    imported = import_model(Path("chair.glb"), scratch)  # in a process with bpy, after an empty factory reset
 
-Blender's own importers read glb, gltf, obj, fbx, stl, ply, usd, abc, dae and blend; `render.convert` reads 3ds, off, 3mf,
-x3d and wrl, and the Collada files that Blender reads as empty; `render.gltf` rewrites glTF extensions that Blender
-refuses. An importer that reports FINISHED proves nothing: an import counts when something that can have faces arrived.
-Nothing is written beside the model, only below `scratch`; scripts inside .blend files never run.
+Blender's own importers read glb, gltf, obj, fbx, stl, ply, usd, abc, dae and blend; `render.convert` reads
+3ds, off, 3mf, x3d and wrl, and the Collada files that Blender reads as empty; `render.gltf` rewrites glTF
+extensions that Blender refuses. An importer that reports FINISHED proves nothing: an import counts when
+something that can have faces arrived. Nothing is written beside the model, only below `scratch`; scripts
+inside .blend files never run.
 
-Colours: attributes end with linear values such that what the file meant as the sRGB byte c is srgb_to_linear(c). Blender
-does so itself for PLY, OBJ and FBX (bytes and floats are taken as sRGB) and for Collada; glTF's COLOR_0 and USD's
-displayColor are linear by their specifications and stay as they are.
+Colours: attributes end with linear values such that what the file meant as the sRGB byte c is
+srgb_to_linear(c). Blender does so itself for PLY, OBJ and FBX (bytes and floats are taken as sRGB) and for
+Collada; glTF's COLOR_0 and USD's displayColor are linear by their specifications and stay as they are.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+import numpy as np
 
-from render import convert, gltf, rawmesh, stl
+from render import convert, gltf, ply, rawmesh, stl
 from render.failures import ModelFailure
 from render.formats import explain, sniff
+from render.rawmesh import srgb_to_linear
 
 GEOMETRY_TYPES = frozenset({"CURVE", "SURFACE", "FONT", "META"})
 """Object types besides meshes that can evaluate to faces."""
@@ -46,9 +49,10 @@ class Imported:
 def import_model(path: Path, scratch: Path) -> Imported:
     """Import `path` into the current, empty scene and set its first frame.
 
-    `scratch` is a folder that may be filled; it must live as long as the scene. Raises ModelFailure: `unsupported` where
-    the content is no format known here, `import_error` with the importer's own reason, `empty` where nothing with faces
-    came. Hostile files may kill the process: the caller's supervisor answers for that.
+    `scratch` is a folder that may be filled; it must live as long as the scene. Raises ModelFailure:
+    `unsupported` where the content is no format known here, `import_error` with the importer's own reason,
+    `empty` where nothing with faces came. Hostile files may kill the process: the caller's supervisor
+    answers for that.
     """
     path = path.resolve()
     kind = _kind(path)
@@ -71,7 +75,8 @@ def _kind(path: Path) -> str:
 
 
 def _run(operator: Callable[..., set[str]], path: Path, **options: Any) -> str:
-    """Call a Blender import operator; gives its name. An error or a refusal becomes a ModelFailure with the reason."""
+    """Call a Blender import operator; gives its name. An error or a refusal becomes a ModelFailure with the
+    reason."""
     name = operator.idname_py()  # type: ignore[attr-defined]
     try:
         result = operator(filepath=str(path), **options)
@@ -99,7 +104,26 @@ def _gltf(path: Path, kind: str, scratch: Path) -> Imported:
 
 
 def _obj(path: Path, kind: str, scratch: Path) -> Imported:
-    return Imported(kind, _run(bpy.ops.wm.obj_import, path))
+    name = _run(bpy.ops.wm.obj_import, path)
+    for mesh in bpy.data.meshes:
+        for attribute in mesh.color_attributes:
+            _tame(attribute)
+    return Imported(kind, name)
+
+
+def _tame(attribute: Any) -> None:
+    """Some exporters write OBJ colours as 0..255, which Blender takes for fractions; some write NaN."""
+    values = np.empty(len(attribute.data) * 4, np.float32)
+    attribute.data.foreach_get("color", values)
+    colours = values.reshape(-1, 4)
+    if len(colours) == 0 or (np.isfinite(colours).all() and colours[:, :3].max() <= 1.001):
+        return
+    colours = np.nan_to_num(colours, nan=0.8)
+    if colours[:, :3].max() > 1.001:
+        written = 1.055 * np.maximum(colours[:, :3], 0).astype(np.float64) ** (1 / 2.4) - 0.055
+        small = colours[:, :3] <= 0.0031308
+        colours[:, :3] = srgb_to_linear(np.where(small, colours[:, :3] * 12.92, written) / 255)
+    attribute.data.foreach_set("color", colours.ravel())
 
 
 def _fbx(path: Path, kind: str, scratch: Path) -> Imported:
@@ -107,16 +131,19 @@ def _fbx(path: Path, kind: str, scratch: Path) -> Imported:
 
 
 def _ply(path: Path, kind: str, scratch: Path) -> Imported:
-    return Imported(kind, _run(bpy.ops.wm.ply_import, path))
+    coloured = ply.coloured_ply(path)
+    if coloured is None:
+        return Imported(kind, _run(bpy.ops.wm.ply_import, path))
+    return Imported(kind, "trimesh", rawmesh.build([coloured]))
 
 
 def _stl(path: Path, kind: str, scratch: Path) -> Imported:
-    """Blender drops the colours that Magics and VisCAM keep in a facet's spare bytes: such files are read here."""
+    """Blender drops the colours that Magics and VisCAM keep in a facet's spare bytes: such files are read
+    here."""
     coloured = stl.coloured_stl(path)
     if coloured is None:
         return Imported(kind, _run(bpy.ops.wm.stl_import, path))
-    rawmesh.build([coloured])
-    return Imported(kind, "render.stl")
+    return Imported(kind, "render.stl", rawmesh.build([coloured]))
 
 
 def _usd(path: Path, kind: str, scratch: Path) -> Imported:
@@ -158,8 +185,8 @@ def _converted(path: Path, kind: str, scratch: Path, notes: list[str] | None = N
 
 
 def _blend(path: Path, kind: str, scratch: Path) -> Imported:
-    """Open the file (appending would skip the upgrade of old files), then move its active scene's contents into a new
-    scene: its engine, compositor and colour management stay outside, its scripts are never run."""
+    """Open the file (appending would skip the upgrade of old files), then move its active scene's contents
+    into a new scene: its engine, compositor and colour management stay outside, its scripts are never run."""
     name = _run(bpy.ops.wm.open_mainfile, path, use_scripts=False, load_ui=False)
     old, layer = bpy.context.scene, bpy.context.view_layer
     scene = bpy.data.scenes.new("InsideOut")
@@ -188,8 +215,8 @@ def _copy_exclusions(old: bpy.types.LayerCollection, new: bpy.types.LayerCollect
 def _under_suffix(path: Path, suffix: str, scratch: Path) -> Path:
     """A name with the right suffix for the same file, beside links to all its neighbours.
 
-    USD anchors relative references at the name it was given, so the folder is mirrored, and the one above it too, for
-    references that begin with `../`.
+    USD anchors relative references at the name it was given, so the folder is mirrored, and the one above
+    it too, for references that begin with `../`.
     """
     upper = scratch / "renamed"
     lower = upper / path.parent.name
@@ -203,7 +230,8 @@ def _under_suffix(path: Path, suffix: str, scratch: Path) -> Path:
 
 
 def _mirror(source: Path, target: Path, leave: Path) -> None:
-    """Link every entry of `source` but `leave` into `target`; a folder that cannot be listed has nothing to offer."""
+    """Link every entry of `source` but `leave` into `target`; a folder that cannot be listed has nothing to
+    offer."""
     if not os.access(source, os.R_OK):
         return
     for entry in itertools.islice(source.iterdir(), 10_000):

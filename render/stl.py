@@ -1,8 +1,9 @@
 """Facet colours of binary STL, which Blender's importer drops.
 
-Two conventions keep 15 bits of colour in a facet's last two bytes (en.wikipedia.org/wiki/STL_(file_format)#Color):
-Magics (a header with `COLOR=`, red in the low bits, bit 15 clear where the facet has its own colour) and VisCAM or
-SolidView (blue in the low bits, bit 15 set where the colour is valid).
+Two conventions keep 15 bits of colour in a facet's last two bytes
+(en.wikipedia.org/wiki/STL_(file_format)#Color): Magics (a header with `COLOR=`, red in the low bits, bit
+15 clear where the facet has its own colour) and VisCAM or SolidView (blue in the low bits, bit 15 set
+where the colour is valid).
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ def coloured_stl(path: Path) -> RawMesh | None:
     if colours is None:
         return None
     corners = facets["corners"].reshape(-1, 3)
-    vertices, triangles = np.unique(corners, axis=0, return_inverse=True)
-    rgba = np.concatenate([srgb_to_linear(colours / 255), np.ones((count, 1))], 1)
-    return RawMesh(path.stem, vertices, triangles.reshape(-1, 3), colours=np.repeat(rgba, 3, 0))
+    vertices, where = np.unique(corners, axis=0, return_inverse=True)
+    linear = np.repeat(srgb_to_linear(colours / 255), 3, 0)
+    return RawMesh(path.stem, vertices, where.ravel(), np.full(count, 3), colours=linear)
 
 
 def facet_colours(header: bytes, spare: np.ndarray) -> np.ndarray | None:
-    """sRGB bytes (T, 3) of each facet from the header (80 bytes) and the spare words (T,) uint16; None without colours."""
+    """sRGB bytes (T, 3) of each facet from the header (80 bytes) and the spare words (T,) uint16; None
+    without colours."""
     five = np.stack([spare & 31, spare >> 5 & 31, spare >> 10 & 31], 1)
     flagged = spare >> 15 == 1
     at = header.find(b"COLOR=")
