@@ -244,7 +244,7 @@ def _scene(triangles: np.ndarray) -> Any:
     scene = o3d.t.geometry.RaycastingScene(nthreads=1)
     vertices = triangles.reshape(-1, 3).astype(np.float32)
     faces = np.arange(len(vertices), dtype=np.uint32).reshape(-1, 3)
-    scene.add_triangles(o3d.core.Tensor(vertices), o3d.core.Tensor(faces))
+    scene.add_triangles(o3d.core.Tensor.from_numpy(vertices), o3d.core.Tensor.from_numpy(faces))
     return scene
 
 
