@@ -30,33 +30,41 @@ class Fused:
     mixed_kept: int  # points of those grades in the cloud
 
 
-def fuse(views: Sequence[View], merge: float) -> Fused:
-    """Back-project and merge `views`; `merge` is the cell in footprints. The cloud may be empty."""
-    samples = project(views)
-    footprint = float(np.mean([pixel_size(view.camera, view.depth.shape[1]) for view in views]))
-    return fuse_samples(samples, footprint, merge)
+def fuse(views: Sequence[View], merge: float, wanted: int = 0) -> Fused:
+    """Back-project and merge `views`; see `fuse_samples`. The cloud is empty when they show nothing."""
+    return fuse_samples(project(views), mean_footprint(views), merge, wanted)
 
 
-def fuse_samples(samples: Samples, footprint: float, merge: float) -> Fused:
-    """Drop the samples that are not needed, then keep one sample a cell of `merge` footprints."""
-    if len(samples.cloud) == 0:
-        return Fused(samples.cloud, footprint, 0, 0)
-    dropped = needless(samples, footprint)
-    kept = np.flatnonzero(~dropped)
-    index = kept[best_of_cells(samples, kept, merge * footprint)]
+def mean_footprint(views: Sequence[View]) -> float:
+    """A pixel's width at the origin's distance, over all views."""
+    return float(np.mean([pixel_size(view.camera, view.depth.shape[1]) for view in views]))
+
+
+def fuse_samples(samples: Samples, footprint: float, merge: float, wanted: int = 0) -> Fused:
+    """Drop the samples that are not needed, then keep one sample a cell of `merge` footprints.
+
+    Where fewer than `wanted` points would be left (a lattice, a chain), the dropped ones are let in again.
+    """
+    dropped, index = np.zeros(0, bool), np.zeros(0, np.int64)
+    for grades in ((FILM, MIXED), (MIXED,), ()) if len(samples.cloud) else ():
+        dropped = needless(samples, footprint, grades)
+        kept = np.flatnonzero(~dropped)
+        index = kept[best_of_cells(samples, kept, merge * footprint)]
+        if len(index) >= wanted:
+            break
     mixed = int((samples.grade[index] != CLEAN).sum())
     return Fused(samples.cloud.take(index), footprint, int(dropped.sum()), mixed)
 
 
-def needless(samples: Samples, footprint: float) -> np.ndarray:
-    """(N,) bool: samples with one of a better grade, of any view, within about REACH footprints.
+def needless(samples: Samples, footprint: float, grades: Sequence[int] = (FILM, MIXED)) -> np.ndarray:
+    """(N,) bool: samples of `grades` with one of a better grade, of any view, within about REACH footprints.
 
     The others are kept: they are all that is known of wires, leaf tips and lattices thinner than a pixel.
     """
     result = np.zeros(len(samples.cloud), bool)
     # cells of half the reach: a block of 3 x 3 x 3 around a point reaches 0.5 to 1 REACH to every side
     keys, side = _cell_keys(samples.cloud.xyz, REACH / 2 * footprint)
-    for grade in (FILM, MIXED):
+    for grade in grades:
         asked = samples.grade == grade
         better = np.unique(keys[samples.grade < grade])
         if asked.any() and len(better):

@@ -10,7 +10,7 @@ from render.bundle import Camera
 
 _SHARP = 3  # the picture is drawn this many times larger, then reduced
 _LIGHT = np.array([-0.35, 0.55, 0.76], np.float32)  # in camera axes: upper left, from behind the eye
-_FILL = 0.8  # a ball's radius in point spacings: large enough to close the surface
+_FILL = 0.76  # a ball's radius in distances to the fourth neighbour: closes the surface, evenly spread or not
 
 
 def draw_cloud(
@@ -29,7 +29,7 @@ def draw_cloud(
     """
     canvas = np.full((size * _SHARP, size * _SHARP, 3), background, np.float32)
     if len(xyz):
-        radius = _FILL * spacing(xyz) or 0.02 if radius is None else radius
+        radius = _FILL * spacing(xyz, neighbour=4) or 0.02 if radius is None else radius
         seen = _perspective(xyz, camera, size) if camera else _fitted(xyz, direction, size, radius)
         screen, depth, balls = seen
         shade = 1 - 0.22 * _unit_range(depth)  # farther is a little darker

@@ -204,18 +204,15 @@ def _row_groups(tables: Iterable[pa.Table], target: float) -> Iterator[pa.Table]
 
 
 def _open_writer(path: Path | str, schema: pa.Schema) -> pq.ParquetWriter:
-    scalars = [field.name for field in schema if not pa.types.is_binary(field.type)]
-    return pq.ParquetWriter(
-        path,
-        schema,
-        compression="zstd",
-        compression_level=3,
-        use_dictionary=["format", "split", "category", "license", "solid_method"],
-        write_statistics=scalars,
-        write_page_checksum=True,
-        write_page_index=True,
-        store_schema=True,
-    )
+    options: dict[str, Any] = {
+        "compression": "zstd",
+        "compression_level": 3,
+        "use_dictionary": ["format", "split", "category", "license", "solid_method"],
+        "write_statistics": [field.name for field in schema if not pa.types.is_binary(field.type)],
+        "write_page_checksum": True,
+        "write_page_index": True,
+    }
+    return pq.ParquetWriter(path, schema, **options)
 
 
 def _footer(config_hash: str, versions: Mapping[str, str]) -> dict[str, str]:

@@ -16,8 +16,8 @@ import numpy as np
 
 from fuse.cloud import Cloud
 from fuse.config import FuseConfig
-from fuse.fusion import Fused, fuse_samples
-from fuse.projection import pixel_size, project
+from fuse.fusion import Fused, fuse_samples, mean_footprint
+from fuse.projection import project
 from fuse.sampling import farthest_points, spacing
 from fuse.shard import Row, encode_normal, image_column, table_of, write_shard
 from render.bundle import Bundle, BundleError, View
@@ -66,9 +66,8 @@ def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, clock: Clock) -> 
         views = list(bundle.views())
     with clock("project"):
         samples = project(views)
-        footprint = float(np.mean([pixel_size(view.camera, view.depth.shape[1]) for view in views]))
     with clock("merge"):
-        fused = fuse_samples(samples, footprint, config.merge)
+        fused = fuse_samples(samples, mean_footprint(views), config.merge, config.points)
     if len(fused.cloud) == 0:
         message = f"none of {len(views)} views shows a surface. Is the model fully transparent?"
         raise ModelFailure("empty", f"{bundle.path}: {message}")

@@ -1,0 +1,87 @@
+"""The fuse worker: what it records, what it calls a failure, and how it splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fuse_scenes as scenes
+import numpy as np
+import pytest
+from conftest import bundle_path
+
+from fuse.config import FuseConfig
+from fuse.shard import decode, read_rows
+from fuse.worker import process, singular_values, split_of
+from render.bundle import View, write_bundle
+from render.failures import ModelFailure
+
+
+def job(bundle: Path, output: Path, **config: object) -> dict:
+    return {
+        "uid": bundle.stem,
+        "bundle": str(bundle),
+        "config": FuseConfig.model_validate(config).model_dump(),
+        "seed": 3,
+        "output": str(output),
+        "scratch": str(output.parent),
+    }
+
+
+def test_the_record(whole: Path, tmp_path: Path) -> None:
+    record = process(job(bundle_path(whole, "ball"), tmp_path / "ball.parquet", points=500))
+    assert record["n_outside"] == 500 < record["dense_outside"]
+    assert set(record["seconds"]) == {"decode", "project", "merge", "sample", "write"}
+    row = next(read_rows(tmp_path / "ball.parquet"))
+    # 500 evenly spread points on the unit ball: hexagonal packing puts neighbours 0.17 apart
+    assert 0.11 < record["spacing"] < 0.18
+    assert row["quality"]["dense_outside"] == record["dense_outside"]
+    assert row["quality"]["singular_values"] == pytest.approx([3**-0.5] * 3, abs=0.02)
+
+
+def test_longer_clouds_begin_with_the_shorter(whole: Path, tmp_path: Path) -> None:
+    clouds = []
+    for points in (100, 400):
+        path = tmp_path / f"{points}.parquet"
+        process(job(bundle_path(whole, "tower"), path, points=points))
+        clouds.append(decode(next(read_rows(path)), "outside_xyz"))
+    assert np.array_equal(clouds[0], clouds[1][:100])
+
+
+def test_a_model_with_few_points_gives_them_all(whole: Path, tmp_path: Path) -> None:
+    record = process(job(bundle_path(whole, "plate"), tmp_path / "p.parquet", points=100_000))
+    xyz = decode(next(read_rows(tmp_path / "p.parquet")), "outside_xyz")
+    assert len(xyz) == record["n_outside"] == record["dense_outside"] == len(np.unique(xyz, axis=0))
+
+
+def test_nothing_seen_is_a_failure(tmp_path: Path) -> None:
+    zero = np.zeros((16, 16), np.float32)
+    image = np.zeros((16, 16, 4), np.uint8)
+    view = View(scenes.cameras(1)[0], image, zero, image[..., :3], np.zeros((16, 16, 3), np.float32))
+    meta = {"uid": "void", "source": "void.glb", "source_sha256": "", "format": "glb", "center": [0, 0, 0]}
+    write_bundle(tmp_path / "void.zip", [view], scenes.sphere(4).mesh(), {**meta, "scale": 1.0})
+    with pytest.raises(ModelFailure, match="none of 1 views shows a surface") as failure:
+        process(job(tmp_path / "void.zip", tmp_path / "void.parquet"))
+    assert failure.value.kind == "empty"
+    assert not (tmp_path / "void.parquet").exists()
+
+
+def test_a_damaged_bundle_is_a_failure_with_a_cure(whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cube.zip"
+    path.write_bytes(bundle_path(whole, "cube").read_bytes()[:2000])
+    with pytest.raises(ModelFailure, match="render again") as failure:
+        process(job(path, tmp_path / "cube.parquet"))
+    assert failure.value.kind == "fuse_error"
+
+
+def test_the_split_depends_on_the_uid_alone() -> None:
+    uids = [f"model-{i}" for i in range(4000)]
+    few = {uid for uid in uids if split_of(uid, 0.05) == "validation"}
+    more = {uid for uid in uids if split_of(uid, 0.1) == "validation"}
+    assert 150 < len(few) < 250 and few < more
+    assert {split_of(uid, 0.0) for uid in uids} == {"train"}
+
+
+def test_singular_values_of_a_box() -> None:
+    points = np.random.default_rng(0).uniform(-1, 1, (200_000, 3)) * [1, 0.5, 0.0] + 4
+    # a uniform variable on (-a, a) has standard deviation a / sqrt(3)
+    assert singular_values(points) == pytest.approx([3**-0.5, 0.5 * 3**-0.5, 0], abs=2e-3)
