@@ -10,7 +10,7 @@ from render.bundle import Camera
 
 _SHARP = 3  # the picture is drawn this many times larger, then reduced
 _LIGHT = np.array([-0.35, 0.55, 0.76], np.float32)  # in camera axes: upper left, from behind the eye
-_FILL = 0.76  # a ball's radius in distances to the fourth neighbour: closes the surface, evenly spread or not
+_FILL = 0.7  # a ball's radius in distances to the fourth neighbour: closes the surface, evenly spread or not
 
 
 def draw_cloud(

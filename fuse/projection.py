@@ -69,15 +69,18 @@ def project(views: Iterable[View]) -> Samples:
 
 def project_view(view: View) -> Samples:
     """Back-project one view."""
-    hit = view.depth > 0
-    rays = ray_grid(*view.depth.shape, view.camera.fov)[hit]
+    shape, fov = view.depth.shape, view.camera.fov
+    hit = np.flatnonzero(view.depth > 0)
+    rays = ray_grid(*shape, fov).reshape(-1, 3)[hit]
     rotation, origin = view.camera.camera_to_world[:3, :3], view.camera.camera_to_world[:3, 3]
-    xyz = (rays * view.depth[hit, None].astype(np.float64)) @ rotation.T + origin
-    towards = unit_grid(*view.depth.shape, view.camera.fov)[hit] @ -rotation.T.astype(np.float32)
-    normal, facing = _face(view.normal[hit], towards)
-    rgb = np.where(unlit(view)[..., None], view.albedo, view.rgba[..., :3])[hit]
-    cloud = Cloud(xyz.astype(np.float32), rgb, view.albedo[hit], normal)
-    return Samples(cloud, grade_pixels(view)[hit], facing)
+    xyz = (rays * view.depth.ravel()[hit, None].astype(np.float64)) @ rotation.T + origin
+    towards = unit_grid(*shape, fov).reshape(-1, 3)[hit] @ -rotation.T.astype(np.float32)
+    normal, facing = _face(view.normal.reshape(-1, 3)[hit], towards)
+    rgba, albedo = view.rgba.reshape(-1, 4)[hit], view.albedo.reshape(-1, 3)[hit]
+    rgb = np.where(rgba[:, 3:] == 0, albedo, rgba[:, :3])  # no colour sample met what the centre meets
+    return Samples(
+        Cloud(xyz.astype(np.float32), rgb, albedo, normal), grade_pixels(view).ravel()[hit], facing
+    )
 
 
 def grade_pixels(view: View) -> np.ndarray:
@@ -93,29 +96,26 @@ def grade_pixels(view: View) -> np.ndarray:
     footprint = view.depth * (2 * np.tan(view.camera.fov / 2) / view.depth.shape[1])
     # where depth hardly changes nothing is STEP off the plane: spare most pixels the exact test
     steps = hit & (jump > 0.75 * STEP * footprint)
-    mixed = unlit(view)
+    mixed = hit & (view.rgba[..., 3] == 0)
     mixed[steps] |= _off_plane(view, steps) > STEP * footprint[steps]
     film = hit & ~_spread(hit, np.minimum) & (view.rgba[..., 3] < 255)
     return np.where(mixed, MIXED, np.where(film, FILM, CLEAN)).astype(np.uint8)
 
 
-def unlit(view: View) -> np.ndarray:
-    """(H, W) bool: pixels whose centre meets a surface that no colour sample met."""
-    return (view.depth > 0) & (view.rgba[..., 3] == 0)
-
-
 def _off_plane(view: View, where: np.ndarray) -> np.ndarray:
     """For the pixels in `where`: how far the farthest of the eight neighbours lies off the tangent plane."""
     rays = ray_grid(*view.depth.shape, view.camera.fov).astype(np.float32)
-    points = np.pad(rays * view.depth[..., None], ((1, 1), (1, 1), (0, 0)))
-    hit = np.pad(view.depth > 0, 1)
+    points = np.pad(rays * view.depth[..., None], ((1, 1), (1, 1), (0, 0))).reshape(-1, 3)
+    hit = np.pad(view.depth > 0, 1).ravel()
     normal = view.normal[where] @ view.camera.camera_to_world[:3, :3].astype(np.float32)
-    row, column = (index + 1 for index in np.nonzero(where))
-    centre = points[row, column]
+    width = where.shape[1] + 2
+    place = np.flatnonzero(np.pad(where, 1))
+    centre = points[place]
     off = np.zeros(len(centre), np.float32)
     for i, j in _NEIGHBOURS:
-        distance = np.abs(_dot(points[row + i, column + j] - centre, normal))
-        np.maximum(off, np.where(hit[row + i, column + j], distance, 0), out=off)
+        beside = place + (i * width + j)
+        distance = np.abs(_dot(points[beside] - centre, normal))
+        np.maximum(off, np.where(hit[beside], distance, 0), out=off)
     return off
 
 
