@@ -31,7 +31,10 @@ def commit_bytes(data: bytes, target: Path, layout: Layout) -> int:
 
 @contextlib.contextmanager
 def exclusive(layout: Layout) -> Iterator[None]:
-    """One run at a time in OUT. The folder itself is locked: no lock file is left, and the lock ends with us."""
+    """One run at a time in OUT; what an interrupted one left unfinished goes before and after.
+
+    The folder itself is locked: no lock file is left, and the lock ends with the process.
+    """
     layout.root.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(layout.root, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -42,14 +45,11 @@ def exclusive(layout: Layout) -> Iterator[None]:
             except BlockingIOError as error:
                 where = f"{layout.root}: another run is writing here."
                 raise UserError(f"{where} Wait for it, or choose another --out.") from error
+        shutil.rmtree(layout.temporary, ignore_errors=True)
         yield
+        shutil.rmtree(layout.temporary, ignore_errors=True)
     finally:
         os.close(descriptor)
-
-
-def sweep(layout: Layout) -> None:
-    """Remove what an interrupted run left unfinished. The caller holds OUT's lock."""
-    shutil.rmtree(layout.temporary, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

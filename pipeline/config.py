@@ -26,19 +26,19 @@ class EngineConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    workers: int = Field(0, ge=0)
+    workers: int = Field(default=0, ge=0)
     """Models in flight at once. 0: as many as the cores allow."""
-    threads: int = Field(1, ge=0)
+    threads: int = Field(default=1, ge=0)
     """Cores a worker uses. 0: the cores are shared evenly among the workers."""
-    timeout: float = Field(900, gt=0)
+    timeout: float = Field(default=900, gt=0)
     """Seconds that one model may take before its process is killed."""
-    start_timeout: float = Field(180, gt=0)
+    start_timeout: float = Field(default=180, gt=0)
     """Seconds that a fresh process may take to load Blender."""
-    memory_mib: int = Field(8192, ge=64)
+    memory_mib: int = Field(default=8192, ge=64)
     """Resident memory, in MiB, above which a model's process is killed."""
-    recycle_models: int = Field(200, ge=1)
+    recycle_models: int = Field(default=200, ge=1)
     """A process is replaced after this many models, because native libraries leak."""
-    recycle_mib: int = Field(3072, ge=64)
+    recycle_mib: int = Field(default=3072, ge=64)
     """A process that still holds more MiB than this after a model is replaced."""
     on_existing: Literal["skip", "retry-failed", "overwrite"] = "skip"
     """Models that this configuration has already judged: leave them, do the failed ones again, or do all again."""
@@ -49,10 +49,10 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    render: RenderConfig = RenderConfig()
-    fuse: FuseConfig = FuseConfig()
-    train: TrainConfig = TrainConfig()
-    engine: EngineConfig = EngineConfig()
+    render: RenderConfig = Field(default_factory=RenderConfig)
+    fuse: FuseConfig = Field(default_factory=FuseConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    engine: EngineConfig = Field(default_factory=EngineConfig)
 
 
 def load(path: Path) -> RunConfig:

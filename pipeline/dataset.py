@@ -32,7 +32,9 @@ def read(layout: Layout) -> Record:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise UserError(f"{layout.dataset}: not JSON ({error}). Put it back, or choose another --out.") from error
+        raise UserError(
+            f"{layout.dataset}: not JSON ({error}). Put it back, or choose another --out."
+        ) from error
     if record.get("schema_version") != SCHEMA_VERSION:
         found = record.get("schema_version")
         raise UserError(f"{layout.dataset}: schema {found!r}, this release knows {SCHEMA_VERSION}.")
@@ -46,7 +48,9 @@ def claim(layout: Layout, stage: str, config: BaseModel, overwrite: bool) -> Non
     before = record.get("stages", {}).get(stage, {}).get("config", values)
     changed = sorted(key for key in before.keys() | values.keys() if before.get(key) != values.get(key))
     if changed and not overwrite:
-        differences = ", ".join(f"{stage}.{key} {before.get(key)!r} -> {values.get(key)!r}" for key in changed)
+        differences = ", ".join(
+            f"{stage}.{key} {before.get(key)!r} -> {values.get(key)!r}" for key in changed
+        )
         raise UserError(
             f"{layout.root} was made with another configuration: {differences}. "
             "Choose another --out, or do all again with --on-existing overwrite."
@@ -117,7 +121,9 @@ def _card(record: Record) -> str:
         "unzipped), `clouds/` Parquet shards with a row a model, `ledger/` what happened to each, and "
         "`dataset.json` everything needed to make it again.",
         "## Counts",
-        _table(("stage", "ok", "failed"), [_counts(name, totals[name]) for name in totals if name != "clouds"]),
+        _table(
+            ("stage", "ok", "failed"), [_counts(name, totals[name]) for name in totals if name != "clouds"]
+        ),
     ]
     if "clouds" in totals:
         clouds = totals["clouds"]

@@ -137,6 +137,10 @@ def _unpack(layout: Layout, part: Part, leave_out: set[str]) -> None:
 def _sweep(layout: Layout) -> None:
     """Remove shards that the manifest does not name, and what a killed packer left."""
     named = {part.file for part in read_manifest(layout.clouds)}
-    for path in (*layout.clouds.glob("part-*.parquet"), *layout.clouds.glob(".*.*"), *layout.staging.glob(".*")):
+    for path in (
+        *layout.clouds.glob("part-*.parquet"),
+        *layout.clouds.glob(".*.*"),
+        *layout.staging.glob(".*"),
+    ):
         if path.is_file() and path.name not in named:
             path.unlink()

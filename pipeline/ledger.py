@@ -110,4 +110,3 @@ def _parse(line: bytes) -> Row | None:
         return Row.from_json(line)
     except (ValueError, TypeError, AttributeError):
         return None
-

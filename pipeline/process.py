@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -56,10 +58,11 @@ class BrokenChild(Exception):
 
 
 class Child:
-    """One process, the pipes to it, its log's tail, and its memory."""
+    """One process, the pipes to it, its log's tail, its memory, and its temporary folder."""
 
-    def __init__(self, module: str, limits: Limits):
+    def __init__(self, module: str, limits: Limits, prefix: str):
         self.limits = limits
+        self._home = Path(tempfile.mkdtemp(prefix=prefix))
         self.served = 0
         self.peak_mib = 0.0
         self._log = bytearray()
@@ -72,10 +75,10 @@ class Child:
         theirs = (jobs, results, output)
         try:
             self.process: subprocess.Popen[bytes] = _spawner.submit(
-                _spawn, module, jobs, results, output, limits.threads
+                _spawn, module, jobs, results, output, _environment(limits.threads, self._home)
             ).result()
         except BaseException:
-            self._close_pipes()
+            self._close()
             raise
         finally:
             for descriptor in theirs:
@@ -126,7 +129,7 @@ class Child:
             self.process.kill()
         returncode = self.process.wait()
         self._drain_log()
-        self._close_pipes()
+        self._close()
         return returncode
 
     def resident_mib(self) -> float:
@@ -209,14 +212,17 @@ class Child:
                 self._log += part
                 del self._log[:-_LOG_KEPT]
 
-    def _close_pipes(self) -> None:
+    def _close(self) -> None:
         for descriptor in (self._jobs, self._results, self._output):
             if descriptor >= 0:
                 os.close(descriptor)
         self._jobs = self._results = self._output = -1
+        shutil.rmtree(self._home, ignore_errors=True)
 
 
-def _spawn(module: str, jobs: int, results: int, output: int, threads: int) -> subprocess.Popen[bytes]:
+def _spawn(
+    module: str, jobs: int, results: int, output: int, environment: dict[str, str]
+) -> subprocess.Popen[bytes]:
     """Start the child. No new session: Ray ends a dead worker's process group, and ours must be in it."""
     command = [sys.executable, "-m", "pipeline.child", module, str(os.getpid()), str(jobs), str(results)]
     return subprocess.Popen(
@@ -225,16 +231,16 @@ def _spawn(module: str, jobs: int, results: int, output: int, threads: int) -> s
         stdout=output,
         stderr=output,
         pass_fds=(jobs, results),
-        env=_environment(threads),
+        env=environment,
     )
 
 
-def _environment(threads: int) -> dict[str, str]:
+def _environment(threads: int, home: Path) -> dict[str, str]:
     """Ours, with native thread pools limited before anything loads them, and this package importable."""
-    home = str(Path(__file__).resolve().parents[1])
-    path = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
+    package = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     limits = {name: str(threads) for name in _THREAD_LIMITS}
-    return {**os.environ, **limits, "MALLOC_ARENA_MAX": "2", "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **limits, "MALLOC_ARENA_MAX": "2", "PYTHONPATH": path, "TMPDIR": str(home)}
 
 
 def _resident_mib(pid: int) -> float:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.commit import sweep
 from pipeline.config import EngineConfig
 from pipeline.discovery import Rejection
 from pipeline.ledger import Ledger, Row, latest
@@ -76,13 +75,11 @@ def run_stage(
     rejections: Sequence[Rejection] = (),
     stored: Stored = output_stored,
 ) -> Summary:
-    """Do every task that is not done. Blocks until all are, or until SIGINT or SIGTERM."""
+    """Do every task that is not done. Blocks until all are, or until SIGINT or SIGTERM. The caller locks OUT."""
     ledger = Ledger(stage.layout.ledger(stage.name), new_run())
     try:
-        sweep(stage.layout)
         return _Run(stage, engine, ledger, latest(ledger.folder)).do(tasks, rejections, stored)
     finally:
-        sweep(stage.layout)
         clear_scratch(ledger.run)
         ledger.close()
 
@@ -126,11 +123,17 @@ class _Run:
         todo = [task for task in tasks if not self._settled(task, stored)]
         if todo:
             progress = Progress(self.stage.name, len(todo))
-            with _stop_signals(self.stop), ray_session(self.engine) as (workers, threads):
+            with self._listening() as (workers, threads):
                 self._record(self._rows(todo, workers, threads, progress), progress)
             self.summary.interrupted = self.stop.is_set()
             progress.close()
         return self.summary
+
+    @contextmanager
+    def _listening(self) -> Iterator[tuple[int, int]]:
+        """Ray up, and signals heard: before it starts, and again after, because it takes SIGTERM for itself."""
+        with _stop_signals(self.stop), ray_session(self.engine) as shares, _stop_signals(self.stop):
+            yield shares
 
     def _settled(self, task: Task, stored: Stored) -> bool:
         row = self.known.get(task.uid)
@@ -167,7 +170,7 @@ class _Run:
         """Keep the window full and yield rows as they come, until all are in or a stop is asked for."""
         import ray
 
-        remote = ray.remote(execute).options(num_cpus=threads, max_retries=3, retry_exceptions=False)
+        remote: Any = ray.remote(execute).options(num_cpus=threads, max_retries=3, retry_exceptions=False)
         common = self._common(threads)
         waiting = collections.deque(todo)
         flying: dict[Any, Task] = {}
@@ -203,10 +206,11 @@ class _Run:
     def _landed(self, reference: Any, task: Task) -> Row:
         """A task's row; what Ray could not bring home is the infrastructure's failure."""
         import ray
+        from ray.exceptions import RayError
 
         try:
             return ray.get(reference)
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             message = " ".join(str(error).split())[:1000]
             key = self.stage.config_hash
             return Row(task.uid, task.source, "failed", "infrastructure", message, config_hash=key)

@@ -105,7 +105,9 @@ def _bounded_start() -> Iterator[None]:
         yield
     except (OSError, RuntimeError, ValueError) as error:
         summary = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InfrastructureError(f"Ray did not start ({where}): {summary}. Try `insideout doctor`.") from error
+        raise InfrastructureError(
+            f"Ray did not start ({where}): {summary}. Try `insideout doctor`."
+        ) from error
     finally:
         watchdog.cancel()
 

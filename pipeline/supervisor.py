@@ -33,8 +33,8 @@ class Outcome:
 class Supervisor:
     """Runs jobs of one stage's module, one at a time."""
 
-    def __init__(self, module: str, limits: Limits):
-        self.module, self.limits = module, limits
+    def __init__(self, module: str, limits: Limits, scratch_prefix: str = "insideout-"):
+        self.module, self.limits, self.scratch_prefix = module, limits, scratch_prefix
         self._child: Child | None = None
         atexit.register(self.close)
 
@@ -81,7 +81,7 @@ class Supervisor:
         if self._child is not None and not self._child.alive():
             self.close()
         if self._child is None:
-            self._child = Child(self.module, self.limits)
+            self._child = Child(self.module, self.limits, self.scratch_prefix)
             self._child.greet()
         self._child.forget_log()
         return self._child

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from dataclasses import replace
@@ -14,16 +15,17 @@ from pipeline.process import Limits
 from pipeline.stages import Stage, Task
 from pipeline.supervisor import Outcome, Supervisor
 
-_supervisors: dict[tuple[str, Limits], Supervisor] = {}
+_supervisors: dict[tuple[str, Limits, str], Supervisor] = {}
 
 
-def supervisor_for(module: str, limits: Limits) -> Supervisor:
-    """This process's supervisor of a stage; another stage's child is closed first."""
-    key = (module, limits)
+def supervisor_for(module: str, limits: Limits, run: str) -> Supervisor:
+    """This process's supervisor in a run; another run's or stage's child is closed first."""
+    key = (module, limits, run)
     if key not in _supervisors:
+        clear_scratch_of_the_dead()
         while _supervisors:
             _supervisors.popitem()[1].close()
-        _supervisors[key] = Supervisor(module, limits)
+        _supervisors[key] = Supervisor(module, limits, scratch_prefix(run))
     return _supervisors[key]
 
 
@@ -40,7 +42,7 @@ def execute(stage: Stage, task: Task, limits: Limits, run: str, attempt: int, re
         return replace(row, status="ok", bytes=task.output.stat().st_size, record={"recovered": True})
     try:
         with tempfile.TemporaryDirectory(prefix=scratch_prefix(run)) as scratch:
-            return _supervised(stage, task, limits, row, Path(scratch))
+            return _supervised(stage, task, limits, run, row, Path(scratch))
     except OSError as error:  # the disk of the scratch folder or of OUT
         return replace(
             row, kind="infrastructure", message=f"{error.filename or stage.layout.root}: {error.strerror}"
@@ -49,16 +51,24 @@ def execute(stage: Stage, task: Task, limits: Limits, run: str, attempt: int, re
 
 def scratch_prefix(run: str) -> str:
     """Scratch folders' names tell whose they are, so that a run can clear its own."""
-    return f"insideout-{run}-"
+    return f"insideout-{run}-{os.getpid()}-"
 
 
 def clear_scratch(run: str) -> None:
     """Remove what this run's killed workers left in this machine's temporary folder."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{scratch_prefix(run)}*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"insideout-{run}-*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _supervised(stage: Stage, task: Task, limits: Limits, row: Row, scratch: Path) -> Row:
+def clear_scratch_of_the_dead() -> None:
+    """Remove what workers of any run left that are no more: nobody else can, on a node without the driver."""
+    for folder in Path(tempfile.gettempdir()).glob("insideout-*-*-*-*"):
+        owner = folder.name.split("-")[3]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _supervised(stage: Stage, task: Task, limits: Limits, run: str, row: Row, scratch: Path) -> Row:
     output = scratch / task.output.name
     work = scratch / "work"
     work.mkdir()
@@ -69,7 +79,7 @@ def _supervised(stage: Stage, task: Task, limits: Limits, row: Row, scratch: Pat
         "scratch": str(work),
         "threads": limits.threads,
     }
-    outcome = supervisor_for(stage.module, limits).run(job)
+    outcome = supervisor_for(stage.module, limits, run).run(job)
     row = _with_outcome(row, outcome)
     if not row.ok:
         return row

@@ -209,7 +209,13 @@ def _defaults(kind: type[Command], arguments: list[str]) -> Any:
     """What a command starts from: the sections of the file that --config names, or of none."""
     path = _config_argument(arguments)
     run = load(path) if path else RunConfig()
-    sections = {"render": run.render, "fuse": run.fuse, "train": run.train, "running": run.engine, "config": path}
+    sections = {
+        "render": run.render,
+        "fuse": run.fuse,
+        "train": run.train,
+        "running": run.engine,
+        "config": path,
+    }
     fields = {name: sections.get(name, field.default) for name, field in kind.__dataclass_fields__.items()}  # type: ignore[attr-defined]
     from dataclasses import MISSING
 

@@ -10,5 +10,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _stages_importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent) + os.pathsep + os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv(
+        "PYTHONPATH", str(Path(__file__).parent) + os.pathsep + os.environ.get("PYTHONPATH", "")
+    )
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")

@@ -23,7 +23,11 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
     order = json.loads(Path(job["path"]).read_text())
     deed = order.get("do", "ok")
     DEEDS.get(deed, lambda _: None)(order)
-    output = {"source_sha256": job.get("source_sha256"), "config_hash": job.get("config_hash"), "order": order}
+    output = {
+        "source_sha256": job.get("source_sha256"),
+        "config_hash": job.get("config_hash"),
+        "order": order,
+    }
     Path(job["output"]).write_text(json.dumps(output, sort_keys=True))
     return {"pid": os.getpid(), "served": served, "seconds": {deed: 0.0}}
 
@@ -56,7 +60,7 @@ def allocate_below(_: dict[str, Any]) -> None:
 
 def shout(_: dict[str, Any]) -> None:
     line = b"x" * 99 + b"\n"
-    for _ in range(1000):
+    for _round in range(1000):
         os.write(1, line * 1000)
     os.write(2, b"the last words\n")
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -42,6 +42,13 @@ def make_stage(out: Path, config: str = "v1") -> Stage:
     return Stage("faulty", "faulty_stage", config, Layout(out), key_inside)
 
 
+def run(
+    stage: Stage, tasks: list[Task], engine: EngineConfig, rejections: Sequence[Rejection] = ()
+) -> Summary:
+    with exclusive(stage.layout):
+        return run_stage(stage, tasks, engine, rejections)
+
+
 def make_tasks(folder: Path, out: Path, deeds: list[str], config: str = "v1") -> list[Task]:
     folder.mkdir(exist_ok=True)
     tasks = []
@@ -67,7 +74,7 @@ def ray() -> Iterator[None]:
 def mixed(ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Task], Summary]:
     base = tmp_path_factory.mktemp("mixed")
     tasks = make_tasks(base / "models", base / "out", MIXED)
-    return base / "out", tasks, run_stage(make_stage(base / "out"), tasks, ENGINE)
+    return base / "out", tasks, run(make_stage(base / "out"), tasks, ENGINE)
 
 
 def outputs(out: Path) -> dict[str, bytes]:
@@ -78,7 +85,13 @@ def test_every_model_gets_its_verdict(mixed: tuple[Path, list[Task], Summary]):
     out, _, summary = mixed
     rows = latest(out / "ledger" / "faulty")
     verdicts = {uid: row.kind or row.status for uid, row in rows.items()}
-    expected = {"refuse": "empty", "segfault": "crash", "leave": "crash", "blunder": "error", "allocate": "out_of_memory"}
+    expected = {
+        "refuse": "empty",
+        "segfault": "crash",
+        "leave": "crash",
+        "blunder": "error",
+        "allocate": "out_of_memory",
+    }
     assert verdicts == {f"model-{i:02d}": expected.get(deed, "ok") for i, deed in enumerate(MIXED)}
     assert set(outputs(out)) == {uid for uid, verdict in verdicts.items() if verdict == "ok"}
     assert (summary.ok, summary.failed.total(), summary.exit_code) == (6, 5, 0)
@@ -96,7 +109,7 @@ def test_nothing_unfinished_is_left(mixed: tuple[Path, list[Task], Summary]):
 def test_running_again_does_nothing(mixed: tuple[Path, list[Task], Summary]):
     out, tasks, _ = mixed
     runs = ledger_runs(out)
-    again = run_stage(make_stage(out), tasks, ENGINE)
+    again = run(make_stage(out), tasks, ENGINE)
     assert (again.ok, again.kept, again.left_failed, again.exit_code) == (0, 6, 5, 0)
     assert ledger_runs(out) == runs, "a run without work writes no ledger"
 
@@ -104,12 +117,12 @@ def test_running_again_does_nothing(mixed: tuple[Path, list[Task], Summary]):
 def test_resume_does_what_is_lost_changed_or_asked_for(ray: None, tmp_path: Path):
     out, models = tmp_path / "out", tmp_path / "models"
     tasks = make_tasks(models, out, ["ok", "ok", "ok", "refuse", "ok"])
-    run_stage(make_stage(out), tasks, ENGINE)
+    run(make_stage(out), tasks, ENGINE)
     tasks[0].output.unlink()
     tasks[1].output.write_bytes(b"cut off")
     tasks[2].input.write_text('{"do": "ok", "number": 200}')
     tasks[3].input.write_text('{"do": "ok", "number": 300}')
-    again = run_stage(make_stage(out), tasks, ENGINE)
+    again = run(make_stage(out), tasks, ENGINE)
     assert (again.ok, again.kept) == (4, 1)
     assert b"200" in outputs(out)["model-02"] and b"300" in outputs(out)["model-03"]
 
@@ -117,11 +130,11 @@ def test_resume_does_what_is_lost_changed_or_asked_for(ray: None, tmp_path: Path
 def test_retry_failed_and_overwrite(ray: None, tmp_path: Path):
     out = tmp_path / "out"
     tasks = make_tasks(tmp_path / "models", out, ["ok", "refuse"])
-    run_stage(make_stage(out), tasks, ENGINE)
-    retried = run_stage(make_stage(out), tasks, ENGINE.model_copy(update={"on_existing": "retry-failed"}))
+    run(make_stage(out), tasks, ENGINE)
+    retried = run(make_stage(out), tasks, ENGINE.model_copy(update={"on_existing": "retry-failed"}))
     assert (retried.kept, retried.failed.total()) == (1, 1)
     assert latest(out / "ledger" / "faulty")["model-01"].attempt == 2
-    redone = run_stage(make_stage(out), tasks, ENGINE.model_copy(update={"on_existing": "overwrite"}))
+    redone = run(make_stage(out), tasks, ENGINE.model_copy(update={"on_existing": "overwrite"}))
     assert (redone.ok, redone.kept, redone.failed.total()) == (1, 0, 1)
 
 
@@ -129,10 +142,10 @@ def test_an_output_without_its_ledger_row_is_found_again(ray: None, tmp_path: Pa
     """What a driver killed between commit and ledger leaves."""
     out = tmp_path / "out"
     tasks = make_tasks(tmp_path / "models", out, ["ok", "ok"])
-    run_stage(make_stage(out), tasks, ENGINE)
+    run(make_stage(out), tasks, ENGINE)
     for path in (out / "ledger" / "faulty").glob("*.jsonl"):
         path.unlink()
-    run_stage(make_stage(out), tasks, ENGINE)
+    run(make_stage(out), tasks, ENGINE)
     assert [row.record for row in read_rows(out / "ledger" / "faulty")] == [{"recovered": True}] * 2
 
 
@@ -140,7 +153,7 @@ def test_the_same_bytes_whatever_the_configuration_of_the_engine(ray: None, tmp_
     models = tmp_path / "models"
     for name, workers in (("one", 1), ("two", 2)):
         tasks = make_tasks(models, tmp_path / name, ["ok"] * 6)
-        run_stage(make_stage(tmp_path / name), tasks, ENGINE.model_copy(update={"workers": workers}))
+        run(make_stage(tmp_path / name), tasks, ENGINE.model_copy(update={"workers": workers}))
     assert outputs(tmp_path / "one") == outputs(tmp_path / "two") != {}
 
 
@@ -148,7 +161,7 @@ def test_rejections_and_missing_files_lose_nothing_else(ray: None, tmp_path: Pat
     out = tmp_path / "out"
     tasks = make_tasks(tmp_path / "models", out, ["ok", "ok"])
     tasks[1].input.unlink()
-    summary = run_stage(make_stage(out), tasks, ENGINE, [Rejection("row-000000007", "x.glb", "bad uid")])
+    summary = run(make_stage(out), tasks, ENGINE, [Rejection("row-000000007", "x.glb", "bad uid")])
     assert (summary.ok, dict(summary.failed)) == (1, {"invalid": 1, "missing": 1})
     rows = latest(out / "ledger" / "faulty")
     assert rows["row-000000007"].message == "bad uid"
@@ -158,7 +171,7 @@ def test_rejections_and_missing_files_lose_nothing_else(ray: None, tmp_path: Pat
 def test_broken_machinery_stops_the_run(ray: None, tmp_path: Path):
     out = tmp_path / "out"
     stage = Stage("broken", "broken_stage", "v1", Layout(out), key_inside)
-    summary = run_stage(stage, make_tasks(tmp_path / "models", out, ["ok"] * 20), ENGINE)
+    summary = run(stage, make_tasks(tmp_path / "models", out, ["ok"] * 20), ENGINE)
     assert summary.exit_code == 1 and summary.broken and "libMissing.so.1" in summary.broken
     assert 5 <= summary.failed["infrastructure"] < 20
 
@@ -187,7 +200,7 @@ def test_a_stop_leaves_no_process_and_no_file_and_is_resumed(tmp_path: Path, num
     script.write_text(
         "import sys; from pathlib import Path; from test_runner import *\n"
         "tasks = make_tasks(Path('models'), Path('out'), ['ok', 'ok'] + ['hang'] * 4)\n"
-        "summary = run_stage(make_stage(Path('out')), tasks, ENGINE)\n"
+        "summary = run(make_stage(Path('out')), tasks, ENGINE)\n"
         "print('\\n'.join(summary.lines('faulty'))); sys.exit(summary.exit_code)\n"
     )
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
@@ -223,7 +236,9 @@ def test_a_cluster_that_is_not_there_is_one_clear_error(tmp_path: Path):
         "except InfrastructureError as error: print(error)\n"
     )
     environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=180
+    )
     assert done.stdout.startswith("Ray did not start (127.0.0.1:1)"), done.stdout + done.stderr
     assert InfrastructureError.__name__ not in done.stderr
 
@@ -238,7 +253,7 @@ def hanging(driver: int) -> int:
     return sum("pipeline.child" in " ".join(process.cmdline()) for process in below if process.is_running())
 
 
-def wait_for(condition, seconds: float) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"

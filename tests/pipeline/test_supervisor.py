@@ -144,7 +144,12 @@ def test_the_child_dies_with_its_killed_parent(tmp_path: Path):
         f"s = Supervisor('faulty_stage', Limits()); s._ready_child(); print(s._child.process.pid, flush=True)\n"
         f"s.run({{'path': {str(order)!r}, 'output': 'x'}})"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
     assert parent.stdout is not None
     child = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
