@@ -1,0 +1,177 @@
+"""Training on real shards: it learns, it resumes exactly, it stops on a signal, and clouds come out."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training import checkpoints
+from training.checkpoints import CheckpointError
+from training.config import TrainConfig
+from training.metrics import chamfer, chamfer_matrix
+from training.train import draw, learning_rate, train
+
+MakeDataset = Callable[..., Path]
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = TrainConfig(
+    steps=12, batch=4, points=64, step_points=32, image_size=64, width=32, layers=2, heads=2, warmup=3,
+    threads=1, device="cpu", log_every=2, checkpoint_every=5,
+)  # fmt: skip
+
+
+@pytest.fixture
+def out(make_dataset: MakeDataset) -> Path:
+    return make_dataset(rows=6)
+
+
+def read_log(out: Path, run: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "checkpoints" / run / "loss.jsonl").read_text().splitlines()]
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+CHILD = """
+import pathlib, sys
+from training.config import TrainConfig
+from training.train import train
+config = TrainConfig.model_validate_json(sys.argv[1])
+train(config, pathlib.Path(sys.argv[2]), sys.argv[3], report=lambda line: print(line, flush=True))
+"""
+
+
+def start(config: TrainConfig, out: Path, run: str) -> subprocess.Popen[str]:
+    """Train in a process of its own."""
+    command = [sys.executable, "-c", CHILD, config.model_dump_json(), str(out), run]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def test_resumed_training_equals_uninterrupted(out: Path) -> None:
+    """Stopped between two regular checkpoints."""
+    whole = train(SMALL, out, "whole", report=quiet)
+    lines: list[str] = []
+
+    def stop_after_six(line: str) -> None:
+        lines.append(line)
+        if line.startswith("step 6/"):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(SMALL, out, "parts", report=stop_after_six)
+    assert "goes on from" in lines[-1]
+    assert checkpoints.load(out / "checkpoints" / "parts")["step"] == 6
+    parts = train(SMALL, out, "parts", report=quiet)
+    assert read_log(out, "parts") == read_log(out, "whole")
+    a, b = checkpoints.load(whole), checkpoints.load(parts)
+    assert a["step"] == b["step"] == 12
+    assert all(torch.equal(a["ema"][name], b["ema"][name]) for name in a["ema"])
+    assert not torch.equal(a["ema"]["output_proj.weight"], a["model"]["output_proj.weight"])
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(out: Path) -> None:
+    """SIGKILL leaves a log beyond the checkpoint; the log is cut back and comes out whole."""
+    train(SMALL, out, "whole", report=quiet)
+    child = start(SMALL, out, "killed")
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.startswith("step 8/"):
+            child.kill()
+            break
+    child.stdout.close()
+    assert child.wait(60) in (-signal.SIGKILL, 0)
+    train(SMALL, out, "killed", report=quiet)
+    assert read_log(out, "killed") == read_log(out, "whole")
+
+
+def test_sigterm_finishes_the_step_and_saves(out: Path) -> None:
+    child = start(SMALL.model_copy(update={"steps": 100_000}), out, "long")
+    assert child.stdout is not None
+    next(line for line in child.stdout if line.startswith("step 4/"))
+    child.send_signal(signal.SIGTERM)
+    rest, _ = child.communicate(timeout=60)
+    assert child.returncode != 0
+    state = checkpoints.load(out / "checkpoints" / "long")
+    assert f"stopped at step {state['step']}" in rest
+    assert state["step"] == state["loader"]["used"] >= 4
+
+
+def test_it_learns(out: Path) -> None:
+    config = SMALL.model_copy(update={"steps": 150, "lr": 3e-3, "log_every": 10})
+    train(config, out, "learns", report=quiet)
+    losses = [line["mse"] for line in read_log(out, "learns")]
+    assert losses[0] > 0.8  # the untrained network predicts no noise at all: 1
+    assert np.mean(losses[-3:]) < 0.45
+
+
+def test_only_the_newest_checkpoints_are_kept_and_load_as_plain_values(out: Path) -> None:
+    config = SMALL.model_copy(update={"checkpoint_every": 2, "keep": 2})
+    last = train(config, out, "kept", report=quiet)
+    assert [path.name for path in checkpoints.found(last.parent)] == ["step-0000010.pt", "step-0000012.pt"]
+    assert not list(last.parent.glob(".*"))
+    assert TrainConfig.model_validate(torch.load(last, weights_only=True)["config"]) == config
+    assert json.loads((last.parent / "config.json").read_text()) == config.model_dump()
+
+
+def test_a_run_can_be_made_longer_but_not_other(out: Path) -> None:
+    train(SMALL, out, "run", report=quiet)
+    longer = train(SMALL.model_copy(update={"steps": 14}), out, "run", report=quiet)
+    assert checkpoints.load(longer)["step"] == 14
+    with pytest.raises(CheckpointError, match="another lr, width"):
+        train(SMALL.model_copy(update={"width": 64, "lr": 1e-4}), out, "run", report=quiet)
+    with pytest.raises(CheckpointError, match="this run exists"):
+        train(SMALL, out, "run", resume=False, report=quiet)
+
+
+def test_a_damaged_checkpoint_says_so(out: Path) -> None:
+    last = train(SMALL, out, "run", report=quiet)
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"step-0000012\.pt: not a whole checkpoint"):
+        checkpoints.load(last.parent)
+    with pytest.raises(CheckpointError, match="no checkpoints in this folder"):
+        checkpoints.load(out)
+
+
+def test_noise_and_times_belong_to_the_step() -> None:
+    from training.diffusion import Diffusion
+
+    config, points = TrainConfig(cond_drop=0.25), torch.zeros(64, 6, 8)
+    first, again, next_ = (draw(config, Diffusion(), points, step) for step in (5, 5, 6))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], next_[0])
+    drawn = [draw(config, Diffusion(), points, step) for step in range(100)]
+    times, kept = torch.cat([t for _, t, _ in drawn]), torch.cat([k for _, _, k in drawn])
+    assert times.min() >= 0
+    assert times.max() <= 1023
+    assert torch.bincount(times // 256, minlength=4).tolist() == pytest.approx([1600] * 4, abs=100)
+    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.03)
+
+
+def test_learning_rate_rises_then_falls() -> None:
+    config = TrainConfig(steps=100, warmup=10, lr=1e-3, lr_end=0.1)
+    rates = [learning_rate(config, step) for step in range(101)]
+    assert rates[0] == pytest.approx(1e-4)
+    assert max(rates) == rates[9] == rates[10] == pytest.approx(1e-3)
+    assert rates[100] == pytest.approx(1e-4)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_chamfer_of_known_clouds() -> None:
+    a = np.array([[0.0, 0, 0], [1, 0, 0]])
+    b = np.array([[0.0, 0, 0]])
+    assert chamfer(a, a) == 0
+    assert chamfer(a, b) == pytest.approx((0.5 + 0) / 2)
+    assert chamfer(a, a + np.array([0, 0.25, 0])) == pytest.approx(0.25)
+    rng = np.random.default_rng(0)
+    p, q = rng.normal(size=(2, 300, 3))
+    gaps = np.linalg.norm(p[:, None] - q[None], axis=-1)
+    assert chamfer(p, q) == pytest.approx((gaps.min(0).mean() + gaps.min(1).mean()) / 2, rel=1e-5)
+    assert chamfer_matrix(p[None], np.stack([p, q]))[0].argmin() == 0

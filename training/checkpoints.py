@@ -1,0 +1,85 @@
+"""Checkpoints: `checkpoints/RUN/step-000500.pt`, written whole or not at all, the newest few kept.
+
+A checkpoint is plain tensors and values (it loads with `weights_only=True`): `step`, `config`, `encoder`,
+`model` and `ema` (state dicts with Point-E's names), `optimizer`, `loader` and `recent`, the losses since the
+last line of the log. Noise and data order follow from the seed and the step, so there is no random state.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.config import TrainConfig
+from training.encoder import CachedEncoder, EfficientNetLite0
+from training.transformer import ImageGridTransformer
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the file and the cure."""
+
+
+def save(folder: Path, state: dict[str, Any], keep: int) -> Path:
+    """Commit `state` under its step (temporary name, fsync, rename) and delete all but the newest `keep`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{state['step']:07d}.pt"
+    temporary = folder / f".{path.name}.{os.getpid()}"
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    for old in found(folder)[:-keep]:
+        old.unlink()
+    return path
+
+
+def found(folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted(folder.glob("step-*.pt"), key=lambda path: int(path.stem.removeprefix("step-")))
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint file, or the newest one of a run's folder. Raises CheckpointError."""
+    if path.is_dir():
+        paths = found(path)
+        if not paths:
+            raise CheckpointError(f"{path}: no checkpoints in this folder. Run `insideout train` first.")
+        path = paths[-1]
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint. Run `insideout train` first.") from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+        raise CheckpointError(f"{path}: not a whole checkpoint ({error}). Use an earlier one.") from error
+    if not isinstance(state, dict) or not {"step", "config", "ema"} <= set(state):
+        raise CheckpointError(f"{path}: not a checkpoint of this project: it has no step, config and ema.")
+    return state
+
+
+def build_encoder(config: TrainConfig, device: torch.device | str) -> CachedEncoder:
+    """The frozen image encoder that the configuration names, with its cache."""
+    return CachedEncoder(EfficientNetLite0(config.image_size, device), config.cache_mib)
+
+
+def build_model(config: TrainConfig, features: int) -> ImageGridTransformer:
+    """The untrained network, the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return ImageGridTransformer(config.width, config.layers, config.heads, features)
+
+
+def load_model(
+    path: Path, device: torch.device | str = "cpu"
+) -> tuple[TrainConfig, ImageGridTransformer, CachedEncoder]:
+    """What sampling needs: the configuration, the model with the mean weights and the image encoder."""
+    state = load(path, device)
+    config = TrainConfig.model_validate(state["config"])
+    encoder = build_encoder(config, device)
+    model = build_model(config, encoder.features).to(device)
+    model.load_state_dict(state["ema"])
+    return config, model.eval().requires_grad_(False), encoder
