@@ -2,53 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 
-import fuse_scenes as scenes
 import pytest
-
-from fuse.config import FuseConfig
-from fuse.manifest import read_manifest, write_manifest
-from fuse.packing import pack_shard, packed_uids, plan_shards
-from fuse.worker import process
-
-CUBE_COLOURS = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [0, 255, 255], [255, 0, 255]]
-SHAPES = {
-    "cube": scenes.Scene().box([-1, -1, -1], [1, 1, 1], CUBE_COLOURS),
-    "plate": scenes.Scene().box([-1, -0.6, -0.05], [1, 0.6, 0.05], (9, 200, 9)),
-    "tower": scenes.Scene().box([-0.3, -0.2, -1], [0.3, 0.2, 1], (30, 60, 90)),
-    "ball": scenes.sphere(40),
-}
-
-
-def bundle_path(out: Path, uid: str) -> Path:
-    return out / "views" / hashlib.sha256(uid.encode()).hexdigest()[:2] / f"{uid}.zip"
-
-
-def add_models(out: Path, uids: list[str], shard_rows: int = 3) -> dict[str, dict]:
-    """Render, fuse and pack models into a dataset folder as the engine does; return the fuse records."""
-    records, staged = {}, {}
-    for uid in uids:
-        path = bundle_path(out, uid)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scenes.bundle(path, SHAPES[uid.split("-")[0]], views=6, size=48, uid=uid)
-        (out / "staging").mkdir(exist_ok=True)
-        staged[uid] = str(out / "staging" / f"{uid}.parquet")
-        job = {
-            "uid": uid,
-            "bundle": str(path),
-            "config": FuseConfig.model_validate({"points": 300}).model_dump(),
-            "seed": 7,
-        }
-        records[uid] = process({**job, "output": staged[uid], "scratch": str(out)})
-    clouds = out / "clouds"
-    parts = read_manifest(clouds)
-    plans = plan_shards(staged, parts, packed_uids(clouds, parts), seed=7, shard_rows=shard_rows)
-    new = [pack_shard(plan, clouds, "abc", {"insideout": "test"}, row_group_mib=0.005) for plan in plans]
-    write_manifest(clouds, [*parts, *new])
-    return records
+from fuse_dataset import add_models
 
 
 @pytest.fixture(scope="session")

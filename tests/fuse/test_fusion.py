@@ -7,7 +7,7 @@ from dataclasses import replace
 import fuse_scenes as scenes
 import numpy as np
 import pytest
-from conftest import CUBE_COLOURS
+from fuse_dataset import CUBE_COLOURS
 
 from fuse.cloud import Cloud, concatenate
 from fuse.fusion import Fused, fuse, fuse_samples, mean_footprint, needless
@@ -99,13 +99,11 @@ def test_order_of_the_views_does_not_change_the_ball() -> None:
     assert np.quantile(nearest(back.xyz, forth.xyz), 0.99) < 0.25 * mean_footprint(views)
 
 
-def test_a_half_pixel_or_a_mirror_would_be_seen() -> None:
+def test_a_shift_of_one_pixel_would_be_seen() -> None:
     view = ball_view(scenes.cameras(20)[4], 128)
-    for wrong in (np.roll(view.depth, 1, 1), view.depth[::-1]):
-        points = project_view(replace(view, depth=np.ascontiguousarray(wrong))).cloud.xyz
-        error = np.abs(np.linalg.norm(points, axis=1) - 1)
-        if wrong is not view.depth and not np.allclose(wrong, view.depth, atol=1e-4):
-            assert np.quantile(error, 0.99) > 1e-3
+    shifted = replace(view, depth=np.roll(view.depth, 1, 1))
+    error = np.abs(np.linalg.norm(project_view(shifted).cloud.xyz, axis=1) - 1)
+    assert np.median(error) > 1e-3
 
 
 def test_cube_through_a_bundle(tmp_path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import add_models, bundle_path
+from fuse_dataset import add_models, bundle_path
 
 from fuse.manifest import MANIFEST, describe, read_manifest, write_manifest
 from fuse.packing import pack_shard, packed_uids, plan_shards

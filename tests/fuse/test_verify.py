@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import bundle_path
+from fuse_dataset import bundle_path
 
 from fuse.manifest import MANIFEST, describe, read_manifest, write_manifest
 from fuse.shard import decode, read_rows, table_of, write_shard

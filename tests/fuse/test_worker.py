@@ -7,7 +7,7 @@ from pathlib import Path
 import fuse_scenes as scenes
 import numpy as np
 import pytest
-from conftest import bundle_path
+from fuse_dataset import bundle_path
 
 from fuse.config import FuseConfig
 from fuse.shard import decode, read_rows
