@@ -10,13 +10,13 @@ class FuseConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    points: int = Field(4096, ge=16)
+    points: int = Field(default=4096, ge=16)
     """Outside points a model, in farthest-point order: every prefix is itself a farthest-point sample."""
-    merge: float = Field(0.25, gt=0)
+    merge: float = Field(default=0.25, gt=0)
     """Points of different views closer than this share of a pixel's footprint are one point."""
-    validation: float = Field(0.05, ge=0, lt=1)
+    validation: float = Field(default=0.05, ge=0, lt=1)
     """Share of the models whose `split` is `validation`; the uid decides, so a model never changes sides."""
-    shard_rows: int = Field(256, ge=1)
+    shard_rows: int = Field(default=256, ge=1)
     """Rows a shard."""
-    row_group_mib: float = Field(16, gt=0)
+    row_group_mib: float = Field(default=16, gt=0)
     """Size of a Parquet row group."""

@@ -176,8 +176,9 @@ def encode_normal(normal: np.ndarray) -> np.ndarray:
 def decode_normal(code: np.ndarray) -> np.ndarray:
     """The inverse of `encode_normal`, unit length again."""
     normal = code.astype(np.float32) / 127.5 - 1
-    normal /= np.linalg.norm(normal, axis=-1, keepdims=True).clip(1e-6)
-    return np.where(code.any(-1, keepdims=True), normal, 0).astype(np.float32)
+    there = (code[..., 0] | code[..., 1] | code[..., 2]) > 0
+    length = np.sqrt(np.einsum("...i,...i", normal, normal))
+    return normal * (there / length.clip(1e-6)).astype(np.float32)[..., None]
 
 
 def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, Any]:

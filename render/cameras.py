@@ -16,7 +16,8 @@ def place_cameras(config: RenderConfig, uid: str, radius: float) -> list[Camera]
     """Cameras that look at the origin and see a sphere of `radius` (normalised units) whole."""
     rng = np.random.default_rng(seed_for(config.seed, uid, "cameras"))
     fov = np.radians(config.fov)
-    distance = radius * config.margin / np.sin(fov / 2)
+    filled = np.tan(fov / 2) * max(1 - 2 * config.border / config.resolution, 0.1)
+    distance = radius / np.sin(np.arctan(filled))
     return [Camera(look_at_origin(d, distance), fov) for d in directions(config.cameras, config.views, rng)]
 
 

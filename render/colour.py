@@ -128,5 +128,5 @@ def _eevee(config: RenderConfig, _: int) -> None:
 
 def _workbench(_: RenderConfig, __: int) -> None:
     shading = bpy.context.scene.display.shading
-    shading.light, shading.color_type = "STUDIO", "TEXTURE"
+    shading.light, shading.studio_light, shading.color_type = "STUDIO", "paint.sl", "TEXTURE"
     bpy.context.scene.display.render_aa = "8"

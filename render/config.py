@@ -12,25 +12,25 @@ class RenderConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    views: int = Field(20, ge=1, le=1000)
+    views: int = Field(default=20, ge=1, le=1000)
     """Views a model."""
-    resolution: int = Field(256, ge=16, le=4096)
+    resolution: int = Field(default=256, ge=16, le=4096)
     """Width and height of a view in pixels."""
     cameras: Literal["fibonacci", "random", "orbit"] = "fibonacci"
     """Directions: evenly spread over the sphere under a random rotation, uniformly random, or a turntable."""
-    fov: float = Field(39.5978, gt=1, lt=150)
+    fov: float = Field(default=39.5978, gt=1, lt=150)
     """Field of view in degrees, both ways. The default is Blender's 50 mm lens, as in Point-E."""
-    margin: float = Field(1.02, ge=1)
-    """The model's bounding sphere, times this, fills the view."""
+    border: int = Field(default=2, ge=2, le=1024)
+    """Pixels that stay empty at every edge; the model's bounding sphere fills the rest. The filter needs two."""
     engine: Literal["cycles", "eevee", "workbench"] = "cycles"
     """What renders colour. Geometry (depth, albedo, normals) always comes from Cycles."""
-    samples: int = Field(16, ge=1)
+    samples: int = Field(default=16, ge=1)
     """Colour samples a pixel. Depth is one sample at the pixel centre whatever this says."""
     lights: Literal["standard", "random", "camera"] = "standard"
     """White world and two opposed suns; four suns from random directions; or one sun behind each camera."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where Cycles renders colour. `auto` takes a GPU when there is one; geometry always uses the CPU."""
-    slots: int = Field(16, ge=2, le=32)
+    slots: int = Field(default=16, ge=2, le=32)
     """Surfaces along a ray that one geometry render records."""
     seed: int = 0
     """Seeds camera rotation, random lights and sampling noise, together with the model's uid."""

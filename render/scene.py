@@ -2,7 +2,7 @@
 
 Importers leave rigs, modifiers, constraints, instances, cameras and lights behind. `freeze` evaluates all of
 it once (depsgraph, instances included), keeps one plain mesh for each distinct evaluated geometry and one
-object for each place where it stands, and throws the rest away. What is rendered is then what `mesh.npz` says.
+object for each place where it stands, and throws the rest away. What is rendered is what `mesh.npz` says.
 """
 
 from __future__ import annotations

@@ -1,0 +1,94 @@
+"""Real renders: a Blender child, supervised as in production, and scenes made by short Blender scripts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open3d as o3d
+import pytest
+
+from pipeline.process import Limits
+from pipeline.supervisor import Supervisor
+from render.bundle import Bundle, View
+from render.config import RenderConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+MODELS = ROOT.parent / "shared" / "models"
+QUICK = {"views": 4, "resolution": 96, "samples": 2}
+
+
+@pytest.fixture(scope="session")
+def render_child() -> Iterator[Supervisor]:
+    supervisor = Supervisor("render.worker", Limits(timeout=240, memory_mib=6000))
+    yield supervisor
+    supervisor.close()
+
+
+@pytest.fixture
+def render(render_child: Supervisor, tmp_path: Path) -> Callable[..., Bundle]:
+    """`render(path, **config)`: one model through the child; the opened bundle."""
+
+    def run(path: Path, name: str = "bundle", **settings: Any) -> Bundle:
+        output = tmp_path / f"{name}.zip"
+        scratch = tmp_path / "scratch"
+        scratch.mkdir(exist_ok=True)
+        config = RenderConfig.model_validate(QUICK | settings)
+        job = {"uid": "test", "path": str(path), "source": path.name, "source_sha256": "0" * 64}
+        job |= {"config": config.model_dump(), "config_hash": "test", "threads": 1}
+        outcome = render_child.run(job | {"output": str(output), "scratch": str(scratch)})
+        assert outcome.status == "ok", f"{outcome.kind}: {outcome.message}\n{outcome.log_tail}"
+        return Bundle(output)
+
+    return run
+
+
+@pytest.fixture
+def blender() -> Callable[[str], None]:
+    """`blender(script)`: run a script in a fresh Blender process with an empty scene."""
+
+    def run(script: str) -> None:
+        head = "import bpy, bmesh, math\nbpy.ops.wm.read_factory_settings(use_empty=True)\n"
+        done = subprocess.run(
+            [sys.executable, "-c", head + textwrap.dedent(script)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    return run
+
+
+def model(name: str) -> Path:
+    """A real model of ../shared/models, or skip."""
+    path = MODELS / name
+    if not path.exists():
+        pytest.skip(f"../shared/models/{name} is not here")
+    return path
+
+
+def points_of(view: View) -> np.ndarray:
+    """(N, 3) float64: this view's surface points in the normalised frame, written out longhand."""
+    rows, columns = np.nonzero(view.depth)
+    height, width = view.depth.shape
+    half = np.tan(view.camera.fov / 2)
+    x = ((columns + 0.5) / width * 2 - 1) * half
+    y = (1 - (rows + 0.5) / height * 2) * half
+    local = np.stack([x, y, -np.ones_like(x)], 1) * view.depth[rows, columns, None]
+    return local @ view.camera.camera_to_world[:3, :3].T + view.camera.camera_to_world[:3, 3]
+
+
+def distance_to_mesh(bundle: Bundle, points: np.ndarray) -> np.ndarray:
+    """(N,) float32 distances by Open3D's ray caster, which shares nothing with Blender."""
+    mesh = bundle.mesh()
+    scene = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(o3d.core.Tensor(mesh.vertices), o3d.core.Tensor(mesh.faces.astype(np.uint32)))
+    return scene.compute_distance(o3d.core.Tensor(points.astype(np.float32))).numpy()
