@@ -1,8 +1,8 @@
-"""The process that touches models: `python -m pipeline.child MODULE PARENT JOBS RESULTS`, started by the supervisor.
+"""The process that touches models: `python -m pipeline.child MODULE PARENT JOBS RESULTS`.
 
-It reads framed JSON jobs from the descriptor JOBS, calls `MODULE.process(job)` for each, and writes framed JSON
-answers to RESULTS. A frame is a big-endian uint32 length and that many bytes. Standard output and error belong to
-the native libraries and never carry the protocol.
+The supervisor starts it. It reads framed JSON jobs from the descriptor JOBS, calls `MODULE.process(job)` for
+each, and writes framed JSON answers to RESULTS. A frame is a big-endian uint32 length and that many bytes.
+Standard output and error belong to the native libraries and never carry the protocol.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
 
 
 def answer(process: Callable[[dict[str, Any]], dict[str, Any]], job: dict[str, Any]) -> dict[str, Any]:
-    """Do one job: `{"status": "ok", "record": ...}` or `{"status": "failed", "class": ..., "message": ...}`."""
+    """Do one job: `{"status": "ok", "record": ...}`, or "failed" with `class` and `message`."""
     from render.failures import ModelFailure
 
     try:
@@ -64,7 +64,7 @@ def answer(process: Callable[[dict[str, Any]], dict[str, Any]], job: dict[str, A
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when the thread that started it ends; leave at once if it is gone already."""
+    """Have the kernel kill this process when the thread that started it ends; leave if it is gone already."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL)) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
@@ -112,7 +112,7 @@ def _where(error: BaseException) -> str:
 
 
 def _flush_native_output_by_line() -> None:
-    """C's stdout is block-buffered in a pipe: a crash would take the last lines, the ones that say why, with it."""
+    """C buffers a pipe by blocks: a crash would take the last lines, the ones that say why, with it."""
     libc = ctypes.CDLL(None)
     libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, 1, 0)  # 1 is _IOLBF
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]

@@ -45,7 +45,8 @@ def usage() -> str:
     return (
         "usage: insideout VERB [flags]\n\n"
         "Folders of 3D models in, training data for point-cloud generators out, and a generator.\n\n"
-        f"{verbs}\n\n`insideout VERB --help` names the flags. --config FILE.yaml sets them; flags override it."
+        f"{verbs}\n\n"
+        "`insideout VERB --help` names the flags. --config FILE.yaml sets them; flags override it."
     )
 
 
@@ -73,7 +74,7 @@ def _run(verb: str, arguments: list[str]) -> int:
 
 
 def _raised_by_us(error: ValueError) -> bool:
-    """Our own modules raise ValueErrors with messages for people; anybody else's are bugs, with a traceback."""
+    """Our own modules raise ValueErrors with messages for people; anybody else's are bugs."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return frame.f_globals.get("__name__", "").split(".")[0] in _OURS
 

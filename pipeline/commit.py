@@ -19,7 +19,7 @@ from pipeline.layout import Layout
 
 
 def commit_file(source: Path, target: Path, layout: Layout) -> int:
-    """Copy `source` (scratch, any file system) to `target` below OUT, atomically. Returns the size in bytes."""
+    """Copy `source` (on any file system) to `target` below OUT, atomically. Returns the size in bytes."""
     with source.open("rb") as reader:
         return _commit(lambda writer: shutil.copyfileobj(reader, writer, 1 << 20), target, layout)
 

@@ -1,4 +1,4 @@
-"""A run's configuration: one frozen model a stage, read from YAML, overridden by flags, hashed into every key.
+"""A run's configuration: a frozen model a stage, read from YAML, overridden by flags, hashed into every key.
 
 render: {views: 20, resolution: 256}
 fuse: {points: 4096}
@@ -41,7 +41,7 @@ class EngineConfig(BaseModel):
     recycle_mib: int = Field(default=3072, ge=64)
     """A process that still holds more MiB than this after a model is replaced."""
     on_existing: Literal["skip", "retry-failed", "overwrite"] = "skip"
-    """Models that this configuration has already judged: leave them, do the failed ones again, or do all again."""
+    """Models that this configuration has judged already: leave them, do the failed again, or do all again."""
 
 
 class RunConfig(BaseModel):

@@ -48,11 +48,9 @@ def claim(layout: Layout, stage: str, config: BaseModel, overwrite: bool) -> Non
     before = record.get("stages", {}).get(stage, {}).get("config", values)
     changed = sorted(key for key in before.keys() | values.keys() if before.get(key) != values.get(key))
     if changed and not overwrite:
-        differences = ", ".join(
-            f"{stage}.{key} {before.get(key)!r} -> {values.get(key)!r}" for key in changed
-        )
+        keys = (f"{stage}.{key} {before.get(key)!r} -> {values.get(key)!r}" for key in changed)
         raise UserError(
-            f"{layout.root} was made with another configuration: {differences}. "
+            f"{layout.root} was made with another configuration: {', '.join(keys)}. "
             "Choose another --out, or do all again with --on-existing overwrite."
         )
     stages = record.get("stages", {}) | {stage: {"config": values, "config_hash": config_hash(config)}}
@@ -144,7 +142,7 @@ def _card(record: Record) -> str:
 
 
 def _counts(stage: str, totals: Record) -> tuple[str, int, int]:
-    return stage, totals["ok"], sum(totals["failed"].values())
+    return stage, totals[stage]["ok"], sum(totals[stage]["failed"].values())
 
 
 def _table(header: tuple[str, ...], rows: list[Any]) -> str:

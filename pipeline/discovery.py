@@ -1,7 +1,8 @@
 """Which models there are: a folder searched recursively, a list file, or one model file.
 
-A list is CSV, JSONL or Parquet with `path` (relative to the list's own folder, or absolute) and, where wanted,
-`uid`, `caption`, `category` and `license`. A row that cannot be used becomes a rejection: the rest goes on.
+A list is CSV, JSONL or Parquet with `path` (relative to the list's own folder, or absolute) and, where
+wanted, `uid`, `caption`, `category` and `license`. A row that cannot be used becomes a rejection,
+and the rest goes on.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def discover(where: Path) -> Discovery:
         found = Discovery([_model(where.parent, where)])
     else:
         raise UserError(
-            f"{where}: no such folder or file. Give --models a folder of models, or a CSV, JSONL or Parquet list."
+            f"{where}: no such folder or file. Give a folder, or a CSV, JSONL or Parquet list, of models."
         )
     if not found.models and not found.rejections:
         raise UserError(f"{where}: no model found. Extensions looked for: {' '.join(sorted(_extensions()))}")
@@ -70,7 +71,7 @@ def discover(where: Path) -> Discovery:
 
 
 def default_uid(source: str) -> str:
-    """`{slug of the stem}-{12 hex of the relative path's sha256}`: readable, stable, and safe as a file name."""
+    """`{slug of the stem}-{12 hex of the relative path's sha256}`: readable, stable, safe as a file name."""
     stem = source.rsplit("/", 1)[-1].rsplit(".", 1)[0]
     slug = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:40].strip("-") or "model"
     return f"{slug}-{hashlib.sha256(source.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
@@ -102,7 +103,7 @@ def _model(root: Path, path: Path) -> Model:
 
 
 def _from_list(path: Path) -> Discovery:
-    """One model a row; a duplicate or unusable row is rejected under a name of its own, so it hides no other."""
+    """One model a row; an unusable row is rejected under a name of its own, so that it hides no other."""
     found, seen = Discovery(), {}
     for number, row in enumerate(_rows(path), start=1):
         source = str(row.get("path") or "").strip()
@@ -126,8 +127,8 @@ def _problem(uid: str, source: str, seen: dict[str, int]) -> str | None:
         return f"uid {uid!r} is row {seen[uid]}'s already. Make uids unique, or leave the column out."
     if _BAD_UID.search(uid) or len(uid.encode("utf-8", "surrogateescape")) > _LONGEST_UID:
         return (
-            f"uid {uid!r} cannot be a file name. Use at most {_LONGEST_UID} bytes, no slash, backslash or control "
-            "character, and no dot in front."
+            f"uid {uid!r} cannot be a file name. Use at most {_LONGEST_UID} bytes, no slash, backslash or "
+            "control character, and no dot in front."
         )
     return None
 

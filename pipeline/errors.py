@@ -1,10 +1,10 @@
-"""What went wrong outside a model: the user's mistake, or the machinery's. Both end as one line, no traceback."""
+"""What went wrong outside a model: the user's mistake, or the machinery's. Both end as one line."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; the message names the file, what is wrong and the cure. Exit code 2."""
+    """A mistake that the user can mend; the message names the file, the fault and the cure. Exit code 2."""
 
 
 class InfrastructureError(Exception):

@@ -1,7 +1,7 @@
 """The fuse stage as a run: a staged row a bundle, then the rows packed into shards, then the manifest.
 
-Shards are append-only: rows that they hold and that still match their bundle are never touched. A shard with a
-row whose bundle or configuration has changed is taken apart first, and its other rows are packed anew.
+Shards are append-only: rows that they hold and that still match their bundle are never touched. A shard with
+a row whose bundle or configuration has changed is taken apart first, and its other rows are packed anew.
 """
 
 from __future__ import annotations

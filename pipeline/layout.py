@@ -1,7 +1,7 @@
 """Every path of a dataset folder OUT, in one place.
 
-OUT/dataset.json, README.md, views/ab/UID.zip, clouds/part-*.parquet, ledger/STAGE/RUN.jsonl, report/, checkpoints/RUN/.
-What is being written lies in OUT/.tmp until it is renamed into place, so that one folder holds every unfinished file.
+dataset.json, README.md, views/ab/UID.zip, clouds/part-*.parquet, ledger/STAGE/RUN.jsonl, checkpoints/RUN/.
+What is being written lies in OUT/.tmp until it is renamed into place: one folder holds every unfinished file.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Layout:
         return self.root / "checkpoints" / run
 
     def bundle(self, uid: str) -> Path:
-        """256 folders, by the uid's hash: no folder of a million files, and an even spread over object-store prefixes."""
+        """256 folders, by the uid's hash: none holds a million files, and object stores see many prefixes."""
         return self.views / hashlib.sha256(uid.encode()).hexdigest()[:2] / f"{uid}.zip"
 
     def staged_row(self, uid: str) -> Path:

@@ -1,7 +1,8 @@
 """What happened to every model: append-only JSON lines below OUT/ledger/STAGE/, one file a run.
 
-The driver is a file's only writer, files sort by time, and a model's last row is the one that counts. A torn last
-line, which a killed driver leaves, is skipped. No database: these files lie on the output's own, perhaps shared, disk.
+The driver is a file's only writer, files sort by time, and a model's last row is the one that counts. A torn
+last line, which a killed driver leaves, is skipped. No database: the files lie on the output's own disk, and
+that may be shared.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _THREAD_LIMITS = (
     "RAYON_NUM_THREADS",
 )
 
-# PR_SET_PDEATHSIG follows the thread that forked, so every child comes from this one, which lives as long as we do.
+# PR_SET_PDEATHSIG follows the thread that forked: all children come from this one, which outlives them.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
@@ -198,7 +198,7 @@ class Child:
         if resident > self.limits.memory_mib:
             raise BrokenChild(
                 "out_of_memory",
-                f"{resident:.0f} MiB resident, the limit is {self.limits.memory_mib}. Raise --memory-mib to allow it.",
+                f"{resident:.0f} MiB resident, {self.limits.memory_mib} allowed. --memory-mib allows more.",
             )
 
     def _drain_log(self) -> None:

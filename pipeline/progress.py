@@ -56,7 +56,8 @@ class Progress:
         rate = done / max(time.monotonic() - self._started, 1e-9)
         left = self.total - done
         eta = f", ETA {clock(left / rate)}" if done and left else ""
-        return f"{self.name} {done}/{self.total}: {self.ok} ok, {self.failed} failed, {left} left, {rate:.2f}/s{eta}"
+        counts = f"{self.ok} ok, {self.failed} failed, {left} left"
+        return f"{self.name} {done}/{self.total}: {counts}, {rate:.2f}/s{eta}"
 
 
 def clock(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The one runner of every stage: a bounded window of Ray tasks, a ledger row a model, resume, and a clean stop.
+"""The one runner of every stage: a bounded window of Ray tasks, a ledger row a model, resume, a clean stop.
 
 Ray retries only what a lost node or worker took with it. What a model does to its process is the supervisor's
 to catch (`pipeline.supervisor`), and comes back as a row like any other.
@@ -48,7 +48,7 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """130 interrupted; 1 broken, or nothing at all succeeded; else 0: failed models are rows, not errors."""
+        """130 interrupted; 1 broken, or nothing at all succeeded; else 0: failed models are rows."""
         if self.interrupted:
             return 130
         return int(bool(self.broken) or not (self.ok or self.kept))
@@ -75,7 +75,7 @@ def run_stage(
     rejections: Sequence[Rejection] = (),
     stored: Stored = output_stored,
 ) -> Summary:
-    """Do every task that is not done. Blocks until all are, or until SIGINT or SIGTERM. The caller locks OUT."""
+    """Do every task that is not done; stop early at SIGINT or SIGTERM. The caller holds OUT's lock."""
     ledger = Ledger(stage.layout.ledger(stage.name), new_run())
     try:
         return _Run(stage, engine, ledger, latest(ledger.folder)).do(tasks, rejections, stored)
@@ -131,7 +131,7 @@ class _Run:
 
     @contextmanager
     def _listening(self) -> Iterator[tuple[int, int]]:
-        """Ray up, and signals heard: before it starts, and again after, because it takes SIGTERM for itself."""
+        """Ray up, and signals heard: before it starts, and again after, for it takes SIGTERM for itself."""
         with _stop_signals(self.stop), ray_session(self.engine) as shares, _stop_signals(self.stop):
             yield shares
 

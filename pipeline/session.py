@@ -1,4 +1,4 @@
-"""Ray, quietly: the cluster that RAY_ADDRESS names, or one of our own on this machine that leaves nothing behind."""
+"""Ray, quietly: the cluster that RAY_ADDRESS names, or one of our own that leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _START_LIMIT = 120  # seconds
 _OBJECT_STORE = 80 << 20  # bytes, about Ray's least: only small records pass through it
 _LONGEST_TEMP = 40  # characters: Ray's socket paths below it must stay under 108
 _QUIET = {
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run`, Ray would rebuild the environment for every worker
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run`, Ray would rebuild the environment a worker
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a task without num_gpus must still show Blender the GPU
 }
@@ -43,7 +43,7 @@ def share_cores(engine: EngineConfig, available: int) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def ray_session(engine: EngineConfig) -> Iterator[tuple[int, int]]:
-    """Connect to Ray or start it; yields (workers, threads a worker). A session that is open already stays open."""
+    """Connect to Ray or start it; yields (workers, threads a worker). One that is open already stays open."""
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
     import ray
 

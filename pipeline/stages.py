@@ -1,4 +1,4 @@
-"""What a stage is to the runner: a worker module, tasks with an input and an output file, and what counts as done."""
+"""What a stage is to the runner: a worker module, and tasks with an input and an output file."""
 
 from __future__ import annotations
 

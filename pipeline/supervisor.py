@@ -1,7 +1,7 @@
-"""Owns one child process and the one model in flight in it: a crash, hang or memory bomb costs that model only.
+"""Owns one child process and the one model in flight in it: a crash, hang or memory bomb costs that model.
 
-`Supervisor.run(job)` always returns an `Outcome`. The child starts with the first job, serves many, and is replaced
-after a failure of its own, after `recycle_models`, or when it holds more than `recycle_mib`.
+`Supervisor.run(job)` always returns an `Outcome`. The child starts with the first job, serves many, and is
+replaced after a failure of its own, after `recycle_models`, or when it holds more than `recycle_mib`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One model in a Ray worker: hash the input, have the child do the job, commit its output, report a ledger row."""
+"""One model in a Ray worker: hash the input, have the child do the job, commit its output, report a row."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ Command = TypeVar("Command")
 
 @dataclass(frozen=True)
 class Samples:
-    """Make the embedded sample models with Blender: every format, textured, metallic, glass, with known insides."""
+    """Make the embedded sample models with Blender: many formats and materials, with known insides."""
 
     folder: Positional[Path]
     """Where to put them."""
@@ -217,13 +217,12 @@ def _defaults(kind: type[Command], arguments: list[str]) -> Any:
         "config": path,
     }
     fields = {name: sections.get(name, field.default) for name, field in kind.__dataclass_fields__.items()}  # type: ignore[attr-defined]
-    from dataclasses import MISSING
 
     return kind(**{name: tyro.MISSING if value is MISSING else value for name, value in fields.items()})
 
 
 def _config_argument(arguments: list[str]) -> Path | None:
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=False):
         if flag == "--config":
             return Path(value)
         if flag.startswith("--config="):

@@ -1,4 +1,4 @@
-"""A stage whose models do what models do to Blender: the job's input file says what. Runs in real child processes."""
+"""A stage whose models do what models do to Blender: the job's input file says what."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole runs on a real local Ray with real children: others finish, resume skips, a stop leaves nothing behind."""
+"""Whole runs on a real local Ray with real children: others finish, resume skips, a stop leaves nothing."""
 
 from __future__ import annotations
 

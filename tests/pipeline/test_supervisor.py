@@ -141,7 +141,7 @@ def test_the_child_dies_with_its_killed_parent(tmp_path: Path):
     order.write_text('{"do": "hang"}')
     code = (
         "import sys; from pipeline.supervisor import *; from pipeline.process import Limits\n"
-        f"s = Supervisor('faulty_stage', Limits()); s._ready_child(); print(s._child.process.pid, flush=True)\n"
+        "s = Supervisor('faulty_stage', Limits()); print(s._ready_child().process.pid, flush=True)\n"
         f"s.run({{'path': {str(order)!r}, 'output': 'x'}})"
     )
     parent = subprocess.Popen(
