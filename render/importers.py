@@ -81,18 +81,18 @@ def _run(operator: Callable[..., set[str]], path: Path, **options: Any) -> str:
     try:
         result = operator(filepath=str(path), **options)
     except RuntimeError as error:
-        raise ModelFailure("import_error", f"{path.name}: {name}: {_reason(error)}") from error
+        raise ModelFailure("import_error", f"{path.name}: {name}: {_reason(error, path)}") from error
     if result != {"FINISHED"}:
         raise ModelFailure("import_error", f"{path.name}: {name} refused the file without a reason: damaged?")
     return name
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(error: RuntimeError, path: Path) -> str:
     """Blender's report in one line; of an add-on's traceback the last line, which holds the exception."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if any("Traceback" in line for line in lines):
         lines = [line for line in lines if not line.startswith(("Location:", "File "))][-1:]
-    text = " ".join(lines).removeprefix("Error: ").removeprefix("Python: ")
+    text = " ".join(lines).replace(str(path), path.name).removeprefix("Error: ").removeprefix("Python: ")
     return text[:500] or "no reason given"
 
 
@@ -249,6 +249,8 @@ def _require_geometry(path: Path, imported: Imported) -> None:
         what = "only lines, no faces"
     elif any(len(mesh.vertices) for mesh in meshes) or any(thing.type == "POINTCLOUD" for thing in objects):
         what = "only points, no faces"
+    elif meshes:
+        what = "a mesh without any vertices"
     elif objects:
         what = "no geometry, only " + ", ".join(sorted({thing.type.lower() for thing in objects}))
     else:

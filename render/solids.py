@@ -1,4 +1,4 @@
-"""The primitive solids of X3D and VRML as polygons: box, surfaces of revolution, swept cross sections; Y is up."""
+"""The primitive solids of X3D and VRML as polygons: box, surfaces of revolution, swept sections; Y is up."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class _Package:
         return part
 
     def _extract(self, inside: str, name: str) -> Path:
-        """The image as a file below the scratch folder, named by its id: names in archives are not trusted."""
+        """The image as a file below the scratch folder, named by its id, not as the archive says."""
         target = self.scratch / f"texture-{len(self._parts)}-{name}{Path(inside).suffix}"
         if inside.lower().lstrip("/") in self._names:
             target.write_bytes(self.read(inside))
