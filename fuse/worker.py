@@ -6,9 +6,6 @@ Runs in a child process of the engine; `process` is its whole interface.
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from fuse.sampling import farthest_points, spacing
 from fuse.shard import Row, encode_normal, image_column, table_of, write_shard
 from render.bundle import Bundle, BundleError, View
 from render.failures import ModelFailure
+from render.stopwatch import Stopwatch
 
 
 def process(job: dict[str, Any]) -> dict[str, Any]:
@@ -30,48 +28,35 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
     Raises ModelFailure: `fuse_error` for a damaged bundle, `empty` when no view shows a surface.
     """
     config = FuseConfig(**job["config"])
-    clock = Clock()
+    watch = Stopwatch()
     try:
         with Bundle(job["bundle"]) as bundle:
-            row, fused = fuse_bundle(bundle, config, job["seed"], clock)
+            row, fused = fuse_bundle(bundle, config, job["seed"], watch)
     except BundleError as error:
         raise ModelFailure("fuse_error", str(error)) from error
     row["uid"] = job["uid"]
-    with clock("write"):
+    with watch("write"):
         write_shard(Path(job["output"]), [table_of(row)], job.get("config_hash", ""), {})
     return {
         "n_outside": row["n_outside"],
         "dense_outside": len(fused.cloud),
         "spacing": row["quality"]["spacing"],
-        "seconds": clock.seconds,
+        **watch.record(),
     }
 
 
-class Clock:
-    """Adds up wall seconds by step: `with clock("merge"): ...`."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, step: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[step] = round(self.seconds.get(step, 0.0) + time.perf_counter() - start, 4)
-
-
-def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, clock: Clock) -> tuple[Row, Fused]:
+def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch) -> tuple[Row, Fused]:
     """The row of one bundle, and the dense cloud that it was sampled from."""
-    with clock("decode"):
+    with watch("decode"):
         views = list(bundle.views())
-    with clock("project"):
+    with watch("project"):
         samples = project(views)
-    with clock("merge"):
+    with watch("merge"):
         fused = fuse_samples(samples, mean_footprint(views), config.merge, config.points)
     if len(fused.cloud) == 0:
         message = f"none of {len(views)} views shows a surface. Is the model fully transparent?"
         raise ModelFailure("empty", f"{bundle.path}: {message}")
-    with clock("sample"):
+    with watch("sample"):
         cloud = fused.cloud.take(farthest_points(fused.cloud.xyz, config.points))
         quality = _quality(cloud, fused)
     return _row(bundle, views, cloud, quality, seed, config.validation), fused

@@ -21,7 +21,7 @@ class RenderConfig(BaseModel):
     fov: float = Field(default=39.5978, gt=1, lt=150)
     """Field of view in degrees, both ways. The default is Blender's 50 mm lens, as in Point-E."""
     border: int = Field(default=2, ge=2, le=1024)
-    """Pixels that stay empty at every edge; the model's bounding sphere fills the rest. The filter needs two."""
+    """Pixels that stay empty at every edge; the bounding sphere fills the rest. The filter needs two."""
     engine: Literal["cycles", "eevee", "workbench"] = "cycles"
     """What renders colour. Geometry (depth, albedo, normals) always comes from Cycles."""
     samples: int = Field(default=16, ge=1)

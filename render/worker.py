@@ -5,9 +5,6 @@ Runs in a child process that serves many models; `pipeline` sends jobs and commi
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +18,9 @@ from render.colour import lit_views
 from render.config import RenderConfig
 from render.geometry import GeometryRenderer
 from render.importers import Imported, import_model
+from render.stopwatch import Stopwatch
 
 JOB_KEYS = ("uid", "source", "source_sha256", "caption", "category", "license", "config_hash")
-
-
-class Stopwatch:
-    """Seconds spent in each named step."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 4)
 
 
 def process(job: dict[str, Any]) -> dict[str, Any]:
@@ -47,26 +32,22 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
     config = RenderConfig.model_validate(job["config"])
     path, scratch, threads = Path(job["path"]), Path(job["scratch"]), int(job.get("threads", 1))
     watch = Stopwatch()
-    with watch.step("import"):
+    with watch("import"):
         scene.reset()
         imported = import_model(path, scratch)
-    with watch.step("freeze"):
+    with watch("freeze"):
         frozen = scene.freeze(path.name)
         missing = materials.prepare(frozen.objects)
     cameras = place_cameras(config, job["uid"], frozen.radius)
-    with watch.step("colour"):
+    with watch("colour"):
         rgba = lit_views(config, job["uid"], cameras, frozen.radius, threads, scratch)
-    with watch.step("geometry"):
+    with watch("geometry"):
         views, notes = _geometry_views(config, cameras, rgba, frozen.radius, threads, scratch)
-    with watch.step("write"):
+    with watch("write"):
         meta = _meta(job, config, imported, frozen, missing, notes)
         write_bundle(Path(job["output"]), views, frozen.mesh, meta)
-    return {
-        "views": len(views),
-        "faces": len(frozen.mesh.faces),
-        "importer": imported.importer,
-        "seconds": watch.seconds,
-    }
+    found = {"views": len(views), "faces": len(frozen.mesh.faces), "importer": imported.importer}
+    return found | watch.record()
 
 
 def _geometry_views(

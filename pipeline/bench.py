@@ -1,0 +1,143 @@
+"""Seconds and CPU-seconds a model, by step: `insideout bench` (or `make bench`).
+
+One child is up and has done a first model (steady state); then each model is rendered and fused `--repeat` times
+and the fastest run of each step is shown: other work on the machine can only add to a time.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from fuse.config import FuseConfig
+from pipeline.errors import UserError
+from pipeline.process import Limits
+from pipeline.supervisor import Supervisor
+from render.config import RenderConfig
+
+Times = dict[str, tuple[float, float]]  # step -> wall seconds, CPU seconds
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "models"
+REAL_MODEL = SHARED / "draco" / "CesiumMilkTruck" / "glTF" / "CesiumMilkTruck.gltf"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure what a model costs: import, colour, geometry and fusion."""
+
+    models: list[Path] = field(default_factory=list)
+    """Model files. Without any: a mid-size textured one, CesiumMilkTruck or else the sample car."""
+    resolutions: list[int] = field(default_factory=lambda: [256, 512])
+    """Widths of a view in pixels."""
+    repeat: int = 3
+    """Runs of which the fastest counts."""
+    threads: int = os.cpu_count() or 1
+    """Threads of the one Blender child."""
+
+
+def main(arguments: list[str]) -> None:
+    """Print one table a resolution, in Markdown."""
+    bench = tyro.cli(Bench, prog="insideout bench", args=arguments)
+    print(f"{machine()}; one Blender child, {bench.threads} threads, 20 views, best of {bench.repeat}\n")
+    with tempfile.TemporaryDirectory(prefix="insideout-bench-") as folder:
+        models = bench.models or [_default_model(Path(folder))]
+        limits = Limits(threads=bench.threads)
+        stages = {name: Supervisor(f"{name}.worker", limits) for name in ("render", "fuse")}
+        try:
+            for model in models:
+                for resolution in bench.resolutions:
+                    print(
+                        table(
+                            model.name, resolution, measure(stages, model, resolution, bench.repeat, folder)
+                        )
+                    )
+        finally:
+            for supervisor in stages.values():
+                supervisor.close()
+
+
+def measure(
+    stages: dict[str, Supervisor], model: Path, resolution: int, repeat: int, folder: str
+) -> dict[str, Times]:
+    """Stage -> step -> the fastest wall and CPU seconds of `repeat` runs, after one that is not counted."""
+    bundle, row = Path(folder) / "bundle.zip", Path(folder) / "row.parquet"
+    config = RenderConfig(resolution=resolution)
+    common = {"uid": "bench", "scratch": folder, "config_hash": "bench"}
+    jobs: dict[str, dict[str, Any]] = {
+        "render": {
+            "path": str(model),
+            "source": model.name,
+            "config": config.model_dump(),
+            "output": str(bundle),
+        },
+        "fuse": {"bundle": str(bundle), "seed": 0, "config": FuseConfig().model_dump(), "output": str(row)},
+    }
+    jobs["render"] |= {"source_sha256": "0" * 64, "threads": stages["render"].limits.threads}
+    best: dict[str, Times] = {"render": {}, "fuse": {}}
+    for run in range(repeat + 1):
+        for name, job in jobs.items():
+            record = _done(stages[name], common | job)
+            if run > 0:
+                _keep_fastest(best[name], record)
+    return best
+
+
+def table(name: str, resolution: int, best: dict[str, Times]) -> str:
+    """A Markdown table of one model at one resolution."""
+    lines = [
+        f"{name}, {resolution} x {resolution}\n",
+        "| stage | step | seconds | CPU-seconds |",
+        "|---|---|---|---|",
+    ]
+    for stage, steps in best.items():
+        lines += [f"| {stage} | {step} | {wall:.2f} | {cpu:.2f} |" for step, (wall, cpu) in steps.items()]
+        wall, cpu = (sum(times[i] for times in steps.values()) for i in (0, 1))
+        lines.append(f"| **{stage}** | **all** | **{wall:.2f}** | **{cpu:.2f}** |")
+    return "\n".join(lines) + "\n"
+
+
+def machine() -> str:
+    """This machine in a few words."""
+    model = next(
+        (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")),
+        platform.machine(),
+    )
+    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _done(supervisor: Supervisor, job: dict[str, Any]) -> dict[str, Any]:
+    outcome = supervisor.run(job)
+    if outcome.status != "ok":
+        raise UserError(f"{job.get('path', job['uid'])}: {outcome.kind}: {outcome.message}")
+    return outcome.record
+
+
+def _keep_fastest(best: Times, record: dict[str, Any]) -> None:
+    for step, wall in record["seconds"].items():
+        known = best.get(step, (float("inf"), float("inf")))
+        best[step] = (min(known[0], wall), min(known[1], record["cpu_seconds"][step]))
+
+
+def _default_model(folder: Path) -> Path:
+    if REAL_MODEL.exists():
+        return REAL_MODEL
+    samples = folder / "samples"
+    subprocess.run(
+        [sys.executable, "-m", "render.samples", str(samples)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=300,
+    )
+    return samples / "car.glb"
