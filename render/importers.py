@@ -98,9 +98,19 @@ def _reason(error: RuntimeError, path: Path) -> str:
 
 def _gltf(path: Path, kind: str, scratch: Path) -> Imported:
     plain, notes = gltf.plain_gltf(path, scratch)
-    options = {"disable_bone_shape": True, "import_scene_as_collection": False, "loglevel": 50}
-    name = _run(bpy.ops.import_scene.gltf, plain, **options)
+    name = _run(bpy.ops.import_scene.gltf, plain, disable_bone_shape=True, loglevel=50)
+    _leave_orphans_out()
     return Imported(kind, name, notes)
+
+
+def _leave_orphans_out() -> None:
+    """Nodes of no scene (levels of detail, say) are not shown, unless nothing else is there."""
+    layer = bpy.context.view_layer
+    orphans = layer.layer_collection.children.get("Orphan Nodes")
+    if orphans is not None:
+        orphans.exclude = True
+        if not any(map(_may_have_faces, layer.objects)):
+            orphans.exclude = False
 
 
 def _obj(path: Path, kind: str, scratch: Path) -> Imported:
@@ -127,7 +137,13 @@ def _tame(attribute: Any) -> None:
 
 
 def _fbx(path: Path, kind: str, scratch: Path) -> Imported:
-    return Imported(kind, _run(bpy.ops.wm.fbx_import, path))
+    name = _run(bpy.ops.wm.fbx_import, path)
+    if not any(map(_may_have_faces, bpy.context.view_layer.objects)) and b"NurbsSurface" in path.read_bytes():
+        raise ModelFailure(
+            "unsupported",
+            f"{path.name}: holds NURBS surfaces, which Blender does not read from FBX: export polygons",
+        )
+    return Imported(kind, name)
 
 
 def _ply(path: Path, kind: str, scratch: Path) -> Imported:
@@ -241,7 +257,7 @@ def _mirror(source: Path, target: Path, leave: Path) -> None:
 
 def _require_geometry(path: Path, imported: Imported) -> None:
     """Raise ModelFailure `empty` where nothing that can have faces arrived, and say what arrived instead."""
-    objects = list(bpy.context.scene.objects)
+    objects = list(bpy.context.view_layer.objects)
     if any(map(_may_have_faces, objects)):
         return
     meshes = [thing.data for thing in objects if thing.type == "MESH"]

@@ -65,7 +65,7 @@ def find_texture(name: str, folder: Path) -> Path:
     wanted = told.name.lower()
     for place in (folder, folder / "textures", folder / "images", folder.parent / "textures"):
         if place.is_dir():
-            for entry in place.iterdir():
+            for entry in sorted(place.iterdir()):
                 if entry.name.lower() == wanted:
                     return entry
     return told

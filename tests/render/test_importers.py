@@ -251,6 +251,33 @@ def test_failures_say_why(name: str, text: str, kind: str, words: str, tmp_path:
     assert outcome.message and words in outcome.message and name in outcome.message
 
 
+def test_gltf_nodes_of_no_scene_are_left_out(tmp_path: Path) -> None:
+    document = _gltf(nodes=[{"mesh": 0}, {"mesh": 0, "translation": [50, 0, 0]}])
+    del document["scene"]
+    (tmp_path / "levels.gltf").write_text(json.dumps(document))
+    assert bring_in(tmp_path / "levels.gltf", tmp_path / "scratch")["high"][0] == 2
+
+
+def test_nurbs_in_fbx_are_named(tmp_path: Path) -> None:
+    outcome = attempt(shared("models", "ufbx/maya_nurbs_surface_sphere_7500_ascii.fbx"), tmp_path / "scratch")
+    assert outcome.kind == "unsupported" and "NURBS" in (outcome.message or "")
+
+
+def test_colours_survive_a_round_trip_through_fbx(tmp_path: Path) -> None:
+    script = (
+        "import bpy\n"
+        "bpy.ops.wm.read_factory_settings(use_empty=True)\n"
+        "mesh = bpy.data.meshes.new('quad')\n"
+        f"mesh.from_pydata({POINTS.tolist()}, [], [(0, 1, 2, 3)])\n"
+        "colours = mesh.color_attributes.new('c', 'BYTE_COLOR', 'CORNER')\n"
+        f"for item, rgb in zip(colours.data, {linear(BYTES).tolist()}): item.color = (*rgb, 1)\n"
+        "bpy.context.scene.collection.objects.link(bpy.data.objects.new('quad', mesh))\n"
+        f"bpy.ops.export_scene.fbx(filepath={str(tmp_path / 'quad.fbx')!r}, colors_type='SRGB')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=120)
+    assert worst_vertex_colour(bring_in(tmp_path / "quad.fbx", tmp_path / "scratch"), "z") < 0.004
+
+
 def test_obsolete_alembic_is_named(tmp_path: Path) -> None:
     outcome = attempt(shared("models", "alembic/cube.abc"), tmp_path / "scratch")
     assert outcome.kind == "unsupported" and "HDF5" in (outcome.message or "")
