@@ -119,9 +119,7 @@ def _card(record: Record) -> str:
         "unzipped), `clouds/` Parquet shards with a row a model, `ledger/` what happened to each, and "
         "`dataset.json` everything needed to make it again.",
         "## Counts",
-        _table(
-            ("stage", "ok", "failed"), [_counts(name, totals[name]) for name in totals if name != "clouds"]
-        ),
+        _table(("stage", "ok", "failed"), [_counts(stage, totals) for stage in totals if stage != "clouds"]),
     ]
     if "clouds" in totals:
         clouds = totals["clouds"]
