@@ -1,7 +1,7 @@
 """Seconds and CPU-seconds a model, by step: `insideout bench` (or `make bench`).
 
-One child is up and has done a first model (steady state); then each model is rendered and fused `--repeat` times
-and the fastest run of each step is shown: other work on the machine can only add to a time.
+One child is up and has done a first model (steady state); then each model is rendered and fused `--repeat`
+times and the fastest run of each step is shown: other work on the machine can only add to a time.
 """
 
 from __future__ import annotations
