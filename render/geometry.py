@@ -83,6 +83,7 @@ def _use_geometry_engine(slots: int, threads: int) -> None:
     render.use_motion_blur = render.use_simplify = False
     cycles.samples, cycles.seed = 1, 0
     cycles.use_adaptive_sampling = cycles.use_denoising = False
+    cycles.pixel_filter_type, cycles.filter_width = "GAUSSIAN", 0.01  # a wide one misses the centre by 5e-4
     cycles.transparent_max_bounces = DEEPEST_WALK
     layer = bpy.context.view_layer
     layer.pass_alpha_threshold = 0.5  # must be above 0, else the walk ends at the first surface

@@ -9,17 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import open3d as o3d
 import pytest
 
 from pipeline.process import Limits
 from pipeline.supervisor import Supervisor
-from render.bundle import Bundle, View
+from render.bundle import Bundle
 from render.config import RenderConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-MODELS = ROOT.parent / "shared" / "models"
 QUICK = {"views": 4, "resolution": 96, "samples": 2}
 
 
@@ -65,30 +62,3 @@ def blender() -> Callable[[str], None]:
         assert done.returncode == 0, done.stderr[-3000:]
 
     return run
-
-
-def model(name: str) -> Path:
-    """A real model of ../shared/models, or skip."""
-    path = MODELS / name
-    if not path.exists():
-        pytest.skip(f"../shared/models/{name} is not here")
-    return path
-
-
-def points_of(view: View) -> np.ndarray:
-    """(N, 3) float64: this view's surface points in the normalised frame, written out longhand."""
-    rows, columns = np.nonzero(view.depth)
-    height, width = view.depth.shape
-    half = np.tan(view.camera.fov / 2)
-    x = ((columns + 0.5) / width * 2 - 1) * half
-    y = (1 - (rows + 0.5) / height * 2) * half
-    local = np.stack([x, y, -np.ones_like(x)], 1) * view.depth[rows, columns, None]
-    return local @ view.camera.camera_to_world[:3, :3].T + view.camera.camera_to_world[:3, 3]
-
-
-def distance_to_mesh(bundle: Bundle, points: np.ndarray) -> np.ndarray:
-    """(N,) float32 distances by Open3D's ray caster, which shares nothing with Blender."""
-    mesh = bundle.mesh()
-    scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(o3d.core.Tensor(mesh.vertices), o3d.core.Tensor(mesh.faces.astype(np.uint32)))
-    return scene.compute_distance(o3d.core.Tensor(points.astype(np.float32))).numpy()

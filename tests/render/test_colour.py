@@ -1,4 +1,4 @@
-"""Colour truth: known sRGB patches and known vertex colours come back as albedo, in every format that has them."""
+"""Colour truth: known patches and vertex colours come back as albedo, in every format that has them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rays import points_of
 
 from render.bundle import Bundle
 
@@ -86,19 +87,11 @@ def worst_patch(bundle: Bundle) -> int:
     """The largest difference, in sRGB levels, between a patch and the median albedo seen where it lies."""
     seen: dict[int, list[np.ndarray]] = {k: [] for k in range(len(PATCHES))}
     for view in bundle.views():
-        half = np.tan(view.camera.fov / 2)
-        rows, columns = np.nonzero(view.depth)
-        size = view.depth.shape[0]
-        local = np.stack(
-            [((columns + 0.5) / size * 2 - 1) * half, (1 - (rows + 0.5) / size * 2) * half, -np.ones(len(rows))],
-            1,
-        )
-        points = (local * view.depth[rows, columns, None]) @ view.camera.camera_to_world[:3, :3].T
-        x = (points + view.camera.camera_to_world[:3, 3])[:, 0]
-        across = (x / bundle.meta["scale"]) + 3  # back to the file's units, 0..6
+        hit = view.depth > 0
+        points, albedo = points_of(view), view.albedo[hit]
+        across = points[:, 0] / bundle.meta["scale"] + 3  # back to the file's units, 0..6
         for k in seen:
-            inside = np.abs(across - (k + 0.5)) < 0.4
-            seen[k].append(view.albedo[rows[inside], columns[inside]])
+            seen[k].append(albedo[np.abs(across - (k + 0.5)) < 0.4])
     medians = np.array([np.median(np.concatenate(seen[k]), axis=0) for k in seen])
     return int(np.abs(medians - PATCHES).max())
 
@@ -112,7 +105,9 @@ def test_vertex_colours(render: Render, blender: Blender, tmp_path: Path, kind: 
 
 @pytest.mark.parametrize("kind", ["glb", "gltf", "obj", "fbx", "usdc", "dae", "blend"])
 @pytest.mark.parametrize("paint", [TEXTURE, FACTORS], ids=["texture", "factor"])
-def test_textures_and_factors(render: Render, blender: Blender, tmp_path: Path, kind: str, paint: str) -> None:
+def test_textures_and_factors(
+    render: Render, blender: Blender, tmp_path: Path, kind: str, paint: str
+) -> None:
     path = tmp_path / f"plates.{kind}"
     write_plates(blender, path, paint)
     assert worst_patch(render(path)) <= LEVELS
@@ -198,7 +193,9 @@ SHADERS = {
 
 
 @pytest.mark.parametrize("shader", SHADERS)
-def test_albedo_of_every_kind_of_shader(render: Render, blender: Blender, tmp_path: Path, shader: str) -> None:
+def test_albedo_of_every_kind_of_shader(
+    render: Render, blender: Blender, tmp_path: Path, shader: str
+) -> None:
     path = tmp_path / "cube.blend"
     blender(SHADER + "\n    " + SHADERS[shader] + f"\n    bpy.ops.wm.save_as_mainfile(filepath='{path}')")
     bundle = render(path, views=2, resolution=32)
