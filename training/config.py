@@ -29,6 +29,8 @@ class TrainConfig(BaseModel):
     """Which colour a point has: as lit, or the material's own."""
     split: str = "train"
     """The rows to train on, by the shards' `split` column."""
+    prediction: Literal["epsilon", "v"] = "v"
+    """What the network predicts: the noise, as Point-E, or the velocity, learnt in far fewer steps."""
     views: int = Field(default=0, ge=0)
     """Condition on the first so many views of a model; 0: on all of them. A step shows one."""
 
@@ -65,8 +67,8 @@ class TrainConfig(BaseModel):
     """Seeds the weights, the order of the data, the noise and the times."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train. `auto` takes a GPU when there is one."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic inside the network. bfloat16 pays on GPUs and on processors that have it in hardware."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic inside the network. `auto` takes bfloat16 where the hardware has it, twice as fast."""
     threads: int = Field(default=0, ge=0)
     """Cores for the arithmetic on a CPU; 0: what PyTorch chooses."""
     workers: int = Field(default=0, ge=0)

@@ -18,11 +18,10 @@ from PIL import Image
 from fuse.manifest import read_manifest
 from fuse.picture import draw_cloud
 from fuse.shard import Shard, ShardError, image_column
-from training import checkpoints
 from training.config import TrainConfig
 from training.diffusion import from_network, to_network
 from training.encoder import load_pixels
-from training.generate import sample_images
+from training.generate import Generator
 from training.metrics import chamfer_matrix
 
 
@@ -92,10 +91,9 @@ def evaluate(
     `pictures`, a PNG path, takes a sheet of image, drawn and true cloud of each. Raises ShardError or
     CheckpointError.
     """
-    config, model, encoder = checkpoints.load_model(checkpoint, device)
-    samples = read_samples(out / "clouds", config, count, view, points)
-    images = [sample.image for sample in samples]
-    drawn = sample_images(model, encoder, images, points, steps, guidance, seed, device)
+    generator = Generator(checkpoint, device)
+    samples = read_samples(out / "clouds", generator.config, count, view, points)
+    drawn = generator.draw([sample.image for sample in samples], points, steps, guidance, seed)
     if pictures:
         draw_sheet(samples, drawn).save(pictures)
     return compare(samples, drawn)

@@ -20,9 +20,48 @@ from fuse.export import write_ply
 from fuse.picture import draw_cloud
 from training import checkpoints
 from training.diffusion import Diffusion, from_network
-from training.encoder import Encoder
 from training.sampler import denoiser, guided, heun, karras_sigmas
-from training.transformer import ImageGridTransformer
+
+
+class Generator:
+    """A checkpoint opened for drawing."""
+
+    def __init__(self, checkpoint: Path, device: torch.device | str = "cpu"):
+        self.config, self.model, self.encoder = checkpoints.load_model(checkpoint, device)
+        self.diffusion = Diffusion(self.config.prediction)
+        self.device = torch.device(device)
+
+    def draw(
+        self,
+        images: Sequence[bytes],
+        points: int = 1024,
+        steps: int = 64,
+        guidance: float = 3.0,
+        seed: int = 0,
+        batch: int = 8,
+    ) -> np.ndarray:
+        """Clouds (len(images), 6, points) float32 in the network's frame, `batch` of them at a time.
+
+        The noise that a cloud starts from follows from `seed` and the image's place.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(len(images), self.model.channels, points, generator=generator)
+        grids = (self.encoder(images[at : at + batch]) for at in range(0, len(images), batch))
+        pairs = zip(noise.split(batch), grids, strict=True)
+        return torch.cat([self._denoise(x, grid, steps, guidance) for x, grid in pairs]).numpy()
+
+    def _denoise(self, noise: Tensor, grid: Tensor, steps: int, guidance: float) -> Tensor:
+        """Unit noise (B, C, N) and image grids (B, features, cells) -> clean clouds, on the CPU."""
+        grid = grid.to(self.device)
+        nothing = torch.zeros_like(grid)
+        denoise = guided(
+            denoiser(lambda x, t: self.model(x, t, grid), self.diffusion),
+            denoiser(lambda x, t: self.model(x, t, nothing), self.diffusion),
+            guidance,
+        )
+        # Point-E's highest level; the lowest that was trained on.
+        sigmas = karras_sigmas(steps, float(self.diffusion.sigmas[0]), 120.0)
+        return heun(denoise, noise.to(self.device) * sigmas[0], sigmas).cpu()
 
 
 def generate(
@@ -42,60 +81,24 @@ def generate(
     """
     if out.suffix.lower() != ".ply":
         raise ValueError(f"{out}: clouds are written as PLY here. Name it {out.with_suffix('.ply').name}.")
-    _, model, encoder = checkpoints.load_model(checkpoint, device)
-    try:
-        grid = encoder([image.read_bytes()])
-    except FileNotFoundError:
-        raise ValueError(f"{image}: no such image.") from None
-    except OSError as error:
-        raise ValueError(f"{image}: not an image that can be read. Give a PNG or a JPEG.") from error
-    cloud = sample(model, grid, points, steps, guidance, seed, device)[0].numpy()
-    xyz, rgb = from_network(cloud)
+    generator = Generator(checkpoint, device)
+    xyz, rgb = from_network(generator.draw([read_image(image)], points, steps, guidance, seed)[0])
     picture = picture_path(out, image)
     write_ply(out, xyz, rgb)
     draw_sides(xyz, rgb).save(picture)
     return out, picture
 
 
-def sample(
-    model: ImageGridTransformer,
-    grid: Tensor,
-    points: int,
-    steps: int,
-    guidance: float,
-    seed: int,
-    device: torch.device | str = "cpu",
-    churn: float = 0.0,
-) -> Tensor:
-    """Clouds (B, 6, points) in the network's frame, on the CPU, for image grids (B, features, cells).
-
-    Each cloud's starting noise follows from `seed` and its place in the batch.
-    """
-    diffusion = Diffusion()
-    low, high = float(diffusion.sigmas[0]), 120.0  # Point-E's highest level; none below the trained ones
-    sigmas = karras_sigmas(steps, low, high)
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(len(grid), model.channels, points, generator=generator).to(device) * high
-    grid = grid.to(device)
-    nothing = torch.zeros_like(grid)
-    denoise = guided(
-        denoiser(lambda x, t: model(x, t, grid), diffusion),
-        denoiser(lambda x, t: model(x, t, nothing), diffusion),
-        guidance,
-    )
-    return heun(denoise, x, sigmas, churn, generator).cpu()
-
-
-def sample_images(
-    model: ImageGridTransformer, encoder: Encoder, images: Sequence[bytes], points: int, steps: int,
-    guidance: float, seed: int, device: torch.device | str = "cpu", batch: int = 8,
-) -> np.ndarray:  # fmt: skip
-    """Clouds (len(images), 6, points) float32 in the network's frame, `batch` of them at a time."""
-    drawn = [
-        sample(model, encoder(images[at : at + batch]), points, steps, guidance, seed + at, device)
-        for at in range(0, len(images), batch)
-    ]
-    return torch.cat(drawn).numpy()
+def read_image(path: Path) -> bytes:
+    """The bytes of an image that can be decoded. ValueError where there is none."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such image.") from None
+    except OSError as error:
+        raise ValueError(f"{path}: not an image that can be read ({error}). Give a PNG or a JPEG.") from error
+    return path.read_bytes()
 
 
 def picture_path(out: Path, image: Path) -> Path:

@@ -48,8 +48,9 @@ def denoiser(model: Model, diffusion: Diffusion, clip: bool = True, published: b
             t = torch.full((len(x),), published_time_of(diffusion, sigma), device=x.device)
             return diffusion.predict(model(scaled, t), scaled, t, clip).start
         t = torch.full((len(x),), time_of(diffusion, sigma), device=x.device)
-        noise = model(scaled, t)[:, : x.shape[1]]
-        start = x - sigma * noise
+        predicted = model(scaled, t)[:, : x.shape[1]]
+        signal = (sigma**2 + 1) ** -0.5
+        start = diffusion.clean_at(predicted, scaled, signal, sigma * signal)
         return start.clamp(-1, 1) if clip else start
 
     return denoise

@@ -55,7 +55,7 @@ def train(
     trainer.start(resume)
     report(describe(config, model, loader, trainer.step, device))
 
-    diffusion = Diffusion()
+    diffusion = Diffusion(config.prediction)
     with stop_signal() as stopped:
         batches = iter(loader)
         while trainer.step < config.steps and not stopped():
@@ -82,7 +82,7 @@ def learn(
     """One optimiser step; the batch's mean losses, (3,) in the order of LOSSES."""
     noise, t, keep = (drawn.to(device) for drawn in draw(config, diffusion, batch.points, step))
     grid = encoder(batch.images).to(device) * keep[:, None, None]
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+    with torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16(config, device)):
         losses = diffusion.losses(lambda x, t: model(x, t, grid), batch.points.to(device), t, noise)
     optimizer.param_groups[0]["lr"] = learning_rate(config, step)
     optimizer.zero_grad()
@@ -232,14 +232,25 @@ def pick_device(config: TrainConfig) -> torch.device:
     return torch.device(config.device)
 
 
+def use_bfloat16(config: TrainConfig, device: torch.device) -> bool:
+    """Whether the network computes in bfloat16; `auto` asks the hardware."""
+    if config.precision != "auto":
+        return config.precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch before 2.9 cannot tell
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
 def describe(
     config: TrainConfig, model: nn.Module, loader: CloudLoader, step: int, device: torch.device
 ) -> str:
     """The line before the first step."""
     size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    arithmetic = "bfloat16" if use_bfloat16(config, device) else "float32"
     start = f"going on from step {step}" if step else "starting"
     plan = f"{config.steps} steps of {config.batch}"
-    return f"{start}: {size:.2f} M parameters on {device}, {loader.rows} clouds, {plan}"
+    return f"{start}: {size:.2f} M parameters on {device} in {arithmetic}, {loader.rows} clouds, {plan}"
 
 
 @contextmanager

@@ -126,6 +126,27 @@ def test_the_variance_bound_trains_only_the_variance() -> None:
     assert output.grad[:, 6:].any()
 
 
+def test_velocity_and_noise_say_the_same() -> None:
+    """The true velocity and the true noise give the same clean cloud, at whole times and between them."""
+    generator = torch.Generator().manual_seed(0)
+    start, noise = (torch.randn(4, 6, 9, generator=generator, dtype=torch.float64) for _ in range(2))
+    t = torch.tensor([0, 300, 700, 1000])
+    for prediction in ("epsilon", "v"):
+        diffusion = Diffusion(prediction)
+        noisy, target = diffusion.add_noise(start, t, noise), diffusion.target(start, t, noise)
+        torch.testing.assert_close(diffusion.clean(target, noisy, t), start)
+        output = torch.cat([target, torch.zeros_like(target)], dim=1)
+        assert diffusion.losses(lambda x, t, output=output: output, start, t, noise)["mse"].max() == 0
+
+        def exact(x: Tensor, t: Tensor, v: bool = prediction == "v") -> Tensor:
+            """Knows the clean cloud and which noise was added at sigma 2."""
+            known = (noise - 2 * start) / 5**0.5 if v else noise
+            return torch.cat([known, known], dim=1)
+
+        drawn = denoiser(exact, diffusion, clip=False)(start + 2 * noise, 2.0)
+        torch.testing.assert_close(drawn, start)
+
+
 def test_heun_matches_published(vectors: Vectors) -> None:
     _, numbers = vectors("heun_cosine")
     model, _ = load_uncond(vectors)
