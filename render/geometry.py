@@ -21,6 +21,7 @@ from render.colour import move_camera, new_camera
 from render.failures import ModelFailure
 
 MOST_SLOTS = 256  # give up on a ray that crosses more surfaces
+KINDS = ("color", "normal", "depth")
 DEEPEST_WALK = 1024  # Cycles' own limit on transparent surfaces
 
 
@@ -32,10 +33,15 @@ class Surfaces:
     albedo: np.ndarray  # (S, H, W, 3) uint8 sRGB
     normal: np.ndarray  # (S, H, W, 3) float32, world, facing the camera
 
-    @property
-    def count(self) -> np.ndarray:
-        """(H, W) int: how many solid surfaces the ray crosses, as far as they were recorded."""
-        return (self.depth > 0).sum(0)
+
+@dataclass(frozen=True)
+class Slots:
+    """One render's AOVs, as packed: all surfaces along each ray, holes too."""
+
+    color: np.ndarray  # (S, H, W) float32
+    normal: np.ndarray  # (S, H, W) float32
+    depth: np.ndarray  # (S, H, W) float32, negative for a hole, 0 for nothing
+    crossed: np.ndarray  # (H, W) int32, of the whole ray
 
 
 class GeometryRenderer:
@@ -51,24 +57,24 @@ class GeometryRenderer:
     def first_surface(self, camera: Camera, radius: float) -> Surfaces:
         """Render until every ray has its first solid surface or has left the model. One slot."""
         found: Surfaces | None = None
-        for chunk, crossed, start in self._chunks(camera, radius):
-            nearest = _renumber(chunk, 1)
+        for start, slots in self._chunks(camera, radius):
+            nearest = _solid(slots, keep=1)
             found = nearest if found is None else _where_empty(found, nearest)
-            if not ((crossed > start + self.slots) & (found.depth[0] == 0)).any():
+            if not ((slots.crossed > start + self.slots) & (found.depth[0] == 0)).any():
                 break
         assert found is not None
         return found
 
-    def _chunks(self, camera: Camera, radius: float) -> Iterator[tuple[Surfaces, np.ndarray, int]]:
-        """Slots start..start+slots-1 with holes as negative depths, and the count of all surfaces crossed."""
+    def _chunks(self, camera: Camera, radius: float) -> Iterator[tuple[int, Slots]]:
+        """The first `slots` surfaces of each ray, the next, and so on; each chunk with its start."""
         move_camera(self._camera, camera, radius)
         for start in range(0, MOST_SLOTS, self.slots):
-            self._base.default_value = start
+            if self._base.default_value != start:  # even an equal value would send the geometry anew
+                self._base.default_value = start
             bpy.context.scene.render.filepath = str(self._path)
             bpy.ops.render.render(write_still=True)
-            channels = _read_exr(self._path)
+            yield start, _read_exr(self._path)
             self._path.unlink()
-            yield (*_decode(channels, self.slots), start)
 
 
 def _use_geometry_engine(slots: int, threads: int) -> None:
@@ -96,7 +102,7 @@ def _use_geometry_engine(slots: int, threads: int) -> None:
 
 
 def _aov_names(slots: int) -> list[str]:
-    return [f"{kind}{j}" for j in range(slots) for kind in ("color", "normal", "depth")] + ["count"]
+    return [f"{kind}{j}" for j in range(slots) for kind in KINDS] + ["count"]
 
 
 # ---- the node group --------------------------------------------------------------------------------------
@@ -197,48 +203,40 @@ def _signed_depth(tree: bpy.types.NodeTree, math: _Math, alpha: bpy.types.NodeSo
 # ---- reading it back -------------------------------------------------------------------------------------
 
 
-def _read_exr(path: Path) -> dict[str, np.ndarray]:
-    """AOV name -> (H, W) float32. Raises ModelFailure where the shader ran out of stack (all slots are 0)."""
+def _read_exr(path: Path) -> Slots:
+    """The slots that any ray has filled. Raises ModelFailure where the shader ran out of stack: all are 0."""
     with OpenEXR.File(str(path), separate_channels=True) as file:
-        channels = {
-            name.split(".")[1]: channel.pixels.copy()
-            for name, channel in file.parts[0].channels.items()
-            if name.split(".")[1] != "Combined"
-        }
-    if channels["count"].max() > 0 and not any(channels[n].any() for n in channels if n.startswith("depth")):
+        channels = {name.split(".")[1]: c.pixels for name, c in file.parts[0].channels.items()}
+        crossed = np.rint(channels["count"]).astype(np.int32)
+        used = [j for j in range(crossed.max()) if f"depth{j}" in channels]
+        if not used:
+            return Slots(*np.zeros((3, 1, *crossed.shape), np.float32), crossed)
+        slots = Slots(*(np.stack([channels[f"{kind}{j}"] for j in used]) for kind in KINDS), crossed)
+    if not slots.depth.any():
         raise ModelFailure(
-            "render_error", "the geometry render recorded nothing: a shader is too large for Cycles' stack"
+            "render_error", "The geometry render recorded nothing: a shader is too large for Cycles' stack."
         )
-    return channels
+    return slots
 
 
-def _decode(channels: dict[str, np.ndarray], slots: int) -> tuple[Surfaces, np.ndarray]:
-    """AOVs -> slots (holes keep a negative depth) and (H, W) int count of all surfaces crossed."""
-    packed = np.stack([channels[f"color{j}"] for j in range(slots)]).astype(np.int32)
-    normals = np.stack([channels[f"normal{j}"] for j in range(slots)]).astype(np.int32)
-    depth = np.stack([channels[f"depth{j}"] for j in range(slots)])
-    hit = packed > 0
-    albedo = _bytes(np.where(hit, packed - 1, 0)).astype(np.uint8)
-    normal = np.where(hit[..., None], (_bytes(normals) - 128) / 127, 0).astype(np.float32)
-    normal /= np.linalg.norm(normal, axis=-1, keepdims=True).clip(1e-6)
-    return Surfaces(np.where(hit, depth, 0), albedo, normal), np.rint(channels["count"]).astype(np.int32)
+def _solid(slots: Slots, keep: int) -> Surfaces:
+    """Drop holes, close ranks, keep and unpack the first `keep` slots."""
+    order = np.argsort(slots.depth <= 0, axis=0, kind="stable")[:keep]
+    color, normal, depth = (np.take_along_axis(a, order, 0) for a in (slots.color, slots.normal, slots.depth))
+    there = depth > 0
+    unit = (_bytes(np.where(there, normal, 0)) - 128) / np.float32(127)
+    unit /= np.sqrt(np.einsum("...i,...i", unit, unit))[..., None]
+    return Surfaces(
+        np.where(there, depth, 0),
+        _bytes(np.where(there, color - 1, 0)).astype(np.uint8),
+        np.where(there[..., None], unit, 0).astype(np.float32),
+    )
 
 
 def _bytes(packed: np.ndarray) -> np.ndarray:
-    """(...) int32 -> (..., 3) its three lowest bytes."""
+    """(...) whole numbers -> (..., 3) int32, their three lowest bytes."""
+    packed = packed.astype(np.int32)
     return np.stack([packed & 255, packed >> 8 & 255, packed >> 16 & 255], -1)
-
-
-def _renumber(slots: Surfaces, keep: int) -> Surfaces:
-    """Drop holes, close ranks, keep the first `keep` slots."""
-    order = np.argsort(slots.depth <= 0, axis=0, kind="stable")[:keep]
-    depth = np.take_along_axis(slots.depth, order, 0)
-    solid = depth > 0
-    return Surfaces(
-        np.where(solid, depth, 0),
-        np.where(solid[..., None], np.take_along_axis(slots.albedo, order[..., None], 0), 0),
-        np.where(solid[..., None], np.take_along_axis(slots.normal, order[..., None], 0), 0),
-    )
 
 
 def _where_empty(first: Surfaces, second: Surfaces) -> Surfaces:
