@@ -38,8 +38,10 @@ train: $(READY) ## train a generator on the shards: OUT=DIR
 generate: $(READY) ## image to cloud: ARGS="--checkpoint C --image I.png --out cloud.ply"
 	$(BIN)/insideout generate $(ARGS)
 
-demo: $(READY) ## the whole main job on the sample models, into out/demo
+$(DEMO)/models/samples.csv: | $(READY)
 	$(BIN)/insideout samples $(DEMO)/models
+
+demo: $(READY) $(DEMO)/models/samples.csv ## the whole main job on the sample models, into out/demo
 	$(BIN)/insideout render --models $(DEMO)/models --out $(DEMO)/dataset --config configs/quickstart.yaml
 	$(BIN)/insideout fuse --out $(DEMO)/dataset --config configs/quickstart.yaml
 	$(BIN)/insideout verify $(DEMO)/dataset
