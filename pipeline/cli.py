@@ -18,6 +18,7 @@ VERBS = {
     "train": "shards -> an image-conditioned point-cloud generator",
     "generate": "checkpoint and image -> coloured point cloud",
     "export": "one model of a dataset -> PLY, npz or NeRF folder",
+    "sheet": "a contact sheet: lit view, depth, albedo and cloud of each model",
     "verify": "recompute every hash and check every row of a dataset",
     "bench": "measure seconds a model, per step",
 }

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +24,13 @@ CAPTION = 14  # pixels below each model
 ELEVATION = 0.35  # z of the view direction that shows an object best
 
 
-def write_sheet(
-    out: Path, sources: list[str], to: Path, size: int = 192, across: int = 2, most: int = 24
-) -> int:
+def write_sheet(out: Path, to: Path, models: Sequence[str], size: int, across: int, most: int) -> int:
     """Draw the named models (uid or source path), or the first `most`, into one PNG. Returns how many."""
     layout = Layout(out.absolute())
-    rows = [row for row in _rows(layout) if not sources or {row["uid"], row["source"]} & set(sources)]
+    rows = [row for row in _rows(layout) if not models or {row["uid"], row["source"]} & set(models)]
     if not rows:
         raise UserError(
-            f"{out}: no fused model {'named ' + ', '.join(sources) if sources else ''}. Fuse it first."
+            f"{out}: no fused model {'named ' + ', '.join(models) if models else ''}. Fuse it first."
         )
     rows = sorted(rows, key=lambda row: row["source"])[:most]
     strips = [strip(row, layout, size) for row in rows]

@@ -107,6 +107,24 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """Draw a contact sheet of a dataset: lit view, depth, albedo and cloud of each model, side by side."""
+
+    out: Positional[Path]
+    """The dataset folder."""
+    to: Path
+    """The PNG to write."""
+    models: tuple[str, ...] = ()
+    """Uids or source paths; without any, the first ones."""
+    size: int = 192
+    """Pixels of a picture."""
+    across: int = 2
+    """Models side by side."""
+    most: int = 24
+    """Models at most."""
+
+
+@dataclass(frozen=True)
 class Verify:
     """Recompute every hash and check every row and bundle of a dataset."""
 
@@ -177,6 +195,15 @@ def export(arguments: list[str]) -> int:
 
     command = parse(Export, "export", arguments)
     print(f"export: {run(command.out, command.uid, command.to, albedo=command.albedo)}")
+    return 0
+
+
+def sheet(arguments: list[str]) -> int:
+    from pipeline.sheet import write_sheet
+
+    command = parse(Sheet, "sheet", arguments)
+    count = write_sheet(**vars(command))
+    print(f"sheet: {count} models in {command.to}")
     return 0
 
 
