@@ -210,13 +210,14 @@ def _read_exr(path: Path) -> Slots:
         crossed = np.rint(channels["count"]).astype(np.int32)
         used = [j for j in range(crossed.max()) if f"depth{j}" in channels]
         if not used:
-            return Slots(*np.zeros((3, 1, *crossed.shape), np.float32), crossed)
-        slots = Slots(*(np.stack([channels[f"{kind}{j}"] for j in used]) for kind in KINDS), crossed)
-    if not slots.depth.any():
+            nothing = np.zeros((1, *crossed.shape), np.float32)
+            return Slots(nothing, nothing, nothing, crossed)
+        color, normal, depth = (np.stack([channels[f"{kind}{j}"] for j in used]) for kind in KINDS)
+    if not depth.any():
         raise ModelFailure(
             "render_error", "The geometry render recorded nothing: a shader is too large for Cycles' stack."
         )
-    return slots
+    return Slots(color, normal, depth, crossed)
 
 
 def _solid(slots: Slots, keep: int) -> Surfaces:

@@ -45,12 +45,13 @@ class RayCaster:
         mesh = bundle.mesh()
         self._scene = o3d.t.geometry.RaycastingScene()
         self._scene.add_triangles(
-            o3d.core.Tensor(mesh.vertices), o3d.core.Tensor(mesh.faces.astype(np.uint32))
+            o3d.core.Tensor.from_numpy(mesh.vertices),
+            o3d.core.Tensor.from_numpy(mesh.faces.astype(np.uint32)),
         )
 
     def depth(self, view: View) -> np.ndarray:
         """(H, W) float32 planar z of the first hit, 0 for none."""
         origin, directions = pixel_rays(view)
         rays = np.concatenate([np.broadcast_to(origin, directions.shape), directions], -1).astype(np.float32)
-        depth = self._scene.cast_rays(o3d.core.Tensor(rays))["t_hit"].numpy()
+        depth = self._scene.cast_rays(o3d.core.Tensor.from_numpy(rays))["t_hit"].numpy()
         return np.where(np.isfinite(depth), depth, 0)
