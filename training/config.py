@@ -16,13 +16,13 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    steps: int = Field(default=2000, ge=1)
+    steps: int = Field(default=3000, ge=1)
     """Optimiser steps."""
     batch: int = Field(default=16, ge=1)
     """Clouds a step."""
     points: int = Field(default=1024, ge=16)
     """A cloud is this many first rows of a shard's row: a farthest-point sample of the model."""
-    step_points: int = Field(default=256, ge=0)
+    step_points: int = Field(default=128, ge=0)
     """Points of each cloud that one step sees, drawn afresh every time; 0: all. Steps cost less, clouds are
     still sampled with any number of points, because the network does not know how many there are."""
     target: Literal["rgb", "albedo"] = "rgb"
@@ -50,7 +50,7 @@ class TrainConfig(BaseModel):
     heads: int = Field(default=2, ge=1)
     """Attention heads; Point-E's are 64 wide."""
 
-    lr: float = Field(default=1e-3, gt=0)
+    lr: float = Field(default=2e-3, gt=0)
     """Highest learning rate."""
     warmup: int = Field(default=50, ge=0)
     """Steps over which the learning rate rises."""

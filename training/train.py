@@ -1,6 +1,6 @@
 """Train an image-conditioned point diffusion model on a dataset folder's shards.
 
-    train(TrainConfig(steps=2000), Path("OUT"), run="tiny")   # or: insideout train --out OUT --run tiny
+    train(TrainConfig(steps=3000), Path("OUT"), run="tiny")   # or: insideout train --out OUT --run tiny
 
 It writes OUT/checkpoints/tiny/: config.json, loss.jsonl and the checkpoints. Started again, it goes on from
 the newest checkpoint to the same losses as if it had never stopped: the noise of a step is drawn from (seed,

@@ -39,10 +39,10 @@ def image(tmp_path: Path) -> Path:
 
 
 def test_a_cloud_and_its_picture_are_written(run: Path, image: Path, tmp_path: Path) -> None:
-    ply, picture = generate(run, image, tmp_path / "drawn.ply", steps=4, points=100)
+    ply, picture = generate(run, image, tmp_path / "drawn.ply", steps=4, points=300)
     cloud = trimesh.load(ply)
     assert isinstance(cloud, trimesh.PointCloud)
-    assert cloud.vertices.shape == (100, 3)
+    assert cloud.vertices.shape == (300, 3)
     assert np.abs(cloud.vertices).max() <= 1.001
     assert len(np.unique(cloud.colors[:, :3], axis=0)) > 1
     with Image.open(picture) as drawn:
@@ -64,8 +64,8 @@ def test_a_jpeg_will_do(run: Path, image: Path, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (80, 60), (250, 250, 250)).save(buffer, "JPEG")
     image.with_suffix(".jpg").write_bytes(buffer.getvalue())
-    ply, _ = generate(run, image.with_suffix(".jpg"), tmp_path / "jpeg.ply", steps=2, points=16)
-    assert ply.stat().st_size > 16 * 15
+    ply, _ = generate(run, image.with_suffix(".jpg"), tmp_path / "jpeg.ply", steps=2, points=256)
+    assert ply.stat().st_size > 256 * 15
 
 
 def test_bad_inputs_say_what_is_wrong(run: Path, image: Path, tmp_path: Path) -> None:
@@ -104,6 +104,12 @@ def test_figures_of_known_clouds() -> None:
     right = compare(samples, clouds)
     assert (right.nearest, right.own, right.own_color) == (3, 0, 0)
     assert right.other == pytest.approx((10 + 20 + 10 + 10 + 20 + 10) / 6, abs=1)
+    recolored = clouds[:2].copy()
+    recolored[1, :3] = recolored[0, :3]  # two objects of one shape
+    recolored[1, 3:] += 0.5
+    twins = [Sample(f"twin-{i}", b"", cloud) for i, cloud in enumerate(recolored)]
+    assert compare(twins, recolored).nearest_colored == 2
+    assert compare(twins, recolored).nearest == 1
     wrong = compare(samples, clouds[[0, 2, 1]])
     assert wrong.nearest == 1
     assert "object-1 -> object-2" not in wrong.summary().splitlines()[1]

@@ -107,7 +107,7 @@ def test_worker_processes_change_nothing(clouds: Path) -> None:
     whole = take(CloudLoader(clouds, 4, seed=7), 12)
     first = CloudLoader(clouds, 4, seed=7, workers=2)
     head = take(first, 5)
-    second = CloudLoader(clouds, 4, seed=7, workers=3)
+    second = CloudLoader(clouds, 4, seed=7, workers=1)
     second.load_state_dict(first.state_dict())
     assert same(head + take(second, 7), whole)
 
