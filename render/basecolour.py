@@ -7,7 +7,7 @@ colours and whatever drives a mix keep driving it. Nodes are added, none is chan
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bpy
 
@@ -15,6 +15,8 @@ Color = tuple[float, float, float]
 Socket = bpy.types.NodeSocket
 BLACK: Color = (0.0, 0.0, 0.0)
 GREY: Color = (0.8, 0.8, 0.8)
+CLEAR = 1 / 64  # an alpha up to here hides the surface on purpose
+PAINTED = {"ATTRIBUTE", "VERTEX_COLOR", "GROUP", "GROUP_INPUT"}  # alpha may differ from place to place
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,35 @@ class Base:
 
 
 def base_of_material(material: bpy.types.Material) -> tuple[Base, list[str]]:
-    """Walk from the active output; the notes name what had to be guessed."""
+    """Walk from the active output; the notes name what had to be guessed.
+
+    Glass is a surface, however clear: only an alpha that is painted can cut a hole.
+    """
     walk = Walk(material.node_tree)
     output = material.node_tree.get_output_node("CYCLES")
     if output is None:
         return Base(BLACK, 1.0), ["no material output; black"]
     if output.inputs["Surface"].is_linked:
-        return walk.shader_input(output.inputs["Surface"]), walk.notes
+        base = walk.shader_input(output.inputs["Surface"])
+        return (replace(base, alpha=1.0) if _is_glass(base.alpha) else base), walk.notes
     if output.inputs["Volume"].is_linked:
         return walk.volume(output.inputs["Volume"]), walk.notes
     return Base(BLACK, 1.0), ["nothing linked to the surface; black"]
+
+
+def _is_glass(alpha: float | Socket) -> bool:
+    """Whether an alpha is one for the whole surface (a constant, a Fresnel mix) and does not hide it."""
+    if isinstance(alpha, int | float):
+        return alpha > CLEAR
+    seen, todo = set(), [alpha.node]
+    while todo:
+        node = todo.pop()
+        if node.type.startswith("TEX_") or node.type in PAINTED:
+            return False
+        if node not in seen:
+            seen.add(node)
+            todo += [link.from_node for socket in node.inputs for link in socket.links]
+    return True
 
 
 class Walk:

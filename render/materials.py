@@ -1,6 +1,6 @@
 """Materials: what a surface's unlit colour is, and the switch from lit shading to the geometry render.
 
-`prepare` makes every face have a material and every texture exist; lit renders follow.
+`prepare` makes every face have a material; lit renders follow.
 `switch_to_surface_records` then finds each material's base colour and alpha (`render.basecolour`) and links
 them into the shared node group of `render.geometry` instead of the lit shader.
 """
@@ -15,17 +15,15 @@ from render.basecolour import base_of_material
 GREY = (0.8, 0.8, 0.8, 1.0)  # what Blender shows where there is no material
 
 
-def prepare(objects: list[bpy.types.Object]) -> list[str]:
-    """Give every face a lit node material; drop textures that are missing. Returns the files' names."""
+def prepare(objects: list[bpy.types.Object]) -> None:
+    """Give every face a lit node material."""
     for material in list(bpy.data.materials):
         if not material.use_nodes or material.node_tree is None:
             _make_nodes(material)
         _keep_surface_in_place(material)
-    missing = _drop_missing_textures()
     painted_copies: dict[str, bpy.types.Material] = {}
     for mesh in dict.fromkeys(thing.data for thing in objects):
         _fill_slots(mesh, painted_copies)
-    return missing
 
 
 def switch_to_surface_records(group: bpy.types.NodeTree) -> list[str]:
@@ -62,22 +60,6 @@ def _keep_surface_in_place(material: bpy.types.Material) -> None:
     """True displacement would move the surface away from `mesh.npz`; bump mapping stays."""
     if material.displacement_method != "BUMP":
         material.displacement_method = "BUMP"
-
-
-def _drop_missing_textures() -> list[str]:
-    """Unlink image textures whose file is missing, so that the factor shows instead of Blender's magenta."""
-    missing = set()
-    trees = [m.node_tree for m in bpy.data.materials if m.node_tree] + list(bpy.data.node_groups)
-    for tree in trees:
-        for node in [n for n in tree.nodes if n.type == "TEX_IMAGE" and n.image and not _is_there(n.image)]:
-            missing.add(bpy.path.basename(node.image.filepath) or node.image.name)
-            tree.nodes.remove(node)
-    return sorted(missing)
-
-
-def _is_there(image: bpy.types.Image) -> bool:
-    """Whether the image's pixels can be had (asking for the size loads it)."""
-    return image.source == "GENERATED" or min(image.size) > 0
 
 
 def _fill_slots(mesh: bpy.types.Mesh, painted_copies: dict[str, bpy.types.Material]) -> None:

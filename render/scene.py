@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import bmesh
 import bpy
 import numpy as np
 from mathutils import Matrix
 
+from render import meshes
 from render.bundle import Mesh
 from render.failures import ModelFailure
 
 GEOMETRY = {"MESH", "CURVE", "SURFACE", "META", "FONT"}
 SMALLEST_AREA = 1e-14  # of all faces together, longest side 1
-FAR = 32  # a mesh this many sizes away from its own origin is moved next to it
 
 
 @dataclass(frozen=True)
@@ -163,45 +162,13 @@ def _plain_mesh(
     mesh = bpy.data.meshes.new_from_object(thing, preserve_all_data_layers=True, depsgraph=depsgraph)
     if mesh is None:
         return None
-    dropped = _drop_bad_faces(mesh)
-    if dropped:
-        notes.append(f"{thing.name}: {dropped} faces have corners that are not finite; left out")
+    notes += [f"{thing.name}: {note}" for note in meshes.mend(mesh)]
     if not len(mesh.polygons):
         return None
     for index, slot in enumerate(thing.material_slots):
         if slot.link == "OBJECT" and slot.material and index < len(mesh.materials):
             mesh.materials[index] = slot.material.original
-    return mesh, _bring_near(mesh)
-
-
-def _drop_bad_faces(mesh: bpy.types.Mesh) -> int:
-    """Remove vertices that are not finite, and with them their faces. Returns the number of faces lost."""
-    bad = np.flatnonzero(~np.isfinite(mesh_vertices(mesh)).all(1))
-    if not len(bad):
-        return 0
-    before = len(mesh.polygons)
-    editable = bmesh.new()
-    editable.from_mesh(mesh)
-    editable.verts.ensure_lookup_table()
-    bmesh.ops.delete(editable, geom=[editable.verts[i] for i in bad], context="VERTS")
-    editable.to_mesh(mesh)
-    editable.free()
-    return before - len(mesh.polygons)
-
-
-def _bring_near(mesh: bpy.types.Mesh) -> np.ndarray:
-    """Move vertices that lie far from their own origin next to it; returns the new origin, (3,) float64.
-
-    Blender and Cycles transform in float32: a part modelled in map coordinates would lose its last digits.
-    """
-    vertices = mesh_vertices(mesh).astype(np.float64)
-    low, high = vertices.min(0), vertices.max(0)
-    origin = (low + high) / 2
-    if np.abs(origin).max() < FAR * (high - low).max():
-        return np.zeros(3)
-    mesh.vertices.foreach_set("co", (vertices - origin).astype(np.float32).ravel())
-    mesh.update()
-    return origin
+    return mesh, meshes.bring_near(mesh)
 
 
 def _translation(offset: np.ndarray) -> np.ndarray:
@@ -210,24 +177,9 @@ def _translation(offset: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def mesh_vertices(mesh: bpy.types.Mesh) -> np.ndarray:
-    """(V, 3) float32, the mesh's own frame."""
-    out = np.empty(len(mesh.vertices) * 3, np.float32)
-    mesh.vertices.foreach_get("co", out)
-    return out.reshape(-1, 3)
-
-
-def mesh_triangles(mesh: bpy.types.Mesh) -> np.ndarray:
-    """(F, 3) int32, the triangulation that Cycles renders."""
-    mesh.calc_loop_triangles()
-    out = np.empty(len(mesh.loop_triangles) * 3, np.int32)
-    mesh.loop_triangles.foreach_get("vertices", out)
-    return out.reshape(-1, 3)
-
-
 def _triangles(placed: list[Placed]) -> tuple[np.ndarray, np.ndarray]:
     """All places' triangles in one: (V, 3) float64 world, (F, 3) int32."""
-    own = {p.mesh: (mesh_vertices(p.mesh).astype(np.float64), mesh_triangles(p.mesh)) for p in placed}
+    own = {p.mesh: (meshes.vertices(p.mesh).astype(np.float64), meshes.triangles(p.mesh)) for p in placed}
     vertices, faces, start = [], [], 0
     for p in placed:
         corners, triangles = own[p.mesh]

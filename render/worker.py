@@ -19,6 +19,7 @@ from render.config import RenderConfig
 from render.geometry import GeometryRenderer
 from render.importers import Imported, import_model
 from render.stopwatch import Stopwatch
+from render.textures import mend_textures
 
 JOB_KEYS = ("uid", "source", "source_sha256", "caption", "category", "license", "config_hash")
 
@@ -37,14 +38,15 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
         imported = import_model(path, scratch)
     with watch("freeze"):
         frozen = scene.freeze(path.name)
-        missing = materials.prepare(frozen.objects)
+        missing, relinked = mend_textures(path.parent)
+        materials.prepare(frozen.objects)
     cameras = place_cameras(config, job["uid"], frozen.radius)
     with watch("colour"):
         rgba = lit_views(config, job["uid"], cameras, frozen.radius, threads, scratch)
     with watch("geometry"):
         views, notes = _geometry_views(config, cameras, rgba, frozen.radius, threads, scratch)
     with watch("write"):
-        meta = _meta(job, config, imported, frozen, missing, notes)
+        meta = _meta(job, config, imported, frozen, missing, [*relinked, *notes])
         write_bundle(Path(job["output"]), views, frozen.mesh, meta)
     found = {"views": len(views), "faces": len(frozen.mesh.faces), "importer": imported.importer}
     return found | watch.record()
