@@ -61,8 +61,8 @@ class Evaluation:
             lines.append(f"{matrix[i, i]:7.3f} {rest.mean():7.3f} {rest.min():7.3f}  {self.uids[i]}{taken}")
         lines.append(
             f"own object nearest for {self.nearest} of {self.objects} ({self.nearest_colored} by shape and "
-            f"colour); Chamfer distance to the own cloud {self.own:.3f}, to the others {self.other:.3f} (ratio {self.ratio:.2f}); "
-            f"colour off by {self.own_color:.0f} of 255"
+            f"colour); Chamfer distance to the own cloud {self.own:.3f}, to the others {self.other:.3f} "
+            f"(ratio {self.ratio:.2f}); colour off by {self.own_color:.0f} of 255"
         )
         return "\n".join(lines)
 

@@ -52,7 +52,7 @@ def test_a_cloud_and_its_picture_are_written(run: Path, image: Path, tmp_path: P
 
 def test_the_seed_decides_and_the_image_is_never_written_over(run: Path, image: Path) -> None:
     before = image.read_bytes()
-    ply, picture = generate(run, image, image.with_suffix(".ply"), steps=3, points=32)
+    ply, picture = generate(run, image, image.with_suffix(".ply"), steps=3, points=256)
     assert picture.name == "ball.cloud.png"
     assert image.read_bytes() == before
     again, _ = generate(run, image, image.with_name("again.ply"), steps=3, points=32)
