@@ -55,8 +55,8 @@ def test_the_seed_decides_and_the_image_is_never_written_over(run: Path, image: 
     ply, picture = generate(run, image, image.with_suffix(".ply"), steps=3, points=256)
     assert picture.name == "ball.cloud.png"
     assert image.read_bytes() == before
-    again, _ = generate(run, image, image.with_name("again.ply"), steps=3, points=32)
-    other, _ = generate(run, image, image.with_name("other.ply"), steps=3, points=32, seed=1)
+    again, _ = generate(run, image, image.with_name("again.ply"), steps=3, points=256)
+    other, _ = generate(run, image, image.with_name("other.ply"), steps=3, points=256, seed=1)
     assert ply.read_bytes() == again.read_bytes() != other.read_bytes()
 
 
