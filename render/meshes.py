@@ -7,7 +7,7 @@ import bpy
 import numpy as np
 
 FAR = 32  # a mesh this many sizes away from its own origin is moved next to it
-CONTRADICTION = 0.01  # share of the area whose normals may point against their faces
+CONTRADICTION = 0.03  # share of the area whose normals may point against their faces
 
 
 def mend(mesh: bpy.types.Mesh) -> list[str]:
@@ -113,7 +113,7 @@ def _drop(mesh: bpy.types.Mesh, faces: np.ndarray) -> None:
 def _normals_contradict_faces(mesh: bpy.types.Mesh) -> bool:
     """Whether normals face away from their polygons on a share of the area: Cycles shows that black."""
     shading = _read(mesh.corner_normals, "vector", 3, np.float32)
-    flat = _read(mesh.polygon_normals, "vector", 3, np.float32)
+    flat = _read(mesh.polygons, "normal", 3, np.float32)  # `polygon_normals` would be the custom ones
     area = _read(mesh.polygons, "area", 1, np.float32)
     facing = (shading * np.repeat(flat, _read(mesh.polygons, "loop_total", 1, np.int32), 0)).sum(1)
     against = np.logical_or.reduceat(facing < -0.1, _first_corners(mesh))

@@ -204,17 +204,36 @@ def test_albedo_of_every_kind_of_shader(
     assert np.abs(colours.astype(int) - (200, 100, 50)).max() <= 1
 
 
-def test_a_hole_in_front_shows_what_is_behind(render: Render, blender: Blender, tmp_path: Path) -> None:
-    path = tmp_path / "cube.blend"
-    shell = """
-    principled.inputs["Alpha"].default_value = 0.3
+SHELL = """
     bpy.context.object.scale = (2, 2, 2)
     bpy.ops.mesh.primitive_cube_add()
     solid = bpy.data.materials.new("solid")
     solid.use_nodes = True
     solid.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (0, 1, 0, 1)
     bpy.context.object.data.materials.append(solid)
-    """
-    blender(SHADER + shell + f"\n    bpy.ops.wm.save_as_mainfile(filepath='{path}')")
+    bpy.ops.wm.save_as_mainfile(filepath="{path}")
+"""
+CLEAR = 'principled.inputs["Alpha"].default_value = 0.2'
+PAINTED_CLEAR = """image = bpy.data.images.new("i", 4, 4, alpha=True)
+    image.pixels = [1, 1, 1, 0.3] * 16
+    image.pack()
+    node = new("ShaderNodeTexImage"); node.image = image
+    link(node.outputs["Alpha"], principled.inputs["Alpha"])"""
+FRESNEL = """m = new("ShaderNodeMixShader")
+    link(new("ShaderNodeFresnel").outputs[0], m.inputs[0])
+    link(new("ShaderNodeBsdfTransparent").outputs[0], m.inputs[1])
+    link(bsdf("ShaderNodeBsdfGlossy").outputs[0], m.inputs[2]); link(m.outputs[0], output.inputs[0])"""
+
+
+@pytest.mark.parametrize(
+    ("alpha", "seen"),
+    [(PAINTED_CLEAR, (0, 255, 0)), (CLEAR, (200, 100, 50)), (FRESNEL, (200, 100, 50))],
+    ids=["a painted hole shows what is behind", "clear glass is a surface", "a fresnel mix is glass"],
+)
+def test_holes_and_glass(
+    render: Render, blender: Blender, tmp_path: Path, alpha: str, seen: tuple[int, int, int]
+) -> None:
+    path = tmp_path / "cube.blend"
+    blender(SHADER + "\n    " + alpha + SHELL.replace("{path}", str(path)))
     for view in render(path, views=3, resolution=48).views():
-        assert (view.albedo[view.depth > 0] == (0, 255, 0)).all()
+        assert np.abs(view.albedo[view.depth > 0].astype(int) - seen).max() <= 1
