@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from conftest import make_row  # pyright: ignore[reportMissingImports]
+from cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
 from training.encoder import CachedEncoder, EfficientNetLite0, load_pixels

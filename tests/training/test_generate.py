@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from conftest import make_row  # pyright: ignore[reportMissingImports]
+from cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
 from training.config import TrainConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_row  # pyright: ignore[reportMissingImports]
+from cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 
 from fuse.manifest import describe, write_manifest
 from fuse.shard import ShardError, table_of, write_shard
