@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import insideout
 
 from fuse.manifest import read_manifest
 from fuse.packing import packed_uids
@@ -19,15 +17,6 @@ from pipeline.ledger import latest
 SMALL = ["--views", "3", "--resolution", "32", "--samples", "1"]
 CORNERS = [(x, y, z) for x in (0, 1) for y in (0, 2) for z in (0, 3)]
 FACES = ["1 2 4 3", "5 7 8 6", "1 5 6 2", "3 4 8 7", "1 3 7 5", "2 6 8 4"]
-
-
-def insideout(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    return subprocess.run(
-        command, cwd=cwd or root, env=environment, capture_output=True, text=True, timeout=300
-    )
 
 
 def write_box(path: Path, size: float) -> None:
