@@ -10,6 +10,7 @@ from render.bundle import Camera
 
 _SHARP = 3  # the picture is drawn this many times larger, then reduced
 _LIGHT = np.array([-0.35, 0.55, 0.76], np.float32)  # in camera axes: upper left, from behind the eye
+_LARGEST = 16  # a ball's radius is at most this part of the picture: the cost grows with its area
 _FILL = 0.7  # a ball's radius in distances to the fourth neighbour: closes the surface, evenly spread or not
 
 
@@ -33,7 +34,8 @@ def draw_cloud(
         seen = _perspective(xyz, camera, size) if camera else _fitted(xyz, direction, size, radius)
         screen, depth, balls = seen
         shade = 1 - 0.22 * _unit_range(depth)  # farther is a little darker
-        _paint(canvas, screen, depth, (balls * radius).clip(1.2), rgb * shade[:, None], radius)
+        pixels = (balls * radius).clip(1.2, size * _SHARP / _LARGEST)
+        _paint(canvas, screen, depth, pixels, rgb * shade[:, None], radius)
     image = Image.fromarray(canvas.clip(0, 255).astype(np.uint8))
     return image.resize((size, size), Image.Resampling.BOX)
 
