@@ -1,0 +1,114 @@
+"""The view bundle: what goes in comes out, the same bytes each time, and damage is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from render.bundle import (
+    Bundle,
+    BundleError,
+    Camera,
+    Mesh,
+    View,
+    decode_depth,
+    decode_normal,
+    encode_depth,
+    encode_normal,
+    write_bundle,
+)
+from render.cameras import look_at_origin
+
+META = {"uid": "x", "source": "x.glb", "center": [0.0, 0.0, 0.0], "scale": 1.0}
+
+
+def some_view(seed: int) -> View:
+    rng = np.random.default_rng(seed)
+    hit = rng.random((8, 8)) < 0.6
+    normal = rng.normal(size=(8, 8, 3))
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    return View(
+        camera=Camera(look_at_origin(rng.normal(size=3), 4.0), 0.7),
+        rgba=rng.integers(0, 256, (8, 8, 4)).astype(np.uint8),
+        depth=np.where(hit, rng.uniform(3, 5, (8, 8)), 0).astype(np.float32),
+        albedo=rng.integers(0, 256, (8, 8, 3)).astype(np.uint8),
+        normal=np.where(hit[..., None], normal, 0).astype(np.float32),
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    mesh = Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32))
+    write_bundle(tmp_path / "x.zip", [some_view(0), some_view(1)], mesh, META)
+    return tmp_path / "x.zip"
+
+
+def test_round_trip(path: Path) -> None:
+    with Bundle(path) as bundle:
+        bundle.check()
+        assert len(bundle) == 2 and bundle.meta["source"] == "x.glb"
+        assert np.array_equal(bundle.mesh().vertices, np.eye(3))
+        for index, view in enumerate(bundle.views()):
+            put = some_view(index)
+            assert np.array_equal(view.camera.camera_to_world, put.camera.camera_to_world)
+            assert np.array_equal(view.rgba, put.rgba) and np.array_equal(view.albedo, put.albedo)
+            assert np.abs(view.depth - put.depth).max() < 2 / 65534
+            assert (view.normal * put.normal).sum(-1)[put.depth > 0].min() > 0.9999
+
+
+def test_unzipped_it_is_a_nerf_dataset(path: Path, tmp_path: Path) -> None:
+    with Bundle(path) as bundle:
+        bundle.extract(tmp_path / "nerf")
+    transforms = json.loads((tmp_path / "nerf" / "transforms.json").read_text())
+    assert transforms["camera_angle_x"] == pytest.approx(0.7)
+    assert transforms["fl_x"] == pytest.approx(4 / np.tan(0.35))
+    for frame in transforms["frames"]:
+        assert (tmp_path / "nerf" / frame["file_path"]).exists()
+        assert np.array(frame["transform_matrix"]).shape == (4, 4)
+
+
+def test_same_contents_same_bytes(path: Path, tmp_path: Path) -> None:
+    mesh = Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32))
+    write_bundle(tmp_path / "y.zip", [some_view(0), some_view(1)], mesh, META)
+    assert (tmp_path / "y.zip").read_bytes() == path.read_bytes()
+
+
+def test_a_view_of_nothing_and_a_flat_one() -> None:
+    for depth in (np.zeros((4, 4), np.float32), np.full((4, 4), 3, np.float32)):
+        assert np.array_equal(decode_depth(*encode_depth(depth)), depth)
+    assert not decode_normal(encode_normal(np.zeros((2, 2, 3), np.float32))).any()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda data: data[: len(data) // 2], "not a whole view bundle"),
+        (lambda data: b"", "not a whole view bundle"),
+    ],
+    ids=["truncated", "empty"],
+)
+def test_damage_is_named(path: Path, damage, words: str) -> None:
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(BundleError, match=words) as error:
+        Bundle(path)
+    assert str(path) in str(error.value) and "render again" in str(error.value)
+
+
+def test_a_flipped_byte_is_found(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IDAT") + 12] ^= 0xFF
+    path.write_bytes(bytes(data))
+    with Bundle(path) as bundle, pytest.raises(BundleError, match="damaged"):
+        bundle.check()
+
+
+def test_a_missing_bundle_and_another_schema(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no such bundle"):
+        Bundle(tmp_path / "none.zip")
+    mesh = Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
+    write_bundle(tmp_path / "old.zip", [some_view(0)], mesh, META | {"schema_version": 0})
+    with pytest.raises(BundleError, match="schema 0"):
+        Bundle(tmp_path / "old.zip")
