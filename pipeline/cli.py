@@ -15,11 +15,15 @@ VERBS = {
     "samples": "make the embedded sample models",
     "render": "models -> view bundles, with Blender",
     "fuse": "view bundles -> coloured point clouds in Parquet shards",
+    "status": "how a dataset's stages stand: counts, rate, what is left",
+    "failures": "what failed, and why",
+    "retry": "do what failed again",
     "train": "shards -> an image-conditioned point-cloud generator",
     "generate": "checkpoint and image -> coloured point cloud",
     "export": "one model of a dataset -> PLY, npz or NeRF folder",
     "sheet": "a contact sheet: lit view, depth, albedo and cloud of each model",
     "verify": "recompute every hash and check every row of a dataset",
+    "submit": "run a verb on a Ray cluster as a job",
     "bench": "measure seconds a model, per step",
 }
 _OURS = ("pipeline", "render", "fuse", "training")
@@ -56,9 +60,9 @@ def _run(verb: str, arguments: list[str]) -> int:
     from pipeline.errors import InfrastructureError, UserError
 
     try:
-        from pipeline import verbs
+        from pipeline import operations, verbs
 
-        return getattr(verbs, verb)(arguments)
+        return getattr(operations if hasattr(operations, verb) else verbs, verb)(arguments)
     except KeyboardInterrupt:
         return _complain("interrupted. The same command goes on where this stopped.", 130)
     except BrokenPipeError:  # `insideout ... | head`

@@ -22,18 +22,20 @@ from pipeline.layout import Layout
 from pipeline.ledger import Row, latest
 from pipeline.runner import Summary, is_done, run_stage
 from pipeline.session import ray_session
-from pipeline.stages import Stage, Task, no_key
+from pipeline.stages import Only, Stage, Task, no_key
 
 _NO_BUNDLES = "{out}: no view bundles. Run `insideout render --models DIR --out {out}` first."
 
 
-def fuse(out: Path, config: FuseConfig, engine: EngineConfig) -> Summary:
-    """Fuse every bundle of `out` into its cloud shards."""
+def fuse(out: Path, config: FuseConfig, engine: EngineConfig, only: Only | None = None) -> Summary:
+    """Fuse every bundle of `out`, or `only` some, into its cloud shards."""
     layout = Layout(out.absolute())
     if not layout.views.is_dir():
         raise UserError(_NO_BUNDLES.format(out=layout.root))
     with exclusive(layout):
         tasks = fuse_tasks(layout, config)
+        if only is not None:
+            tasks = only(tasks)
         dataset.claim(layout, "fuse", config, overwrite=engine.on_existing == "overwrite")
         _sweep(layout)
         summary = _fuse(layout, tasks, config, engine)

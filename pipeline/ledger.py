@@ -91,12 +91,25 @@ class Ledger:
 
 def read_rows(folder: Path) -> Iterator[Row]:
     """Every row below OUT/ledger/STAGE, oldest first. Lines that are no whole row are skipped."""
-    for path in sorted(folder.glob("*.jsonl")):
-        with path.open("rb") as file:
-            for line in file:
-                row = _parse(line)
-                if row is not None:
-                    yield row
+    for path in run_files(folder):
+        for _, row in read_file(path):
+            yield row
+
+
+def run_files(folder: Path) -> list[Path]:
+    """The runs' files below OUT/ledger/STAGE, oldest first."""
+    return sorted(folder.glob("*.jsonl"))
+
+
+def read_file(path: Path, start: int = 0) -> Iterator[tuple[int, Row]]:
+    """(offset behind the row, row) from byte `start` on; a growing file is read on from the last offset."""
+    with path.open("rb") as file:
+        file.seek(start)
+        for line in file:
+            start += len(line)
+            row = _parse(line)
+            if row is not None:
+                yield start, row
 
 
 def latest(folder: Path) -> dict[str, Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,10 @@ class Stage:
     layout: Layout
     recover: Callable[[Path], tuple[str, str] | None]
     """An output that no ledger row speaks of: (input sha256, config hash) by its own word, or None."""
+
+
+Only = Callable[[Sequence[Task]], list[Task]]
+"""Chooses which of a stage's tasks a run is about."""
 
 
 def render_stage(config: RenderConfig, layout: Layout) -> Stage:
