@@ -4,12 +4,13 @@ BIN := .venv/bin
 OUT ?= out/dataset
 MODELS ?= out/samples
 DEMO ?= out/demo
+ADDRESS ?= http://127.0.0.1:8265
 ARGS ?=
 READY := .venv/.insideout-ready
 export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help samples render fuse train generate demo test check bench doctor lock clean
+.PHONY: help samples render fuse train generate submit demo test check bench doctor lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -37,6 +38,9 @@ train: $(READY) ## train a generator on the shards: OUT=DIR
 
 generate: $(READY) ## image to cloud: ARGS="--checkpoint C --image I.png --out cloud.ply"
 	$(BIN)/insideout generate $(ARGS)
+
+submit: $(READY) ## run a verb on a Ray cluster: ADDRESS=http://HEAD:8265 ARGS="render --models M --out OUT"
+	$(BIN)/insideout submit --address $(ADDRESS) $(ARGS)
 
 $(DEMO)/models/samples.csv: | $(READY)
 	$(BIN)/insideout samples $(DEMO)/models
