@@ -37,6 +37,7 @@ class Cluster:
 
     def __init__(self, address: str, patience: float = _PATIENCE):
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
 
         if "://" not in address:
@@ -44,10 +45,15 @@ class Cluster:
         self.address, self.patience = address, patience
         try:
             self._client = JobSubmissionClient(address)
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except AuthenticationError as error:
+            raise UserError(
+                f"{address} refuses us: {_first_line(error)}. Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to "
+                "the cluster's token, or put it into ~/.ray/auth_token (docs/cluster.md)."
+            ) from error
+        except (OSError, RuntimeError, ValueError) as error:
             raise InfrastructureError(
                 f"{address}: no Ray dashboard answers ({_first_line(error)}). Is it the head's port 8265, "
-                "can it be reached from here, and is the token right (docs/cluster.md)?"
+                "and can it be reached from here (docs/cluster.md)?"
             ) from error
 
     def submit(self, arguments: Sequence[str], ship: bool) -> str:
