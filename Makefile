@@ -49,11 +49,14 @@ demo: $(READY) $(DEMO)/models/samples.csv ## the whole main job on the sample mo
 	$(BIN)/insideout render --models $(DEMO)/models --out $(DEMO)/dataset --config configs/quickstart.yaml
 	$(BIN)/insideout fuse --out $(DEMO)/dataset --config configs/quickstart.yaml
 	$(BIN)/insideout verify $(DEMO)/dataset
+	$(BIN)/insideout sheet $(DEMO)/dataset --to $(DEMO)/sheet.png
 	$(BIN)/insideout train --out $(DEMO)/dataset --config configs/quickstart.yaml --run demo
 	$(BIN)/insideout export $(DEMO)/dataset car.glb --to $(DEMO)/car
 	$(BIN)/insideout export $(DEMO)/dataset car.glb --to $(DEMO)/car.ply
 	$(BIN)/insideout generate --checkpoint $(DEMO)/dataset/checkpoints/demo \
 		--image $(DEMO)/car/rgba/000.png --out $(DEMO)/generated.ply
+	$(BIN)/insideout evaluate --checkpoint $(DEMO)/dataset/checkpoints/demo --out $(DEMO)/dataset \
+		--pictures $(DEMO)/evaluation.png
 
 test: $(READY) ## the tests: ARGS="-k name"
 	$(BIN)/python -m pytest $(ARGS)

@@ -20,6 +20,7 @@ VERBS = {
     "retry": "do what failed again",
     "train": "shards -> an image-conditioned point-cloud generator",
     "generate": "checkpoint and image -> coloured point cloud",
+    "evaluate": "does a drawn cloud resemble its object? Chamfer distances to all",
     "export": "one model of a dataset -> PLY, npz or NeRF folder",
     "sheet": "a contact sheet: lit view, depth, albedo and cloud of each model",
     "verify": "recompute every hash and check every row of a dataset",

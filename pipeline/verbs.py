@@ -93,6 +93,32 @@ class Generate:
 
 
 @dataclass(frozen=True)
+class Evaluate:
+    """Draw a cloud for an image of each of some training objects; tell how far it is from all of them."""
+
+    checkpoint: Path
+    """A checkpoint, or a run's folder: its newest."""
+    out: Path
+    """The dataset folder that it was trained on."""
+    count: int = 24
+    """Objects at most."""
+    view: int = 0
+    """Which view's image."""
+    points: int = 512
+    """Points of a cloud."""
+    steps: int = 16
+    """Sampling steps."""
+    guidance: float = 3.0
+    """Weight of the image: 1 is none beyond what was learnt."""
+    seed: int = 0
+    """Another seed, other clouds."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    pictures: Path | None = None
+    """A PNG of image, drawn cloud and true cloud of each object."""
+
+
+@dataclass(frozen=True)
 class Export:
     """Write one model of a dataset for other tools."""
 
@@ -187,6 +213,14 @@ def generate(arguments: list[str]) -> int:
 
     cloud, picture = run(**vars(command))
     print(f"generate: {cloud}, picture {picture}")
+    return 0
+
+
+def evaluate(arguments: list[str]) -> int:
+    command = parse(Evaluate, "evaluate", arguments)
+    from training.evaluate import evaluate as run
+
+    print(run(**vars(command)).summary())
     return 0
 
 
