@@ -209,7 +209,7 @@ def _transforms(views: Sequence[View], frames: list[dict[str, Any]]) -> dict[str
 
 def _png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=6)
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
 
 

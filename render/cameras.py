@@ -10,6 +10,7 @@ from render.seeds import seed_for
 
 GOLDEN_ANGLE = np.pi * (3 - 5**0.5)
 ORBIT_ELEVATION = np.radians(20)
+CELLS = 16  # a unit, of the grid that stands in for the vertices
 
 
 def place_cameras(config: RenderConfig, uid: str, radius: float) -> list[Camera]:
@@ -63,3 +64,21 @@ def look_at_origin(direction: np.ndarray, distance: float) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3] = np.column_stack([right, np.cross(back, right), back, back * distance])
     return matrix
+
+
+def enclosing_points(vertices: np.ndarray) -> np.ndarray:
+    """(V, 3) vertices in -1..1 -> (N, 3) float64, fewer, whose hull holds them: corners of a grid's cells."""
+    cells = np.unique(np.floor(vertices * CELLS).astype(np.int64), axis=0)
+    corners = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1]), -1).reshape(-1, 3)
+    return np.unique((cells[:, None] + corners).reshape(-1, 3), axis=0) / CELLS
+
+
+def image_box(camera: Camera, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where points (N, 3) fall in an image of `size` pixels: lowest and highest corner, x right, y up, 0..1.
+
+    Whole pixels, and two more on every side for the pixel filter.
+    """
+    local = (points - camera.camera_to_world[:3, 3]) @ camera.camera_to_world[:3, :3]
+    place = (local[:, :2] / -local[:, 2:] / np.tan(camera.fov / 2) + 1) / 2 * size
+    low, high = np.floor(place.min(0)) - 2, np.ceil(place.max(0)) + 2
+    return low.clip(0, size) / size, high.clip(0, size) / size

@@ -10,6 +10,7 @@ from mathutils import Matrix
 from PIL import Image
 
 from render.bundle import Camera
+from render.cameras import image_box
 from render.config import RenderConfig
 from render.lights import Lights
 from render.seeds import seed_for
@@ -33,18 +34,25 @@ def new_camera(resolution: int) -> bpy.types.Object:
     return camera
 
 
-def move_camera(thing: bpy.types.Object, camera: Camera, radius: float) -> None:
-    """Stand Blender's camera at a view; its clip range encloses a sphere of `radius` at the origin."""
+def move_camera(thing: bpy.types.Object, camera: Camera, outline: np.ndarray) -> None:
+    """Stand Blender's camera at a view. Points (N, 3) that enclose the model give the clip range and what of
+    the image is rendered: pixels outside stay empty without a ray being sent."""
     distance = float(np.linalg.norm(camera.camera_to_world[:3, 3]))
+    radius = float(np.linalg.norm(outline, axis=1).max())
     thing.data.sensor_fit = "HORIZONTAL"
     thing.data.angle = camera.fov
     thing.data.clip_start = max(1e-3, (distance - radius) * 0.5)
     thing.data.clip_end = (distance + radius) * 2
     thing.matrix_world = Matrix(camera.camera_to_world.tolist())
+    render = bpy.context.scene.render
+    low, high = image_box(camera, outline, render.resolution_x)
+    render.use_border, render.use_crop_to_border = True, False
+    render.border_min_x, render.border_min_y = low
+    render.border_max_x, render.border_max_y = high
 
 
 def lit_views(
-    config: RenderConfig, uid: str, cameras: list[Camera], radius: float, threads: int, scratch: Path
+    config: RenderConfig, uid: str, cameras: list[Camera], outline: np.ndarray, threads: int, scratch: Path
 ) -> list[np.ndarray]:
     """Render every view lit. Returns (H, W, 4) uint8 sRGB images with straight alpha."""
     lights = Lights(config, uid)
@@ -53,7 +61,7 @@ def lit_views(
     path = scratch / "colour.png"
     images = []
     for camera in cameras:
-        move_camera(thing, camera, radius)
+        move_camera(thing, camera, outline)
         lights.aim(camera)
         bpy.context.scene.render.filepath = str(path)
         bpy.ops.render.render(write_still=True)

@@ -54,10 +54,10 @@ class GeometryRenderer:
         self._camera = new_camera(resolution)
         _use_geometry_engine(slots, threads)
 
-    def first_surface(self, camera: Camera, radius: float) -> Surfaces:
+    def first_surface(self, camera: Camera, outline: np.ndarray) -> Surfaces:
         """Render until every ray has its first solid surface or has left the model. One slot."""
         found: Surfaces | None = None
-        for start, slots in self._chunks(camera, radius):
+        for start, slots in self._chunks(camera, outline):
             nearest = _solid(slots, keep=1)
             found = nearest if found is None else _where_empty(found, nearest)
             if not ((slots.crossed > start + self.slots) & (found.depth[0] == 0)).any():
@@ -65,9 +65,9 @@ class GeometryRenderer:
         assert found is not None
         return found
 
-    def _chunks(self, camera: Camera, radius: float) -> Iterator[tuple[int, Slots]]:
+    def _chunks(self, camera: Camera, outline: np.ndarray) -> Iterator[tuple[int, Slots]]:
         """The first `slots` surfaces of each ray, the next, and so on; each chunk with its start."""
-        move_camera(self._camera, camera, radius)
+        move_camera(self._camera, camera, outline)
         for start in range(0, MOST_SLOTS, self.slots):
             if self._base.default_value != start:  # even an equal value would send the geometry anew
                 self._base.default_value = start

@@ -13,7 +13,7 @@ import numpy as np
 
 from render import materials, scene
 from render.bundle import Camera, View, write_bundle
-from render.cameras import place_cameras
+from render.cameras import enclosing_points, place_cameras
 from render.colour import lit_views
 from render.config import RenderConfig
 from render.geometry import GeometryRenderer
@@ -41,10 +41,11 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
         missing, relinked = mend_textures(path.parent)
         materials.prepare(frozen.objects)
     cameras = place_cameras(config, job["uid"], frozen.radius)
+    outline = enclosing_points(frozen.mesh.vertices)
     with watch("colour"):
-        rgba = lit_views(config, job["uid"], cameras, frozen.radius, threads, scratch)
+        rgba = lit_views(config, job["uid"], cameras, outline, threads, scratch)
     with watch("geometry"):
-        views, notes = _geometry_views(config, cameras, rgba, frozen.radius, threads, scratch)
+        views, notes = _geometry_views(config, cameras, rgba, outline, threads, scratch)
     with watch("write"):
         meta = _meta(job, config, imported, frozen, missing, [*relinked, *notes])
         write_bundle(Path(job["output"]), views, frozen.mesh, meta)
@@ -56,7 +57,7 @@ def _geometry_views(
     config: RenderConfig,
     cameras: list[Camera],
     rgba: list[np.ndarray],
-    radius: float,
+    outline: np.ndarray,
     threads: int,
     scratch: Path,
 ) -> tuple[list[View], list[str]]:
@@ -65,7 +66,7 @@ def _geometry_views(
     notes = materials.switch_to_surface_records(renderer.group)
     views = []
     for camera, image in zip(cameras, rgba, strict=True):
-        first = renderer.first_surface(camera, radius)
+        first = renderer.first_surface(camera, outline)
         views.append(View(camera, image, first.depth[0], first.albedo[0], first.normal[0]))
     return views, notes
 

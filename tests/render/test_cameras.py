@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from render.cameras import directions, fibonacci_sphere, look_at_origin, place_cameras, random_rotation
+from render.cameras import (
+    directions,
+    enclosing_points,
+    fibonacci_sphere,
+    image_box,
+    look_at_origin,
+    place_cameras,
+    random_rotation,
+)
 from render.config import RenderConfig
 
 
@@ -56,3 +64,15 @@ def test_random_directions_cover_the_sphere() -> None:
     points = directions("random", 4000, np.random.default_rng(0))
     assert np.abs(points.mean(0)).max() < 0.05
     assert np.allclose((points**2).mean(0), 1 / 3, atol=0.03)
+
+
+def test_the_image_box_holds_every_vertex_and_little_more() -> None:
+    vertices = np.random.default_rng(1).uniform(-1, 1, (5000, 3)) * (1, 0.2, 0.4)
+    few = enclosing_points(vertices)
+    assert len(few) < len(vertices)
+    for camera in place_cameras(RenderConfig(resolution=200), "x", radius=1.2):
+        low, high = image_box(camera, few, 200)
+        exact_low, exact_high = image_box(camera, vertices, 200)
+        assert (low <= exact_low).all() and (high >= exact_high).all()
+        assert (exact_low - low).max() < 0.05 and (high - exact_high).max() < 0.05
+        assert low.min() >= 0 and high.max() <= 1
