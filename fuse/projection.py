@@ -19,9 +19,11 @@ from render.bundle import Camera, View
 
 STEP = 1.0
 """A neighbour this many footprints off a pixel's tangent plane is another surface."""
+GRAZING = 0.5
+"""A surface whose normal's cosine with the way to the camera is below this mirrors its surroundings (Fresnel)."""
 CLEAN, FILM, MIXED = 0, 1, 2
 """Grades of a pixel: it shows one surface alone; a surface and film, its straight colour true but from fewer
-samples; more than one surface, or none although its centre meets one."""
+samples, or a surface at a grazing angle; more than one surface, or none although its centre meets one."""
 _NEIGHBOURS = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
 
 
@@ -78,9 +80,9 @@ def project_view(view: View) -> Samples:
     normal, facing = _face(view.normal.reshape(-1, 3)[hit], towards)
     rgba, albedo = view.rgba.reshape(-1, 4)[hit], view.albedo.reshape(-1, 3)[hit]
     rgb = np.where(rgba[:, 3:] == 0, albedo, rgba[:, :3])  # no colour sample met what the centre meets
-    return Samples(
-        Cloud(xyz.astype(np.float32), rgb, albedo, normal), grade_pixels(view).ravel()[hit], facing
-    )
+    grade = grade_pixels(view).ravel()[hit]
+    grade[(grade == CLEAN) & (facing < GRAZING)] = FILM
+    return Samples(Cloud(xyz.astype(np.float32), rgb, albedo, normal), grade, facing)
 
 
 def grade_pixels(view: View) -> np.ndarray:

@@ -208,6 +208,21 @@ def test_best_of_a_cell_is_clean_then_head_on() -> None:
     assert fused.cloud.xyz[:, 0].tolist() == pytest.approx([0.02, 3])
 
 
+def test_a_mirrored_world_at_grazing_angles_is_left_out() -> None:
+    """A glossy ball whose rim is white in every view, as Fresnel's law has it."""
+    views = []
+    for camera in scenes.cameras(20):
+        view = ball_view(camera, 96)
+        towards = camera.camera_to_world[:3, 3] / np.linalg.norm(camera.camera_to_world[:3, 3])
+        rim = (view.depth > 0) & (view.normal @ towards < 0.35)
+        views.append(replace(view, rgba=np.where(rim[..., None], 255, view.rgba).astype(np.uint8)))
+    fused = fuse(views, 0.25)
+    assert (fused.cloud.rgb == (200, 100, 50)).all()
+    direction = np.random.default_rng(0).normal(size=(2000, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    assert nearest(direction, fused.cloud.xyz).max() < 2 * fused.footprint  # and no hole is left
+
+
 def test_nothing_seen_is_an_empty_cloud() -> None:
     view = scenes.render(scenes.sphere(10), scenes.look_from(np.array([0.0, 0.0, 6.0])), 32)
     blank = replace(view, depth=np.zeros_like(view.depth), rgba=np.zeros_like(view.rgba))
