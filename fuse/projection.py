@@ -20,7 +20,7 @@ from render.bundle import Camera, View
 STEP = 1.0
 """A neighbour this many footprints off a pixel's tangent plane is another surface."""
 GRAZING = 0.5
-"""A surface whose normal's cosine with the way to the camera is below this mirrors its surroundings (Fresnel)."""
+"""Seen with a smaller cosine between normal and view, a surface mirrors its surroundings (Fresnel)."""
 CLEAN, FILM, MIXED = 0, 1, 2
 """Grades of a pixel: it shows one surface alone; a surface and film, its straight colour true but from fewer
 samples, or a surface at a grazing angle; more than one surface, or none although its centre meets one."""
