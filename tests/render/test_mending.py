@@ -83,5 +83,6 @@ def test_a_part_far_from_its_origin_keeps_its_digits(
     bundle = render(path)
     assert bundle.meta["center"][0] == pytest.approx(1000, abs=1e-3)
     for view in bundle.views():
-        assert np.abs(view.depth - RayCaster(bundle).depth(view))[view.depth > 0].max() < 1e-4
+        error = np.abs(view.depth - RayCaster(bundle).depth(view))[view.depth > 0]
+        assert np.quantile(error, 0.99) < 3e-5  # in world float32 it would be above 1e-4 everywhere
         assert np.abs(np.linalg.norm(points_of(view), axis=1) - 1).max() < 2e-3  # the file's own float32
