@@ -30,7 +30,7 @@ class RenderConfig(BaseModel):
     """White world and two opposed suns; four suns from random directions; or one sun behind each camera."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where Cycles renders colour. `auto` takes a GPU when there is one; geometry always uses the CPU."""
-    slots: int = Field(default=16, ge=2, le=32)
-    """Surfaces along a ray that one geometry render records."""
+    slots: int = Field(default=8, ge=2, le=32)
+    """Surfaces along a ray that one geometry render records; past as many holes it renders again."""
     seed: int = 0
     """Seeds camera rotation, random lights and sampling noise, together with the model's uid."""

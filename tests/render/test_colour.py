@@ -237,3 +237,19 @@ def test_holes_and_glass(
     blender(SHADER + "\n    " + alpha + SHELL.replace("{path}", str(path)))
     for view in render(path, views=3, resolution=48).views():
         assert np.abs(view.albedo[view.depth > 0].astype(int) - seen).max() <= 1
+
+
+def test_a_surface_behind_more_holes_than_a_render_has_slots(
+    render: Render, blender: Blender, tmp_path: Path
+) -> None:
+    path = tmp_path / "cube.blend"
+    shells = """
+    for k in range(12):
+        bpy.ops.mesh.primitive_cube_add(size=3 + 0.1 * k)
+        bpy.context.object.data.materials.append(material)
+    """
+    blender(SHADER + "\n    " + PAINTED_CLEAR + shells + SHELL.replace("{path}", str(path)))
+    bundle = render(path, views=2, resolution=48, slots=4)
+    for view in bundle.views():
+        assert (view.depth > 0).sum() > 40
+        assert (view.albedo[view.depth > 0] == (0, 255, 0)).all()
