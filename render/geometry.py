@@ -73,8 +73,9 @@ class GeometryRenderer:
                 self._base.default_value = start
             bpy.context.scene.render.filepath = str(self._path)
             bpy.ops.render.render(write_still=True)
-            yield start, _read_exr(self._path)
-            self._path.unlink()
+            slots = _read_exr(self._path)
+            self._path.unlink()  # before the yield: the last chunk asked for is not come back to
+            yield start, slots
 
 
 def _use_geometry_engine(slots: int, threads: int) -> None:
