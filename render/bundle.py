@@ -5,6 +5,9 @@
     albedo/000.png         unlit base colour, 8-bit sRGB
     depth/000.png          16-bit planar z; 0 is no surface, 1..65535 spans depth_near..depth_far
     normal/000.png         8-bit world normals, (n + 1) / 2 * 255, facing the camera; 0,0,0 is no surface
+    hidden/000_1_depth.png the surface behind the first, likewise _albedo and _normal; 000_2_... behind that
+    layers/000.png         8-bit number of surfaces along each ray; 255 is 255 or more
+    interior/000.png       255 where a surface lies behind that no view sees
     mesh.npz               the evaluated triangles in the normalised frame
     meta.json              where the model came from, what was found in it, how it was rendered
 
@@ -16,7 +19,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,14 +44,29 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """The surfaces that the rays of one view meet at one place in their order."""
+
+    depth: np.ndarray  # (H, W) float32, planar z in normalised units, 0 where there is no surface
+    albedo: np.ndarray  # (H, W, 3) uint8, 0 where there is no surface
+    normal: np.ndarray  # (H, W, 3) float32, unit length, 0 where there is no surface
+
+
+@dataclass(frozen=True)
 class View:
-    """One RGBAD view."""
+    """One RGBAD view, and the layers behind it."""
 
     camera: Camera
     rgba: np.ndarray  # (H, W, 4) uint8, straight alpha
     depth: np.ndarray  # (H, W) float32, planar z in normalised units, 0 where there is no surface
     albedo: np.ndarray  # (H, W, 3) uint8, 0 where there is no surface
     normal: np.ndarray  # (H, W, 3) float32, unit length, 0 where there is no surface
+    hidden: tuple[Layer, ...] = ()  # nearest first
+    interior: np.ndarray | None = None  # (H, W) bool: a surface lies behind that no view sees
+
+    def layer_count(self) -> np.ndarray:
+        """(H, W) int64: surfaces along each ray."""
+        return np.sum([layer.depth > 0 for layer in (self, *self.hidden)], axis=0)
 
 
 @dataclass(frozen=True)
@@ -128,14 +146,16 @@ class Bundle:
 
     def view(self, index: int) -> View:
         frame = self.frames[index]
+        first = self._layer(frame)
+        interior = frame.get("interior_file_path")
         return View(
             camera=self.camera(index),
             rgba=self._image(frame["file_path"]),
-            depth=decode_depth(
-                self._image(frame["depth_file_path"]), frame["depth_near"], frame["depth_far"]
-            ),
-            albedo=self._image(frame["albedo_file_path"]),
-            normal=decode_normal(self._image(frame["normal_file_path"])),
+            depth=first.depth,
+            albedo=first.albedo,
+            normal=first.normal,
+            hidden=tuple(self._layer(layer) for layer in frame["hidden"]),
+            interior=None if interior is None else self._image(interior) > 0,
         )
 
     def views(self) -> Iterator[View]:
@@ -144,6 +164,14 @@ class Bundle:
     def mesh(self) -> Mesh:
         with np.load(io.BytesIO(self.read("mesh.npz")), allow_pickle=False) as arrays:
             return Mesh(arrays["vertices"], arrays["faces"])
+
+    def _layer(self, frame: dict[str, Any]) -> Layer:
+        code = self._image(frame["depth_file_path"])
+        return Layer(
+            decode_depth(code, frame["depth_near"], frame["depth_far"]),
+            self._image(frame["albedo_file_path"]),
+            decode_normal(self._image(frame["normal_file_path"])),
+        )
 
     def _image(self, name: str) -> np.ndarray:
         with Image.open(io.BytesIO(self.read(name))) as image:
@@ -183,20 +211,38 @@ def decode_normal(code: np.ndarray) -> np.ndarray:
 
 def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, Any]:
     """Write one view's images; return its frame of transforms.json."""
-    depth, near, far = encode_depth(view.depth)
-    images = {"rgba": view.rgba, "albedo": view.albedo, "depth": depth, "normal": encode_normal(view.normal)}
-    for folder, pixels in images.items():
-        _add(archive, f"{folder}/{name}.png", _png(pixels))
-    return {
-        "file_path": f"rgba/{name}.png",
-        "albedo_file_path": f"albedo/{name}.png",
-        "depth_file_path": f"depth/{name}.png",
-        "depth_near": near,
-        "depth_far": far,
-        "normal_file_path": f"normal/{name}.png",
+
+    def write(path: str, pixels: np.ndarray) -> str:
+        _add(archive, path, _png(pixels))
+        return path
+
+    hidden = [
+        _write_layer(write, layer, f"hidden/{name}_{rank}_{{}}.png")
+        for rank, layer in enumerate(view.hidden, start=1)
+    ]
+    frame = {
+        "file_path": write(f"rgba/{name}.png", view.rgba),
+        **_write_layer(write, view, f"{{}}/{name}.png"),
+        "layers_file_path": write(f"layers/{name}.png", view.layer_count().clip(0, 255).astype(np.uint8)),
         "camera_angle_x": view.camera.fov,
         "transform_matrix": view.camera.camera_to_world.tolist(),
-        "hidden": [],
+        "hidden": hidden,
+    }
+    if view.interior is not None:
+        path = write(f"interior/{name}.png", view.interior.astype(np.uint8) * 255)
+        frame["interior_file_path"] = path
+    return frame
+
+
+def _write_layer(write: Callable[[str, np.ndarray], str], layer: Layer | View, path: str) -> dict[str, Any]:
+    """Write one layer's images to `path`, which has a place for their kind; return its entries."""
+    depth, near, far = encode_depth(layer.depth)
+    return {
+        "depth_file_path": write(path.format("depth"), depth),
+        "depth_near": near,
+        "depth_far": far,
+        "albedo_file_path": write(path.format("albedo"), layer.albedo),
+        "normal_file_path": write(path.format("normal"), encode_normal(layer.normal)),
     }
 
 

@@ -30,7 +30,12 @@ class RenderConfig(BaseModel):
     """White world and two opposed suns; four suns from random directions; or one sun behind each camera."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where Cycles renders colour. `auto` takes a GPU when there is one; geometry always uses the CPU."""
-    slots: int = Field(default=8, ge=2, le=32)
-    """Surfaces along a ray that one geometry render records; past as many holes it renders again."""
+    hidden: bool = True
+    """Keep the surfaces behind the first one too: the inside."""
+    layers: int = Field(default=64, ge=1, le=255)
+    """Surfaces along a ray to keep, at most."""
+    slots: int = Field(default=16, ge=2, le=32)
+    """Surfaces along a ray that one geometry render records; where a ray has more, the view is rendered
+    again for the next so many."""
     seed: int = 0
     """Seeds camera rotation, random lights and sampling noise, together with the model's uid."""

@@ -16,22 +16,42 @@ import bpy
 import numpy as np
 import OpenEXR
 
-from render.bundle import Camera
+from render.bundle import Camera, Layer
 from render.colour import move_camera, new_camera
 from render.failures import ModelFailure
 
-MOST_SLOTS = 256  # give up on a ray that crosses more surfaces
+MOST_SLOTS = 256  # give up on a ray that crosses as many holes before its first surface
 KINDS = ("color", "normal", "depth")
+COINCIDE = 3e-6  # of the distance: surfaces nearer together are one, told apart by rounding only
 DEEPEST_WALK = 1024  # Cycles' own limit on transparent surfaces
 
 
 @dataclass(frozen=True)
 class Surfaces:
-    """The solid surfaces along each pixel's ray, nearest first; slots past the last one are 0."""
+    """The N solid surfaces that one view's rays cross, ray by ray, nearest first."""
 
-    depth: np.ndarray  # (S, H, W) float32, planar z, normalised units
-    albedo: np.ndarray  # (S, H, W, 3) uint8 sRGB
-    normal: np.ndarray  # (S, H, W, 3) float32, world, facing the camera
+    pixel: np.ndarray  # (N,) int64, row-major
+    rank: np.ndarray  # (N,) int64: the how manieth of its ray, from 0
+    depth: np.ndarray  # (N,) float32, planar z, normalised units
+    albedo: np.ndarray  # (N, 3) uint8 sRGB
+    normal: np.ndarray  # (N, 3) float32, world, facing the camera
+    shape: tuple[int, int]  # height and width of the view
+
+    @property
+    def deepest(self) -> int:
+        """The largest number of surfaces along a ray."""
+        return int(self.rank.max(initial=-1)) + 1
+
+    def layer(self, rank: int) -> Layer:
+        """The images of every ray's surface number `rank`."""
+        there = self.rank == rank
+        place = self.pixel[there]
+        images = []
+        for values in (self.depth, self.albedo, self.normal):
+            image = np.zeros((self.shape[0] * self.shape[1], *values.shape[1:]), values.dtype)
+            image[place] = values[there]
+            images.append(image.reshape(*self.shape, *values.shape[1:]))
+        return Layer(*images)
 
 
 @dataclass(frozen=True)
@@ -54,16 +74,21 @@ class GeometryRenderer:
         self._camera = new_camera(resolution)
         _use_geometry_engine(slots, threads)
 
-    def first_surface(self, camera: Camera, outline: np.ndarray) -> Surfaces:
-        """Render until every ray has its first solid surface or has left the model. One slot."""
-        found: Surfaces | None = None
+    def surfaces(self, camera: Camera, outline: np.ndarray, deepest: int) -> Surfaces:
+        """The first `deepest` surfaces of every ray; renders again with the base raised while a ray has more.
+
+        Holes count on the way down, but every ray's first solid surface is looked for behind any of them.
+        """
+        found = []
         for start, slots in self._chunks(camera, outline):
-            nearest = _solid(slots, keep=1)
-            found = nearest if found is None else _where_empty(found, nearest)
-            if not ((slots.crossed > start + self.slots) & (found.depth[0] == 0)).any():
+            found.append(_solid(slots))
+            reached = start + self.slots
+            more = slots.crossed > reached
+            if reached >= deepest:  # only holes so far: look on
+                more.ravel()[np.concatenate([hits.pixel for hits in found])] = False
+            if not more.any():
                 break
-        assert found is not None
-        return found
+        return _in_order(found, deepest)
 
     def _chunks(self, camera: Camera, outline: np.ndarray) -> Iterator[tuple[int, Slots]]:
         """The first `slots` surfaces of each ray, the next, and so on; each chunk with its start."""
@@ -73,7 +98,7 @@ class GeometryRenderer:
                 self._base.default_value = start
             bpy.context.scene.render.filepath = str(self._path)
             bpy.ops.render.render(write_still=True)
-            slots = _read_exr(self._path)
+            slots = _read_exr(self._path, start)
             self._path.unlink()  # before the yield: the last chunk asked for is not come back to
             yield start, slots
 
@@ -204,48 +229,53 @@ def _signed_depth(tree: bpy.types.NodeTree, math: _Math, alpha: bpy.types.NodeSo
 # ---- reading it back -------------------------------------------------------------------------------------
 
 
-def _read_exr(path: Path) -> Slots:
-    """The slots that any ray has filled. Raises ModelFailure where the shader ran out of stack: all are 0."""
+def _read_exr(path: Path, start: int) -> Slots:
+    """The slots that any ray has filled. Raises ModelFailure where a surface stopped the rays."""
     with OpenEXR.File(str(path), separate_channels=True) as file:
-        channels = {name.split(".")[1]: c.pixels for name, c in file.parts[0].channels.items()}
-        crossed = np.rint(channels["count"]).astype(np.int32)
-        used = [j for j in range(crossed.max()) if f"depth{j}" in channels]
+        channels = {name.split(".", 1)[1]: c.pixels for name, c in file.parts[0].channels.items()}
+        if channels["Combined.A"].any():  # every surface is transparent, unless its shader was not compiled
+            raise ModelFailure(
+                "render_error",
+                "A material's shader is too large for Cycles once the surface record is added to it, so that "
+                "rays end there. Fewer --slots need less.",
+            )
+        crossed = np.rint(channels["count.X"]).astype(np.int32)
+        used = [j for j in range(crossed.max() - start) if f"depth{j}.X" in channels]
         if not used:
             nothing = np.zeros((1, *crossed.shape), np.float32)
             return Slots(nothing, nothing, nothing, crossed)
-        color, normal, depth = (np.stack([channels[f"{kind}{j}"] for j in used]) for kind in KINDS)
-    if not depth.any():
-        raise ModelFailure(
-            "render_error", "The geometry render recorded nothing: a shader is too large for Cycles' stack."
-        )
+        color, normal, depth = (np.stack([channels[f"{kind}{j}.X"] for j in used]) for kind in KINDS)
     return Slots(color, normal, depth, crossed)
 
 
-def _solid(slots: Slots, keep: int) -> Surfaces:
-    """Drop holes, close ranks, keep and unpack the first `keep` slots."""
-    order = np.argsort(slots.depth <= 0, axis=0, kind="stable")[:keep]
-    color, normal, depth = (np.take_along_axis(a, order, 0) for a in (slots.color, slots.normal, slots.depth))
-    there = depth > 0
-    unit = (_bytes(np.where(there, normal, 0)) - 128) / np.float32(127)
-    unit /= np.sqrt(np.einsum("...i,...i", unit, unit))[..., None]
-    return Surfaces(
-        np.where(there, depth, 0),
-        _bytes(np.where(there, color - 1, 0)).astype(np.uint8),
-        np.where(there[..., None], unit, 0).astype(np.float32),
-    )
+def _solid(slots: Slots) -> Surfaces:
+    """Leave out holes and unpack; ranks are given later."""
+    slot, row, column = np.nonzero(slots.depth > 0)
+    pixel = row * slots.depth.shape[2] + column
+    unit = (_bytes(slots.normal[slot, row, column]) - 128) / np.float32(127)
+    unit /= np.sqrt(np.einsum("ij,ij->i", unit, unit))[:, None]
+    albedo = _bytes(slots.color[slot, row, column] - 1).astype(np.uint8)
+    depth = slots.depth[slot, row, column]
+    height, width = slots.depth.shape[1:]
+    return Surfaces(pixel, slot, depth, albedo, unit.astype(np.float32), (height, width))
+
+
+def _in_order(chunks: list[Surfaces], deepest: int) -> Surfaces:
+    """Join the chunks of one view, sort each ray by depth, merge coinciding surfaces and number the rest."""
+    names = ("pixel", "depth", "albedo", "normal")
+    pixel, depth, albedo, normal = (np.concatenate([getattr(c, name) for c in chunks]) for name in names)
+    order = np.lexsort((depth, pixel))
+    apart = np.ones(len(order), bool)
+    same_ray = np.diff(pixel[order]) == 0
+    apart[1:] = ~same_ray | (np.diff(depth[order]) > COINCIDE * depth[order][1:])
+    order = order[apart]
+    pixel = pixel[order]
+    rank = np.arange(len(pixel)) - np.searchsorted(pixel, pixel)
+    kept, order = rank < deepest, order[rank < deepest]
+    return Surfaces(pixel[kept], rank[kept], depth[order], albedo[order], normal[order], chunks[0].shape)
 
 
 def _bytes(packed: np.ndarray) -> np.ndarray:
-    """(...) whole numbers -> (..., 3) int32, their three lowest bytes."""
+    """(N,) whole numbers -> (N, 3) int32, their three lowest bytes."""
     packed = packed.astype(np.int32)
     return np.stack([packed & 255, packed >> 8 & 255, packed >> 16 & 255], -1)
-
-
-def _where_empty(first: Surfaces, second: Surfaces) -> Surfaces:
-    """`first`, and `second` where it has nothing."""
-    there = first.depth > 0
-    return Surfaces(
-        np.where(there, first.depth, second.depth),
-        np.where(there[..., None], first.albedo, second.albedo),
-        np.where(there[..., None], first.normal, second.normal),
-    )

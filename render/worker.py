@@ -5,6 +5,7 @@ Runs in a child process that serves many models; `pipeline` sends jobs and commi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from render.colour import lit_views
 from render.config import RenderConfig
 from render.geometry import GeometryRenderer
 from render.importers import Imported, import_model
+from render.interior import interior_masks
 from render.stopwatch import Stopwatch
 from render.textures import mend_textures
 
@@ -46,6 +48,10 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
         rgba = lit_views(config, job["uid"], cameras, outline, threads, scratch)
     with watch("geometry"):
         views, notes = _geometry_views(config, cameras, rgba, outline, threads, scratch)
+    if config.hidden:
+        with watch("interior"):
+            masks = interior_masks(views)
+            views = [replace(view, interior=mask) for view, mask in zip(views, masks, strict=True)]
     with watch("write"):
         meta = _meta(job, config, imported, frozen, missing, [*relinked, *notes])
         write_bundle(Path(job["output"]), views, frozen.mesh, meta)
@@ -61,13 +67,15 @@ def _geometry_views(
     threads: int,
     scratch: Path,
 ) -> tuple[list[View], list[str]]:
-    """Join each lit image with its view's first surface."""
+    """Join each lit image with the surfaces along its view's rays."""
     renderer = GeometryRenderer(config.slots, config.resolution, threads, scratch)
     notes = materials.switch_to_surface_records(renderer.group)
+    deepest = config.layers if config.hidden else 1
     views = []
     for camera, image in zip(cameras, rgba, strict=True):
-        first = renderer.first_surface(camera, outline)
-        views.append(View(camera, image, first.depth[0], first.albedo[0], first.normal[0]))
+        surfaces = renderer.surfaces(camera, outline, deepest)
+        first, *behind = (surfaces.layer(rank) for rank in range(max(1, surfaces.deepest)))
+        views.append(View(camera, image, first.depth, first.albedo, first.normal, tuple(behind)))
     return views, notes
 
 

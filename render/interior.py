@@ -1,0 +1,80 @@
+"""Which pixels of a view have a surface behind them that no view sees: the interior mask beside each view.
+
+A surface point is seen when it lies on the first surface of some view at the pixel where it falls. The views
+themselves answer that; `fuse` later labels points by rays over all directions, which is stricter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from render.bundle import Camera, Layer, View
+
+SKIN = 2e-3  # normalised units: what lies no deeper under a seen surface is part of it
+
+
+@dataclass(frozen=True)
+class _Front:
+    """The first surfaces of one view, as a plane a pixel in camera axes."""
+
+    rotation: np.ndarray  # (3, 3) float32, world to camera
+    origin: np.ndarray  # (3,) float32
+    half: float  # tangent of half the field of view
+    planes: np.ndarray  # (H * W, 4) float32: unit normal and offset; offset is infinite where nothing is
+    size: int
+
+    def sees(self, points: np.ndarray) -> np.ndarray:
+        """(N,) bool: which of the (N, 3) float32 world points lie on the first surface where they fall."""
+        local = (points - self.origin) @ self.rotation.T
+        place = (local[:, :2] / (-local[:, 2:] * self.half) * (0.5, -0.5) + 0.5) * self.size
+        column, row = place.astype(np.int64).clip(0, self.size - 1).T
+        plane = self.planes[row * self.size + column]
+        return np.abs(np.einsum("ij,ij->i", local, plane[:, :3]) - plane[:, 3]) < SKIN
+
+
+def interior_masks(views: Sequence[View]) -> list[np.ndarray]:
+    """(H, W) bool for each view: a surface lies behind the first that none of the views sees."""
+    fronts = [_front(view) for view in views]
+    masks = []
+    for view in views:
+        mask = np.zeros(view.depth.size, bool)
+        for layer in view.hidden:
+            pixel = np.flatnonzero(layer.depth)
+            mask[pixel[_unseen(_points(view.camera, layer)[pixel], fronts)]] = True
+        masks.append(mask.reshape(view.depth.shape))
+    return masks
+
+
+def _unseen(points: np.ndarray, fronts: Sequence[_Front]) -> np.ndarray:
+    """Indices of the (N, 3) points that no front sees; each is asked about only until one does."""
+    left = np.arange(len(points))
+    for front in fronts:
+        left = left[~front.sees(points[left])]
+    return left
+
+
+def _front(view: View) -> _Front:
+    rotation = view.camera.camera_to_world[:3, :3].astype(np.float32).T
+    normal = view.normal.reshape(-1, 3) @ rotation.T
+    local = _local(view.camera, view).reshape(-1, 3)
+    offset = np.where(view.depth.ravel() > 0, np.einsum("ij,ij->i", local, normal), np.inf)
+    planes = np.column_stack([normal, offset]).astype(np.float32)
+    origin = view.camera.camera_to_world[:3, 3].astype(np.float32)
+    return _Front(rotation, origin, float(np.tan(view.camera.fov / 2)), planes, view.depth.shape[0])
+
+
+def _points(camera: Camera, layer: Layer) -> np.ndarray:
+    """(H * W, 3) float32: a layer's pixels in the world."""
+    to_world = camera.camera_to_world.astype(np.float32)
+    return _local(camera, layer).reshape(-1, 3) @ to_world[:3, :3].T + to_world[:3, 3]
+
+
+def _local(camera: Camera, layer: Layer | View) -> np.ndarray:
+    """(H, W, 3) float32: a layer's pixels in camera axes."""
+    size = layer.depth.shape[0]
+    across = ((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1) * np.float32(np.tan(camera.fov / 2))
+    z = layer.depth
+    return np.stack([across[None, :] * z, -across[:, None] * z, -z], -1)
