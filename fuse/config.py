@@ -12,6 +12,10 @@ class FuseConfig(BaseModel):
 
     points: int = Field(default=4096, ge=16)
     """Outside points a model, in farthest-point order: every prefix is itself a farthest-point sample."""
+    hidden_points: int = Field(default=4096, ge=0)
+    """Points a model on surfaces that no outside view can see, in an order of their own; 0: none."""
+    solid_points: int = Field(default=4096, ge=0)
+    """Points a model inside its solid matter; 0: none."""
     merge: float = Field(default=0.25, gt=0)
     """Points of different views closer than this share of a pixel's footprint are one point."""
     validation: float = Field(default=0.05, ge=0, lt=1)

@@ -49,7 +49,8 @@ def fuse_samples(samples: Samples, footprint: float, merge: float, wanted: int =
     for grades in ((FILM, MIXED), (MIXED,), ()) if len(samples.cloud) else ():
         dropped = needless(samples, footprint, grades)
         kept = np.flatnonzero(~dropped)
-        index = kept[best_of_cells(samples, kept, merge * footprint)]
+        cloud, facing, grade = samples.cloud.xyz[kept], samples.facing[kept], samples.grade[kept]
+        index = kept[best_of_cells(cloud, facing, grade, merge * footprint)]
         if len(index) >= wanted:
             break
     mixed = int((samples.grade[index] != CLEAN).sum())
@@ -73,15 +74,22 @@ def needless(samples: Samples, footprint: float, grades: Sequence[int] = (FILM, 
     return result
 
 
-def best_of_cells(samples: Samples, index: np.ndarray, cell: float) -> np.ndarray:
-    """Positions in `index` of the best sample of every cell, ordered by cell."""
-    keys, _ = _cell_keys(samples.cloud.xyz[index], cell)
-    blame = np.rint((1 - samples.facing[index]) * (_LEVELS - 1)).astype(np.int64)
-    blame += samples.grade[index] * np.int64(_LEVELS)
+def best_of_cells(xyz: np.ndarray, facing: np.ndarray, grade: np.ndarray | int, cell: float) -> np.ndarray:
+    """Indices of the best point of every cell, ordered by cell: of the lowest `grade` (0..2), then seen most
+    head-on by the cosine `facing` (N,)."""
+    keys, _ = _cell_keys(xyz, cell)
+    blame = np.rint((1 - facing) * (_LEVELS - 1)).astype(np.int64) + grade * np.int64(_LEVELS)
     order = np.argsort(keys * (3 * _LEVELS) + blame, kind="stable")
     sorted_keys = keys[order]
     first = np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]])
     return order[first]
+
+
+def near(asked: np.ndarray, known: np.ndarray, reach: float) -> np.ndarray:
+    """(N,) bool: which of the (N, 3) points have one of the (M, 3) known ones within about `reach`."""
+    keys, side = _cell_keys(np.concatenate([asked, known]), reach / 2)
+    cells, back = np.unique(keys[: len(asked)], return_inverse=True)
+    return _has_neighbour(cells, np.unique(keys[len(asked) :]), side)[back]
 
 
 def _cell_keys(xyz: np.ndarray, cell: float) -> tuple[np.ndarray, int]:

@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from fuse.cloud import Cloud, concatenate
-from render.bundle import Camera, View
+from render.bundle import Camera, Layer, View
 
 STEP = 1.0
 """A neighbour this many footprints off a pixel's tangent plane is another surface."""
@@ -70,19 +70,29 @@ def project(views: Iterable[View]) -> Samples:
 
 
 def project_view(view: View) -> Samples:
-    """Back-project one view."""
-    shape, fov = view.depth.shape, view.camera.fov
+    """Back-project one view's first surfaces."""
     hit = np.flatnonzero(view.depth > 0)
-    rays = ray_grid(*shape, fov).reshape(-1, 3)[hit]
-    rotation, origin = view.camera.camera_to_world[:3, :3], view.camera.camera_to_world[:3, 3]
-    xyz = (rays * view.depth.ravel()[hit, None].astype(np.float64)) @ rotation.T + origin
-    towards = unit_grid(*shape, fov).reshape(-1, 3)[hit] @ -rotation.T.astype(np.float32)
-    normal, facing = _face(view.normal.reshape(-1, 3)[hit], towards)
-    rgba, albedo = view.rgba.reshape(-1, 4)[hit], view.albedo.reshape(-1, 3)[hit]
+    xyz, albedo, normal, facing = project_layer(view.camera, view)
+    rgba = view.rgba.reshape(-1, 4)[hit]
     rgb = np.where(rgba[:, 3:] == 0, albedo, rgba[:, :3])  # no colour sample met what the centre meets
     grade = grade_pixels(view).ravel()[hit]
     grade[(grade == CLEAN) & (facing < GRAZING)] = FILM
-    return Samples(Cloud(xyz.astype(np.float32), rgb, albedo, normal), grade, facing)
+    return Samples(Cloud(xyz, rgb, albedo, normal), grade, facing)
+
+
+def project_layer(
+    camera: Camera, layer: Layer | View
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Back-project one layer: (N, 3) float32 points, (N, 3) uint8 albedo, (N, 3) float32 normals towards the
+    camera and (N,) float32 cosines between the two, in the order of the pixels."""
+    shape, fov = layer.depth.shape, camera.fov
+    hit = np.flatnonzero(layer.depth > 0)
+    rays = ray_grid(*shape, fov).reshape(-1, 3)[hit]
+    rotation, origin = camera.camera_to_world[:3, :3], camera.camera_to_world[:3, 3]
+    xyz = (rays * layer.depth.ravel()[hit, None].astype(np.float64)) @ rotation.T + origin
+    towards = unit_grid(*shape, fov).reshape(-1, 3)[hit] @ -rotation.T.astype(np.float32)
+    normal, facing = _face(layer.normal.reshape(-1, 3)[hit], towards)
+    return xyz.astype(np.float32), layer.albedo.reshape(-1, 3)[hit], normal, facing
 
 
 def grade_pixels(view: View) -> np.ndarray:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CURE = "Delete it and its line in manifest.jsonl, then run `insideout fuse` again."
 Row = dict[str, Any]
 
@@ -31,8 +31,8 @@ class ShardError(ValueError):
     """A shard that cannot be read or written; the message names the file and the cure."""
 
 
-def _array(name: str, dtype: str) -> pa.Field:
-    return pa.field(name, pa.binary(), nullable=False, metadata={"dtype": dtype, "shape": "[-1, 3]"})
+def _array(name: str, dtype: str, shape: str = "[-1, 3]") -> pa.Field:
+    return pa.field(name, pa.binary(), nullable=False, metadata={"dtype": dtype, "shape": shape})
 
 
 def _floats(length: int) -> pa.DataType:
@@ -50,7 +50,10 @@ QUALITY = pa.struct(
         pa.field("singular_values", _floats(3), nullable=False),  # of the centred cloud / sqrt(N), falling
         pa.field("dense_outside", pa.int64(), nullable=False),  # points after merging, before sampling
         pa.field("dense_hidden", pa.int64(), nullable=False),
-        pa.field("hidden_fraction", pa.float32(), nullable=False),
+        pa.field(
+            "dense_cracks", pa.int64(), nullable=False
+        ),  # of dense_outside: no view shows them, lit by rule
+        pa.field("hidden_fraction", pa.float32(), nullable=False),  # of the mesh's area
         pa.field("spacing", pa.float32(), nullable=False),  # median distance to the nearest outside point
         pa.field("footprint", pa.float32(), nullable=False),  # a pixel's width at the origin's distance
         pa.field("mixed_dropped", pa.int64(), nullable=False),  # pixels of mixed colour beside a clean one
@@ -73,6 +76,7 @@ SCHEMA = pa.schema(
         _array("hidden_xyz", "<f4"),
         _array("hidden_albedo", "u1"),
         _array("hidden_normal", "i1"),
+        _array("hidden_layer", "u1", "[-1]"),  # surfaces that the ray which found the point met before it
         _array("solid_xyz", "<f4"),
         pa.field("solid_method", pa.string(), nullable=False),
         pa.field("cameras", pa.list_(pa.field("element", CAMERA, nullable=False)), nullable=False),
@@ -108,7 +112,7 @@ def view_count(schema: pa.Schema) -> int:
 def decode(row: Mapping[str, Any], name: str, schema: pa.Schema = SCHEMA) -> np.ndarray:
     """A binary column of a row as an array, by the field metadata of `schema`.
 
-    Point columns come as (N, 3) views on the row's bytes, images as (H, W, 4) uint8.
+    Point columns come as (N, 3) views on the row's bytes (`hidden_layer` as (N,)), images as (H, W, 4) uint8.
     """
     if name.startswith("image_"):
         with Image.open(io.BytesIO(row[name])) as image:
@@ -181,8 +185,9 @@ def _plain(field: pa.Field, value: Any) -> Any:
     dtype = (field.metadata or {}).get(b"dtype")
     if dtype is None:
         return value.tolist()
-    if value.dtype != np.dtype(dtype.decode()) or value.shape[1:] != (3,):
-        raise ShardError(f"{field.name} wants {dtype.decode()} (N, 3), got {value.dtype} {value.shape}")
+    shape = tuple(json.loads(field.metadata[b"shape"]))
+    if value.dtype != np.dtype(dtype.decode()) or value.shape[1:] != shape[1:]:
+        raise ShardError(f"{field.name} wants {dtype.decode()} {shape}, got {value.dtype} {value.shape}")
     return np.ascontiguousarray(value).tobytes()
 
 

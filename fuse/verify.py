@@ -141,7 +141,8 @@ def row_problems(row: Row, views: int) -> Iterator[str]:
             yield from _point_problems(f"{kind}_xyz", decode(row, f"{kind}_xyz"))
         for name in ("outside_normal", "hidden_normal"):
             yield from _normal_problems(name, decode(row, name))
-        yield from _order_problems(decode(row, "outside_xyz"))
+        for kind in _ARRAYS:
+            yield from _order_problems(f"{kind}_xyz", decode(row, f"{kind}_xyz"))
     except ValueError as error:
         yield f"an array cannot be read ({error})"
     if row["n_outside"] == 0:
@@ -153,7 +154,7 @@ def row_problems(row: Row, views: int) -> Iterator[str]:
 
 _ARRAYS = {
     "outside": ("outside_xyz", "outside_rgb", "outside_albedo", "outside_normal"),
-    "hidden": ("hidden_xyz", "hidden_albedo", "hidden_normal"),
+    "hidden": ("hidden_xyz", "hidden_albedo", "hidden_normal", "hidden_layer"),
     "solid": ("solid_xyz",),
 }
 
@@ -173,12 +174,12 @@ def _normal_problems(name: str, code: np.ndarray) -> Iterator[str]:
         yield f"{name} has lengths from {length.min():.3f} to {length.max():.3f}, not 1"
 
 
-def _order_problems(xyz: np.ndarray) -> Iterator[str]:
+def _order_problems(name: str, xyz: np.ndarray) -> Iterator[str]:
     """Each of the first picks must be the stored point that is farthest from all picks before it."""
     nearest = np.full(len(xyz), np.inf)
     for pick in range(min(_ORDER_PROBES, len(xyz))):
         if np.sqrt(nearest[pick]) < np.sqrt(nearest.max()) * (1 - 1e-4):
-            yield f"outside_xyz is not in farthest-point order at point {pick}"
+            yield f"{name} is not in farthest-point order at point {pick}"
             return
         nearest = np.minimum(nearest, ((xyz.astype(np.float64) - xyz[pick]) ** 2).sum(1))
 
@@ -202,8 +203,11 @@ def bundle_problems(path: Path) -> Iterator[str]:
         with Bundle(path) as bundle:
             bundle.check()
             for frame in bundle.frames:
-                for key in ("file_path", "depth_file_path", "albedo_file_path", "normal_file_path"):
+                for key in ("file_path", "layers_file_path"):
                     bundle.read(frame[key])
+                for layer in (frame, *frame["hidden"]):
+                    for key in ("depth_file_path", "albedo_file_path", "normal_file_path"):
+                        bundle.read(layer[key])
             bundle.read("mesh.npz")
             uid = str(bundle.meta["uid"])
     except BundleError as error:

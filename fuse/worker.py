@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from fuse.cloud import Cloud
+from fuse.cloud import Cloud, concatenate
 from fuse.config import FuseConfig
 from fuse.fusion import Fused, fuse_samples, mean_footprint
+from fuse.inside import Inside, Points, look_inside
 from fuse.projection import project
 from fuse.sampling import farthest_points, spacing
 from fuse.shard import Row, encode_normal, image_column, table_of, write_shard
 from render.bundle import Bundle, BundleError, View
 from render.failures import ModelFailure
+from render.seeds import seed_for
 from render.stopwatch import Stopwatch
 
 
@@ -31,35 +33,41 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
     watch = Stopwatch()
     try:
         with Bundle(job["bundle"]) as bundle:
-            row, fused = fuse_bundle(bundle, config, job["seed"], watch)
+            row = fuse_bundle(bundle, config, job["seed"], watch)
     except BundleError as error:
         raise ModelFailure("fuse_error", str(error)) from error
     row["uid"] = job["uid"]
     with watch("write"):
         write_shard(Path(job["output"]), [table_of(row)], job.get("config_hash", ""), {})
     return {
-        "n_outside": row["n_outside"],
-        "dense_outside": len(fused.cloud),
-        "spacing": row["quality"]["spacing"],
+        **{name: row[name] for name in ("n_outside", "n_hidden", "n_solid", "solid_method")},
+        **{name: row["quality"][name] for name in ("dense_outside", "spacing")},
         **watch.record(),
     }
 
 
-def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch) -> tuple[Row, Fused]:
-    """The row of one bundle, and the dense cloud that it was sampled from."""
+def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch) -> Row:
+    """The row of one bundle."""
     with watch("decode"):
         views = list(bundle.views())
     with watch("project"):
         samples = project(views)
     with watch("merge"):
-        fused = fuse_samples(samples, mean_footprint(views), config.merge, config.points)
-    if len(fused.cloud) == 0:
+        seen = fuse_samples(samples, mean_footprint(views), config.merge, config.points)
+    if len(seen.cloud) == 0:
         message = f"none of {len(views)} views shows a surface. Is the model fully transparent?"
         raise ModelFailure("empty", f"{bundle.path}: {message}")
+    mesh = bundle.mesh()
+    with watch("label"):
+        inside = look_inside(
+            views, mesh, seen, config.hidden_points, seed_for(seed, bundle.meta["uid"], "area")
+        )
+    dense = concatenate([seen.cloud, inside.cracks])
     with watch("sample"):
-        cloud = fused.cloud.take(farthest_points(fused.cloud.xyz, config.points))
-        quality = _quality(cloud, fused)
-    return _row(bundle, views, cloud, quality, seed, config.validation), fused
+        cloud = dense.take(farthest_points(dense.xyz, config.points))
+        hidden = inside.hidden.take(farthest_points(inside.hidden.xyz, config.hidden_points))
+    quality = _quality(cloud, dense, seen, inside)
+    return _row(bundle, views, cloud, hidden, quality, seed, config.validation)
 
 
 def split_of(uid: str, validation: float) -> str:
@@ -78,35 +86,47 @@ def singular_values(xyz: np.ndarray) -> np.ndarray:
     return np.sqrt(variances[::-1].clip(0)).astype(np.float32)
 
 
-def _quality(cloud: Cloud, fused: Fused) -> Row:
+def _quality(cloud: Cloud, dense: Cloud, seen: Fused, inside: Inside) -> Row:
     return {
         "singular_values": singular_values(cloud.xyz).tolist(),
-        "dense_outside": len(fused.cloud),
-        "dense_hidden": 0,
-        "hidden_fraction": 0.0,
+        "dense_outside": len(dense),
+        "dense_hidden": len(inside.hidden),
+        "dense_cracks": len(inside.cracks),
+        "hidden_fraction": inside.hidden_share,
         "spacing": spacing(cloud.xyz),
-        "footprint": fused.footprint,
-        "mixed_dropped": fused.mixed_dropped,
-        "mixed_kept": fused.mixed_kept,
+        "footprint": seen.footprint,
+        "mixed_dropped": seen.mixed_dropped,
+        "mixed_kept": seen.mixed_kept,
     }
 
 
-def _row(bundle: Bundle, views: list[View], cloud: Cloud, quality: Row, seed: int, validation: float) -> Row:
+def _row(
+    bundle: Bundle,
+    views: list[View],
+    cloud: Cloud,
+    hidden: Points,
+    quality: Row,
+    seed: int,
+    validation: float,
+) -> Row:
     meta = bundle.meta
-    empty = {name: b"" for name in ("hidden_xyz", "hidden_albedo", "hidden_normal", "solid_xyz")}
     return {
         **{name: meta[name] for name in ("uid", "source", "source_sha256", "format", "scale")},
         **{name: meta.get(name) for name in ("caption", "category", "license")},
         "split": split_of(meta["uid"], validation),
         "center": [float(x) for x in meta["center"]],
         "n_outside": len(cloud),
-        "n_hidden": 0,
+        "n_hidden": len(hidden),
         "n_solid": 0,
         "outside_xyz": cloud.xyz,
         "outside_rgb": cloud.rgb,
         "outside_albedo": cloud.albedo,
         "outside_normal": encode_normal(cloud.normal),
-        **empty,
+        "hidden_xyz": hidden.xyz,
+        "hidden_albedo": hidden.albedo,
+        "hidden_normal": encode_normal(hidden.normal),
+        "hidden_layer": hidden.layer,
+        "solid_xyz": b"",
         "solid_method": "none",
         **{image_column(i): bundle.image_bytes(i) for i in range(len(bundle))},
         "cameras": [_camera(view) for view in views],

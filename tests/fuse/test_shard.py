@@ -14,6 +14,7 @@ from fuse.manifest import MANIFEST, describe, read_manifest, write_manifest
 from fuse.packing import pack_shard, packed_uids, plan_shards
 from fuse.shard import (
     SCHEMA,
+    SCHEMA_VERSION,
     Shard,
     ShardError,
     decode,
@@ -28,8 +29,8 @@ from fuse.shard import (
 from render.bundle import Bundle
 
 CONTRACT = """uid source source_sha256 format split caption category license center scale n_outside n_hidden
-n_solid outside_xyz outside_rgb outside_albedo outside_normal hidden_xyz hidden_albedo hidden_normal solid_xyz
-solid_method image_00 image_01 cameras quality cluster weight seed"""
+n_solid outside_xyz outside_rgb outside_albedo outside_normal hidden_xyz hidden_albedo hidden_normal
+hidden_layer solid_xyz solid_method image_00 image_01 cameras quality cluster weight seed"""
 
 
 def rows_of(out: Path) -> list[dict]:
@@ -51,7 +52,7 @@ def test_file_is_zstd_with_checksums_and_a_footer(whole: Path) -> None:
     column = {metadata.row_group(0).column(i).path_in_schema: i for i in range(metadata.num_columns)}
     xyz = metadata.row_group(0).column(column["outside_xyz"])
     assert xyz.compression == "ZSTD" and "RLE_DICTIONARY" not in xyz.encodings
-    assert metadata.metadata[b"insideout.schema_version"] == b"1"
+    assert metadata.metadata[b"insideout.schema_version"] == str(SCHEMA_VERSION).encode()
     assert metadata.metadata[b"insideout.config_hash"] == b"abc"
     assert b"insideout" in metadata.metadata[b"insideout.versions"]
 

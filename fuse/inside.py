@@ -1,0 +1,155 @@
+"""The layers behind the first: which of their points are hidden, and which belong to the outside.
+
+A point behind the first surface of its own ray is often seen in another view, or from a direction where no
+camera stood. Rays against `mesh.npz` decide (`fuse.openness`): openness 0 is hidden. Open points that no view
+sees mend the outside's cracks: grooves, gaps, the depth between leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import open3d as o3d
+
+from fuse.cloud import Cloud
+from fuse.fusion import Fused, best_of_cells, near
+from fuse.openness import DIRECTIONS, Caster
+from fuse.projection import project_layer
+from fuse.sampling import farthest_points
+from render.bundle import Mesh, View
+
+CELL = 0.5  # footprints: of the points of further layers in a cell, one is kept
+SCREEN = 32  # directions that every point is asked about; only those that escape in none get all the others
+SURPLUS = 2  # candidates a hidden point that is wanted
+CRACK = 1.5  # footprints: an open point without a seen one nearer than that is in a crack
+NEIGHBOURS = 8  # seen points that tell the light in a crack
+AREA_SAMPLES = 4096  # points of the mesh by which the hidden share of its area is measured
+
+
+@dataclass(frozen=True)
+class Points:
+    """N points of further layers."""
+
+    xyz: np.ndarray  # (N, 3) float32
+    albedo: np.ndarray  # (N, 3) uint8 sRGB
+    normal: np.ndarray  # (N, 3) float32, unit length, towards the camera whose ray found the point
+    layer: np.ndarray  # (N,) uint8, surfaces that this ray met before it
+
+    def __len__(self) -> int:
+        return len(self.xyz)
+
+    def take(self, index: np.ndarray) -> Points:
+        """The points at `index`, integers or a boolean mask, in that order."""
+        return Points(self.xyz[index], self.albedo[index], self.normal[index], self.layer[index])
+
+
+_NO_POINTS = Points(*(np.zeros((0, 3), kind) for kind in ("f4", "u1", "f4")), np.zeros(0, np.uint8))
+_NO_INDEX = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What the further layers of a model hold."""
+
+    hidden: Points  # surplus of points: take their farthest ones
+    cracks: Cloud  # outside points that no view sees
+    hidden_share: float  # of the mesh's area
+
+
+def look_inside(views: Sequence[View], mesh: Mesh, seen: Fused, wanted: int, seed: int) -> Inside:
+    """Label the points behind the first surfaces of `views`; `seen` is what the first surfaces gave.
+
+    With `wanted` 0 nothing is looked for, and the outside keeps its cracks.
+    """
+    if not wanted:
+        return Inside(_NO_POINTS, seen.cloud.take(_NO_INDEX), 0.0)
+    caster = Caster(mesh)
+    hidden, candidates = label(further_points(views, seen.footprint), caster, wanted)
+    gaps = cracks(seen.cloud, candidates, seen.footprint)
+    return Inside(hidden, gaps, hidden_share(mesh, caster, seed))
+
+
+def further_points(views: Sequence[View], footprint: float) -> Points:
+    """The points of all layers behind the first, of all views, merged: one a cell, seen most head-on."""
+    parts = [
+        (*project_layer(view.camera, layer), np.full(np.count_nonzero(layer.depth), rank, np.uint8))
+        for view in views
+        for rank, layer in enumerate(view.hidden, start=1)
+    ]
+    if not parts:
+        return _NO_POINTS
+    xyz, albedo, normal, facing, layer = (np.concatenate(column) for column in zip(*parts, strict=True))
+    best = best_of_cells(xyz, facing, 0, CELL * footprint)
+    return Points(xyz, albedo, normal, layer).take(best)
+
+
+def label(points: Points, caster: Caster, wanted: int) -> tuple[Points, Points]:
+    """Split into hidden points, evenly thinned to at most SURPLUS times `wanted`, and open ones."""
+    suspect = caster.hidden(points.xyz, 0, SCREEN)
+    index = np.flatnonzero(suspect)
+    index = index[farthest_points(points.xyz[index], SURPLUS * wanted)]
+    closed = caster.hidden(points.xyz[index], SCREEN, DIRECTIONS)
+    seen = np.concatenate([np.flatnonzero(~suspect), np.sort(index[~closed])])
+    return points.take(index[closed]), points.take(seen)
+
+
+def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
+    """The open points that stand farther than CRACK footprints from all `seen` ones, lit as those are.
+
+    No view shows their lit colour. They get their albedo under the light of the nearest seen points: times
+    the median, over NEIGHBOURS of these, of the ratio of lit to unlit luminance (linear Rec. 709).
+    """
+    if not len(candidates) or not len(seen):
+        return seen.take(_NO_INDEX)
+    far = candidates.take(~near(candidates.xyz, seen.xyz, CRACK * footprint))
+    if not len(far):
+        return seen.take(_NO_INDEX)
+    search = o3d.core.nns.NearestNeighborSearch(o3d.core.Tensor(seen.xyz))
+    search.knn_index()
+    neighbours, _ = search.knn_search(o3d.core.Tensor(far.xyz), min(NEIGHBOURS, len(seen)))
+    light = np.median(_light(seen)[neighbours.numpy()], axis=1)
+    return Cloud(far.xyz, _lit(far.albedo, light), far.albedo, far.normal)
+
+
+def hidden_share(mesh: Mesh, caster: Caster, seed: int) -> float:
+    """The share of the mesh's area that is hidden, from AREA_SAMPLES points spread evenly by area."""
+    corners = mesh.vertices[mesh.faces].astype(np.float64)
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    rng = np.random.default_rng(seed)
+    place = (np.arange(AREA_SAMPLES) + rng.random(AREA_SAMPLES)) / AREA_SAMPLES * area.sum()
+    face = np.searchsorted(np.cumsum(area), place).clip(max=len(area) - 1)
+    root, along = np.sqrt(rng.random(AREA_SAMPLES)), rng.random(AREA_SAMPLES)
+    weights = np.stack([1 - root, root * (1 - along), root * along], 1)  # uniform in a triangle
+    points = np.einsum("ni,nij->nj", weights, corners[face]).astype(np.float32)
+    return float(caster.hidden(points).mean())
+
+
+def _light(cloud: Cloud) -> np.ndarray:
+    """(N,) float32: lit over unlit luminance; the cloud's median where the material is too dark to tell."""
+    unlit = _luminance(cloud.albedo)
+    ratio = _luminance(cloud.rgb) / unlit.clip(1e-6)
+    dark = unlit < 0.01
+    ratio[dark] = np.median(ratio[~dark]) if not dark.all() else 1
+    return ratio
+
+
+def _lit(albedo: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """(N, 3) uint8 sRGB albedo times (N,) light, as sRGB bytes."""
+    linear = (_LINEAR[albedo] * light[:, None]).clip(0, 1)
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.rint(encoded * 255).astype(np.uint8)
+
+
+def _luminance(rgb: np.ndarray) -> np.ndarray:
+    return _LINEAR[rgb] @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+
+
+def _linear_bytes() -> np.ndarray:
+    """(256,) float32: sRGB bytes decoded (IEC 61966-2-1)."""
+    value = np.arange(256) / 255
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+_LINEAR = _linear_bytes()
