@@ -166,11 +166,12 @@ def blender() -> Iterator[Finding]:
 def ray_starts() -> Iterator[Finding]:
     """Ray starts here and runs a task, or answers at RAY_ADDRESS."""
     try:
-        with ray_session(EngineConfig(workers=1)) as (workers, _):
+        with ray_session(EngineConfig(workers=1)) as session:
             import ray
 
+            workers = session.workers
             ray.get(ray.remote(lambda: None).remote(), timeout=60)
-        yield Finding("ok", f"Ray {metadata.version('ray')} runs a task ({workers} workers asked for)")
+        yield Finding("ok", f"Ray {metadata.version('ray')} runs a task ({workers} workers)")
     except (
         InfrastructureError,
         OSError,

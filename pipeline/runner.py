@@ -1,7 +1,6 @@
 """The one runner of every stage: a bounded window of Ray tasks, a ledger row a model, resume, a clean stop.
 
-Ray retries only what a lost node or worker took with it. What a model does to its process is the supervisor's
-to catch (`pipeline.supervisor`), and comes back as a row like any other.
+`pipeline.dispatch` has the window and what is tried again, `pipeline.task` one model in a worker.
 """
 
 from __future__ import annotations
@@ -19,15 +18,13 @@ from typing import Any
 
 from pipeline.config import EngineConfig
 from pipeline.discovery import Rejection
+from pipeline.dispatch import Dispatch
 from pipeline.ledger import Ledger, Row, latest
-from pipeline.process import Limits
 from pipeline.progress import Progress
-from pipeline.session import ray_session
+from pipeline.session import Session, ray_session
 from pipeline.stages import Stage, Task, output_stored
-from pipeline.task import clear_scratch, execute
+from pipeline.task import clear_scratch
 
-_WINDOW = 2  # tasks in flight a worker: one runs, one waits, so none idles and an autoscaler sees demand
-_BROKEN_AFTER = 5  # infrastructure failures in a row: with a full disk, say, every further model fails alike
 _AGAIN = {"infrastructure", "missing"}  # these say nothing about the model: every run tries them again
 
 Stored = Callable[[Task, Row], bool]
@@ -42,16 +39,17 @@ class Summary:
     kept: int = 0  # done by an earlier run
     left_failed: int = 0  # failed in an earlier run, and left alone
     failed: collections.Counter[str] = field(default_factory=collections.Counter)
+    unfinished: int = 0  # of those that failed: the machinery's fault, so the run is not complete
     interrupted: bool = False
     broken: str | None = None
     ledger: Path | None = None
 
     @property
     def exit_code(self) -> int:
-        """130 interrupted; 1 broken, or nothing at all succeeded; else 0: failed models are rows."""
+        """130 interrupted; 1 not complete, or nothing at all succeeded; else 0: failed models are rows."""
         if self.interrupted:
             return 130
-        return int(bool(self.broken) or not (self.ok or self.kept))
+        return int(bool(self.broken) or bool(self.unfinished) or not (self.ok or self.kept))
 
     def lines(self, verb: str) -> list[str]:
         """The summary as text."""
@@ -65,6 +63,8 @@ class Summary:
             lines.append("Interrupted. The same command goes on where this stopped.")
         if self.broken:
             lines.append(f"Stopped: {self.broken}")
+        if self.broken or self.unfinished:
+            lines.append("Not complete: the same command tries again what the machinery failed.")
         return lines
 
 
@@ -123,17 +123,21 @@ class _Run:
         todo = [task for task in tasks if not self._settled(task, stored)]
         if todo:
             progress = Progress(self.stage.name, len(todo))
-            with self._listening() as (workers, threads):
-                self._record(self._rows(todo, workers, threads, progress), progress)
-            self.summary.interrupted = self.stop.is_set()
+            with self._listening() as session:
+                dispatch = Dispatch(
+                    self.stage, self.engine, self.ledger.run, session, self._attempt, self.stop
+                )
+                self._record(dispatch.rows(todo, progress), progress)
+            self.summary.interrupted, self.summary.broken = self.stop.is_set(), dispatch.broken
+            self.summary.unfinished = dispatch.unfinished
             progress.close()
         return self.summary
 
     @contextmanager
-    def _listening(self) -> Iterator[tuple[int, int]]:
+    def _listening(self) -> Iterator[Session]:
         """Ray up, and signals heard: before it starts, and again after, for it takes SIGTERM for itself."""
-        with _stop_signals(self.stop), ray_session(self.engine) as shares, _stop_signals(self.stop):
-            yield shares
+        with _stop_signals(self.stop), ray_session(self.engine) as session, _stop_signals(self.stop):
+            yield session
 
     def _settled(self, task: Task, stored: Stored) -> bool:
         row = self.known.get(task.uid)
@@ -152,8 +156,7 @@ class _Run:
             self.ledger.append(row)
 
     def _record(self, rows: Iterator[Row], progress: Progress) -> None:
-        """Write rows as they come; stop when the machinery, not a model, fails again and again."""
-        unlucky = 0
+        """Write rows as they come."""
         for row in rows:
             self.ledger.append(row)
             self.summary.ok += row.ok
@@ -161,59 +164,10 @@ class _Run:
                 self.summary.failed[row.kind or "error"] += 1
                 progress.say(f"  {row.source}: {row.kind}: {_headline(row.message)}")
             progress.add(row.ok)
-            unlucky = unlucky + 1 if row.kind == "infrastructure" else 0
-            if unlucky >= _BROKEN_AFTER:
-                self.summary.broken = f"{unlucky} infrastructure failures in a row. The last: {row.message}"
-                break
-
-    def _rows(self, todo: list[Task], workers: int, threads: int, progress: Progress) -> Iterator[Row]:
-        """Keep the window full and yield rows as they come, until all are in or a stop is asked for."""
-        import ray
-
-        remote: Any = ray.remote(execute).options(num_cpus=threads, max_retries=3, retry_exceptions=False)
-        common = self._common(threads)
-        waiting = collections.deque(todo)
-        flying: dict[Any, Task] = {}
-        try:
-            while (waiting or flying) and not self.stop.is_set():
-                while waiting and len(flying) < _WINDOW * workers:
-                    task = waiting.popleft()
-                    flying[remote.remote(self.stage, task, attempt=self._attempt(task), **common)] = task
-                ready, _ = ray.wait(list(flying), num_returns=1, timeout=0.5)
-                progress.tick()
-                for reference in ready:
-                    yield self._landed(reference, flying.pop(reference))
-        finally:
-            for reference in flying:
-                ray.cancel(reference, force=True)
-
-    def _common(self, threads: int) -> dict[str, Any]:
-        engine = self.engine
-        limits = Limits(
-            timeout=engine.timeout,
-            start_timeout=engine.start_timeout,
-            memory_mib=engine.memory_mib,
-            recycle_models=engine.recycle_models,
-            recycle_mib=engine.recycle_mib,
-            threads=threads,
-        )
-        return {"limits": limits, "run": self.ledger.run, "recover": engine.on_existing != "overwrite"}
 
     def _attempt(self, task: Task) -> int:
         before = self.known.get(task.uid)
         return before.attempt + 1 if before and before.config_hash == self.stage.config_hash else 1
-
-    def _landed(self, reference: Any, task: Task) -> Row:
-        """A task's row; what Ray could not bring home is the infrastructure's failure."""
-        import ray
-        from ray.exceptions import RayError
-
-        try:
-            return ray.get(reference)
-        except RayError as error:
-            message = " ".join(str(error).split())[:1000]
-            key = self.stage.config_hash
-            return Row(task.uid, task.source, "failed", "infrastructure", message, config_hash=key)
 
 
 def _headline(message: str | None) -> str:
