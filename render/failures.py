@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["import_error", "unsupported", "empty", "invalid", "render_error", "fuse_error"]
+Kind = Literal[
+    "import_error", "unsupported", "empty", "invalid", "outside_reference", "render_error", "fuse_error"
+]
 
 
 class ModelFailure(Exception):
