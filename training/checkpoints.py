@@ -15,8 +15,11 @@ from typing import Any
 import torch
 
 from training.config import TrainConfig
+from training.diffusion import Diffusion
 from training.encoder import CachedEncoder, EfficientNetLite0
-from training.transformer import ImageGridTransformer
+from training.objective import Objective
+from training.point_e import build
+from training.transformer import PointTransformer
 
 
 class CheckpointError(ValueError):
@@ -66,16 +69,21 @@ def build_encoder(config: TrainConfig, device: torch.device | str) -> CachedEnco
     return CachedEncoder(EfficientNetLite0(config.image_size, device), config.cache_mib)
 
 
-def build_model(config: TrainConfig, features: int) -> ImageGridTransformer:
-    """The untrained network, the same for the same seed."""
+def build_objective(config: TrainConfig) -> Objective:
+    """What the network is trained to say."""
+    return Diffusion(config.prediction)
+
+
+def build_model(config: TrainConfig, features: int) -> PointTransformer:
+    """The untrained network, the same for the same seed; `features` is the width of the encoder's tokens."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return ImageGridTransformer(config.width, config.layers, config.heads, features)
+        return build("grid", features, width=config.width, layers=config.layers, heads=config.heads)
 
 
 def load_model(
     path: Path, device: torch.device | str = "cpu"
-) -> tuple[TrainConfig, ImageGridTransformer, CachedEncoder]:
+) -> tuple[TrainConfig, PointTransformer, CachedEncoder]:
     """What sampling needs: the configuration, the model with the mean weights and the image encoder."""
     state = load(path, device)
     config = TrainConfig.model_validate(state["config"])

@@ -9,13 +9,13 @@ Everything here works in the network's frame, where each channel spans [-1, 1]: 
 scales xyz by 2 first, which comes to the same.
 
 Sources: Ho et al. 2020 (arXiv:2006.11239), Nichol and Dhariwal 2021 (arXiv:2102.09672) for the cosine
-schedule, the learned variance and the hybrid loss.
+schedule, the learned variance and the hybrid loss. The `diffusers` library has both schedules and the learned
+range, but neither the hybrid loss nor clipped Heun steps, which is most of what stands here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,7 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Model = Callable[[Tensor, Tensor], Tensor]  # (B, C, N) noisy, (B,) time -> (B, 2C, N) prediction and variance
+from training.objective import Denoiser, Model, karras_sigmas, mean_by_sample
+
+Prediction = Literal["epsilon", "v"]
+Schedule = Literal["cosine", "linear"]
 
 
 def to_network(xyz: np.ndarray, rgb: np.ndarray) -> np.ndarray:
@@ -43,8 +46,13 @@ def cosine_betas(steps: int = 1024) -> np.ndarray:
     return np.minimum(1 - signal[1:] / signal[:-1], 0.999)
 
 
+def linear_betas(steps: int = 1024) -> np.ndarray:
+    """(steps,) float64 noise variances that rise evenly, 0.0001 to 0.02 for 1,000 steps."""
+    return np.linspace(0.1 / steps, 20 / steps, steps)
+
+
 @dataclass(frozen=True)
-class Prediction:
+class Guess:
     """What the model makes of a noisy cloud: the step before it as a Gaussian, and the clean cloud."""
 
     mean: Tensor  # (B, C, N)
@@ -55,12 +63,32 @@ class Prediction:
 class Diffusion:
     """A noise schedule, its posterior and its losses. Tables are float64; results have the input's type.
 
-    `prediction` says what the first half of the network output is: the noise (as published) or v.
+    `prediction` says what the first half of the network output is: the noise (as published) or v. When
+    sampling, `clip` holds guesses of the clean cloud in [-1, 1], and `published` gives the network whole
+    times, as the published code does, instead of fractions. `keep`, rising whole times, leaves out the
+    others: fewer steps for a sampler, the same for the network.
     """
 
-    def __init__(self, prediction: Literal["epsilon", "v"] = "epsilon", betas: np.ndarray | None = None):
-        self.prediction = prediction
-        self.betas = torch.from_numpy(cosine_betas() if betas is None else betas)
+    outputs = 2  # the prediction, and the variance's place in its range
+
+    def __init__(
+        self,
+        prediction: Prediction = "epsilon",
+        schedule: Schedule = "cosine",
+        clip: bool = True,
+        published: bool = False,
+        keep: np.ndarray | None = None,
+    ):
+        self.prediction: Prediction = prediction
+        self.schedule: Schedule = schedule
+        self.clip, self.published = clip, published
+        betas = cosine_betas() if schedule == "cosine" else linear_betas()
+        if keep is not None:
+            left = np.cumprod(1 - betas)[keep]
+            betas = 1 - left / np.concatenate([[1.0], left[:-1]])
+        # What the network is told of each step.
+        self.numbers = torch.arange(1024) if keep is None else torch.from_numpy(keep)
+        self.betas = torch.from_numpy(betas)
         alphas = 1 - self.betas
         self.alphas_cumprod = alphas.cumprod(0)
         before = torch.cat([self.alphas_cumprod.new_ones(1), self.alphas_cumprod[:-1]])
@@ -79,6 +107,15 @@ class Diffusion:
     def sigmas(self) -> Tensor:
         """(steps,) float64: noise over signal at each step, rising."""
         return ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
+
+    def spaced(self, steps: int) -> Diffusion:
+        """The same process in `steps` of its steps, evenly chosen."""
+        keep = np.rint(np.linspace(0, len(self) - 1, steps)).astype(np.int64)
+        return Diffusion(self.prediction, self.schedule, self.clip, self.published, keep)
+
+    def times(self, places: Tensor) -> Tensor:
+        """(B,) int64: every step as often as any other."""
+        return (places * len(self)).long().clamp(max=len(self) - 1)
 
     def add_noise(self, start: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """The cloud `start`, (B, C, N), at whole times t (B,)."""
@@ -118,41 +155,68 @@ class Diffusion:
         share = (place + 1) / 2
         return share * high + (1 - share) * low
 
-    def predict(self, output: Tensor, noisy: Tensor, t: Tensor, clip: bool = True) -> Prediction:
+    def predict(self, output: Tensor, noisy: Tensor, t: Tensor, clip: bool = True) -> Guess:
         """Read the model's output (B, 2C, N) at whole times t; `clip` holds the clean cloud in [-1, 1]."""
         predicted, place = output.chunk(2, dim=1)
         start = self.clean(predicted, noisy, t)
         start = start.clamp(-1, 1) if clip else start
-        return Prediction(self.posterior_mean(start, noisy, t), self.log_variance(place, t), start)
+        return Guess(self.posterior_mean(start, noisy, t), self.log_variance(place, t), start)
 
-    def losses(self, model: Model, start: Tensor, t: Tensor, noise: Tensor) -> dict[str, Tensor]:
+    def losses(
+        self, model: Model, start: Tensor, t: Tensor, noise: Tensor, **condition: Tensor
+    ) -> dict[str, Tensor]:
         """Point-E's hybrid loss a sample, each (B,): `loss` = `mse` of the noise (or of v) + `vb`.
 
         The variational bound, in bits, trains the variance alone: it sees the prediction detached. The first
         step's term, a likelihood, is left out, as published.
         """
         noisy = self.add_noise(start, t, noise)
-        output = model(noisy, t).to(start.dtype)
+        output = model(noisy, self.numbers.to(t.device)[t], **condition).to(start.dtype)
         predicted, place = output.chunk(2, dim=1)
-        mse = _flat_mean((predicted - self.target(start, t, noise)) ** 2)
+        mse = mean_by_sample((predicted - self.target(start, t, noise)) ** 2)
         frozen = torch.cat([predicted.detach(), place], dim=1)
         vb = self._bound(self.predict(frozen, noisy, t, clip=False), start, noisy, t)
         return {"loss": mse + vb, "mse": mse, "vb": vb}
 
-    def _bound(self, prediction: Prediction, start: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+    def denoiser(self, model: Model, **condition: Tensor) -> Denoiser:
+        """The model as a denoiser."""
+
+        def denoise(x: Tensor, sigma: float) -> Tensor:
+            signal = (sigma**2 + 1) ** -0.5
+            time = self.published_time_of(sigma) if self.published else self.time_of(sigma)
+            scaled, t = x * signal, torch.full((len(x),), time, device=x.device)
+            output = model(scaled, t, **condition).to(x.dtype)
+            if self.published:
+                return self.predict(output, scaled, t, self.clip).start
+            start = self.clean_at(output[:, : x.shape[1]], scaled, signal, sigma * signal)
+            return start.clamp(-1, 1) if self.clip else start
+
+        return denoise
+
+    def levels(self, steps: int) -> list[float]:
+        """Karras et al.'s levels from Point-E's highest to the lowest that was trained on."""
+        high = min(float(self.sigmas[-1]), 120.0 if self.schedule == "cosine" else 160.0)
+        return karras_sigmas(steps, float(self.sigmas[0]), high)
+
+    def time_of(self, sigma: float) -> float:
+        """The fractional time of a noise level, interpolated in log sigma, held in the trained range."""
+        return float(np.interp(math.log(sigma), self.sigmas.log().numpy(), self.numbers.numpy()))
+
+    def published_time_of(self, sigma: float) -> int:
+        """The whole time that Point-E's code gives `sigma`: interpolated in alpha, then cut."""
+        levels = self.alphas_cumprod.numpy()[::-1]
+        return int(np.interp(1 / (sigma**2 + 1), levels, np.arange(len(levels))[::-1]))
+
+    def _bound(self, guess: Guess, start: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """KL of the true posterior from the predicted one, bits a channel, (B,)."""
         true_mean = self.posterior_mean(start, noisy, t)
         true_log = _at(self.posterior_log_variance, t, start)
-        log_variance = prediction.log_variance
-        squares = (true_mean - prediction.mean) ** 2 * (-log_variance).exp()
+        log_variance = guess.log_variance
+        squares = (true_mean - guess.mean) ** 2 * (-log_variance).exp()
         kl = 0.5 * (log_variance - true_log + (true_log - log_variance).exp() + squares - 1)
-        return _flat_mean(kl) / math.log(2) * (t > 0)
+        return mean_by_sample(kl) / math.log(2) * (t > 0)
 
 
 def _at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
     """table[t] as (B, 1, 1), of the type and device of `like`."""
     return table.to(like.device)[t].to(like.dtype)[:, None, None]
-
-
-def _flat_mean(x: Tensor) -> Tensor:
-    return x.flatten(1).mean(1)

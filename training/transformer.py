@@ -1,18 +1,40 @@
-"""Point-E's transformer: a noisy cloud, its time and an image grid in; noise and variance out.
+"""Point-E's transformers: a noisy cloud, its time and a condition in; noise and variance out.
 
-Points are tokens without positions, so the network is equivariant to their order and takes any number of
+Points are tokens without positions, so the networks are equivariant to their order and take any number of
 them. The architecture, its initialisation and every name in the state dict are those of the published
 checkpoints (Nichol et al. 2022, arXiv:2212.08751), which therefore load by name. Attention goes through
-`scaled_dot_product_attention` instead of the published einsum: the same numbers, less memory.
+`scaled_dot_product_attention` instead of the published einsum under recomputation: the same numbers, less
+memory and time. `training.point_e` has the published sizes.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The size of a network, and what it has beyond the published ones."""
+
+    width: int
+    layers: int
+    heads: int
+    channels: int = 6
+    """Numbers a point: xyz and colour in [-1, 1]; 7 with the label."""
+    outputs: int = 2
+    """Numbers out for each one in: 2 are the prediction and the variance's place; flow and EDM need 1."""
+    qk_norm: bool = False
+    """Queries and keys are divided by their root mean square: stable in bfloat16 (arXiv:2302.05442)."""
+    skips: bool = False
+    """Long skip connections from the first half of the blocks to the second (U-ViT, arXiv:2209.12152)."""
+    recompute: bool = False
+    """Activations of a block are computed again in the backward pass: a third more work, far less memory."""
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:
@@ -28,17 +50,19 @@ def timestep_embedding(t: Tensor, width: int) -> Tensor:
 class Attention(nn.Module):
     """Multi-head self-attention. `c_qkv` is laid out head by head, [q|k|v] within each, as published."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, qk_norm: bool = False):
         super().__init__()
         self.heads = heads
         self.c_qkv = nn.Linear(width, 3 * width)
         self.c_proj = nn.Linear(width, width)
+        self.q_norm = nn.RMSNorm(width // heads) if qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(width // heads) if qk_norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         batch, tokens, width = x.shape
         qkv = self.c_qkv(x).view(batch, tokens, self.heads, 3 * width // self.heads).transpose(1, 2)
         q, k, v = qkv.chunk(3, dim=-1)  # each (B, heads, tokens, head width)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = F.scaled_dot_product_attention(self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype), v)
         return self.c_proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
 
 
@@ -57,9 +81,9 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """A pre-norm residual block."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, qk_norm: bool = False):
         super().__init__()
-        self.attn = Attention(width, heads)
+        self.attn = Attention(width, heads, qk_norm)
         self.ln_1 = nn.LayerNorm(width)
         self.mlp = MLP(width)
         self.ln_2 = nn.LayerNorm(width)
@@ -70,44 +94,75 @@ class Block(nn.Module):
 
 
 class Backbone(nn.Module):
-    """A stack of blocks; a module of its own only because the published names say so."""
+    """A stack of blocks, with long skips if asked for."""
 
-    def __init__(self, width: int, layers: int, heads: int):
+    def __init__(self, shape: Shape):
         super().__init__()
-        self.resblocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.recompute = shape.recompute
+        self.resblocks = nn.ModuleList(
+            Block(shape.width, shape.heads, shape.qk_norm) for _ in range(shape.layers)
+        )
+        joined = shape.layers // 2 if shape.skips else 0
+        self.skips = nn.ModuleList(nn.Linear(2 * shape.width, shape.width) for _ in range(joined))
 
     def forward(self, x: Tensor) -> Tensor:
-        for block in self.resblocks:
-            x = block(x)
+        saved: list[Tensor] = []
+        first_joined = len(self.resblocks) - len(self.skips)
+        for i, block in enumerate(self.resblocks):
+            if i >= first_joined:
+                x = self.skips[i - first_joined](torch.cat([x, saved.pop()], dim=-1))
+            x = self._run(block, x)
+            if i < len(self.skips):
+                saved.append(x)
         return x
 
+    def initialise(self, std: float) -> None:
+        """Small normal weights, zero biases; a skip begins as if it were not there."""
+        initialise_linears(self, std)
+        with torch.no_grad():
+            for skip in self.skips:
+                assert isinstance(skip, nn.Linear)
+                skip.weight.zero_()[:, : len(skip.weight)].fill_diagonal_(1)
 
-class PointDiffusionTransformer(nn.Module):
-    """The unconditional model, and the trunk of the conditional ones.
+    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(block, x, use_reentrant=False)  # pyright: ignore[reportReturnType]
+        return block(x)
 
-    `channels` in (xyz and colour, each in [-1, 1]), twice as many out: predicted noise, then the variance's
-    place between its bounds (`diffusion.Diffusion.log_variance`).
-    """
 
-    def __init__(self, width: int, layers: int, heads: int, channels: int = 6, init_scale: float = 0.25):
+def initialise_linears(part: nn.Module, std: float) -> None:
+    """Normal weights of standard deviation `std` and zero biases in every linear layer."""
+    for layer in part.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=std)
+            nn.init.zeros_(layer.bias)
+
+
+class PointTransformer(nn.Module):
+    """What the models share: time and points in, points out, and context tokens to attend to between."""
+
+    def __init__(self, shape: Shape):
         super().__init__()
-        self.width = width
-        self.channels = channels
-        self.time_embed = MLP(width)
-        self.ln_pre = nn.LayerNorm(width)
-        self.backbone = Backbone(width, layers, heads)
-        self.ln_post = nn.LayerNorm(width)
-        self.input_proj = nn.Linear(channels, width)
-        self.output_proj = nn.Linear(width, 2 * channels)
-        self._initialise(init_scale / math.sqrt(width))
+        self.shape = shape
+        self.time_embed = MLP(shape.width)
+        self.ln_pre = nn.LayerNorm(shape.width)
+        self.backbone = Backbone(shape)
+        self.ln_post = nn.LayerNorm(shape.width)
+        self.input_proj = nn.Linear(shape.channels, shape.width)
+        self.output_proj = nn.Linear(shape.width, shape.outputs * shape.channels)
+        std = 0.25 / math.sqrt(shape.width)
+        initialise_linears(self.time_embed, std)
+        self.backbone.initialise(std)
+        nn.init.zeros_(self.output_proj.weight)  # the first prediction is no noise at all
+        nn.init.zeros_(self.output_proj.bias)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """x: (B, channels, N) noisy points, t: (B,) -> (B, 2 * channels, N)."""
-        return self.run(x, [self.time_token(t)])
+    @property
+    def channels(self) -> int:
+        return self.shape.channels
 
     def time_token(self, t: Tensor) -> Tensor:
         """(B,) -> (B, 1, width)."""
-        return self.time_embed(timestep_embedding(t, self.width))[:, None]
+        return self.time_embed(timestep_embedding(t, self.shape.width))[:, None]
 
     def run(self, x: Tensor, context: list[Tensor]) -> Tensor:
         """Attend among the context tokens, each (B, K, width), and the points; give the points' outputs."""
@@ -115,27 +170,69 @@ class PointDiffusionTransformer(nn.Module):
         tokens = self.ln_post(self.backbone(self.ln_pre(tokens)))
         return self.output_proj(tokens[:, -x.shape[2] :]).transpose(1, 2)
 
-    def _initialise(self, std: float) -> None:
-        """Small normal weights in the blocks, zero output: the first prediction is no noise at all."""
-        for part in (self.time_embed, self.backbone):
-            for layer in part.modules():
-                if isinstance(layer, nn.Linear):
-                    nn.init.normal_(layer.weight, std=std)
-                    nn.init.zeros_(layer.bias)
-        nn.init.zeros_(self.output_proj.weight)
-        nn.init.zeros_(self.output_proj.bias)
+
+class PointDiffusionTransformer(PointTransformer):
+    """The unconditional model."""
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """x: (B, channels, N) noisy points, t: (B,) -> (B, outputs * channels, N)."""
+        return self.run(x, [self.time_token(t)])
 
 
-class ImageGridTransformer(PointDiffusionTransformer):
+class ImageVectorTransformer(PointTransformer):
+    """Conditioned on one vector of unit length, CLIP's of an image or a text: one token."""
+
+    def __init__(self, shape: Shape, features: int):
+        super().__init__(shape)
+        self.clip_embed = nn.Linear(features, shape.width)
+
+    def forward(self, x: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
+        """x: (B, channels, N), t: (B,), embeddings: (B, features) -> (B, outputs * channels, N).
+
+        The vector is scaled to unit variance; one of zeros stands for "no image".
+        """
+        token = self.clip_embed(math.sqrt(embeddings.shape[1]) * embeddings)
+        return self.run(x, [token[:, None], self.time_token(t)])
+
+
+class ImageGridTransformer(PointTransformer):
     """Conditioned on a grid of image features: each cell becomes a token by a norm and a linear layer."""
 
-    def __init__(self, width: int, layers: int, heads: int, features: int, channels: int = 6):
-        super().__init__(width, layers, heads, channels)
-        self.clip_embed = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, width))
+    def __init__(self, shape: Shape, features: int):
+        super().__init__(shape)
+        self.clip_embed = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, shape.width))
 
-    def forward(self, x: Tensor, t: Tensor, grid: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """x: (B, channels, N), t: (B,), grid: (B, features, cells) -> (B, 2 * channels, N).
+    def forward(self, x: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
+        """x: (B, channels, N), t: (B,), embeddings: (B, features, cells) -> (B, outputs * channels, N).
 
         A grid of zeros stands for "no image": the normalisation turns it into a learned constant.
         """
-        return self.run(x, [self.time_token(t), self.clip_embed(grid.transpose(1, 2))])
+        return self.run(x, [self.time_token(t), self.clip_embed(embeddings.transpose(1, 2))])
+
+
+class UpsampleTransformer(PointTransformer):
+    """Conditioned on a grid and on the coarse cloud whose finer points it draws."""
+
+    channel_scales: Tensor
+    channel_biases: Tensor
+
+    def __init__(self, shape: Shape, features: int):
+        super().__init__(shape)
+        # Published checkpoints carry their units; label channels have one already.
+        scales, biases = [2.0] * 3 + [1 / 127.5] * 3 + [1.0], [0.0] * 3 + [-1.0] * 3 + [0.0]
+        self.register_buffer("channel_scales", torch.tensor(scales[: shape.channels]))
+        self.register_buffer("channel_biases", torch.tensor(biases[: shape.channels]))
+        self.clip_embed = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, shape.width))
+        self.cond_point_proj = nn.Linear(shape.channels, shape.width)
+
+    def forward(self, x: Tensor, t: Tensor, embeddings: Tensor, low_res: Tensor) -> Tensor:
+        """As ImageGridTransformer; low_res: (B, channels, M), the coarse points in the network's frame.
+
+        The published model takes them in Point-E's units; `scaled` turns those into the network's.
+        """
+        grid = self.clip_embed(embeddings.transpose(1, 2))
+        return self.run(x, [self.time_token(t), grid, self.cond_point_proj(low_res.transpose(1, 2))])
+
+    def scaled(self, low_res: Tensor) -> Tensor:
+        """Points in the published units (xyz in [-0.5, 0.5], colours in 0..255) in the network's frame."""
+        return low_res * self.channel_scales[:, None] + self.channel_biases[:, None]

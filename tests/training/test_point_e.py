@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from training.diffusion import Diffusion, from_network, to_network
-from training.sampler import denoiser, guided, heun, karras_sigmas, published_time_of, time_of
-from training.transformer import ImageGridTransformer, PointDiffusionTransformer
+from training.sampler import denoiser, guided, heun, karras_sigmas
+from training.transformer import ImageGridTransformer, PointDiffusionTransformer, Shape
 
 Vectors = Callable[[str], tuple[dict[str, Any], dict[str, Tensor]]]
 
@@ -25,7 +25,7 @@ def off(a: Tensor, b: Tensor) -> float:
 
 def load_uncond(vectors: Vectors) -> tuple[PointDiffusionTransformer, dict[str, Tensor]]:
     config, numbers = vectors("model_uncond")
-    model = PointDiffusionTransformer(config["width"], config["layers"], config["heads"])
+    model = PointDiffusionTransformer(Shape(config["width"], config["layers"], config["heads"]))
     model.load_state_dict(weights(numbers))
     return model.requires_grad_(False), numbers
 
@@ -42,7 +42,7 @@ def test_uncond_matches_published(vectors: Vectors) -> None:
 def test_grid_matches_published(vectors: Vectors) -> None:
     config, numbers = vectors("model_grid")
     features = config["clip_grid_feature_dim"]
-    model = ImageGridTransformer(config["width"], config["layers"], config["heads"], features)
+    model = ImageGridTransformer(Shape(config["width"], config["layers"], config["heads"]), features)
     model.load_state_dict(weights(numbers))
     with torch.inference_mode():
         out = model(numbers["in/x"], numbers["in/t"], numbers["in/embeddings"])
@@ -55,7 +55,9 @@ def test_grid_matches_published(vectors: Vectors) -> None:
 def test_published_parameter_counts(features: int | None, count: int) -> None:
     with torch.device("meta"):
         model = (
-            ImageGridTransformer(512, 12, 8, features) if features else PointDiffusionTransformer(512, 12, 8)
+            ImageGridTransformer(Shape(512, 12, 8), features)
+            if features
+            else PointDiffusionTransformer(Shape(512, 12, 8))
         )
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
@@ -71,7 +73,7 @@ def test_order_of_points_does_not_matter(vectors: Vectors) -> None:
 
 def test_new_model_predicts_nothing_and_keeps_the_init_scale() -> None:
     torch.manual_seed(0)
-    model = ImageGridTransformer(256, 2, 4, features=32)
+    model = ImageGridTransformer(Shape(256, 2, 4), features=32)
     out = model(torch.randn(2, 6, 10), torch.tensor([0.5, 900.0]), torch.randn(2, 32, 4))
     assert out.shape == (2, 12, 10)
     assert not out.any()
@@ -153,7 +155,7 @@ def test_heun_matches_published(vectors: Vectors) -> None:
     diffusion = Diffusion()
     sigmas = karras_sigmas(int(numbers["steps"]), float(numbers["sigma_min"]), float(numbers["sigma_max"]))
     assert off(torch.tensor(sigmas), numbers["sigmas"]) < 1e-5
-    assert [published_time_of(diffusion, sigma) for sigma in sigmas[:-1]] == numbers["t_of_sigma"].tolist()
+    assert [diffusion.published_time_of(sigma) for sigma in sigmas[:-1]] == numbers["t_of_sigma"].tolist()
     drawn = heun(denoiser(model, diffusion, published=True), numbers["x_init"], sigmas)
     assert off(drawn, numbers["x_final"]) < 1e-4
 
@@ -161,10 +163,10 @@ def test_heun_matches_published(vectors: Vectors) -> None:
 def test_time_of_a_noise_level_is_exact_between_steps() -> None:
     diffusion = Diffusion()
     for step in (0, 1, 500, 1023):
-        assert time_of(diffusion, float(diffusion.sigmas[step])) == pytest.approx(step, abs=1e-9)
+        assert diffusion.time_of(float(diffusion.sigmas[step])) == pytest.approx(step, abs=1e-9)
     between = math.sqrt(float(diffusion.sigmas[300] * diffusion.sigmas[301]))
-    assert time_of(diffusion, between) == pytest.approx(300.5)
-    assert time_of(diffusion, 1e-9) == 0
+    assert diffusion.time_of(between) == pytest.approx(300.5)
+    assert diffusion.time_of(1e-9) == 0
 
 
 def test_heun_is_of_second_order_and_lands_on_the_data() -> None:
