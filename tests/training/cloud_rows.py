@@ -13,8 +13,13 @@ from fuse.shard import image_column
 SHAPES = ("ball", "box", "rod", "plate")
 
 
-def make_row(index: int, views: int, points: int, split: str = "train") -> dict[str, Any]:
-    """A shard row: one of four shapes in its own colour, seen as a disc or square of that colour."""
+def make_row(
+    index: int, views: int, points: int, split: str = "train", hidden: int = 0, solid: int = 0
+) -> dict[str, Any]:
+    """A shard row: one of four shapes in its own colour, seen as a disc or square of that colour.
+
+    Its hidden points are the same shape at half the size, in the complementary colour; its solid ones too.
+    """
     rng = np.random.default_rng(index)
     shape = SHAPES[index % 4]
     rgb = rng.integers(0, 256, 3).astype(np.uint8)
@@ -31,22 +36,24 @@ def make_row(index: int, views: int, points: int, split: str = "train") -> dict[
         "center": np.zeros(3, np.float32),
         "scale": 1.0,
         "n_outside": points,
-        "n_hidden": 0,
-        "n_solid": 0,
+        "n_hidden": hidden,
+        "n_solid": solid,
         "outside_xyz": xyz,
         "outside_rgb": np.tile(rgb, (points, 1)),
         "outside_albedo": np.tile(255 - rgb, (points, 1)),
         "outside_normal": np.zeros((points, 3), np.int8),
-        "hidden_xyz": np.zeros((0, 3), np.float32),
-        "hidden_albedo": np.zeros((0, 3), np.uint8),
-        "hidden_normal": np.zeros((0, 3), np.int8),
-        "solid_xyz": np.zeros((0, 3), np.float32),
-        "solid_method": "none",
+        "hidden_xyz": _surface(shape, rng, hidden) / 2,
+        "hidden_albedo": np.tile(rgb, (hidden, 1)),
+        "hidden_normal": np.zeros((hidden, 3), np.int8),
+        "hidden_layer": np.ones(hidden, np.uint8),
+        "solid_xyz": _surface(shape, rng, solid) / 2,
+        "solid_method": "winding" if solid else "none",
         "cameras": [{"camera_to_world": np.eye(4, dtype=np.float32).ravel(), "fov": 0.7}] * views,
         "quality": {
             "singular_values": np.ones(3, np.float32),
             "dense_outside": points,
-            "dense_hidden": 0,
+            "dense_hidden": hidden,
+            "dense_cracks": 0,
             "hidden_fraction": 0.0,
             "spacing": 0.1,
             "footprint": 0.01,

@@ -14,7 +14,8 @@ from cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 
 from fuse.manifest import describe, write_manifest
 from fuse.shard import ShardError, table_of, write_shard
-from training.diffusion import from_network
+from training.frame import from_network
+from training.mix import Mix
 from training.shards import Batch, CloudLoader
 
 MakeDataset = Callable[..., Path]
@@ -53,14 +54,46 @@ def test_an_epoch_holds_every_row_once(clouds: Path) -> None:
     assert order != uids(take(CloudLoader(clouds, 1, seed=4), 69))
 
 
-@pytest.mark.parametrize("world", [2, 3, 5])
-def test_ranks_share_an_epoch_exactly(clouds: Path, world: int) -> None:
-    """Slices take turns, so over `world` epochs every rank has had as many rows, and each row came once."""
-    seen: Counter[str] = Counter()
-    for rank in range(world):
-        seen.update(uids(take(CloudLoader(clouds, 1, seed=1, rank=rank, world=world), 23)))
-    assert sum(seen.values()) == world * 23
-    assert set(seen.values()) == {world}
+@pytest.mark.parametrize("streams", [1, 2, 3, 6])
+def test_processes_share_the_batches_of_one(clouds: Path, streams: int) -> None:
+    """The batches of the ranks, side by side, are the batches of a single process."""
+    whole = take(CloudLoader(clouds, 6, seed=1, streams=streams, step_points=16), 15)
+    for world in (2, 3, 6):
+        ranks = [
+            take(CloudLoader(clouds, 6, seed=1, streams=streams, step_points=16, rank=rank, world=world), 15)
+            for rank in range(world)
+        ]
+        for parts, batch in zip(zip(*ranks, strict=True), whole, strict=True):
+            assert [uid for part in parts for uid in part.uids] == batch.uids
+            assert torch.equal(torch.cat([part.points for part in parts]), batch.points)
+            assert [image for part in parts for image in part.images] == batch.images
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (3, 1), (2, 6)])
+def test_resume_on_another_number_of_processes(clouds: Path, before: int, after: int) -> None:
+    def load(world: int) -> list[CloudLoader]:
+        return [
+            CloudLoader(clouds, 6, seed=7, streams=2, rank=rank, world=world, workers=rank % 2)
+            for rank in range(world)
+        ]
+
+    whole = uids(take(CloudLoader(clouds, 6, seed=7, streams=2), 11))
+    first = load(before)
+    order = [uids([batch]) for loader in first for batch in take(loader, 4)]
+    head = [uid for step in range(4) for rank in range(before) for uid in order[rank * 4 + step]]
+    second = load(after)
+    for loader in second:
+        loader.load_state_dict(first[-1].state_dict())
+    parts = [take(loader, 7) for loader in second]
+    assert head + [uid for step in range(7) for part in parts for uid in part[step].uids] == whole
+
+
+@pytest.mark.parametrize("streams", [1, 2, 5])
+def test_streams_share_an_epoch_exactly(clouds: Path, streams: int) -> None:
+    """Slices take turns, so over `streams` epochs every row comes as often as any other."""
+    seen = Counter(uids(take(CloudLoader(clouds, streams, seed=1, streams=streams), 23)))
+    assert sum(seen.values()) == streams * 23
+    assert set(seen.values()) == {streams}
 
 
 def test_samples_are_the_rows(clouds: Path) -> None:
@@ -114,7 +147,13 @@ def test_worker_processes_change_nothing(clouds: Path) -> None:
 
 def test_state_of_other_data_is_refused(clouds: Path) -> None:
     state = CloudLoader(clouds, 4).state_dict()
-    for changed in (CloudLoader(clouds, 4, seed=1), CloudLoader(clouds, 5), CloudLoader(clouds, 4, world=2)):
+    mixed = Mix("outside+hidden", 0.5)
+    for changed in (
+        CloudLoader(clouds, 4, seed=1),
+        CloudLoader(clouds, 5),
+        CloudLoader(clouds, 4, streams=2),
+        CloudLoader(clouds, 4, mix=mixed),
+    ):
         with pytest.raises(ShardError, match="other shards, or another seed"):
             changed.load_state_dict(state)
     path = clouds / "part-00001.parquet"
@@ -165,9 +204,24 @@ def test_what_cannot_be_read_says_so(
         CloudLoader(clouds, 2)
 
 
-def test_no_row_for_a_rank_is_an_error(make_dataset: MakeDataset) -> None:
-    with pytest.raises(ShardError, match="2 rows of split 'train' for 3 ranks"):
-        CloudLoader(make_dataset(rows=2) / "clouds", 1, world=3)
+def test_what_cannot_be_shared_is_an_error(make_dataset: MakeDataset) -> None:
+    clouds = make_dataset(rows=2) / "clouds"
+    with pytest.raises(ShardError, match="2 rows of split 'train' for 3 streams"):
+        CloudLoader(clouds, 3, streams=3)
+    with pytest.raises(ValueError, match="a batch of 4 clouds cannot be shared evenly by 3 processes"):
+        CloudLoader(clouds, 4, world=3)
+
+
+def test_a_damaged_row_group_stops_the_consumer_whoever_reads_it(make_dataset: MakeDataset) -> None:
+    clouds = make_dataset(rows=40, points=600, shard=40, group=8) / "clouds"
+    for workers in (0, 2):
+        loader = CloudLoader(clouds, 4, workers=workers)
+        path = clouds / "part-00000.parquet"
+        whole = path.read_bytes()
+        path.write_bytes(whole[:9000] + bytes(200) + whole[9200:])
+        with pytest.raises(ShardError, match="damaged"):
+            take(loader, 10)
+        path.write_bytes(whole)
 
 
 def test_endless(make_dataset: MakeDataset) -> None:

@@ -1,0 +1,44 @@
+"""The network's frame: how coordinates, colours and the hidden label become channels, and come back.
+
+Every channel spans [-1, 1]: xyz of the shards as it is (their longest side is 2), colour bytes over 127.5
+minus 1, the label -1 outside and +1 hidden. Point-E's clouds have a longest side of 1 and it scales xyz by 2
+first, which comes to the same. A cloud has 3 channels (xyz), 6 (and colour) or 7 (and label).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+GREY = 160
+"""The colour byte of a cloud that has none."""
+
+
+def to_network(
+    xyz: np.ndarray,
+    rgb: np.ndarray | None = None,
+    hidden: np.ndarray | bool | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """(N, 3) float32 in [-1, 1], (N, 3) uint8 and (N,) bool -> (3, 6 or 7, N) float32, into `out` or new."""
+    if out is None:
+        out = np.empty((3 + 3 * (rgb is not None) + (hidden is not None), len(xyz)), np.float32)
+    out[:3] = xyz.T
+    if rgb is not None:
+        np.multiply(rgb.T, np.float32(1 / 127.5), out=out[3:6])
+        out[3:6] -= 1
+    if hidden is not None:
+        out[-1] = np.where(hidden, 1, -1)
+    return out
+
+
+def from_network(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(3, 6 or 7, N) -> (N, 3) float32 xyz and (N, 3) uint8 colours, clipped to bytes; grey without any."""
+    xyz = np.ascontiguousarray(points[:3].T, np.float32)
+    if len(points) < 6:
+        return xyz, np.full(xyz.shape, GREY, np.uint8)
+    return xyz, np.rint((points[3:6].T + 1) * 127.5).clip(0, 255).astype(np.uint8)
+
+
+def hidden_of(points: np.ndarray) -> np.ndarray | None:
+    """(7, N) -> (N,) bool, which points are hidden; None where there is no label channel."""
+    return points[6] > 0 if len(points) == 7 else None

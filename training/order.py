@@ -1,0 +1,105 @@
+"""The order in which rows are learnt from: a pure function of the manifest, the seed and the stream.
+
+An epoch permutes the row groups, gives each of `streams` an equal slice of the rows, and shuffles those of
+`window` row groups together. A step takes a fixed number of rows from every stream, however many processes
+there are: they share the streams, so the batches are the same for one process and for eight.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of a row group that belong to the split."""
+
+    path: Path
+    index: int
+    rows: np.ndarray  # (R,) int64
+    views: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process takes from a stream: of its `per_batch` rows a batch those from `low` to `high`."""
+
+    stream: int
+    per_batch: int
+    low: int
+    high: int
+
+
+class Order:
+    """The rows of a stream, epoch after epoch."""
+
+    def __init__(self, groups: list[Group], seed: int, window: int, streams: int = 1):
+        self.groups = groups
+        self.seed = seed
+        self._window, self._streams = window, streams
+        self._total = sum(len(group.rows) for group in groups)
+
+    def windows(self, stream: int, start: int) -> Iterator[tuple[int, np.ndarray]]:
+        """From the stream's `start`-th row on: (epoch, (R, 2) int64 of group and row), a window at a time."""
+        for epoch in itertools.count():
+            first, last = self._bounds(stream, epoch)
+            if start >= last - first:
+                start -= last - first
+                continue
+            for rows in self._epoch(epoch, first, last):
+                if start < len(rows):
+                    yield epoch, rows[start:]
+                start = max(0, start - len(rows))
+
+    def view(self, epoch: int, group: int) -> int:
+        """The view that a row group's images are taken from in an epoch."""
+        return int(self.rng(epoch, group).integers(max(1, self.groups[group].views)))
+
+    def rng(self, *key: int) -> np.random.Generator:
+        """Random numbers that belong to `key` alone."""
+        return np.random.default_rng([self.seed, *key])
+
+    def _bounds(self, stream: int, epoch: int) -> tuple[int, int]:
+        """The stream's slice of the epoch. Slices take turns, since they may differ by one row."""
+        place = (stream + epoch) % self._streams
+        return place * self._total // self._streams, (place + 1) * self._total // self._streams
+
+    def _epoch(self, epoch: int, first: int, last: int) -> Iterator[np.ndarray]:
+        """The slice's windows, each (R, 2) int64, shuffled; only what the slice needs is ever built."""
+        order = self.rng(epoch).permutation(len(self.groups))
+        ends = np.cumsum([len(self.groups[g].rows) for g in order])
+        for at in range(0, len(order), self._window):
+            chosen = slice(at, at + self._window)
+            pieces = [
+                self._cut(epoch, int(g), int(first - end), int(last - end))
+                for g, end in zip(order[chosen], ends[chosen], strict=True)
+            ]
+            rows = np.concatenate(pieces)
+            if len(rows):
+                yield self.rng(epoch, at, 1).permutation(rows)
+
+    def _cut(self, epoch: int, group: int, first: int, last: int) -> np.ndarray:
+        """Rows first..last of a shuffled group, counted back from its end: (R, 2) of group and row."""
+        rows = self.rng(epoch, group, 2).permutation(self.groups[group].rows)
+        rows = rows[max(0, len(rows) + first) : max(0, min(len(rows), len(rows) + last))]
+        return np.stack([np.full_like(rows, group), rows], axis=1)
+
+
+def shares(batch: int, streams: int, rank: int, world: int) -> list[Share]:
+    """How rank `rank` of `world` makes its part of every batch of `batch` rows out of the streams.
+
+    Row j of a batch comes from stream j * streams // batch and belongs to rank j * world // batch.
+    """
+    first, last = rank * batch // world, (rank + 1) * batch // world
+    result = []
+    for stream in range(streams):
+        begin, end = -(-stream * batch // streams), -(-(stream + 1) * batch // streams)
+        low, high = max(first, begin), min(last, end)
+        if low < high:
+            result.append(Share(stream, end - begin, low - begin, high - begin))
+    return result
