@@ -18,9 +18,11 @@ from training.transformer import MLP, Backbone, Shape, initialise_linears
 class CrossAttention(nn.Module):
     """Multi-head attention from queries to the cloud; `c_kv` is laid out head by head, [k|v] within each."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, qk_norm: bool = False):
         super().__init__()
         self.heads = heads
+        self.q_norm = nn.RMSNorm(width // heads) if qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(width // heads) if qk_norm else nn.Identity()
         self.c_q = nn.Linear(width, width)
         self.c_kv = nn.Linear(width, 2 * width)
         self.c_proj = nn.Linear(width, width)
@@ -28,15 +30,16 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, data: Tensor) -> Tensor:
         q = self.c_q(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
         k, v = self.c_kv(data).unflatten(2, (self.heads, -1)).transpose(1, 2).chunk(2, dim=-1)
-        return self.c_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        mixed = F.scaled_dot_product_attention(self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype), v)
+        return self.c_proj(mixed.transpose(1, 2).flatten(2))
 
 
 class CrossBlock(nn.Module):
     """A pre-norm residual block whose tokens look at the cloud and not at each other."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, qk_norm: bool = False):
         super().__init__()
-        self.attn = CrossAttention(width, heads)
+        self.attn = CrossAttention(width, heads, qk_norm)
         self.ln_1 = nn.LayerNorm(width)
         self.ln_2 = nn.LayerNorm(width)
         self.mlp = MLP(width)
