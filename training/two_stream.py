@@ -1,6 +1,6 @@
 """A two-stream transformer whose cost is linear in the points: learnt at 1,024, drawn at any number.
 
-PointInfinity's network (Huang et al. 2024, arXiv:2404.03566), after RIN (Jabri et al. 2023, arXiv:2212.11972).
+The network of PointInfinity (Huang et al. 2024, arXiv:2404.03566), after RIN (arXiv:2212.11972).
 The points are one stream, a fixed number of learned latents the other. A block *reads* the points into the
 latents by cross-attention, computes among the latents alone, and *writes* back to each point, again by
 cross-attention. Points never look at each other, so the network is equivariant to their order, and twice the

@@ -116,7 +116,7 @@ def test_remembered_orders_are_bounded() -> None:
     clouds = [rng.normal(size=(2, 50, 3)).astype(np.float32) for _ in range(5)]
     orders = [union.members(i, a, b, 32) for i, (a, b) in enumerate(clouds)]
     assert len(union._held) == 3
-    again = union.members(0, *clouds[0], 32)
+    again = union.members(0, clouds[0][0], clouds[0][1], 32)
     np.testing.assert_array_equal(again, orders[0])
 
 

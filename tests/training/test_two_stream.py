@@ -51,17 +51,28 @@ def test_time_image_and_every_point_matter() -> None:
         torch.testing.assert_close(twice[:, :, :50], out, atol=1e-5, rtol=1e-5)
 
 
+def costs(model: TwoStreamTransformer, points: int) -> tuple[int, int]:
+    """Operations of a forward pass, and the bytes it keeps for the backward pass."""
+    kept: list[int] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.nbytes)
+        return tensor
+
+    x, t, grid = inputs(points)
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with FlopCounterMode(display=False) as counter, hooks:
+        model(x, t, grid)
+    return counter.get_total_flops(), sum(kept)
+
+
 def test_work_and_memory_are_linear_in_the_points() -> None:
     """Counted, not timed: floating point operations, and what is kept for the backward pass."""
     model, work, memory = make(), [], []
     for points in (256, 512, 1024):
-        x, t, grid = inputs(points)
-        kept = []
-        with FlopCounterMode(display=False) as counter:
-            with torch.autograd.graph.saved_tensors_hooks(lambda s: kept.append(s.nbytes) or s, lambda s: s):
-                model(x, t, grid)
-        work.append(counter.get_total_flops())
-        memory.append(sum(kept))
+        flops, kept = costs(model, points)
+        work.append(flops)
+        memory.append(kept)
     for first, second, third in (work, memory):
         assert third - second == pytest.approx(2 * (second - first), rel=1e-3)
         assert second - first > 0
