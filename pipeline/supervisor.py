@@ -2,6 +2,9 @@
 
 `Supervisor.run(job)` always returns an `Outcome`. The child starts with the first job, serves many, and is
 replaced after a failure of its own, after `recycle_models`, or when it holds more than `recycle_mib`.
+
+What a model did ends its job. What says nothing about the model is tried once more in a fresh child: a crash in
+a child that had served others, and a signal that only somebody else sends.
 """
 
 from __future__ import annotations
@@ -10,9 +13,12 @@ import atexit
 import signal
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from pipeline.process import BrokenChild, Child, Limits
+
+_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # no native library's fault
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class Outcome:
     seconds: float = 0.0
     peak_rss_mib: int = 0
     log_tail: str | None = None
+    by_others: bool = False  # somebody else's signal ended the process
 
 
 class Supervisor:
@@ -39,10 +46,12 @@ class Supervisor:
         atexit.register(self.close)
 
     def run(self, job: dict[str, Any]) -> Outcome:
-        """Do one job. A crash in a child that had served others is tried once more in a fresh one."""
+        """Do one job, twice where the first time says nothing about the model."""
         worn = self._child is not None and self._child.served > 0
         outcome = self._run_once(job)
-        if worn and outcome.kind in ("crash", "out_of_memory") and self._child is None:
+        if self._child is None and (
+            outcome.by_others or (worn and outcome.kind in ("crash", "out_of_memory"))
+        ):
             outcome = self._run_once(job)
         return outcome
 
@@ -53,13 +62,13 @@ class Supervisor:
             child.stop()
 
     def _run_once(self, job: dict[str, Any]) -> Outcome:
-        started = time.monotonic()
+        started, ooms = time.monotonic(), _oom_kills()
         try:
             child = self._ready_child()
             child.peak_mib = 0.0
             answer = child.ask(job, self.limits.timeout)
         except BrokenChild as broken:
-            return self._autopsy(broken, time.monotonic() - started)
+            return self._autopsy(broken, time.monotonic() - started, _oom_kills() > ooms)
         except OSError as error:  # no process or pipe to be had
             return Outcome("failed", "infrastructure", f"The worker process did not start: {error}")
         child.served += 1
@@ -90,23 +99,48 @@ class Supervisor:
         if child.served >= self.limits.recycle_models or child.resident_mib() > self.limits.recycle_mib:
             self.close()
 
-    def _autopsy(self, broken: BrokenChild, seconds: float) -> Outcome:
+    def _autopsy(self, broken: BrokenChild, seconds: float, oom: bool) -> Outcome:
         """Kill what is left of the child and say how it ended."""
         child, self._child = self._child, None
         assert child is not None
         killed = child.alive()
         returncode = child.kill()
-        name = signal.Signals(-returncode).name if returncode < 0 else None
-        message = broken.message
-        if broken.kind == "crash" and not killed:
-            message = f"The process died: {name or f'exit code {returncode}'}."
+        kind, message = broken.kind, broken.message
+        if kind == "crash" and not killed:
+            kind, message = _cause(returncode, oom)
         return Outcome(
             status="failed",
-            kind=broken.kind,
+            kind=kind,
             message=message,
             returncode=returncode,
-            signal=name,
+            signal=_signal_name(returncode),
             seconds=seconds,
             peak_rss_mib=round(child.peak_mib),
             log_tail=child.log_tail(),
+            by_others=not killed and -returncode in _FROM_OUTSIDE,
         )
+
+
+def _cause(returncode: int, oom: bool) -> tuple[str, str]:
+    """Class and message of a death that was not of our making."""
+    name = _signal_name(returncode)
+    if -returncode not in _FROM_OUTSIDE:
+        return "crash", f"The process died: {name or f'exit code {returncode}'}."
+    if oom and returncode == -signal.SIGKILL:
+        return "out_of_memory", "The machine ran out of memory, and the kernel killed the process."
+    return "infrastructure", f"Somebody else ended the process: {name}."
+
+
+def _signal_name(returncode: int) -> str | None:
+    if returncode >= 0:
+        return None
+    return signal.Signals(-returncode).name if -returncode in set(signal.Signals) else f"signal {-returncode}"
+
+
+def _oom_kills() -> int:
+    """How many processes of this machine the kernel has killed for memory."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:  # not every container shows it
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
