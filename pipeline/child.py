@@ -1,8 +1,9 @@
-"""The process that touches models: `python -m pipeline.child MODULE PARENT JOBS RESULTS`.
+"""The process that touches models: `python -P -m pipeline.child MODULE PARENT JOBS RESULTS PLAN`.
 
-The supervisor starts it. It reads framed JSON jobs from the descriptor JOBS, calls `MODULE.process(job)` for
-each, and writes framed JSON answers to RESULTS. A frame is a big-endian uint32 length and that many bytes.
-Standard output and error belong to the native libraries and never carry the protocol.
+The supervisor starts it. It confines itself as PLAN (a `pipeline.confine.Plan`, as JSON) says, reads framed
+JSON jobs from the descriptor JOBS, calls `MODULE.process(job)` for each, and writes framed JSON answers to
+RESULTS. A frame is a big-endian uint32 length and that many bytes. Standard output and error belong to the
+native libraries and never carry the protocol.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
+from pipeline.confine import NotConfined, Plan, apply
+
 HEADER = struct.Struct(">I")
 LARGEST_FRAME = 16 << 20  # bytes; a record is a few hundred
 _PR_SET_PDEATHSIG = 1
@@ -26,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main(arguments: list[str]) -> int:
     """Serve jobs until the supervisor closes the pipe."""
-    module, parent, jobs, results = arguments[0], *map(int, arguments[1:])
+    module, parent, jobs, results = arguments[0], *map(int, arguments[1:4])
     die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     faulthandler.enable()
@@ -35,11 +38,15 @@ def main(arguments: list[str]) -> int:
         os.set_inheritable(descriptor, False)
     with open(jobs, "rb", buffering=0) as reader, open(results, "wb", buffering=0) as writer:
         try:
+            level = apply(Plan.from_json(json.loads(arguments[4])))
             process = importlib.import_module(module).process
+        except NotConfined as refusal:
+            write_frame(writer, {"ready": False, "message": str(refusal)})
+            return 1
         except BaseException:
             write_frame(writer, {"ready": False, "message": traceback.format_exc()})
             return 1
-        write_frame(writer, {"ready": True})
+        write_frame(writer, {"ready": True, "confinement": level})
         for job in read_frames(reader):
             write_frame(writer, answer(process, job))
             sys.stdout.flush()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
+import site
 import subprocess
 import sys
 import tempfile
@@ -19,12 +21,20 @@ from typing import Any
 import psutil
 
 from pipeline.child import HEADER, LARGEST_FRAME, encode_frame
+from pipeline.confine import Confine, Plan, has_gpu
+from pipeline.cores import Cores
+from pipeline.staging import Workspace
 
 _POLL = 0.05  # seconds between looks at memory and deadline
 _TREE_EVERY = 0.5  # seconds between looks for grandchildren: listing them costs ten times a look at memory
 _LOG_KEPT = 16 << 10  # bytes
 _TAIL = 4000  # characters of the log in a ledger row
 _PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+_PASSED = re.compile(
+    "PATH|LANG|LC_.*|TZ|LD_LIBRARY_PATH|LD_PRELOAD|VIRTUAL_ENV|PYTHON(HASHSEED|FAULTHANDLER|DONTWRITEBYTECODE)"
+    "|(CUDA|NVIDIA|HIP|ROCR|GPU|ONEAPI|SYCL)_.*|(LIBGL|MESA|GALLIUM|EGL|__EGL|__GLX|CYCLES|TBB)_.*"
+)
+_HOMES = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "BLENDER_USER_RESOURCES")
 _THREAD_LIMITS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -47,6 +57,7 @@ class Limits:
     recycle_models: int = 200
     recycle_mib: int = 3072
     threads: int = 1
+    confine: Confine = "off"  # a confined child reads and writes in its supervisor's workspace only
 
 
 class BrokenChild(Exception):
@@ -60,9 +71,11 @@ class BrokenChild(Exception):
 class Child:
     """One process, the pipes to it, its log's tail, its memory, and its temporary folder."""
 
-    def __init__(self, module: str, limits: Limits, prefix: str):
+    def __init__(self, module: str, limits: Limits, workspace: Workspace):
         self.limits = limits
-        self._home = Path(tempfile.mkdtemp(prefix=prefix))
+        self.confinement: str | None = None  # the level reached, once it has greeted
+        self._cores = Cores(limits.threads)
+        self._home = Path(tempfile.mkdtemp(prefix="home-", dir=workspace.work))
         self.served = 0
         self.peak_mib = 0.0
         self._log = bytearray()
@@ -73,9 +86,15 @@ class Child:
         self._results, results = os.pipe()
         self._output, output = os.pipe()
         theirs = (jobs, results, output)
+        plan = _plan(limits, workspace, self._cores.numbers)
         try:
             self.process: subprocess.Popen[bytes] = _spawner.submit(
-                _spawn, module, jobs, results, output, _environment(limits.threads, self._home)
+                _spawn,
+                [module, str(os.getpid()), str(jobs), str(results)],
+                plan,
+                limits.threads,
+                output,
+                self._home,
             ).result()
         except BaseException:
             self._close()
@@ -96,6 +115,7 @@ class Child:
             raise BrokenChild(kind, f"The worker process did not start: {broken.message}") from broken
         if not hello.get("ready"):
             raise BrokenChild("infrastructure", f"The worker process did not start: {hello.get('message')}")
+        self.confinement = str(hello.get("confinement"))
 
     def ask(self, job: dict[str, Any], timeout: float) -> dict[str, Any]:
         """Send a job and wait for its answer."""
@@ -217,30 +237,63 @@ class Child:
             if descriptor >= 0:
                 os.close(descriptor)
         self._jobs = self._results = self._output = -1
+        self._cores.release()
         shutil.rmtree(self._home, ignore_errors=True)
 
 
 def _spawn(
-    module: str, jobs: int, results: int, output: int, environment: dict[str, str]
+    arguments: list[str], plan: Plan, threads: int, output: int, home: Path
 ) -> subprocess.Popen[bytes]:
     """Start the child. No new session: Ray ends a dead worker's process group, and ours must be in it."""
-    command = [sys.executable, "-m", "pipeline.child", module, str(os.getpid()), str(jobs), str(results)]
     return subprocess.Popen(
-        command,
+        [sys.executable, "-P", "-m", "pipeline.child", *arguments, json.dumps(plan.to_json())],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        pass_fds=(jobs, results),
-        env=environment,
+        pass_fds=tuple(map(int, arguments[2:4])),
+        env=_environment(threads, home),
+        cwd=home,
     )
 
 
-def _environment(threads: int, home: Path) -> dict[str, str]:
-    """Ours, with native thread pools limited before anything loads them, and this package importable."""
+def _plan(limits: Limits, workspace: Workspace, cores: tuple[int, ...]) -> Plan:
+    """What the child may touch: Python and our packages, its folders, its cores."""
+    own = [Path(path) for path in _module_path()]
+    installed = {sys.prefix, sys.base_prefix, sys.exec_prefix, site.getusersitepackages()}
+    packages = [str(entry) for folder in own for entry in folder.glob("*") if _is_code(entry)]
+    return Plan(
+        confine=limits.confine,
+        program=(*sorted(installed), *packages),
+        listed=tuple(map(str, own)),
+        read=(str(workspace.input),),
+        write=(str(workspace.work),),
+        cores=cores,
+        memory=limits.memory_mib << 20,
+        gpu=has_gpu(),
+    )
+
+
+def _is_code(entry: Path) -> bool:
+    return entry.suffix == ".py" or (entry / "__init__.py").is_file()
+
+
+def _module_path() -> list[str]:
+    """Where the child finds modules besides Python's own folders: this package's folder, and PYTHONPATH."""
     package = str(Path(__file__).resolve().parents[1])
-    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    limits = {name: str(threads) for name in _THREAD_LIMITS}
-    return {**os.environ, **limits, "MALLOC_ARENA_MAX": "2", "PYTHONPATH": path, "TMPDIR": str(home)}
+    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return list(dict.fromkeys([package, *map(os.path.abspath, given)]))
+
+
+def _environment(threads: int, home: Path) -> dict[str, str]:
+    """What the child needs of ours, and no credential; thread pools limited before anything loads them."""
+    kept = {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)}
+    return {
+        **kept,
+        **dict.fromkeys(_THREAD_LIMITS, str(threads)),
+        **dict.fromkeys(_HOMES, str(home)),
+        "MALLOC_ARENA_MAX": "2",
+        "PYTHONPATH": os.pathsep.join(_module_path()),
+    }
 
 
 def _resident_mib(pid: int) -> float:

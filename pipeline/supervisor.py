@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.process import BrokenChild, Child, Limits
+from pipeline.staging import Workspace
 
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # no native library's fault
 
@@ -41,9 +42,11 @@ class Supervisor:
     """Runs jobs of one stage's module, one at a time."""
 
     def __init__(self, module: str, limits: Limits, scratch_prefix: str = "insideout-"):
-        self.module, self.limits, self.scratch_prefix = module, limits, scratch_prefix
+        self.module, self.limits = module, limits
+        self.workspace = Workspace(scratch_prefix)
+        self.confinement: str | None = None  # the level that the last child reached
         self._child: Child | None = None
-        atexit.register(self.close)
+        atexit.register(self.end)
 
     def run(self, job: dict[str, Any]) -> Outcome:
         """Do one job, twice where the first time says nothing about the model."""
@@ -60,6 +63,11 @@ class Supervisor:
         child, self._child = self._child, None
         if child is not None:
             child.stop()
+
+    def end(self) -> None:
+        """End the child and remove the workspace: no job comes after."""
+        self.close()
+        self.workspace.close()
 
     def _run_once(self, job: dict[str, Any]) -> Outcome:
         started, ooms = time.monotonic(), _oom_kills()
@@ -90,8 +98,9 @@ class Supervisor:
         if self._child is not None and not self._child.alive():
             self.close()
         if self._child is None:
-            self._child = Child(self.module, self.limits, self.scratch_prefix)
+            self._child = Child(self.module, self.limits, self.workspace)
             self._child.greet()
+            self.confinement = self._child.confinement
         self._child.forget_log()
         return self._child
 

@@ -1,4 +1,5 @@
-"""One model in a Ray worker: hash the input, have the child do the job, commit its output, report a row."""
+"""One model in a Ray worker: hash and stage the input, have the child do the job, commit its output, report a
+row."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ from pipeline.commit import commit_file
 from pipeline.ledger import Row
 from pipeline.process import Limits
 from pipeline.stages import Stage, Task
+from pipeline.staging import admit, stage_input
 from pipeline.supervisor import Outcome, Supervisor
+from render.failures import ModelFailure
 
 _supervisors: dict[tuple[str, Limits, str], Supervisor] = {}
 
@@ -24,7 +27,7 @@ def supervisor_for(module: str, limits: Limits, run: str) -> Supervisor:
     if key not in _supervisors:
         clear_scratch_of_the_dead()
         while _supervisors:
-            _supervisors.popitem()[1].close()
+            _supervisors.popitem()[1].end()
         _supervisors[key] = Supervisor(module, limits, scratch_prefix(run))
     return _supervisors[key]
 
@@ -33,7 +36,9 @@ def execute(stage: Stage, task: Task, limits: Limits, run: str, attempt: int, re
     """Do one model. Never raises for the model's sake: what went wrong is in the row."""
     row = Row(task.uid, task.source, "failed", config_hash=stage.config_hash, attempt=attempt)
     try:
-        row = replace(row, **_input_key(task.input))
+        row = replace(row, **_input_key(admit(task.input, task.source)))
+    except ModelFailure as failure:
+        return replace(row, kind=failure.kind, message=failure.message)
     except OSError as error:
         return replace(
             row, kind="missing", message=f"{task.input}: {error.strerror}. Mend the path, or drop it."
@@ -41,8 +46,9 @@ def execute(stage: Stage, task: Task, limits: Limits, run: str, attempt: int, re
     if recover and task.output.exists() and stage.recover(task.output) == (row.input_sha256, row.config_hash):
         return replace(row, status="ok", bytes=task.output.stat().st_size, record={"recovered": True})
     try:
-        with tempfile.TemporaryDirectory(prefix=scratch_prefix(run)) as scratch:
-            return _supervised(stage, task, limits, run, row, Path(scratch))
+        return _supervised(stage, task, limits, row, supervisor_for(stage.module, limits, run))
+    except ModelFailure as failure:
+        return replace(row, kind=failure.kind, message=failure.message)
     except OSError as error:  # the disk of the scratch folder or of OUT
         return replace(
             row, kind="infrastructure", message=f"{error.filename or stage.layout.root}: {error.strerror}"
@@ -68,24 +74,28 @@ def clear_scratch_of_the_dead() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _supervised(stage: Stage, task: Task, limits: Limits, run: str, row: Row, scratch: Path) -> Row:
-    output = scratch / task.output.name
-    work = scratch / "work"
-    work.mkdir()
-    job = {
-        **task.job,
-        "source_sha256": row.input_sha256,
-        "output": str(output),
-        "scratch": str(work),
-        "threads": limits.threads,
-    }
-    outcome = supervisor_for(stage.module, limits, run).run(job)
-    row = _with_outcome(row, outcome)
-    if not row.ok:
-        return row
-    if not output.is_file():
-        return replace(row, status="failed", kind="error", message="The worker wrote no output.")
-    return replace(row, bytes=commit_file(output, task.output, stage.layout))
+def _supervised(stage: Stage, task: Task, limits: Limits, row: Row, supervisor: Supervisor) -> Row:
+    with supervisor.workspace.job() as (inputs, scratch):
+        staged = stage_input(task.input, task.source, inputs)
+        output, work = scratch / task.output.name, scratch / "work"
+        work.mkdir()
+        told = {
+            key: str(staged.path) if value == str(task.input) else value for key, value in task.job.items()
+        }
+        job = {
+            **told,
+            "notes": staged.notes,
+            "source_sha256": row.input_sha256,
+            "output": str(output),
+            "scratch": str(work),
+            "threads": limits.threads,
+        }
+        row = _with_outcome(row, supervisor.run(job))
+        if not row.ok:
+            return row
+        if output.is_symlink() or not output.is_file():
+            return replace(row, status="failed", kind="error", message="The worker wrote no output.")
+        return replace(row, bytes=commit_file(output, task.output, stage.layout))
 
 
 def _with_outcome(row: Row, outcome: Outcome) -> Row:

@@ -96,7 +96,7 @@ def _meta(
         "scale": frozen.scale,
         "counts": frozen.counts,
         "missing_textures": missing,
-        "notes": [*imported.notes, *frozen.notes, *notes],
+        "notes": [*job.get("notes", []), *imported.notes, *frozen.notes, *notes],
         "engine": config.engine,
         "samples": config.samples,
         "seed": config.seed,

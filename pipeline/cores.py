@@ -1,0 +1,60 @@
+"""Which cores a child runs on: as many as its worker was given, and no other worker's.
+
+Blender's own thread settings do not always hold; a process's CPU affinity does. Workers on one machine agree
+by names that only one process at a time can bind (abstract sockets: no file is left, and a name ends with its
+process). Where the cores are not ours to divide (a container with a share of the time rather than cores of
+its own) or too few are left, the child runs on all, and the kernel divides.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_OLD_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+
+
+class Cores:
+    """`count` cores for this process's child until `release`; `numbers` is empty where none could be had."""
+
+    def __init__(self, count: int):
+        self._held: list[socket.socket] = []
+        self.numbers: tuple[int, ...] = ()
+        if not _shared_by_time():
+            self.numbers = self._take(count)
+        if len(self.numbers) < count:
+            self.release()
+
+    def release(self) -> None:
+        for name in self._held:
+            name.close()
+        self._held, self.numbers = [], ()
+
+    def _take(self, count: int) -> tuple[int, ...]:
+        taken: list[int] = []
+        for core in sorted(os.sched_getaffinity(0)):
+            if len(taken) < count and self._bind(core):
+                taken.append(core)
+        return tuple(taken)
+
+    def _bind(self, core: int) -> bool:
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            name.bind(f"\0insideout-core-{core}")
+        except OSError:
+            name.close()
+            return False
+        self._held.append(name)
+        return True
+
+
+def _shared_by_time() -> bool:
+    """Whether a quota, not a set of cores, says how much CPU this container has."""
+    for path, unlimited in ((_QUOTA, "max"), (_OLD_QUOTA, "-1")):
+        try:
+            return path.read_text().split()[0] != unlimited
+        except (OSError, IndexError):
+            continue
+    return False
