@@ -25,7 +25,7 @@ class TrainConfig(BaseModel):
     """Parts that a process computes its share of a step in: less memory, the same step."""
 
     points_from: Literal["outside", "outside+hidden", "solid"] = "outside"
-    """What a cloud is made of: 6 channels for the outside; with hidden points a 7th, the label; 3 for solids."""
+    """What a cloud is made of. The outside has 6 channels, with hidden points a 7th, the label; solids 3."""
     hidden_share: float | None = Field(default=0.25, gt=0, lt=1)
     """Share of hidden points in `outside+hidden`; None: one farthest-point sampling over both decides."""
     points: int = Field(default=1024, ge=16)
