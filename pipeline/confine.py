@@ -81,43 +81,6 @@ class Plan:
         return cls(**known)
 
 
-def has_gpu() -> bool:
-    """Whether this machine has a graphics device that a child may want."""
-    return any(os.path.exists(path) for path in ("/dev/nvidiactl", "/dev/kfd", "/dev/dri"))
-
-
-class NotConfined(Exception):
-    """`require` was asked for, and a layer is missing; says which, and the cure."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a child is allowed; travels to it as JSON."""
-
-    confine: Confine = "off"
-    program: tuple[str, ...] = ()
-    """Folders of Python and of our own code: read, and mapped as code."""
-    listed: tuple[str, ...] = ()
-    """Folders on the module path of which only the names may be seen."""
-    read: tuple[str, ...] = ()
-    write: tuple[str, ...] = ()
-    cores: tuple[int, ...] = ()
-    """To run on; none: wherever the parent may."""
-    memory: int = 0
-    """Bytes, resident, above which the supervisor kills; the address space is limited a good way above. 0: no
-    limit."""
-    gpu: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Plan:
-        return cls(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        )
-
-
 def apply(plan: Plan) -> str:
     """Confine this process for good; the level reached, as the ledger has it: `full (landlock 7, seccomp)`.
 
