@@ -29,7 +29,14 @@ _SYSTEM = ("/usr", "/lib", "/lib64")
 _SETTINGS = (
     *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime"),
     *("/etc/fonts", "/etc/glvnd", "/etc/vulkan", "/etc/OpenCL", "/etc/egl", "/etc/drirc"),
-    *("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/filesystems", "/sys/devices/system"),
+    *(
+        "/proc/self",
+        "/proc/cpuinfo",
+        "/proc/meminfo",
+        "/proc/stat",
+        "/proc/filesystems",
+        "/sys/devices/system",
+    ),
 )
 _GPU = (
     "/dev/dri",
