@@ -25,12 +25,14 @@ from pipeline.confine import NotConfined, Plan, apply
 HEADER = struct.Struct(">I")
 LARGEST_FRAME = 16 << 20  # bytes; a record is a few hundred
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(arguments: list[str]) -> int:
     """Serve jobs until the supervisor closes the pipe."""
     module, parent, jobs, results = arguments[0], *map(int, arguments[1:4])
     die_with(parent)
+    adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     faulthandler.enable()
     _flush_native_output_by_line()
@@ -77,6 +79,13 @@ def die_with(parent: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:
         os._exit(97)
+
+
+def adopt_orphans() -> None:
+    """Have the kernel make this process the parent of orphans below it, so that a daemon stays in sight."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1)) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 def read_frames(reader: BinaryIO) -> Iterator[dict[str, Any]]:

@@ -18,15 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from pipeline.child import HEADER, LARGEST_FRAME, encode_frame
 from pipeline.confine import Confine, Plan, has_gpu
 from pipeline.cores import Cores
 from pipeline.staging import Workspace
+from pipeline.watchdog import MARK, end_all
 
 _POLL = 0.05  # seconds between looks at memory and deadline
-_TREE_EVERY = 0.5  # seconds between looks for grandchildren: listing them costs ten times a look at memory
+_TREE_EVERY = 0.5  # seconds between looks for grandchildren: a look at all processes of the machine
 _LOG_KEPT = 16 << 10  # bytes
 _TAIL = 4000  # characters of the log in a ledger row
 _PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / (1 << 20)
@@ -80,7 +79,7 @@ class Child:
         self.peak_mib = 0.0
         self._log = bytearray()
         self._buffer = bytearray()
-        self._tree: list[psutil.Process] = []
+        self._tree: list[int] = []
         self._tree_seen = 0.0
         jobs, self._jobs = os.pipe()
         self._results, results = os.pipe()
@@ -140,14 +139,11 @@ class Child:
         self.kill()
 
     def kill(self) -> int:
-        """Kill the whole tree, reap the child, close the pipes; the child's return code."""
+        """Kill the child and all that comes of it, reap it, close the pipes; the child's return code."""
         if self.alive():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                for process in psutil.Process(self.process.pid).children(recursive=True):
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        process.kill()
             self.process.kill()
         returncode = self.process.wait()
+        end_all(f"TMPDIR={self._home}")  # what it has left behind would fall to init, out of our sight
         self._drain_log()
         self._close()
         return returncode
@@ -155,10 +151,13 @@ class Child:
     def resident_mib(self) -> float:
         """Resident memory of the child and everything below it."""
         if time.monotonic() - self._tree_seen > _TREE_EVERY:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                self._tree = psutil.Process(self.process.pid).children(recursive=True)
+            self._tree = _below(self.process.pid)
             self._tree_seen = time.monotonic()
-        return sum(_resident_mib(pid) for pid in (self.process.pid, *(process.pid for process in self._tree)))
+        return sum(_resident_mib(pid) for pid in (self.process.pid, *self._tree))
+
+    def has_company(self) -> bool:
+        """Whether a process of its making is left, a daemon say: it is the parent of its orphans."""
+        return bool(_below(self.process.pid))
 
     def log_tail(self) -> str | None:
         return self._log.decode("utf-8", "replace")[-_TAIL:].strip() or None
@@ -286,7 +285,7 @@ def _module_path() -> list[str]:
 
 def _environment(threads: int, home: Path) -> dict[str, str]:
     """What the child needs of ours, and no credential; thread pools limited before anything loads them."""
-    kept = {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)}
+    kept = {name: value for name, value in os.environ.items() if name == MARK or _PASSED.fullmatch(name)}
     return {
         **kept,
         **dict.fromkeys(_THREAD_LIMITS, str(threads)),
@@ -294,6 +293,21 @@ def _environment(threads: int, home: Path) -> dict[str, str]:
         "MALLOC_ARENA_MAX": "2",
         "PYTHONPATH": os.pathsep.join(_module_path()),
     }
+
+
+def _below(pid: int) -> list[int]:
+    """The living processes that come of `pid`."""
+    children: dict[int, list[int]] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{entry.name}/stat", "rb") as file:
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+                if state != b"Z":
+                    children.setdefault(int(parent), []).append(int(entry.name))
+    found = list(children.get(pid, ()))
+    for other in found:  # it grows while it is walked
+        found += children.get(other, ())
+    return found
 
 
 def _resident_mib(pid: int) -> float:

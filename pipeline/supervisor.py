@@ -3,8 +3,8 @@
 `Supervisor.run(job)` always returns an `Outcome`. The child starts with the first job, serves many, and is
 replaced after a failure of its own, after `recycle_models`, or when it holds more than `recycle_mib`.
 
-What a model did ends its job. What says nothing about the model is tried once more in a fresh child: a crash in
-a child that had served others, and a signal that only somebody else sends.
+What a model did ends its job. What says nothing about the model is tried once more in a fresh child: a
+crash in a child that had served others, and a signal that only somebody else sends.
 """
 
 from __future__ import annotations
@@ -52,9 +52,8 @@ class Supervisor:
         """Do one job, twice where the first time says nothing about the model."""
         worn = self._child is not None and self._child.served > 0
         outcome = self._run_once(job)
-        if self._child is None and (
-            outcome.by_others or (worn and outcome.kind in ("crash", "out_of_memory"))
-        ):
+        doubtful = outcome.by_others or (worn and outcome.kind in ("crash", "out_of_memory"))
+        if doubtful and self._child is None:
             outcome = self._run_once(job)
         return outcome
 
@@ -105,7 +104,8 @@ class Supervisor:
         return self._child
 
     def _recycle(self, child: Child) -> None:
-        if child.served >= self.limits.recycle_models or child.resident_mib() > self.limits.recycle_mib:
+        worn = child.served >= self.limits.recycle_models or child.resident_mib() > self.limits.recycle_mib
+        if worn or child.has_company():
             self.close()
 
     def _autopsy(self, broken: BrokenChild, seconds: float, oom: bool) -> Outcome:

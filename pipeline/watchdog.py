@@ -70,13 +70,13 @@ def main(arguments: list[str]) -> None:
 
 def clear(folders: Sequence[Path]) -> None:
     """End the processes of the session whose first folder this is, and remove its folders."""
-    end_session(str(folders[0]))
+    end_all(f"{MARK}={folders[0]}")
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def end_session(mark: str) -> None:
-    """Kill what bears the mark, until nothing does."""
+def end_all(mark: str) -> None:
+    """Kill what has NAME=VALUE in its environment, until nothing has."""
     deadline, quiet = time.monotonic() + _PATIENCE, 0
     while quiet < _QUIET_LOOKS and time.monotonic() < deadline:
         found = list(marked(mark))
@@ -87,8 +87,8 @@ def end_session(mark: str) -> None:
 
 
 def marked(mark: str) -> Iterator[int]:
-    """The processes that were started with MARK=`mark` in their environment."""
-    wanted = f"{MARK}={mark}".encode()
+    """The processes that were started with NAME=VALUE in their environment."""
+    wanted = mark.encode()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
