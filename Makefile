@@ -21,7 +21,7 @@ $(READY): pyproject.toml requirements.lock
 	sh configs/setup-system.sh $(PYTHON)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	touch .venv/.insideout
-	$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock -e '.[train,dev]'
+	$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock -e '.[train,clip,dev]'
 	touch $@
 
 samples: $(READY) ## make the embedded sample models: MODELS=DIR

