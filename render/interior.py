@@ -14,6 +14,7 @@ import numpy as np
 from render.bundle import Camera, Layer, View
 
 SKIN = 2e-3  # normalised units: what lies no deeper under a seen surface is part of it
+EDGE = 2  # pixels: a point farther off every first surface cannot lie beside the edge of one
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,19 @@ class _Front:
     planes: np.ndarray  # (H * W, 4) float32: unit normal and offset; offset is infinite where nothing is
     size: int
 
-    def sees(self, points: np.ndarray) -> np.ndarray:
-        """(N,) bool: which of the (N, 3) float32 world points lie on the first surface where they fall."""
+    @property
+    def pixel(self) -> float:
+        """A pixel's width at the distance of the origin, normalised units."""
+        return 2 * self.half * float(np.linalg.norm(self.origin)) / self.size
+
+    def off(self, points: np.ndarray, shift: tuple[float, float] = (0, 0)) -> np.ndarray:
+        """(N,) float32: how far each of the (N, 3) float32 world points lies off the first surface of the
+        pixel where it falls, or of the one `shift` pixels right and down of there."""
         local = (points - self.origin) @ self.rotation.T
-        place = (local[:, :2] / (-local[:, 2:] * self.half) * (0.5, -0.5) + 0.5) * self.size
-        column, row = place.astype(np.int64).clip(0, self.size - 1).T
+        place = (local[:, :2] / (-local[:, 2:] * self.half) * (0.5, -0.5) + 0.5) * self.size + shift
+        column, row = place.astype(np.int32).clip(0, self.size - 1).T
         plane = self.planes[row * self.size + column]
-        return np.abs(np.einsum("ij,ij->i", local, plane[:, :3]) - plane[:, 3]) < SKIN
+        return np.abs(np.einsum("ij,ij->i", local, plane[:, :3]) - plane[:, 3])
 
 
 def interior_masks(views: Sequence[View]) -> list[np.ndarray]:
@@ -41,19 +48,32 @@ def interior_masks(views: Sequence[View]) -> list[np.ndarray]:
     masks = []
     for view in views:
         mask = np.zeros(view.depth.size, bool)
+        across = [float(front.origin @ view.camera.camera_to_world[:3, 3]) for front in fronts]
+        opposite_first = [fronts[i] for i in np.argsort(across, kind="stable")]
         for layer in view.hidden:
             pixel = np.flatnonzero(layer.depth)
-            mask[pixel[_unseen(_points(view.camera, layer)[pixel], fronts)]] = True
+            mask[pixel[_unseen(_points(view.camera, layer)[pixel], opposite_first)]] = True
         masks.append(mask.reshape(view.depth.shape))
     return masks
 
 
 def _unseen(points: np.ndarray, fronts: Sequence[_Front]) -> np.ndarray:
-    """Indices of the (N, 3) points that no front sees; each is asked about only until one does."""
-    left = np.arange(len(points))
+    """Indices of the (N, 3) points that no front sees; each is asked about only until one does.
+
+    A point beside an edge may find its own surface in a neighbouring pixel only; what is far from every
+    first surface is not asked about again.
+    """
+    left, nearest = np.arange(len(points)), np.full(len(points), np.inf, np.float32)
     for front in fronts:
-        left = left[~front.sees(points[left])]
-    return left
+        off = front.off(points[left])
+        nearest[left] = np.minimum(nearest[left], off)
+        left = left[off >= SKIN]
+    deep = nearest[left] > EDGE * fronts[0].pixel
+    beside = left[~deep]
+    for shift in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5)):
+        for front in fronts:
+            beside = beside[front.off(points[beside], shift) >= SKIN]
+    return np.concatenate([left[deep], beside])
 
 
 def _front(view: View) -> _Front:

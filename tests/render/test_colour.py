@@ -199,9 +199,11 @@ def test_albedo_of_every_kind_of_shader(
     path = tmp_path / "cube.blend"
     blender(SHADER + "\n    " + SHADERS[shader] + f"\n    bpy.ops.wm.save_as_mainfile(filepath='{path}')")
     bundle = render(path, views=2, resolution=32)
-    colours = np.concatenate([view.albedo[view.depth > 0] for view in bundle.views()])
-    assert len(colours) > 100
-    assert np.abs(colours.astype(int) - (200, 100, 50)).max() <= 1
+    for rank in (0, 1):  # in front, and seen through itself
+        layers = [(view, *view.hidden)[rank] for view in bundle.views()]
+        colours = np.concatenate([layer.albedo[layer.depth > 0] for layer in layers])
+        assert len(colours) > 100
+        assert np.abs(colours.astype(int) - (200, 100, 50)).max() <= 1
 
 
 SHELL = """
