@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fuse.config import FuseConfig
+from pipeline.confine import Confine
 from pipeline.errors import UserError
 from render.config import RenderConfig
 from training.config import TrainConfig
@@ -40,6 +41,9 @@ class EngineConfig(BaseModel):
     """A process is replaced after this many models, because native libraries leak."""
     recycle_mib: int = Field(default=3072, ge=64)
     """A process that still holds more MiB than this after a model is replaced."""
+    confine: Confine = "auto"
+    """Take from a model's process all files but its own, the network and other processes. `auto` does what the
+    kernel allows and says what is missing; `require` stops instead. See docs/security.md."""
     on_existing: Literal["skip", "retry-failed", "overwrite"] = "skip"
     """Models that this configuration has judged already: leave them, do the failed again, or do all again."""
 

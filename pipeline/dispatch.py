@@ -92,6 +92,7 @@ class Dispatch:
             recycle_models=engine.recycle_models,
             recycle_mib=engine.recycle_mib,
             threads=threads,
+            confine=engine.confine,
         )
         # A crash in a used child is tried once more in a fresh one.
         within = engine.start_timeout + 2 * engine.timeout + _STUCK_AFTER

@@ -33,6 +33,7 @@ class Row:
     steps: dict[str, float] = field(default_factory=dict)  # seconds a step
     peak_rss_mib: int = 0
     log_tail: str | None = None
+    confinement: str | None = None  # the level that the model's process reached
     config_hash: str = ""
     input_sha256: str | None = None
     input_size: int | None = None

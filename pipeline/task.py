@@ -90,7 +90,7 @@ def _supervised(stage: Stage, task: Task, limits: Limits, row: Row, supervisor: 
             "scratch": str(work),
             "threads": limits.threads,
         }
-        row = _with_outcome(row, supervisor.run(job))
+        row = replace(_with_outcome(row, supervisor.run(job)), confinement=supervisor.confinement)
         if not row.ok:
             return row
         if output.is_symlink() or not output.is_file():
