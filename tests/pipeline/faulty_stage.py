@@ -15,6 +15,7 @@ from typing import Any
 from render.failures import ModelFailure
 
 served = 0
+daemon_pid: int | None = None
 
 
 def process(job: dict[str, Any]) -> dict[str, Any]:
@@ -23,13 +24,15 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
     order = json.loads(Path(job["path"]).read_text())
     deed = order.get("do", "ok")
     DEEDS.get(deed, lambda _: None)(order)
+    if deed == "no_output":
+        return {}
     output = {
         "source_sha256": job.get("source_sha256"),
         "config_hash": job.get("config_hash"),
         "order": order,
     }
     Path(job["output"]).write_text(json.dumps(output, sort_keys=True))
-    return {"pid": os.getpid(), "served": served, "seconds": {deed: 0.0}}
+    return {"pid": os.getpid(), "served": served, "seconds": {deed: 0.0}, "daemon": daemon_pid}
 
 
 def segfault(_: dict[str, Any]) -> None:
@@ -74,6 +77,56 @@ def garbage(_: dict[str, Any]) -> None:
     time.sleep(60)
 
 
+def close_pipes(_: dict[str, Any]) -> None:
+    os.closerange(3, 64)
+    time.sleep(60)
+
+
+def promise_much(_: dict[str, Any]) -> None:
+    """The head of a frame that never comes."""
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, b"\x00\xff\xff\xff")
+        except OSError:
+            continue
+    time.sleep(3600)
+
+
+def daemonise(_: dict[str, Any]) -> None:
+    """Leave a process behind that is nobody's child, in a session of its own, and all went well."""
+    global daemon_pid
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if (pid := os.fork()) == 0:
+            os.closerange(0, 64)
+            time.sleep(600)
+        os.write(writer, str(pid).encode())
+        os._exit(0)
+    os.wait()
+    daemon_pid = int(os.read(reader, 16))
+
+
+def daemonise_and_crash(order: dict[str, Any]) -> None:
+    daemonise(order)
+    print(f"daemon {daemon_pid}")
+    segfault(order)
+
+
+def stop_itself(_: dict[str, Any]) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def end_itself(_: dict[str, Any]) -> None:
+    """As the kernel's killer or an operator would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_the_supervisor(_: dict[str, Any]) -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
 def die_later(_: dict[str, Any]) -> None:
     """Answer this job, and be dead before the next."""
     signal.signal(signal.SIGALRM, lambda *_: os._exit(7))
@@ -109,5 +162,13 @@ DEEDS = {
     "refuse": refuse,
     "blunder": blunder,
     "leave": leave,
+    "leave_well": lambda _: os._exit(0),
+    "close_pipes": close_pipes,
+    "promise_much": promise_much,
+    "daemonise": daemonise,
+    "daemonise_and_crash": daemonise_and_crash,
+    "stop_itself": stop_itself,
+    "end_itself": end_itself,
+    "kill_the_supervisor": kill_the_supervisor,
     "quit_python": quit_python,
 }

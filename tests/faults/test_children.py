@@ -1,0 +1,143 @@
+"""What a child can do to its supervisor, through a whole run: each fault costs its own model and no other.
+
+Real processes and real signals on a local Ray with two workers. Between the faulty models stand good ones,
+and all of them must be done. The last test does it with Blender itself.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from commands_under_fire import Command, cube, nothing_left, using
+from faulty_stage import DEEDS
+from test_runner import make_stage, make_tasks, outputs, run
+
+from pipeline.config import EngineConfig
+from pipeline.ledger import Row, latest
+from pipeline.runner import Summary
+
+ENGINE = EngineConfig(workers=2, timeout=10, start_timeout=60, memory_mib=300)
+VERDICTS = {
+    "segfault": ("crash", "SIGSEGV"),
+    "abort": ("crash", "SIGABRT"),
+    "leave": ("crash", None),
+    "leave_well": ("crash", None),
+    "hang": ("timeout", "SIGKILL"),
+    "spin": ("timeout", "SIGKILL"),
+    "stop_itself": ("timeout", "SIGKILL"),
+    "promise_much": ("timeout", "SIGKILL"),
+    "allocate": ("out_of_memory", "SIGKILL"),
+    "allocate_below": ("out_of_memory", "SIGKILL"),
+    "garbage": ("crash", "SIGKILL"),
+    "close_pipes": ("crash", "SIGKILL"),
+    "no_output": ("error", None),
+    "refuse": ("empty", None),
+    "blunder": ("error", None),
+    "quit_python": ("error", None),
+    "daemonise_and_crash": ("crash", "SIGSEGV"),
+    "end_itself": ("infrastructure", "SIGKILL"),
+    "kill_the_supervisor": ("infrastructure", None),
+    "shout": None,
+    "die_later": None,
+    "daemonise": None,
+}
+DEEDS_AND_GOOD = [deed for fault in VERDICTS for deed in (fault, "ok")]
+
+
+@dataclass
+class Ended:
+    """A run that has ended."""
+
+    out: Path
+    temporary: Path
+    summary: Summary
+    rows: dict[str, Row]
+
+    def row(self, deed: str) -> Row:
+        return self.rows[f"model-{DEEDS_AND_GOOD.index(deed):02d}"]
+
+
+@pytest.fixture(scope="module")
+def ended() -> Iterator[Ended]:
+    with (
+        tempfile.TemporaryDirectory(prefix="io-c", dir="/tmp") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        base = Path(folder)
+        (base / "t").mkdir()
+        patch.setenv("TMPDIR", str(base / "t"))
+        patch.setattr(tempfile, "tempdir", None)
+        tasks = make_tasks(base / "models", base / "out", DEEDS_AND_GOOD)
+        summary = run(make_stage(base / "out"), tasks, ENGINE)
+        yield Ended(base / "out", base / "t", summary, latest(base / "out" / "ledger" / "faulty"))
+
+
+def test_every_deed_has_a_verdict():
+    assert set(VERDICTS) == set(DEEDS) | {"no_output"}
+
+
+@pytest.mark.parametrize("deed", VERDICTS)
+def test_a_fault_ends_in_its_class(ended: Ended, deed: str):
+    row = ended.row(deed)
+    if VERDICTS[deed] is None:
+        assert row.ok, row
+    else:
+        assert (row.kind, row.signal) == VERDICTS[deed], row
+        assert row.message and row.attempt == 1
+
+
+def test_all_other_models_are_done(ended: Ended):
+    good = {uid for uid, row in ended.rows.items() if row.ok}
+    failed = [deed for deed, verdict in VERDICTS.items() if verdict]
+    assert len(ended.rows) == len(DEEDS_AND_GOOD) == len(good) + len(failed)
+    assert set(outputs(ended.out)) == good
+    assert ended.summary.ok == len(good)
+
+
+def test_the_verdicts_tell_what_happened(ended: Ended):
+    assert ended.row("leave").returncode == 3 and "exit code 3" in str(ended.row("leave").message)
+    assert ended.row("no_output").message == "The worker wrote no output."
+    assert "garbage" in str(ended.row("garbage").message)
+    assert "Somebody else ended the process: SIGKILL" in str(ended.row("end_itself").message)
+    assert "address 0" in str(ended.row("segfault").log_tail)
+    assert 300 < ended.row("allocate").peak_rss_mib < 1000, "seen in time"
+    assert 300 < ended.row("allocate_below").peak_rss_mib < 1000, "grandchildren count"
+
+
+def test_nothing_is_left(ended: Ended):
+    assert not list(using(ended.temporary))
+    assert not list(ended.temporary.iterdir())
+    said = re.search(r"daemon (\d+)", str(ended.row("daemonise_and_crash").log_tail))
+    assert said
+    for pid in (int(said[1]), int(ended.row("daemonise").record["daemon"])):
+        assert not psutil.pid_exists(pid) or "pipeline.child" not in psutil.Process(pid).cmdline()
+
+
+def test_what_says_nothing_about_the_model_makes_the_run_incomplete(ended: Ended):
+    """The child that somebody killed thrice does; the model that killed every worker has had its say."""
+    assert ended.summary.failed["infrastructure"] == 2
+    assert ended.summary.unfinished == 1 and ended.summary.exit_code == 1
+    assert not ended.summary.broken
+
+
+def test_a_crashing_blender_costs_its_model_only(tmp_path: Path):
+    with tempfile.TemporaryDirectory(prefix="io-b", dir="/tmp") as folder:
+        models, out = Path(folder, "models"), Path(folder, "out")
+        models.mkdir()
+        for number in range(4):
+            cube(models / f"box{number}.obj", 1 + number)
+        flags = ("--views", "2", "--resolution", "32", "--samples", "1", "--workers", "2")
+        command = Command(("render", "--models", str(models), "--out", str(out), *flags), Path(folder, "t"))
+        assert command.kill(command.child, 11)
+        assert command.ended() == 0, command.text()
+        rows = latest(out / "ledger" / "render").values()
+        crashed = [row for row in rows if not row.ok]
+        assert len(rows) == 4 and len(crashed) <= 1, "none if it was before its first model"
+        assert all((row.kind, row.signal) == ("crash", "SIGSEGV") for row in crashed)
+        assert not nothing_left([command])
