@@ -42,8 +42,8 @@ class EngineConfig(BaseModel):
     recycle_mib: int = Field(default=3072, ge=64)
     """A process that still holds more MiB than this after a model is replaced."""
     confine: Confine = "auto"
-    """Take from a model's process all files but its own, the network and other processes. `auto` does what the
-    kernel allows and says what is missing; `require` stops instead. See docs/security.md."""
+    """Take from a model's process all files but its own, the network and other processes. `auto` does what
+    the kernel allows and says what is missing; `require` stops instead. See docs/security.md."""
     on_existing: Literal["skip", "retry-failed", "overwrite"] = "skip"
     """Models that this configuration has judged already: leave them, do the failed again, or do all again."""
 

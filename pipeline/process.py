@@ -291,6 +291,7 @@ def _environment(threads: int, home: Path) -> dict[str, str]:
         **dict.fromkeys(_THREAD_LIMITS, str(threads)),
         **dict.fromkeys(_HOMES, str(home)),
         "MALLOC_ARENA_MAX": "2",
+        "MESA_SHADER_CACHE_DIR": str(home.parent / "shaders"),  # EEVEE's; outlives the child, not the worker
         "PYTHONPATH": os.pathsep.join(_module_path()),
     }
 
