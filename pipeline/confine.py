@@ -10,6 +10,7 @@ What each layer stops and what neither does: docs/security.md. Layers: `pipeline
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import resource
 import socket
@@ -28,15 +29,10 @@ _RANDOM = ("/dev/urandom", "/dev/random")
 _SYSTEM = ("/usr", "/lib", "/lib64")
 _SETTINGS = (
     *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime"),
-    *("/etc/fonts", "/etc/glvnd", "/etc/vulkan", "/etc/OpenCL", "/etc/egl", "/etc/drirc"),
-    *(
-        "/proc/self",
-        "/proc/cpuinfo",
-        "/proc/meminfo",
-        "/proc/stat",
-        "/proc/filesystems",
-        "/sys/devices/system",
-    ),
+    *("/etc/os-release", "/etc/fonts", *mimetypes.knownfiles),
+    *("/etc/glvnd", "/etc/vulkan", "/etc/OpenCL", "/etc/egl", "/etc/drirc"),
+    *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/filesystems"),
+    *("/sys/devices/system",),
 )
 _GPU = (
     "/dev/dri",
