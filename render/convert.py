@@ -14,6 +14,7 @@ as it does too).
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,7 @@ def read_assimp(path: Path, kind: str, scratch: Path) -> list[RawMesh]:
     named = path
     if path.suffix.lower() != f".{kind}":  # assimp picks its reader by the name
         named = scratch / f"renamed.{kind}"
-        named.unlink(missing_ok=True)
-        named.symlink_to(path)
+        shutil.copyfile(path, named)
     try:
         scene = assimp_py.import_file(str(named), _FLAGS)
     except RuntimeError as error:

@@ -15,8 +15,7 @@ Collada; glTF's COLOR_0 and USD's displayColor are linear by their specification
 
 from __future__ import annotations
 
-import itertools
-import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from render import convert, gltf, ply, rawmesh, stl
 from render.failures import ModelFailure
 from render.formats import explain, sniff
 from render.rawmesh import srgb_to_linear
+from render.references import companions
 
 GEOMETRY_TYPES = frozenset({"CURVE", "SURFACE", "FONT", "META"})
 """Object types besides meshes that can evaluate to faces."""
@@ -229,30 +229,19 @@ def _copy_exclusions(old: bpy.types.LayerCollection, new: bpy.types.LayerCollect
 
 
 def _under_suffix(path: Path, suffix: str, scratch: Path) -> Path:
-    """A name with the right suffix for the same file, beside links to all its neighbours.
+    """The same file under a name with the right suffix, and beside it the files that it names.
 
-    USD anchors relative references at the name it was given, so the folder is mirrored, and the one above
-    it too, for references that begin with `../`.
+    Copies: a confined process makes no symbolic links.
     """
-    upper = scratch / "renamed"
-    lower = upper / path.parent.name
-    lower.mkdir(parents=True, exist_ok=True)
-    _mirror(path.parent.parent, upper, path.parent)
-    _mirror(path.parent, lower, path)
-    link = lower / f"{path.stem}.{suffix}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(path)
-    return link
-
-
-def _mirror(source: Path, target: Path, leave: Path) -> None:
-    """Link every entry of `source` but `leave` into `target`; a folder that cannot be listed has nothing to
-    offer."""
-    if not os.access(source, os.R_OK):
-        return
-    for entry in itertools.islice(source.iterdir(), 10_000):
-        if entry != leave:
-            (target / entry.name).symlink_to(entry)
+    folder = scratch / "renamed"
+    for file in companions(path):
+        target = folder / file.relative_to(path.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    renamed = folder / f"{path.stem}.{suffix}"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, renamed)
+    return renamed
 
 
 def _require_geometry(path: Path, imported: Imported) -> None:
