@@ -17,7 +17,7 @@ import hashlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from torch import Tensor
 
 from fuse.manifest import Part, read_manifest
 from fuse.shard import Shard, ShardError
+from training.encoder import load_images
 from training.mix import Mix, UnionOrder
 from training.order import Group, Order, Share, shares
 from training.rows import OpenShards, Recipe, RowGroup
@@ -41,6 +42,10 @@ AHEAD = 4
 """Batches that are made ahead of the trainer."""
 
 
+class EmptySplit(ShardError):
+    """No row belongs to the split."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """What one step learns from; of several processes, this one's part of it."""
@@ -50,6 +55,34 @@ class Batch:
     uids: list[str]
     low_res: Tensor | None = None  # (B, C, n) float32: the coarse cloud that the points continue
     captions: list[str] | None = None  # B texts, the source's name where a model has no caption
+    pixels: np.ndarray | None = None  # (B, size, size, 3) uint8, the images decoded
+
+    @classmethod
+    def join(cls, batches: list[Batch]) -> Batch:
+        """The samples of several batches in one."""
+        low = [batch.low_res for batch in batches if batch.low_res is not None]
+        captions = [text for batch in batches for text in batch.captions or []]
+        return cls(
+            torch.cat([batch.points for batch in batches]),
+            [image for batch in batches for image in batch.images],
+            [uid for batch in batches for uid in batch.uids],
+            torch.cat(low) if low else None,
+            captions or None,
+            np.concatenate([batch.pixels for batch in batches if batch.pixels is not None])
+            if batches[0].pixels is not None
+            else None,
+        )
+
+    def part(self, some: slice) -> Batch:
+        """Some of the samples."""
+        return Batch(
+            self.points[some],
+            self.images[some],
+            self.uids[some],
+            None if self.low_res is None else self.low_res[some],
+            None if self.captions is None else self.captions[some],
+            None if self.pixels is None else self.pixels[some],
+        )
 
 
 class CloudLoader:
@@ -59,7 +92,8 @@ class CloudLoader:
     how many of them a batch holds (0: all); `views` the number of views to show (0: all). `batch` counts the
     clouds of a step over all `world` processes, of which this is `rank`. `streams` are read side by side,
     each from its own slice of the rows: with as many as processes no process reads another's rows. `workers`
-    threads read ahead. Raises ShardError when there is nothing to read or the data is damaged.
+    threads read ahead; `decode` is the side to which they decode the images, 0: not. Raises ShardError when
+    there is nothing to read or the data is damaged.
     """
 
     def __init__(
@@ -76,6 +110,7 @@ class CloudLoader:
         views: int = 0,
         images: bool = True,
         captions: bool = False,
+        decode: int = 0,
         seed: int = 0,
         window: int = 4,
         streams: int = 1,
@@ -88,6 +123,10 @@ class CloudLoader:
         parts = _parts(clouds)
         groups = list(_groups(clouds, parts, split, views, images))
         self.rows = sum(len(group.rows) for group in groups)
+        if not self.rows:
+            raise EmptySplit(
+                f"{clouds}: no rows of split {split!r}. Fuse more models, or name another split."
+            )
         if self.rows < streams:
             raise ShardError(
                 f"{clouds}: {self.rows} rows of split {split!r} for {streams} streams. Fuse more models."
@@ -95,6 +134,7 @@ class CloudLoader:
         self.used = 0
         """Batches handed out so far, by this and earlier runs."""
         self._workers = workers
+        self._decode = decode if images else 0
         self._order = Order(groups, seed, window, streams)
         self._shares = shares(batch, streams, rank, world)
         self._recipe = Recipe(mix, points, low_points, step_points or points, target, images, captions)
@@ -103,7 +143,7 @@ class CloudLoader:
         identity = ([part.sha256 for part in parts], split, views, seed, window, streams, batch, self._recipe)
         self._identity = hashlib.sha256(repr(identity).encode()).hexdigest()
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch]:
         with ExitStack() as stack:
             batches = self._batches(stack)
             for batch in ahead(batches, AHEAD, stack) if self._workers else batches:
@@ -164,12 +204,14 @@ class CloudLoader:
         low = np.empty((len(places), recipe.mix.channels, recipe.low_points), np.float32)
         for i, (group, row) in enumerate(places):
             group.fill(row, points[i], low[i], self._union)
+        images = [group.image(row) for group, row in places]
         return Batch(
             torch.from_numpy(points),
-            [group.image(row) for group, row in places],
+            images,
             [group.uid(row) for group, row in places],
             torch.from_numpy(low) if recipe.low_points else None,
             [group.caption(row) for group, row in places] if recipe.captions else None,
+            load_images(images, self._decode) if self._decode else None,
         )
 
 

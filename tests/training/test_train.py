@@ -16,14 +16,17 @@ import torch
 from training import checkpoints
 from training.checkpoints import CheckpointError
 from training.config import TrainConfig
+from training.learner import learning_rate
 from training.metrics import chamfer, chamfer_matrix
-from training.train import draw, learning_rate, train
+from training.noise import draw
+from training.objective import even_places
+from training.train import train
 
 MakeDataset = Callable[..., Path]
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = TrainConfig(
     steps=12, batch=4, points=64, step_points=32, image_size=64, width=32, layers=2, heads=2, warmup=3,
-    threads=1, device="cpu", log_every=2, checkpoint_every=5,
+    threads=1, device="cpu", log_every=2, checkpoint_every=5, val_every=4, sample_every=0,
 )  # fmt: skip
 
 
@@ -118,7 +121,7 @@ def test_only_the_newest_checkpoints_are_kept_and_load_as_plain_values(out: Path
     assert [path.name for path in checkpoints.found(last.parent)] == ["step-0000010.pt", "step-0000012.pt"]
     assert not list(last.parent.glob(".*"))
     assert TrainConfig.model_validate(torch.load(last, weights_only=True)["config"]) == config
-    assert json.loads((last.parent / "config.json").read_text()) == config.model_dump()
+    assert json.loads((last.parent / "config.json").read_text()) == config.model_dump(mode="json")
 
 
 def test_a_run_can_be_made_longer_but_not_other(out: Path) -> None:
@@ -140,19 +143,31 @@ def test_a_damaged_checkpoint_says_so(out: Path) -> None:
         checkpoints.load(out)
 
 
-def test_noise_and_times_belong_to_the_step() -> None:
-    from training.diffusion import Diffusion
+def test_noise_and_times_belong_to_the_step_and_the_place() -> None:
+    first, again, next_ = (draw(0, step, 64, 0, (64, 6, 8), 0.25) for step in (5, 5, 6))
+    assert torch.equal(first.noise, again.noise) and torch.equal(first.places, again.places)
+    assert not torch.equal(first.noise, next_.noise)
+    parts = [draw(0, 5, 64, start, (16, 6, 8), 0.25) for start in range(0, 64, 16)]
+    assert torch.equal(torch.cat([part.noise for part in parts]), first.noise)
+    assert torch.equal(torch.cat([part.places for part in parts]), first.places)
+    assert torch.equal(torch.cat([part.keep for part in parts]), first.keep)
+    assert not torch.equal(draw(1, 5, 64, 0, (64, 6, 8)).noise, first.noise)
+    assert len(torch.unique(first.noise)) > 0.99 * first.noise.numel()
+    low = draw(0, 5, 4, 0, (4, 6, 8), low_points=3)
+    assert low.low_noise is not None and low.low_noise.shape == (4, 6, 3)
 
-    config, points = TrainConfig(cond_drop=0.25), torch.zeros(64, 6, 8)
-    first, again, next_ = (draw(config, Diffusion(), points, step) for step in (5, 5, 6))
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not torch.equal(first[0], next_[0])
-    drawn = [draw(config, Diffusion(), points, step) for step in range(100)]
-    times, kept = torch.cat([t for _, t, _ in drawn]), torch.cat([k for _, _, k in drawn])
-    assert times.min() >= 0
-    assert times.max() <= 1023
-    assert torch.bincount(times // 256, minlength=4).tolist() == pytest.approx([1600] * 4, abs=100)
-    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.03)
+
+def test_times_are_even_and_conditions_dropped_as_often_as_asked() -> None:
+    drawn = [draw(0, step, 64, 0, (64, 6, 2), 0.25) for step in range(100)]
+    places = torch.cat([d.places for d in drawn])
+    assert places.min() >= 0
+    assert places.max() < 1
+    assert torch.bincount((places * 4).long(), minlength=4).tolist() == pytest.approx([1600] * 4, abs=100)
+    assert torch.cat([d.keep for d in drawn]).float().mean().item() == pytest.approx(0.75, abs=0.03)
+    noise = torch.cat([d.noise for d in drawn])
+    assert noise.mean().abs() < 0.02
+    assert noise.std().item() == pytest.approx(1, abs=0.02)
+    assert even_places(8, torch.Generator().manual_seed(0)).sort().values.diff() == pytest.approx(0.125)
 
 
 def test_learning_rate_rises_then_falls() -> None:

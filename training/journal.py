@@ -1,0 +1,163 @@
+"""A run's folder: config.json, loss.jsonl, validation.jsonl, the checkpoints, and TensorBoard's copy.
+
+The logs are cut back to the checkpoint that a run goes on from, so they never tell of steps that were undone.
+With several processes the first one writes; sums over all of them are what is written.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training import checkpoints
+from training.config import TrainConfig
+from training.learner import Learner, learning_rate
+from training.shards import CloudLoader
+from training.world import World
+
+FREE = {
+    "steps", "device", "threads", "workers", "accumulate", "checkpoint_every", "keep", "cache_mib",
+    "encoder_path", "encoder_cache", "init_from", "compile", "checkpoint_activations", "tensorboard",
+    "val_every", "sample_every", "sample_count", "sample_points", "sample_steps",
+}  # fmt: skip
+"""Settings that may change within a run: how it is computed, how long it lasts and what is looked at."""
+
+
+class Diverged(ValueError):
+    """A loss that is no number; the message says what to do."""
+
+
+class Journal:
+    """Where a run stands, and its files. Every process has one and calls the same methods."""
+
+    def __init__(
+        self, folder: Path, learner: Learner, loader: CloudLoader, world: World, report: Callable[[str], None]
+    ):
+        self.folder, self.world, self.report = folder, world, report
+        self.config: TrainConfig = learner.config
+        self.step = 0
+        self._names, self._parts, self._loader = learner.names, learner.parts, loader
+        self._tally = torch.zeros(2, len(self._names), dtype=torch.float64, device=learner.device)
+        self._began = (time.monotonic(), 0)
+        self._board: Any = None
+        self._saved = -1  # the step of the newest checkpoint
+
+    def start(self, resume: bool) -> None:
+        """Take up the newest checkpoint, if there is one, and cut the logs back to it."""
+        if checkpoints.found(self.folder):
+            if not resume:
+                raise checkpoints.CheckpointError(
+                    f"{self.folder}: this run exists. Resume it, choose another name or delete the folder."
+                )
+            self._restore(checkpoints.load(self.folder))
+        self.world.wait()  # until all have read what the first may soon replace
+        if self.world.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "config.json").write_text(self.config.model_dump_json(indent=1))
+            for name in ("loss", "validation"):
+                self._cut_back(self.folder / f"{name}.jsonl")
+            if self.config.tensorboard:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.step + 1)
+        self._began = (time.monotonic(), self.step)
+
+    def advance(self, tally: Tensor) -> None:
+        """Count a step; log and save when it is time."""
+        self.step += 1
+        self._tally += tally
+        if self.step % self.config.log_every == 0 or self.step == self.config.steps:
+            self._write_losses()
+        if self.step % self.config.checkpoint_every == 0:
+            self.save()
+
+    def save(self) -> Path:
+        """Write a checkpoint of this step, unless there is one, and return it."""
+        if self._saved == self.step:
+            return checkpoints.found(self.folder)[-1]
+        tally = self.world.sum(self._tally)
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts.items()}
+        state |= {"step": self.step, "config": self.config.model_dump(mode="json")}
+        state |= {"loader": self._loader.state_dict(), "tally": tally.tolist()}
+        self._check(tally)
+        if self.world.first:
+            checkpoints.save(self.folder, state, self.config.keep)
+        self.world.wait()
+        self._saved = self.step
+        return checkpoints.found(self.folder)[-1]
+
+    def record(self, name: str, tally: Tensor, **also: float) -> dict[str, float]:
+        """Write a line of means to NAME.jsonl and to TensorBoard; `tally` is the sum over all processes."""
+        means = {
+            key: total / count
+            for key, total, count in zip(self._names, *tally.tolist(), strict=True)
+            if count > 0
+        }
+        if self.world.first:
+            with (self.folder / f"{name}.jsonl").open("a") as file:
+                file.write(json.dumps({"step": self.step, **means, **also}) + "\n")
+            for key, value in {**means, **also}.items():
+                if self._board:
+                    self._board.add_scalar(f"{name}/{key}", value, self.step)
+        return means
+
+    def picture(self, name: str, pixels: np.ndarray) -> None:
+        """Show a picture, (H, W, 3) uint8, in TensorBoard."""
+        if self._board:
+            self._board.add_image(name, pixels, self.step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Hand the last lines to the disk."""
+        if self._board:
+            self._board.close()
+
+    def _write_losses(self) -> None:
+        tally, self._tally = self.world.sum(self._tally), torch.zeros_like(self._tally)
+        self._check(tally)
+        means = self.record("loss", tally, lr=learning_rate(self.config, self.step - 1))
+        since, first = self._began
+        rate = (self.step - first) / (time.monotonic() - since)
+        minutes = (self.config.steps - self.step) / rate / 60
+        speed = f"{rate * self.config.batch:.1f} examples/s  ETA {minutes:.1f} min"
+        if self.world.first:
+            self.report(f"step {self.step}/{self.config.steps}  loss {means['loss']:.4f}  {speed}")
+
+    def _check(self, tally: Tensor) -> None:
+        if not torch.isfinite(tally[0, 0]):
+            raise Diverged(
+                f"{self.folder}: the loss is {tally[0, 0].item()} before step {self.step}. The last "
+                "checkpoint is whole. Lower the rate, lengthen the warm-up or turn qk_norm on, under a new "
+                "run name."
+            )
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        if changed := frozen_changes(TrainConfig.model_validate(state["config"]), self.config):
+            raise checkpoints.CheckpointError(
+                f"{self.folder}: this run was started with another {', '.join(changed)}. "
+                "Give the same configuration, or another run name."
+            )
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
+        self._loader.load_state_dict(state["loader"])
+        self.step = self._saved = state["step"]
+        if self.world.first:  # it holds the sum over all
+            self._tally += torch.tensor(state["tally"], dtype=torch.float64, device=self._tally.device)
+
+    def _cut_back(self, log: Path) -> None:
+        lines = log.read_text().splitlines() if log.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+        if log.exists():
+            log.write_text("".join(f"{line}\n" for line in kept))
+
+
+def frozen_changes(before: TrainConfig, now: TrainConfig) -> list[str]:
+    """The settings that differ and may not within a run."""
+    names = set(TrainConfig.model_fields) - FREE
+    return sorted(name for name in names if getattr(before, name) != getattr(now, name))

@@ -1,0 +1,180 @@
+"""One step of training: draw noise, predict, descend, move the mean of the weights.
+
+The step is the same however it is computed: on one process or several, at once or in parts (`accumulate`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from training import checkpoints
+from training.config import TrainConfig
+from training.noise import VALIDATION, Draw, draw
+from training.objective import Objective
+from training.shards import Batch
+from training.world import World
+
+BINS = 4
+"""The loss is also logged by quarters of the distribution of times, from little noise to much."""
+
+
+class Learner:
+    """The network, the mean of its weights and the optimiser. `parts` is what a checkpoint holds."""
+
+    def __init__(self, config: TrainConfig, device: torch.device, world: World):
+        self.config, self.device, self.world = config, device, world
+        self.encoder = None if config.model == "uncond" else checkpoints.build_encoder(config, device)
+        self.objective: Objective = checkpoints.build_objective(config)
+        features = self.encoder.features if self.encoder else 0
+        self.model = checkpoints.build_model(config, features).to(device)
+        self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+        self.parts: dict[str, Any] = {
+            "model": self.model,
+            "ema": self.ema,
+            "optimizer": self.optimizer,
+            "scaler": self.scaler,
+        }
+        if config.compile:
+            compile_blocks(self.model)
+        self._joined = world.join(self.model, device)
+        self._type = arithmetic(config, device)
+
+    @property
+    def names(self) -> list[str]:
+        """What `learn` and `judge` give, in order: the losses, then the loss by quarter."""
+        losses = ["loss", "mse", "vb"] if self.objective.outputs == 2 else ["loss", "mse"]
+        return [*losses, *(f"loss_{quarter}" for quarter in range(1, BINS + 1))]
+
+    def learn(self, batch: Batch, step: int) -> Tensor:
+        """One optimiser step from this process's part of a batch; sums and counts, see `_tally`."""
+        config = self.config
+        drawn = self._draw(batch, step, config.batch, self.world.rank * len(batch.points), config.cond_drop)
+        parts = list(_slices(len(batch.points), config.accumulate))
+        tally = torch.zeros(2, len(self.names), dtype=torch.float64, device=self.device)
+        for part in parts:
+            with self._together(last=part is parts[-1]):
+                losses = self._losses(self._joined, batch, drawn, part)
+                loss = losses["loss"].sum() / len(batch.points)
+                self.scaler.scale(loss).backward()
+            tally += self._tally(losses, drawn.places[part])
+        self._descend(step)
+        return tally
+
+    @torch.no_grad()
+    def judge(self, batch: Batch, first: int, count: int) -> Tensor:
+        """The mean weights' losses on validation clouds `first`.. of `count`, always with the same noise."""
+        drawn = self._draw(batch, VALIDATION, count, first, 0.0)
+        tally = torch.zeros(2, len(self.names), dtype=torch.float64, device=self.device)
+        for part in _slices(len(batch.points), -(-len(batch.points) // self.config.batch)):
+            tally += self._tally(self._losses(self.ema, batch, drawn, part), drawn.places[part])
+        return tally
+
+    def condition(self, batch: Batch, keep: Tensor | None = None) -> dict[str, Tensor]:
+        """The network's keyword tensors; zeros for the samples that do not `keep` their image or text."""
+        result: dict[str, Tensor] = {}
+        if self.encoder:
+            items = (batch.captions or []) if self.encoder.takes == "text" else batch.images
+            embeddings = self.encoder(items, batch.pixels).to(self.device)
+            if keep is not None:
+                embeddings = embeddings * keep.to(self.device).view(-1, *[1] * (embeddings.dim() - 1))
+            result["embeddings"] = embeddings
+        if batch.low_res is not None:
+            result["low_res"] = batch.low_res.to(self.device)
+        return result
+
+    def autocast(self) -> torch.autocast:
+        """The arithmetic of the network's forward pass."""
+        return torch.autocast(self.device.type, self._type or torch.bfloat16, enabled=self._type is not None)
+
+    def _draw(self, batch: Batch, step: int, count: int, first: int, drop: float) -> Draw:
+        low = self.config.condition_points if self.config.condition_noise else 0
+        shape = batch.points.shape
+        return draw(self.config.seed, step, count, first, (shape[0], shape[1], shape[2]), drop, low)
+
+    def _losses(self, model: nn.Module, batch: Batch, drawn: Draw, part: slice) -> dict[str, Tensor]:
+        """The losses of some of the samples, each (B,)."""
+        some = batch.part(part)
+        condition = self.condition(some, drawn.keep[part])
+        if drawn.low_noise is not None:
+            noise = drawn.low_noise[part].to(self.device)
+            condition["low_res"] = condition["low_res"] + self.config.condition_noise * noise
+        t = self.objective.times(drawn.places[part]).to(self.device)
+        points, noise = some.points.to(self.device), drawn.noise[part].to(self.device)
+        with self.autocast():
+            return self.objective.losses(model, points, t, noise, **condition)
+
+    def _tally(self, losses: dict[str, Tensor], places: Tensor) -> Tensor:
+        """(2, len(names)) float64: sums over the samples and how many there were."""
+        loss = losses["loss"].detach().double()
+        quarter = (places * BINS).long().clamp(max=BINS - 1).to(loss.device)
+        within = torch.nn.functional.one_hot(quarter, BINS).double()
+        whole = [losses[name].detach().double().sum() for name in self.names[:-BINS]]
+        sums = torch.cat([torch.stack(whole), loss @ within])
+        counts = torch.cat([loss.new_full((len(whole),), len(loss)), within.sum(0)])
+        return torch.stack([sums, counts])
+
+    def _together(self, last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Gradients are exchanged once a step, with the last part."""
+        return contextlib.nullcontext() if last or self.world.size == 1 else self._joined.no_sync()  # pyright: ignore[reportCallIssue]
+
+    def _descend(self, step: int) -> None:
+        self.optimizer.param_groups[0]["lr"] = learning_rate(self.config, step)
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        update_mean(self.ema, self.model, min(self.config.ema, (1 + step) / (10 + step)))
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, then half a cosine down to `lr_end` of the highest rate."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    share = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.lr * (config.lr_end + (1 - config.lr_end) * (1 + math.cos(math.pi * share)) / 2)
+
+
+@torch.no_grad()
+def update_mean(ema: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the running mean of the weights towards the model."""
+    get_ema_multi_avg_fn(decay)(list(ema.parameters()), list(model.parameters()), None)
+
+
+def arithmetic(config: TrainConfig, device: torch.device) -> torch.dtype | None:
+    """The type that the network computes in; None: its own. `auto` asks the hardware for bfloat16."""
+    if config.precision != "auto":
+        return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(config.precision)
+    if device.type == "cuda":
+        known = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch before 2.9 cannot tell
+        known = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return torch.bfloat16 if known else None
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compile the repeated blocks in place: names stay, and one compilation serves all of them."""
+    backbone = getattr(model, "backbone", None)
+    blocks = backbone.resblocks if backbone is not None else model.blocks
+    for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
+        block.compile()
+
+
+def _slices(count: int, parts: int) -> Iterator[slice]:
+    """`count` samples in `parts` runs of nearly equal length; none is empty."""
+    parts = min(parts, count)
+    for part in range(parts):
+        yield slice(part * count // parts, (part + 1) * count // parts)

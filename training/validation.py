@@ -1,0 +1,118 @@
+"""What a run is judged by while it trains: losses on clouds it does not learn from, and pictures of clouds.
+
+Always the same clouds, views, times and noise, and the mean weights, so that two lines of validation.jsonl
+differ by what was learnt between them and by nothing else.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.config import TrainConfig
+from training.journal import Journal
+from training.learner import Learner
+from training.pictures import draw_sheet
+from training.sampler import draw
+from training.shards import Batch, CloudLoader, EmptySplit
+
+
+class Validation:
+    """The clouds that a run is judged by; of several processes each holds a part."""
+
+    def __init__(self, config: TrainConfig, learner: Learner, journal: Journal, clouds: Path):
+        self._config, self._learner, self._journal = config, learner, journal
+        self._held: Batch | None = None
+        self._shown: Batch | None = None
+        if config.val_every:
+            self._held = _read(config, clouds, config.val_split, config.val_clouds)
+        if config.sample_every and journal.world.first:
+            split = config.val_split if self._held else config.split
+            self._shown = _read(config, clouds, split, config.sample_count, step_points=0)
+
+    def start(self, report: Callable[[str], None]) -> None:
+        """Say so if there is nothing to validate on."""
+        if self._config.val_every and not self._held:
+            report(f"no rows of split {self._config.val_split!r}: nothing to validate on")
+
+    def look(self, step: int) -> None:
+        """Validate and draw, when it is time."""
+        config, last = self._config, step == self._config.steps
+        if self._held and (last or step % config.val_every == 0):
+            self._validate(self._held)
+        if self._shown and (last or step % config.sample_every == 0):
+            self._draw(self._shown, step)
+
+    def _validate(self, held: Batch) -> None:
+        world, count = self._journal.world, len(held.points)
+        mine = slice(world.rank * count // world.size, (world.rank + 1) * count // world.size)
+        tally = self._learner.judge(held.part(mine), mine.start, count)
+        means = self._journal.record("validation", world.sum(tally))
+        if world.first:
+            self._journal.report(f"validation  loss {means['loss']:.4f}  of {count} clouds")
+
+    @torch.no_grad()
+    def _draw(self, shown: Batch, step: int) -> None:
+        """A sheet of image, drawn and true cloud for each of some clouds."""
+        config, learner = self._config, self._learner
+        count = len(shown.points)
+        points = config.points if config.model == "upsample" else config.sample_points
+        noise = torch.randn(
+            count, config.mix.channels, points, generator=torch.Generator().manual_seed(config.seed)
+        )
+        condition = learner.condition(shown)
+        with learner.autocast():
+            drawn = draw(
+                learner.objective,
+                learner.ema,
+                noise.to(learner.device),
+                condition,
+                steps=config.sample_steps,
+                guidance=1.0,
+            )
+        sheet = draw_sheet(shown.images, _whole(shown, drawn.float().cpu()), _whole(shown, shown.points))
+        folder = self._journal.folder / "samples"
+        folder.mkdir(exist_ok=True)
+        sheet.save(folder / f"step-{step:07d}.png")
+        self._journal.picture("samples", np.asarray(sheet))
+
+
+def _whole(batch: Batch, points: Tensor) -> np.ndarray:
+    """(B, C, N) points after the coarse ones that they continue."""
+    return (points if batch.low_res is None else torch.cat([batch.low_res, points], dim=2)).numpy()
+
+
+def _read(config: TrainConfig, clouds: Path, split: str, count: int, **changes: object) -> Batch | None:
+    """The first clouds of a split, shown from their first view; None where it has none."""
+    settings = {"batch": 1, "split": split, "views": 1, "streams": 1, "workers": 0} | changes
+    try:
+        loader = open_loader(config, clouds, **settings)
+    except EmptySplit:
+        return None
+    return Batch.join(list(itertools.islice(loader, min(loader.rows, count))))
+
+
+def open_loader(config: TrainConfig, clouds: Path, **changes: object) -> CloudLoader:
+    """The batches that the configuration asks for."""
+    settings = {
+        "batch": config.batch,
+        "points": config.points,
+        "low_points": config.condition_points,
+        "step_points": config.step_points,
+        "mix": config.mix,
+        "target": config.target,
+        "split": config.split,
+        "views": config.views,
+        "images": config.model != "uncond" and config.encoder != "clip_text",
+        "captions": config.encoder == "clip_text",
+        "seed": config.seed,
+        "window": config.window,
+        "streams": config.streams,
+        "workers": config.workers,
+    } | changes
+    return CloudLoader(clouds, **settings)  # pyright: ignore[reportArgumentType]
