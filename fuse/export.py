@@ -46,12 +46,19 @@ def export(out: Path, uid: str, to: Path, albedo: bool = False) -> Path:
     return to
 
 
-def write_ply(path: Path, xyz: np.ndarray, rgb: np.ndarray, normal: np.ndarray | None = None) -> None:
-    """(N, 3) points, (N, 3) uint8 colours and perhaps (N, 3) normals, as binary little-endian PLY."""
+def write_ply(
+    path: Path,
+    xyz: np.ndarray,
+    rgb: np.ndarray,
+    normal: np.ndarray | None = None,
+    hidden: np.ndarray | None = None,
+) -> None:
+    """(N, 3) points, (N, 3) uint8 colours, perhaps (N, 3) normals and (N,) labels, as binary PLY."""
     columns = [(name, "<f4", xyz[:, i]) for i, name in enumerate("xyz")]
     if normal is not None:
         columns += [(f"n{name}", "<f4", normal[:, i]) for i, name in enumerate("xyz")]
     columns += [(name, "u1", rgb[:, i]) for i, name in enumerate(("red", "green", "blue"))]
+    columns += [("hidden", "u1", hidden)] if hidden is not None else []
     vertices = np.empty(len(xyz), [(name, dtype) for name, dtype, _ in columns])
     for name, _, values in columns:
         vertices[name] = values
@@ -61,9 +68,13 @@ def write_ply(path: Path, xyz: np.ndarray, rgb: np.ndarray, normal: np.ndarray |
     path.write_bytes(header.encode() + vertices.tobytes())
 
 
-def write_point_e(path: Path, xyz: np.ndarray, rgb: np.ndarray) -> None:
-    """Point-E's `PointCloud.load` format: `coords`, and R, G, B in 0..1; its frame is ours halved."""
+def write_point_e(path: Path, xyz: np.ndarray, rgb: np.ndarray, hidden: np.ndarray | None = None) -> None:
+    """Point-E's `PointCloud.load` format: `coords`, and R, G, B in 0..1; its frame is ours halved.
+
+    A label becomes one more channel, `hidden`, 0 or 1.
+    """
     channels = {name: rgb[:, i].astype(np.float32) / 255 for i, name in enumerate("RGB")}
+    channels |= {"hidden": hidden.astype(np.float32)} if hidden is not None else {}
     with path.open("wb") as file:  # np.savez would add a second suffix to some names
         np.savez(file, coords=xyz.astype(np.float32) / 2, **channels)
 
