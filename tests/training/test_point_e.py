@@ -1,9 +1,10 @@
-"""The network, the diffusion and the sampler against numbers made with the published implementation."""
+"""The networks against numbers made with the published implementation, and its checkpoints by name."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,178 +12,232 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.diffusion import Diffusion, from_network, to_network
-from training.sampler import denoiser, guided, heun, karras_sigmas
-from training.transformer import ImageGridTransformer, PointDiffusionTransformer, Shape
+from training import checkpoints, point_e
+from training.config import TrainConfig
+from training.frame import from_network, to_network
+from training.point_e import PUBLISHED, WeightsError, assemble, build, build_sdf, load_weights
+from training.sdf import PointCloudSDF
+from training.transformer import PointTransformer, Shape, UpsampleTransformer
 
 Vectors = Callable[[str], tuple[dict[str, Any], dict[str, Tensor]]]
+FEATURES = {"uncond": 0, "vector": 96, "grid": 160, "upsample": 160}
+SMALL = Shape(32, 4, 2)
 
 
 def off(a: Tensor, b: Tensor) -> float:
     """The largest difference, as a share of the largest value."""
-    return float((a - b).abs().max() / b.abs().max())
+    return float((a - b).detach().abs().max() / b.abs().max())
 
 
-def load_uncond(vectors: Vectors) -> tuple[PointDiffusionTransformer, dict[str, Tensor]]:
-    config, numbers = vectors("model_uncond")
-    model = PointDiffusionTransformer(Shape(config["width"], config["layers"], config["heads"]))
-    model.load_state_dict(weights(numbers))
-    return model.requires_grad_(False), numbers
-
-
-def weights(numbers: dict[str, Tensor]) -> dict[str, Tensor]:
+def weights_of(numbers: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("weight/"): w for name, w in numbers.items() if name.startswith("weight/")}
 
 
-def test_uncond_matches_published(vectors: Vectors) -> None:
-    model, numbers = load_uncond(vectors)
-    assert off(model(numbers["in/x"], numbers["in/t"]), numbers["out/y"]) < 1e-5
+def load(vectors: Vectors, family: Any, **options: Any) -> tuple[PointTransformer, dict[str, Tensor]]:
+    """A published network in small, and what went into it."""
+    config, numbers = vectors(f"model_{family}")
+    shape = Shape(config["width"], config["layers"], config["heads"], **options)
+    model = assemble(family, shape, FEATURES[family])
+    model.load_state_dict(weights_of(numbers))
+    condition = {name: numbers[f"in/{name}"] for name in ("embeddings", "low_res") if f"in/{name}" in numbers}
+    if isinstance(model, UpsampleTransformer):
+        condition["low_res"] = model.scaled(condition["low_res"])
+    return model.requires_grad_(False), numbers | condition
 
 
-def test_grid_matches_published(vectors: Vectors) -> None:
-    config, numbers = vectors("model_grid")
-    features = config["clip_grid_feature_dim"]
-    model = ImageGridTransformer(Shape(config["width"], config["layers"], config["heads"]), features)
-    model.load_state_dict(weights(numbers))
-    with torch.inference_mode():
-        out = model(numbers["in/x"], numbers["in/t"], numbers["in/embeddings"])
-    assert off(out, numbers["out/y"]) < 1e-5
+def run(model: PointTransformer, numbers: dict[str, Tensor]) -> Tensor:
+    condition = {name: numbers[name] for name in ("embeddings", "low_res") if name in numbers}
+    return model(numbers["in/x"], numbers["in/t"], **condition)
 
 
-@pytest.mark.parametrize(
-    ("features", "count"), [(None, 39_940_108), (1024, 40_466_956)], ids=["base40M-uncond", "base40M"]
-)
-def test_published_parameter_counts(features: int | None, count: int) -> None:
+@pytest.mark.parametrize("family", FEATURES)
+def test_networks_match_published(vectors: Vectors, family: str) -> None:
+    model, numbers = load(vectors, family)
+    assert off(run(model, numbers), numbers["out/y"]) < 1e-5
+    assert set(model.state_dict()) == set(weights_of(numbers))
+
+
+def test_sdf_matches_published(vectors: Vectors) -> None:
+    config, numbers = vectors("model_sdf")
+    model = PointCloudSDF(
+        config["width"], config["encoder_layers"], config["decoder_layers"], config["encoder_heads"]
+    )
+    model.load_state_dict(weights_of(numbers))
+    points, queries = numbers["in/points"], numbers["in/queries"]
+    assert off(model(points, queries), numbers["out/sdf"]) < 1e-5
+    assert off(model(points, queries[:, :, 7:8]), numbers["out/sdf"][:, 7:8]) < 1e-4  # each query by itself
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_parameter_counts(name: str) -> None:
     with torch.device("meta"):
-        model = (
-            ImageGridTransformer(Shape(512, 12, 8), features)
-            if features
-            else PointDiffusionTransformer(Shape(512, 12, 8))
-        )
-    assert sum(parameter.numel() for parameter in model.parameters()) == count
+        model = build(name)
+    assert sum(parameter.numel() for parameter in model.parameters()) == PUBLISHED[name].parameters
 
 
-def test_order_of_points_does_not_matter(vectors: Vectors) -> None:
-    model, numbers = load_uncond(vectors)
+def test_sdf_parameter_count() -> None:
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in build_sdf().parameters()) == point_e.SDF_PARAMETERS
+
+
+@pytest.mark.parametrize("family", FEATURES)
+def test_order_of_points_does_not_matter(vectors: Vectors, family: str) -> None:
+    model, numbers = load(vectors, family)
     order = torch.randperm(numbers["in/x"].shape[2], generator=torch.Generator().manual_seed(0))
-    straight = model(numbers["in/x"], numbers["in/t"])
-    permuted = model(numbers["in/x"][:, :, order], numbers["in/t"])
+    straight = run(model, numbers)
+    permuted = run(model, numbers | {"in/x": numbers["in/x"][:, :, order]})
     assert off(permuted, straight[:, :, order]) < 1e-5
     assert off(permuted, straight) > 0.1
 
 
+def test_the_upsampler_sees_its_coarse_cloud_in_any_order(vectors: Vectors) -> None:
+    model, numbers = load(vectors, "upsample")
+    straight = run(model, numbers)
+    assert off(run(model, numbers | {"low_res": numbers["low_res"].flip(2)}), straight) < 1e-5
+    assert off(run(model, numbers | {"low_res": -numbers["low_res"]}), straight) > 1e-2
+
+
+def test_recomputing_changes_no_gradient(vectors: Vectors) -> None:
+    gradients = []
+    for recompute in (False, True):
+        model, numbers = load(vectors, "grid", recompute=recompute)
+        model.requires_grad_(True)
+        run(model, numbers).square().sum().backward()
+        gradients.append({name: value.grad for name, value in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert gradient is not None and gradients[1][name] is not None
+        torch.testing.assert_close(gradient, gradients[1][name])
+
+
 def test_new_model_predicts_nothing_and_keeps_the_init_scale() -> None:
     torch.manual_seed(0)
-    model = ImageGridTransformer(Shape(256, 2, 4), features=32)
+    model = build("grid", 32, width=256, layers=2, heads=4)
     out = model(torch.randn(2, 6, 10), torch.tensor([0.5, 900.0]), torch.randn(2, 32, 4))
     assert out.shape == (2, 12, 10)
     assert not out.any()
-    assert model.state_dict()["backbone.resblocks.1.mlp.c_fc.weight"].std().item() == pytest.approx(
-        0.25 / 16, rel=0.03
+    weight = model.state_dict()["backbone.resblocks.1.mlp.c_fc.weight"]
+    assert weight.std().item() == pytest.approx(0.25 / 16, rel=0.03)
+
+
+@pytest.mark.parametrize(("channels", "outputs"), [(3, 1), (7, 2)])
+def test_channels_and_outputs_are_free(channels: int, outputs: int) -> None:
+    model = build("upsample", 8, width=32, layers=1, heads=2, channels=channels, outputs=outputs)
+    out = model(
+        torch.zeros(2, channels, 9), torch.zeros(2), torch.zeros(2, 8, 4), torch.zeros(2, channels, 5)
     )
+    assert out.shape == (2, channels * outputs, 9)
 
 
-def test_schedule_and_losses_match_published(vectors: Vectors) -> None:
-    config, numbers = vectors("diffusion_cosine")
-    model, _ = load_uncond(vectors)
-    diffusion = Diffusion()
-    for name in ("betas", "alphas_cumprod", "posterior_variance"):
-        assert off(getattr(diffusion, name), numbers[name]) < 1e-12
-    scales, biases = (torch.tensor(config[key])[:, None] for key in ("channel_scales", "channel_biases"))
-    start = numbers["x0_unscaled"] * scales + biases
-    t, noise = numbers["t"], numbers["noise"]
-    noisy = diffusion.add_noise(start, t, noise)
-    assert off(noisy, numbers["xt"]) < 1e-5
-    for name, loss in diffusion.losses(model, start, t, noise).items():
-        assert off(loss, numbers[f"loss/{name}"]) < 1e-4
-    prediction = diffusion.predict(model(noisy, t), noisy, t)
-    assert off(prediction.mean, numbers["p_mean"]) < 1e-4
-    assert off(prediction.log_variance.exp(), numbers["p_variance"]) < 1e-4
-    assert off(prediction.start, numbers["pred_xstart"]) < 1e-4
+def test_skips_begin_as_if_they_were_not_there(vectors: Vectors) -> None:
+    plain, numbers = load(vectors, "grid")
+    joined = assemble("grid", replace(plain.shape, skips=True), FEATURES["grid"])
+    joined.load_state_dict(plain.state_dict(), strict=False)
+    assert off(run(joined, numbers), run(plain, numbers)) < 1e-5
+    weight = dict(joined.named_parameters())["backbone.skips.0.weight"]
+    torch.nn.init.normal_(weight[:, plain.shape.width :], std=0.3)  # what came from the early block
+    assert off(run(joined, numbers), run(plain, numbers)) > 1e-3
 
 
-def test_network_frame_equals_published_scaling() -> None:
+def test_every_skip_joins_its_mirror_block() -> None:
+    """Five blocks have two skips, and a gradient flows through each."""
+    torch.manual_seed(0)
+    model = build("uncond", width=32, layers=5, heads=2, skips=True)
+    torch.nn.init.normal_(model.output_proj.weight)
+    model(torch.randn(1, 6, 8), torch.tensor([300.0])).square().sum().backward()
+    weights = (value for name, value in model.named_parameters() if "skips" in name and "weight" in name)
+    gradients = [weight.grad for weight in weights]
+    assert len(gradients) == 2
+    assert all(gradient is not None and gradient[:, 32:].abs().sum() > 0 for gradient in gradients)
+
+
+def test_qk_norm_bounds_the_attention() -> None:
+    """However large queries and keys become, the output stays that of the same directions."""
+    torch.manual_seed(0)
+    model = build("uncond", width=32, layers=1, heads=2, qk_norm=True)
+    torch.nn.init.normal_(model.output_proj.weight)
+    x, t = torch.randn(1, 6, 8), torch.tensor([300.0])
+    before = model(x, t)
+    with torch.no_grad():
+        weight = dict(model.named_parameters())["backbone.resblocks.0.attn.c_qkv.weight"]
+        qkv = weight.view(2, 3, 16, 32)  # head, q k v
+        qkv[:, :2] *= 1000
+    torch.testing.assert_close(model(x, t), before, atol=1e-4, rtol=1e-4)
+
+
+def test_an_official_checkpoint_loads_by_name(vectors: Vectors, tmp_path: Path) -> None:
+    """A raw state dict, as published; also where the model has more than the file."""
+    plain, numbers = load(vectors, "upsample")
+    path = tmp_path / "upsample_40m.pt"
+    torch.save(weights_of(numbers), path)
+    fresh = assemble("upsample", plain.shape, FEATURES["upsample"])
+    assert load_weights(fresh, path) == []
+    assert off(run(fresh, numbers), numbers["out/y"]) < 1e-5
+    richer = assemble("upsample", replace(plain.shape, skips=True), FEATURES["upsample"])
+    assert load_weights(richer, path) == ["backbone.skips.0.bias", "backbone.skips.0.weight"]
+    assert off(run(richer, numbers), numbers["out/y"]) < 1e-5
+
+
+def test_a_seventh_channel_begins_silent_beside_the_published_six(vectors: Vectors, tmp_path: Path) -> None:
+    plain, numbers = load(vectors, "upsample")
+    torch.save(weights_of(numbers), tmp_path / "six.pt")
+    wider = assemble("upsample", replace(plain.shape, channels=7), FEATURES["upsample"])
+    load_weights(wider, tmp_path / "six.pt")
+    label = torch.ones(2, 1, 48)
+    seven = {"in/x": torch.cat([numbers["in/x"], label], 1)}
+    seven["low_res"] = torch.cat([numbers["low_res"], label[:, :, :16]], 1)
+    out = run(wider, numbers | seven)
+    assert off(out[:, :6], numbers["out/y"][:, :6]) < 1e-5
+    assert off(out[:, 7:13], numbers["out/y"][:, 6:]) < 1e-5
+    assert not out[:, 6].any() and not out[:, 13].any()
+
+
+def test_our_checkpoints_have_the_published_names(vectors: Vectors, tmp_path: Path) -> None:
+    config = TrainConfig(model="upsample", condition_points=16, prediction="epsilon", schedule="linear")
+    model = checkpoints.build_model(config, 160)
+    state = {"step": 1, "config": config.model_dump(), "ema": model.state_dict()}
+    path = checkpoints.save(tmp_path, state, keep=1)
+    saved = set(checkpoints.load(path)["ema"])
+    published = {name for name in weights_of(vectors("model_upsample")[1]) if ".resblocks." not in name}
+    assert {name for name in saved if ".resblocks." not in name} == published
+    first = {name for name in weights_of(vectors("model_upsample")[1]) if ".resblocks.0." in name}
+    assert {name for name in saved if ".resblocks.0." in name} == first
+    fresh = checkpoints.build_model(config.model_copy(update={"seed": 1}), 160)
+    assert checkpoints.load_weights(fresh, tmp_path) == []
+    assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), model.parameters(), strict=True))
+
+
+def test_weights_that_do_not_fit_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(assemble("grid", SMALL, 20).state_dict(), path)
+    for model, message in [
+        (assemble("uncond", SMALL, 0), r"weights\.pt: it has clip_embed"),
+        (assemble("grid", replace(SMALL, width=64), 20), r"weights\.pt: .*c_fc\.bias \(128,\) for \(256,\)"),
+        (assemble("grid", SMALL, 30), r"clip_embed\.0\.bias \(20,\) for \(30,\).*encoder"),
+        (assemble("grid", replace(SMALL, layers=5), 20), "it lacks backbone.resblocks.4"),
+    ]:
+        with pytest.raises(WeightsError, match=message):
+            load_weights(model, path)
+    with pytest.raises(WeightsError, match="no such file"):
+        load_weights(assemble("grid", SMALL, 20), tmp_path / "nothing.pt")
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match="not a checkpoint of PyTorch"):
+        load_weights(assemble("grid", SMALL, 20), path)
+    torch.save({"step": 3}, path)
+    with pytest.raises(WeightsError, match="no weights by name"):
+        load_weights(assemble("grid", SMALL, 20), path)
+    with pytest.raises(ValueError, match=r"'base2B': no such model\. There are base40M-uncond"):
+        build("base2B")
+
+
+def test_network_frame_equals_published_scaling(vectors: Vectors) -> None:
     rng = np.random.default_rng(0)
     xyz = rng.uniform(-1, 1, (50, 3)).astype(np.float32)
     rgb = rng.integers(0, 256, (50, 3)).astype(np.uint8)
-    scaled = to_network(xyz, rgb)
+    config, _ = vectors("diffusion_cosine")
     halved = np.concatenate([xyz / 2, rgb], axis=1).T  # Point-E's frame: longest side 1, colours 0..255
-    published = (
-        halved * np.array([2, 2, 2, *[1 / 127.5] * 3])[:, None] + np.array([0, 0, 0, -1, -1, -1])[:, None]
-    )
-    np.testing.assert_allclose(scaled, published, atol=1e-6)
+    scales, biases = (np.array(config[key])[:, None] for key in ("channel_scales", "channel_biases"))
+    scaled = to_network(xyz, rgb)
+    np.testing.assert_allclose(scaled, halved * scales + biases, atol=1e-6)
     back_xyz, back_rgb = from_network(scaled)
     np.testing.assert_array_equal(back_xyz, xyz)
     np.testing.assert_array_equal(back_rgb, rgb)
-
-
-def test_the_variance_bound_trains_only_the_variance() -> None:
-    output = torch.randn(3, 12, 20, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    start = torch.rand(3, 6, 20) * 2 - 1
-    losses = Diffusion().losses(
-        lambda x, t: output, start, torch.tensor([5, 400, 1000]), torch.randn(3, 6, 20)
-    )
-    losses["vb"].sum().backward()
-    assert output.grad is not None
-    assert not output.grad[:, :6].any()
-    assert output.grad[:, 6:].any()
-
-
-def test_velocity_and_noise_say_the_same() -> None:
-    """The true velocity and the true noise give the same clean cloud, at whole times and between them."""
-    generator = torch.Generator().manual_seed(0)
-    start, noise = (torch.randn(4, 6, 9, generator=generator, dtype=torch.float64) for _ in range(2))
-    t = torch.tensor([0, 300, 700, 1000])
-    for prediction in ("epsilon", "v"):
-        diffusion = Diffusion(prediction)
-        noisy, target = diffusion.add_noise(start, t, noise), diffusion.target(start, t, noise)
-        torch.testing.assert_close(diffusion.clean(target, noisy, t), start)
-        output = torch.cat([target, torch.zeros_like(target)], dim=1)
-        assert diffusion.losses(lambda x, t, output=output: output, start, t, noise)["mse"].max() == 0
-
-        def exact(x: Tensor, t: Tensor, v: bool = prediction == "v") -> Tensor:
-            """Knows the clean cloud and which noise was added at sigma 2."""
-            known = (noise - 2 * start) / 5**0.5 if v else noise
-            return torch.cat([known, known], dim=1)
-
-        drawn = denoiser(exact, diffusion, clip=False)(start + 2 * noise, 2.0)
-        torch.testing.assert_close(drawn, start)
-
-
-def test_heun_matches_published(vectors: Vectors) -> None:
-    _, numbers = vectors("heun_cosine")
-    model, _ = load_uncond(vectors)
-    diffusion = Diffusion()
-    sigmas = karras_sigmas(int(numbers["steps"]), float(numbers["sigma_min"]), float(numbers["sigma_max"]))
-    assert off(torch.tensor(sigmas), numbers["sigmas"]) < 1e-5
-    assert [diffusion.published_time_of(sigma) for sigma in sigmas[:-1]] == numbers["t_of_sigma"].tolist()
-    drawn = heun(denoiser(model, diffusion, published=True), numbers["x_init"], sigmas)
-    assert off(drawn, numbers["x_final"]) < 1e-4
-
-
-def test_time_of_a_noise_level_is_exact_between_steps() -> None:
-    diffusion = Diffusion()
-    for step in (0, 1, 500, 1023):
-        assert diffusion.time_of(float(diffusion.sigmas[step])) == pytest.approx(step, abs=1e-9)
-    between = math.sqrt(float(diffusion.sigmas[300] * diffusion.sigmas[301]))
-    assert diffusion.time_of(between) == pytest.approx(300.5)
-    assert diffusion.time_of(1e-9) == 0
-
-
-def test_heun_is_of_second_order_and_lands_on_the_data() -> None:
-    """For Gaussian data of standard deviation s the clean guess is known, and so is the exact path."""
-    s, x = 0.5, torch.tensor([[[3.0, -8.0]]])
-    exact = x * s / math.sqrt(s**2 + 10**2)
-
-    def error(steps: int) -> float:
-        drawn = heun(lambda x, sigma: x * s**2 / (s**2 + sigma**2), x, karras_sigmas(steps, 1e-3, 10.0))
-        return float((drawn - exact).abs().max())
-
-    assert error(40) < 2e-3
-    assert error(20) / error(40) > 3  # halving the step quarters the error
-
-
-def test_guidance_moves_every_channel() -> None:
-    image, none = torch.rand(1, 6, 4), torch.rand(1, 6, 4)
-    denoise = guided(lambda x, sigma: image, lambda x, sigma: none, 3.0)
-    torch.testing.assert_close(denoise(torch.zeros(1, 6, 4), 1.0), none + 3 * (image - none))
