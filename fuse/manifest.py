@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fuse import storage
 from fuse.shard import Shard, ShardError
 
 MANIFEST = "manifest.jsonl"
@@ -33,7 +33,7 @@ class Part:
 
 
 def describe(path: Path) -> Part:
-    """The manifest's line for a shard on disk."""
+    """The manifest's line for a local shard."""
     with Shard(path) as shard:
         uids = shard.uids()
         return Part(
@@ -57,32 +57,15 @@ def sha256_of(path: Path) -> str:
 def read_manifest(clouds: Path) -> list[Part]:
     """The parts of a clouds folder in order; none where there is no manifest yet."""
     path = clouds / MANIFEST
-    if not path.exists():
-        return []
     try:
         return [Part(**json.loads(line)) for line in path.read_text().splitlines() if line.strip()]
+    except FileNotFoundError:
+        return []
     except (ValueError, TypeError) as error:
         raise ShardError(f"{path}: not a manifest ({error}). Delete it and fuse again.") from error
 
 
 def write_manifest(clouds: Path, parts: Iterable[Part]) -> None:
     """Replace the manifest atomically. Called last: what it names is whole."""
-    temporary = clouds / f".{MANIFEST}.{os.getpid()}"
     lines = (json.dumps(asdict(part), sort_keys=True) for part in sorted(parts, key=lambda part: part.file))
-    temporary.write_text("".join(f"{line}\n" for line in lines))
-    commit(temporary, clouds / MANIFEST)
-
-
-def commit(temporary: Path, path: Path) -> None:
-    """Make `temporary` durable as `path`: fsync, rename, fsync of the folder."""
-    _sync(temporary)
-    temporary.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    storage.publish_bytes("".join(f"{line}\n" for line in lines).encode(), clouds / MANIFEST)

@@ -1,8 +1,8 @@
 """From one-row staging files to shards: a shuffled plan, then one file a shard, then the manifest.
 
     parts = read_manifest(clouds)
-    plans = plan_shards(staged, parts, packed_uids(clouds, parts), seed=0, shard_rows=256)
-    new = [pack_shard(plan, clouds, config_hash, versions, row_group_mib=16) for plan in plans]
+    plans = plan_shards(staged_uids, parts, packed_uids(clouds, parts), seed=0, shard_rows=256)
+    new = [pack_shard(plan, staging, clouds, config_hash, versions, row_group_mib=16) for plan in plans]
     write_manifest(clouds, [*parts, *new])
 
 Rows are ordered by a hash of seed and uid: a global shuffle that does not depend on who finished first.
@@ -13,60 +13,65 @@ new plans nothing. A run that dies before the manifest leaves files that the nex
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from fuse.manifest import Part, commit, describe
+from fuse import storage
+from fuse.manifest import Part, describe
 from fuse.shard import Shard, write_shard
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One shard to write: its file name and its rows' staging files, in order."""
+    """One shard to write: its file name, and whose rows it holds, in order."""
 
     file: str
     uids: tuple[str, ...]
-    staged: tuple[str, ...]
 
 
 def plan_shards(
-    staged: Mapping[str, str], parts: Sequence[Part], packed: Collection[str], seed: int, shard_rows: int
+    staged: Collection[str], parts: Sequence[Part], packed: Collection[str], seed: int, shard_rows: int
 ) -> list[Plan]:
-    """Plan parts for the uids of `staged` (uid -> path of its one-row file) that are not `packed` yet."""
+    """Plan parts for the `staged` uids that are not `packed` yet."""
     uids = sorted(set(staged) - set(packed), key=lambda uid: shuffle_key(seed, uid))
     first = 1 + max((part_number(part.file) for part in parts), default=-1)
     chunks = [uids[at : at + shard_rows] for at in range(0, len(uids), shard_rows)]
-    return [
-        Plan(part_name(first + i), tuple(chunk), tuple(str(staged[uid]) for uid in chunk))
-        for i, chunk in enumerate(chunks)
-    ]
+    return [Plan(part_name(first + i), tuple(chunk)) for i, chunk in enumerate(chunks)]
 
 
 def pack_shard(
-    plan: Plan, clouds: Path, config_hash: str, versions: Mapping[str, str], row_group_mib: float
+    plan: Plan,
+    staging: Path,
+    clouds: Path,
+    config_hash: str,
+    versions: Mapping[str, str],
+    row_group_mib: float,
 ) -> Part:
-    """Write one planned shard into `clouds`, atomically, and return its line for the manifest."""
-    clouds.mkdir(parents=True, exist_ok=True)
-    temporary = clouds / f".{plan.file}.{os.getpid()}"
-    try:
-        write_shard(temporary, _tables(plan), config_hash, versions, row_group_mib)
-        commit(temporary, clouds / plan.file)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return describe(clouds / plan.file)
+    """Write one planned shard from the one-row files in `staging` into `clouds`, atomically.
+
+    Returns its line for the manifest.
+    """
+    with storage.writing(clouds / plan.file, staging) as path:
+        write_shard(path, _tables(plan, staging), config_hash, versions, row_group_mib)
+        return describe(path)
 
 
 def packed_uids(clouds: Path, parts: Sequence[Part]) -> set[str]:
     """The uids that the parts of the manifest hold."""
-    uids: set[str] = set()
-    for part in parts:
+    return {uid for uids in uids_by_part(clouds, parts) for uid in uids}
+
+
+def uids_by_part(clouds: Path, parts: Sequence[Part]) -> Iterator[list[str]]:
+    """The uids of each part, in its order; several parts are read at once."""
+
+    def uids(part: Part) -> list[str]:
         with Shard(clouds / part.file) as shard:
-            uids.update(shard.uids())
-    return uids
+            return shard.uids()
+
+    return storage.in_parallel(uids, list(parts))
 
 
 def shuffle_key(seed: int, uid: str) -> bytes:
@@ -84,7 +89,14 @@ def part_number(file: str) -> int:
     return int(file.removeprefix("part-").removesuffix(".parquet"))
 
 
-def _tables(plan: Plan) -> Iterator[pa.Table]:
-    for path in plan.staged:
-        with Shard(path) as shard:
-            yield shard.table(0)
+def _tables(plan: Plan, staging: Path) -> Iterator[pa.Table]:
+    paths = [staging / f"{uid}.parquet" for uid in plan.uids]
+    if storage.is_local(staging):
+        yield from map(_table, paths)
+    else:  # a request each: many at once
+        yield from storage.in_parallel(_table, paths)
+
+
+def _table(path: Path) -> pa.Table:
+    with Shard(path) as shard:
+        return shard.table(0)

@@ -22,6 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from fuse import storage
+
 SCHEMA_VERSION = 2
 CURE = "Delete it and its line in manifest.jsonl, then run `insideout fuse` again."
 Row = dict[str, Any]
@@ -235,9 +237,9 @@ class Shard:
     """A shard opened for reading: schema and version checked, checksums verified, one row group at a time."""
 
     def __init__(self, path: Path | str):
-        self.path = Path(path)
+        self.path = Path(path) if isinstance(path, str) else path  # a remote one stays what it is
         try:
-            self.file = pq.ParquetFile(self.path, page_checksum_verification=True)
+            self.file = pq.ParquetFile(storage.readable(self.path), page_checksum_verification=True)
         except FileNotFoundError:
             raise ShardError(f"{path}: no such shard. Has `insideout fuse` made it?") from None
         except (pa.ArrowInvalid, OSError) as error:
@@ -254,7 +256,7 @@ class Shard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
+        self.file.close(force=True)
 
     def __len__(self) -> int:
         return self.file.metadata.num_rows

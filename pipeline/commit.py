@@ -1,6 +1,7 @@
 """Done means committed: the whole file under a temporary name, fsync, rename, fsync of the folder.
 
-After a crash at any moment a file is either absent or whole; nothing half-written bears a final name.
+After a crash at any moment a file is either absent or whole; nothing half-written bears a final name. In an
+object store a PUT is all that (`fuse.storage`), and the lock on OUT is an object (`pipeline.lock`).
 """
 
 from __future__ import annotations
@@ -9,24 +10,23 @@ import contextlib
 import fcntl
 import os
 import shutil
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
 
+from fuse import storage
 from pipeline.errors import UserError
 from pipeline.layout import Layout
+from pipeline.lock import remote_lock
 
 
 def commit_file(source: Path, target: Path, layout: Layout) -> int:
     """Copy `source` (on any file system) to `target` below OUT, atomically. Returns the size in bytes."""
-    with source.open("rb") as reader:
-        return _commit(lambda writer: shutil.copyfileobj(reader, writer, 1 << 20), target, layout)
+    return storage.publish(source, target, layout.temporary)
 
 
 def commit_bytes(data: bytes, target: Path, layout: Layout) -> int:
     """Write `data` to `target` below OUT, atomically. Returns the size in bytes."""
-    return _commit(lambda writer: writer.write(data), target, layout)
+    return storage.publish_bytes(data, target, layout.temporary)
 
 
 @contextlib.contextmanager
@@ -35,6 +35,10 @@ def exclusive(layout: Layout) -> Iterator[None]:
 
     The folder itself is locked: no lock file is left, and the lock ends with the process.
     """
+    if not storage.is_local(layout.root):
+        with remote_lock(layout.lock):
+            yield
+        return
     layout.root.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(layout.root, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -50,29 +54,3 @@ def exclusive(layout: Layout) -> Iterator[None]:
         shutil.rmtree(layout.temporary, ignore_errors=True)
     finally:
         os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _commit(write: Callable[[BinaryIO], Any], target: Path, layout: Layout) -> int:
-    layout.temporary.mkdir(parents=True, exist_ok=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = layout.temporary / uuid.uuid4().hex
-    try:
-        with temporary.open("xb") as writer:
-            write(writer)
-            writer.flush()
-            os.fsync(writer.fileno())
-            size = writer.tell()
-        temporary.rename(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(target.parent)
-    return size

@@ -5,7 +5,6 @@ No times and no machine in either: the same models, configuration and versions g
 
 from __future__ import annotations
 
-import collections
 import json
 from importlib import metadata
 from typing import Any
@@ -18,7 +17,7 @@ from pipeline.commit import commit_bytes
 from pipeline.config import config_hash
 from pipeline.errors import UserError
 from pipeline.layout import Layout
-from pipeline.ledger import latest
+from pipeline.resume import Known
 
 SCHEMA_VERSION = 1
 PACKAGES = ("insideout", "bpy", "numpy", "open3d", "pyarrow", "fpsample", "trimesh", "assimp-py", "pillow")
@@ -96,10 +95,10 @@ def _totals(layout: Layout) -> Record:
     """Counts a stage, failures by class, and what the shards hold."""
     totals: Record = {}
     for stage in ("render", "fuse"):
-        rows = latest(layout.ledger(stage)).values()
-        if rows:
-            failed = collections.Counter(row.kind or "error" for row in rows if not row.ok)
-            totals[stage] = {"ok": sum(row.ok for row in rows), "failed": dict(sorted(failed.items()))}
+        known = Known.load(layout.ledger(stage))
+        if len(known):
+            ok, failed = known.totals()
+            totals[stage] = {"ok": ok, "failed": dict(sorted(failed.items()))}
     parts = read_manifest(layout.clouds)
     if parts:
         totals["clouds"] = {

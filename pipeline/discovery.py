@@ -1,8 +1,8 @@
 """Which models there are: a folder searched recursively, a list file, or one model file.
 
-A list is CSV, JSONL or Parquet with `path` (relative to the list's own folder, or absolute) and, where
-wanted, `uid`, `caption`, `category` and `license`. A row that cannot be used becomes a rejection,
-and the rest goes on.
+A list is CSV, JSONL or Parquet with `path` (relative to the list's own folder, absolute, or a URI) and,
+where wanted, `uid`, `caption`, `category` and `license`. A row that cannot be used becomes a rejection,
+and the rest goes on. Folder, list and models may be remote (`fuse.storage`).
 """
 
 from __future__ import annotations
@@ -13,27 +13,39 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fuse import storage
 from pipeline.errors import UserError
+from pipeline.stamps import Stamps
 
 LISTS = {".csv", ".jsonl", ".parquet"}
 _BAD_UID = re.compile(r"[/\\\x00-\x1f\x7f]|^\.")
 _LONGEST_UID = 200  # bytes; a file name may have 255
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Model:
-    """One model to do."""
+    """One model to do. Small: a million of them are held at once."""
 
     uid: str
-    path: Path  # absolute
-    source: str  # relative to the models' root, as recorded
+    root: str  # the folder that `source` is relative to
+    source: str  # as recorded: relative, absolute or a URI
     caption: str | None = None
     category: str | None = None
     license: str | None = None
+
+    @property
+    def location(self) -> str:
+        """Its absolute path, or its URI."""
+        absolute = self.source.startswith("/") or storage.is_uri(self.source)
+        return self.source if absolute else f"{self.root}/{self.source}"
+
+    @property
+    def path(self) -> Path:
+        return storage.locate(self.location)
 
 
 @dataclass(frozen=True)
@@ -51,16 +63,19 @@ class Discovery:
 
     models: list[Model] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
+    stamps: Stamps | None = None
+    """Sizes and times of remote models and of what lies with them; None: ask each local file."""
 
 
 def discover(where: Path) -> Discovery:
     """Find the models in a folder, in a list file, or the one model file. UserError when there is none."""
-    if where.is_dir():
-        found = Discovery([_model(where, path) for path in _walk(where)])
-    elif where.suffix.lower() in LISTS and where.is_file():
-        found = _from_list(where)
+    is_list = where.suffix.lower() in LISTS
+    if not is_list and where.is_dir():
+        found = _from_folder(where.absolute())
+    elif is_list and where.is_file():
+        found = _from_list(where.absolute())
     elif where.is_file():
-        found = Discovery([_model(where.parent, where)])
+        found = _from_folder(where.absolute().parent, where.name)
     else:
         raise UserError(
             f"{where}: no such folder or file. Give a folder, or a CSV, JSONL or Parquet list, of models."
@@ -83,41 +98,74 @@ def _extensions() -> set[str]:
     return {"." + extension.lower().lstrip(".") for extension in SUPPORTED}
 
 
-def _walk(folder: Path) -> list[Path]:
-    """Every supported file below `folder`, hidden files and folders left out, sorted by its relative path."""
-    extensions = _extensions()
-    found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(parent, name)
-            for name in files
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
-        ]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+def _from_folder(folder: Path, name: str | None = None) -> Discovery:
+    """Every supported file below `folder`, or the one called `name`; hidden ones left out, sorted by path."""
+    stamps = None if storage.is_local(folder) else Stamps()
+    root, extensions = str(folder), _extensions()
+    sources = []
+    for found in storage.walk(folder) if stamps is None else _listed(folder, stamps):
+        suffix = os.path.splitext(found)[1].lower()
+        if found == name if name else suffix in extensions and not _hidden(found):
+            sources.append(found)
+    sources.sort()
+    return Discovery([Model(default_uid(source), root, source) for source in sources], stamps=stamps)
 
 
-def _model(root: Path, path: Path) -> Model:
-    source = path.relative_to(root).as_posix()
-    return Model(default_uid(source), path.absolute(), source)
+def _listed(folder: Path, stamps: Stamps) -> Iterator[str]:
+    """Names below a remote folder, their sizes and times noted."""
+    for entry in storage.listing(folder):
+        stamps.add(f"{folder}/{entry.name}", entry.size, entry.mtime_ns)
+        yield entry.name
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or "/." in name
 
 
 def _from_list(path: Path) -> Discovery:
     """One model a row; an unusable row is rejected under a name of its own, so that it hides no other."""
-    found, seen = Discovery(), {}
+    found, seen, root = Discovery(), {}, str(path.parent)
     for number, row in enumerate(_rows(path), start=1):
         source = str(row.get("path") or "").strip()
         uid = str(row.get("uid") or "").strip() or default_uid(source)
-        problem = _problem(uid, source, seen)
+        problem = _problem(uid, source, seen) or _secret(source)
         if problem:
             found.rejections.append(
-                Rejection(f"row-{number:09d}", source, f"{path.name}, row {number}: {problem}")
+                Rejection(
+                    f"row-{number:09d}", storage.redact(source), f"{path.name}, row {number}: {problem}"
+                )
             )
             continue
         seen[uid] = number
         texts = {key: _text(row.get(key)) for key in ("caption", "category", "license")}
-        found.models.append(Model(uid, (path.parent / source).absolute(), source, **texts))
-    return found
+        found.models.append(Model(uid, root, source, **texts))
+    return replace(found, stamps=_stamps(found.models))
+
+
+def _stamps(models: list[Model]) -> Stamps | None:
+    """Listings of the remote folders that the models lie in; None where no model is remote.
+
+    A folder within a listed one is not listed again.
+    """
+    folders = sorted({m.location.rpartition("/")[0] for m in models if storage.is_uri(m.location)})
+    if not folders:
+        return None
+    stamps, last = Stamps(), None
+    for folder in folders:
+        if last is None or not folder.startswith(f"{last}/"):
+            last = folder
+            for _ in _listed(storage.locate(folder), stamps):
+                pass
+    return stamps
+
+
+def _secret(source: str) -> str | None:
+    """Why a URI is refused, if it is."""
+    try:
+        storage.check(source)
+    except storage.StorageError as error:
+        return str(error)
+    return None
 
 
 def _problem(uid: str, source: str, seen: dict[str, int]) -> str | None:

@@ -20,7 +20,7 @@ from pipeline.ledger import Row
 from pipeline.process import Limits
 from pipeline.progress import Progress
 from pipeline.session import Session
-from pipeline.stages import Stage, Task
+from pipeline.stages import Queue, Stage, Task
 from pipeline.task import execute
 
 _TRIES = 3  # of a model in one run, when the machinery fails it: it may be what takes its worker down
@@ -52,7 +52,7 @@ class Dispatch:
         import ray
 
         launch = self._launcher()
-        waiting = collections.deque(todo)
+        waiting = Queue(todo)
         flying: dict[Any, Task] = {}
         if self.session.too_small():
             progress.say(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.compute as pc
+
+from fuse import storage
 from pipeline import dataset
+from pipeline.compact import SCHEMA, Runs, batches, row_of, runs
 from pipeline.config import EngineConfig
 from pipeline.errors import UserError
 from pipeline.layout import Layout
-from pipeline.ledger import Row, read_rows, run_files
+from pipeline.ledger import Row
 from pipeline.runner import Summary
-from pipeline.stages import Only, Task
 
 
 def failed_rows(layout: Layout, stage: str, kinds: Sequence[str] = (), log: bool = False) -> list[Row]:
@@ -23,14 +25,18 @@ def failed_rows(layout: Layout, stage: str, kinds: Sequence[str] = (), log: bool
     is no ledger, or no failure of a class that is asked for.
     """
     folder = layout.ledger(stage)
-    if not run_files(folder):
-        raise UserError(f"{layout.root}: no ledger of {stage}; `insideout {stage}` has not run here.")
+    said: Runs = {}
     failed: dict[str, Row] = {}
-    for row in read_rows(folder):
-        if row.ok:
-            failed.pop(row.uid, None)
-        else:
-            failed[row.uid] = replace(row, steps={}, record={}, log_tail=row.log_tail if log else None)
+    columns = [name for name in SCHEMA.names if log or name != "log_tail"]
+    for batch in batches(folder, columns, said):
+        bad = iter(batch.filter(pc.invert(batch["ok"])).to_pylist())  # type: ignore[attr-defined]
+        for uid, ok in zip(batch["uid"].to_pylist(), batch["ok"].to_pylist(), strict=True):
+            if not ok:
+                failed[uid] = row_of(next(bad))
+            elif failed:
+                failed.pop(uid, None)
+    if not failed and not said and not any(storage.listing(folder)):
+        raise UserError(f"{layout.root}: no ledger of {stage}; `insideout {stage}` has not run here.")
     counts = collections.Counter(row.kind or "error" for row in failed.values())
     unknown = [kind for kind in kinds if kind not in counts]
     if unknown and failed:
@@ -68,7 +74,7 @@ def retry(
 ) -> Summary | None:
     """Do the failed models again, with the configuration that dataset.json records. None: none has failed.
 
-    The models' folder is no part of a dataset, so a retry of render has to be told it.
+    Without `models`, render's are looked for where its last run had them.
     """
     from fuse.config import FuseConfig
     from pipeline.fusing import fuse
@@ -79,32 +85,29 @@ def retry(
     uids = {row.uid for row in failed_rows(layout, stage, kinds)}
     if not uids:
         return None
-    if stage == "render" and models is None:
-        raise UserError("retry needs --models: the folder, list or file that the models were rendered from.")
+    if stage == "render":
+        models = models or _models_of_last_run(layout)
     config = dataset.read(layout).get("stages", {}).get(stage, {}).get("config")
     if config is None:
         raise UserError(
             f"{layout.dataset}: no configuration of {stage}. Run `insideout {stage}` again instead."
         )
     engine = engine.model_copy(update={"on_existing": "retry-failed"})
-    only = _among(uids, stage, models)
     if stage == "fuse":
-        return fuse(out, FuseConfig.model_validate(config), engine, only)
+        return fuse(out, FuseConfig.model_validate(config), engine, uids)
     assert models is not None
-    return render(models, out, RenderConfig.model_validate(config), engine, only)
+    return render(models, out, RenderConfig.model_validate(config), engine, uids)
 
 
-def _among(uids: set[str], stage: str, models: Path | None) -> Only:
-    """The tasks of `uids`; UserError when there is none."""
-
-    def only(tasks: Sequence[Task]) -> list[Task]:
-        chosen = [task for task in tasks if task.uid in uids]
-        if not chosen:
-            where = models if stage == "render" else "the bundles"
-            raise UserError(f"None of the {len(uids)} failed models is in {where}. Is it the right folder?")
-        return chosen
-
-    return only
+def _models_of_last_run(layout: Layout) -> Path:
+    """What the newest run of render was given, as its ledger says."""
+    said = runs(layout.ledger("render"))
+    if not said or not said[-1].models:
+        raise UserError("retry needs --models: the folder, list or file that the models were rendered from.")
+    models = storage.locate(said[-1].models)
+    if not models.exists():
+        raise UserError(f"{models}, where the last run had its models, is not there. Give --models.")
+    return models
 
 
 def _details(row: Row) -> str:

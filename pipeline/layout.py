@@ -7,14 +7,20 @@ What is being written lies in OUT/.tmp until it is renamed into place: one folde
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fuse import storage
+from fuse.storage import Entry
+
+_BUNDLE = re.compile(r"([^/]+)\.zip")
+
 
 @dataclass(frozen=True)
 class Layout:
-    """The dataset folder."""
+    """The dataset folder: a local one, or one in an object store (`fuse.storage`)."""
 
     root: Path
 
@@ -48,6 +54,11 @@ class Layout:
         """On OUT's own file system, because a rename is atomic only within one."""
         return self.root / ".tmp"
 
+    @property
+    def lock(self) -> Path:
+        """In an object store, the run that is writing; a local folder is locked itself."""
+        return self.root / ".lock"
+
     def ledger(self, stage: str) -> Path:
         return self.root / "ledger" / stage
 
@@ -55,13 +66,33 @@ class Layout:
         return self.root / "checkpoints" / run
 
     def bundle(self, uid: str) -> Path:
+        return self.views / self.bundle_name(uid)
+
+    @staticmethod
+    def bundle_name(uid: str) -> str:
         """256 folders, by the uid's hash: none holds a million files, and object stores see many prefixes."""
-        return self.views / hashlib.sha256(uid.encode()).hexdigest()[:2] / f"{uid}.zip"
+        return f"{hashlib.sha256(uid.encode()).hexdigest()[:2]}/{uid}.zip"
 
     def staged_row(self, uid: str) -> Path:
         return self.staging / f"{uid}.parquet"
 
-    def bundles(self) -> Iterator[tuple[str, Path]]:
-        """Every (uid, bundle path), sorted by uid."""
-        found = ((path.name.removesuffix(".zip"), path) for path in self.views.glob("[0-9a-f][0-9a-f]/*.zip"))
-        return iter(sorted(found))
+    def bundles(self) -> Iterator[tuple[str, Entry]]:
+        """Every bundle's uid and file, in no order; the folders are listed side by side."""
+        folders = [f"{number:02x}" for number in range(256)]
+        if storage.is_local(self.root):
+            pages = map(self._bundles_in, folders)
+        else:
+            pages = storage.in_parallel(lambda name: list(self._bundles_in(name)), folders)
+        for page in pages:
+            yield from page
+
+    def staged(self) -> set[str]:
+        """The uids whose rows are staged."""
+        names = (entry.name for entry in storage.listing(self.staging))
+        return {name.removesuffix(".parquet") for name in names if not name.startswith(".")}
+
+    def _bundles_in(self, folder: str) -> Iterator[tuple[str, Entry]]:
+        for entry in storage.listing(self.views / folder):
+            match = _BUNDLE.fullmatch(entry.name)
+            if match:
+                yield match[1], entry._replace(name=f"{folder}/{entry.name}")

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from pipeline import dataset
 from pipeline.commit import exclusive
+from pipeline.compact import fold
 from pipeline.config import EngineConfig
-from pipeline.discovery import discover
+from pipeline.discovery import Discovery, discover
+from pipeline.errors import UserError
 from pipeline.layout import Layout
+from pipeline.resume import Known, LocalStamps, Resume
 from pipeline.runner import Summary, run_stage
-from pipeline.stages import Only, render_stage, render_tasks
+from pipeline.stages import bundle_stored, render_stage, render_tasks
 from render.config import RenderConfig
 
 
 def render(
-    models: Path, out: Path, config: RenderConfig, engine: EngineConfig, only: Only | None = None
+    models: Path, out: Path, config: RenderConfig, engine: EngineConfig, only: Collection[str] | None = None
 ) -> Summary:
-    """Render a bundle of every model in `models` (folder, list or file), or of `only` some, into `out`."""
+    """Render a bundle of every model in `models` (folder, list or file), or of the uids `only`, to `out`."""
     found = discover(models)
     layout = Layout(out.absolute())
     with exclusive(layout):
         dataset.claim(layout, "render", config, overwrite=engine.on_existing == "overwrite")
+        fold(layout.ledger("render"), layout.temporary)
         tasks = render_tasks(found.models, config, layout)
         if only is not None:
-            tasks = only(tasks)
-        summary = run_stage(render_stage(config, layout), tasks, engine, found.rejections)
+            tasks = tasks.among(only)
+            if not tasks:
+                raise UserError(f"None of the {len(only)} models is in {models}. Is it the right folder?")
+        stage = render_stage(config, layout)
+        resume = _resume(found, layout, stage.config_hash, engine)
+        summary = run_stage(stage, tasks, engine, found.rejections, resume, str(models))
         dataset.describe(layout)
     return summary
+
+
+def _resume(found: Discovery, layout: Layout, config_hash: str, engine: EngineConfig) -> Resume:
+    known = Known.load(layout.ledger("render"))
+    stamps = LocalStamps() if found.stamps is None else found.stamps
+    return Resume(config_hash, known, engine.on_existing, bundle_stored(layout), stamps)

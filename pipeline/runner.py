@@ -10,7 +10,7 @@ import datetime
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +19,12 @@ from typing import Any
 from pipeline.config import EngineConfig
 from pipeline.discovery import Rejection
 from pipeline.dispatch import Dispatch
-from pipeline.ledger import Ledger, Row, latest
+from pipeline.ledger import Ledger, Row
 from pipeline.progress import Progress
+from pipeline.resume import Known, Resume
 from pipeline.session import Session, ray_session
-from pipeline.stages import Stage, Task, output_stored
+from pipeline.stages import Stage, Task, Tasks, bundle_stored
 from pipeline.task import clear_scratch
-
-_AGAIN = {"infrastructure", "missing"}  # these say nothing about the model: every run tries them again
-
-Stored = Callable[[Task, Row], bool]
-"""Whether what a ledger row speaks of is still there."""
 
 
 @dataclass
@@ -73,12 +69,21 @@ def run_stage(
     tasks: Sequence[Task],
     engine: EngineConfig,
     rejections: Sequence[Rejection] = (),
-    stored: Stored = output_stored,
+    resume: Resume | None = None,
+    models: str = "",
 ) -> Summary:
-    """Do every task that is not done; stop early at SIGINT or SIGTERM. The caller holds OUT's lock."""
+    """Do every task that is not done; stop early at SIGINT or SIGTERM. The caller holds OUT's lock.
+
+    `models` is what the user named, for the ledger.
+    """
     ledger = Ledger(stage.layout.ledger(stage.name), new_run())
+    if resume is None:
+        known, stored = Known.load(ledger.folder), bundle_stored(stage.layout)
+        resume = Resume(stage.config_hash, known, engine.on_existing, stored)
     try:
-        return _Run(stage, engine, ledger, latest(ledger.folder)).do(tasks, rejections, stored)
+        summary = _Run(stage, engine, ledger, resume, models).do(Tasks.of(tasks), rejections)
+        ledger.end(summary.exit_code)
+        return summary
     finally:
         clear_scratch(ledger.run)
         ledger.close()
@@ -90,21 +95,6 @@ def new_run() -> str:
     return f"{now:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:6]}"
 
 
-def is_done(stage: Stage, task: Task, row: Row | None, on_existing: str, stored: Stored) -> bool:
-    """Whether `row`, the task's last, settles it: same configuration, same input, output in place."""
-    if row is None or on_existing == "overwrite" or row.kind in _AGAIN:
-        return False
-    if row.config_hash != stage.config_hash:
-        return False
-    try:
-        stat = task.input.stat()
-    except OSError:
-        return False
-    if (stat.st_size, stat.st_mtime_ns) != (row.input_size, row.input_mtime_ns):
-        return False
-    return stored(task, row) if row.ok else on_existing == "skip"
-
-
 @dataclass
 class _Run:
     """One pass of a stage over its tasks."""
@@ -112,15 +102,19 @@ class _Run:
     stage: Stage
     engine: EngineConfig
     ledger: Ledger
-    known: dict[str, Row]  # the last row of every model that earlier runs saw
+    resume: Resume
+    models: str
     summary: Summary = field(default_factory=Summary)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def do(self, tasks: Sequence[Task], rejections: Sequence[Rejection], stored: Stored) -> Summary:
+    def do(self, tasks: Tasks, rejections: Sequence[Rejection]) -> Summary:
         self.summary.ledger = self.ledger.folder
+        todo = self.resume.todo(tasks)
+        self.summary.kept, self.summary.left_failed = self.resume.kept, self.resume.left_failed
+        if todo:
+            self.ledger.begin(self.stage.name, self.models, len(tasks) + len(rejections), len(todo))
         for rejection in rejections:
             self._reject(rejection)
-        todo = [task for task in tasks if not self._settled(task, stored)]
         if todo:
             progress = Progress(self.stage.name, len(todo))
             with self._listening() as session:
@@ -139,19 +133,11 @@ class _Run:
         with _stop_signals(self.stop), ray_session(self.engine) as session, _stop_signals(self.stop):
             yield session
 
-    def _settled(self, task: Task, stored: Stored) -> bool:
-        row = self.known.get(task.uid)
-        if row is None or not is_done(self.stage, task, row, self.engine.on_existing, stored):
-            return False
-        self.summary.kept += row.ok
-        self.summary.left_failed += not row.ok
-        return True
-
     def _reject(self, rejection: Rejection) -> None:
         """A list's unusable row is a failure like any other; written again only when it changed."""
         self.summary.failed["invalid"] += 1
         row = Row(rejection.uid, rejection.source, "failed", "invalid", rejection.message)
-        before = self.known.get(row.uid)
+        before = self.resume.known.get(row.uid)
         if before is None or before.message != row.message:
             self.ledger.append(row)
 
@@ -166,7 +152,7 @@ class _Run:
             progress.add(row.ok)
 
     def _attempt(self, task: Task) -> int:
-        before = self.known.get(task.uid)
+        before = self.resume.known.get(task.uid)
         return before.attempt + 1 if before and before.config_hash == self.stage.config_hash else 1
 
 

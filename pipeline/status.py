@@ -1,10 +1,9 @@
 """How a dataset's stages stand, from OUT's files alone: during a run, after it, wherever OUT can be seen.
 
-    insideout status OUT --models DIR --watch 10
+    insideout status OUT --watch 10
 
-A ledger is folded row by row into a small integer a model, so that millions fit; `--watch` reads only what
-was appended since. No run records how many models it was given: `--models` counts them. Without it only
-fuse's number is known, for fuse does what render has done.
+A ledger is folded, batch by batch, into a small integer a model, so that millions fit; `--watch` reads only
+what was appended since. What is left is what the newest run was given; `--models` counts it anew.
 """
 
 from __future__ import annotations
@@ -15,17 +14,21 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import dataset
+import pyarrow as pa
+
+from fuse import storage
+from pipeline import compact, dataset
 from pipeline.discovery import discover
 from pipeline.errors import UserError
 from pipeline.layout import Layout
-from pipeline.ledger import Row, read_file, run_files
+from pipeline.ledger import Run, run_files, run_of
 from pipeline.progress import clock
 
 STAGES = ("render", "fuse")
 _OK, _OLDER = "ok", "older configuration"
 _WINDOW = 600.0  # seconds of the recent rate
-_SAMPLE = 2000  # rows of a run's end whose outputs are looked at for it
+_SAMPLE = 100_000  # rows of a run's end whose times are looked at for it
+_COLUMNS = ["uid", "ok", "kind", "config_hash", "seconds", "peak_rss_mib", "source", "time"]
 _SILENT = 1800.0  # seconds without a row after which nothing is foretold
 _TOP = 3
 
@@ -36,18 +39,21 @@ class Top:
     def __init__(self, size: int = _TOP):
         self.size = size
         self._values: dict[str, tuple[float, str]] = {}  # uid -> value, source
+        self._floor = float("-inf")
 
     def add(self, uid: str, value: float, source: str) -> None:
         """Take a model in; a later row of the same model replaces it."""
         values = self._values
         values.pop(uid, None)
-        if len(values) < self.size:
-            values[uid] = (value, source)
-            return
-        least = min(values, key=lambda key: values[key][0])
-        if value > values[least][0]:
-            del values[least]
-            values[uid] = (value, source)
+        values[uid] = (value, source)
+        if len(values) > self.size:
+            del values[min(values, key=lambda key: values[key][0])]
+        full = len(values) == self.size
+        self._floor = min(value for value, _ in values.values()) if full else float("-inf")
+
+    def wants(self, uid: str, value: float) -> bool:
+        """Whether `add` would change anything: a quick look, for it is asked of every row."""
+        return value > self._floor or uid in self._values
 
     def items(self) -> list[tuple[float, str]]:
         """(value, source), largest first."""
@@ -65,68 +71,102 @@ class Tally:
     judged: dict[str, int] = field(default_factory=dict)  # uid -> index into kinds
     slowest: Top = field(default_factory=Top)
     largest: Top = field(default_factory=Top)
-    run: Path | None = None  # the newest run's file
+    runs: compact.Runs = field(default_factory=dict)
+    run: str | None = None  # the newest one that is not folded yet
     run_rows: int = 0
-    _recent: collections.deque[tuple[str, bool]] = field(
-        default_factory=lambda: collections.deque(maxlen=_SAMPLE)
-    )
-    _offsets: dict[Path, int] = field(default_factory=dict)
+    _times: collections.deque[float] = field(default_factory=lambda: collections.deque(maxlen=_SAMPLE))
+    _offsets: dict[str, int] = field(default_factory=dict)
+    _folded: tuple[int, int] | None = None  # size and time of the compact file that was read
 
     def update(self) -> None:
-        """Fold the rows that came since."""
-        for path in run_files(self.layout.ledger(self.stage)):
-            if path != self.run and path not in self._offsets:
-                self.run, self.run_rows = path, 0
-                self._recent.clear()
-            for offset, row in read_file(path, self._offsets.setdefault(path, 0)):
-                self._fold(row)
-                self._offsets[path] = offset
+        """Fold in the rows that came since."""
+        try:
+            self._update()
+        except FileNotFoundError:  # a run has just begun, and folded its predecessors
+            self._folded = None
+            self._update()
 
     def counts(self) -> collections.Counter[str]:
         """Models by the class of their last row."""
         found = collections.Counter(self.judged.values())
         return collections.Counter({self.kinds[index]: count for index, count in found.items()})
 
-    def uids(self, *, ok_only: bool = False) -> set[str]:
-        """Models that the present configuration has judged."""
-        wrong = {self.kinds.index(_OLDER)}
-        return {uid for uid, index in self.judged.items() if index not in wrong and not (ok_only and index)}
+    def left(self, wanted: set[str]) -> int:
+        """How many of `wanted` the present configuration has not judged."""
+        return sum(self.judged.get(uid, 1) == 1 for uid in wanted)
 
-    def _fold(self, row: Row) -> None:
-        current = not row.config_hash or self.config_hash in (None, row.config_hash)
-        kind = (_OK if row.ok else row.kind or "error") if current else _OLDER
-        if kind not in self.kinds:
-            self.kinds.append(kind)
-        self.judged[row.uid] = self.kinds.index(kind)
-        self.slowest.add(row.uid, row.seconds, row.source)
-        self.largest.add(row.uid, row.peak_rss_mib, row.source)
-        self._recent.append((row.uid, row.ok))
-        self.run_rows += 1
+    def well(self) -> set[str]:
+        """The models that came out well."""
+        return {uid for uid, index in self.judged.items() if index == 0}
+
+    def newest(self) -> Run | None:
+        """What the newest run said of itself."""
+        return self.runs.get(self.run or max(self.runs, default=""))
+
+    def left_by_run(self) -> int | None:
+        """What the newest run had to do and has not done; None if it did not say."""
+        run = self.newest()
+        if run is None or not run.began:
+            return None
+        judged = sum(index != 1 for index in self.judged.values())
+        return max(0, run.todo - self.run_rows if self.run else run.given - judged)
 
     def pace(self) -> Pace | None:
         """How fast the newest run went; None without one."""
-        if self.run is None or not self.run_rows:
+        if self.run is None or not self.run_rows or not self._times:
             return None
-        last = self.run.stat().st_mtime
-        run_seconds = max(1.0, last - _started(self.run))
-        recent = self._recent_rate(last)
-        return Pace(self.run.stem, self.run_rows, run_seconds, *recent, idle=max(0.0, time.time() - last))
+        last = self._times[-1]
+        began = (self.newest() or Run(self.run)).began or _started(self.run) or self._times[0]
+        recent = [when for when in self._times if when >= last - _WINDOW]
+        idle = max(0.0, time.time() - last)
+        seconds = max(1.0, last - began)
+        return Pace(self.run, self.run_rows, seconds, len(recent) - 1, last - recent[0], idle)
 
-    def _recent_rate(self, last: float) -> tuple[int, float]:
-        """(rows, seconds) of the run's last minutes. Rows have no clock; the outputs' times of change do."""
-        output = self.layout.bundle if self.stage == "render" else self.layout.staged_row
-        best = (0, 0.0)
-        for rows, (uid, ok) in enumerate(reversed(self._recent)):
-            if not ok:
-                continue
-            try:
-                age = last - output(uid).stat().st_mtime
-            except OSError:  # packed into a shard, or gone
-                break
-            if age > _WINDOW:
-                break
-            best = (rows, age)
-        return best
+    def _update(self) -> None:
+        folder = self.layout.ledger(self.stage)
+        folded = next(((e.size, e.mtime_ns) for e in storage.listing(folder) if e.name == compact.NAME), None)
+        if folded != self._folded:
+            self._forget(folded)
+            for batch in compact.compact_batches(folder, _COLUMNS, self.runs):
+                self._fold(batch)
+        for path in run_files(folder):
+            self._begin(run_of(path))
+            for offset, batch in compact.file_batches(
+                path, self._offsets.get(path.name, 0), _COLUMNS, self.runs
+            ):
+                self._fold(batch)
+                self._offsets[path.name] = offset
+                self.run_rows += sum(kind != "invalid" for kind in batch["kind"].to_pylist())
+                self._times.extend(filter(None, batch["time"].to_pylist()))
+
+    def _forget(self, folded: tuple[int, int] | None) -> None:
+        fresh = Tally(self.layout, self.stage, self.config_hash)
+        self.__dict__.update(fresh.__dict__)
+        self._folded = folded
+
+    def _begin(self, run: str) -> None:
+        if run > (self.run or ""):
+            self.run, self.run_rows = run, 0
+            self._times.clear()
+
+    def _fold(self, batch: pa.RecordBatch) -> None:
+        columns = [batch[name].to_pylist() for name in _COLUMNS[:-1]]
+        for uid, ok, kind, key, seconds, memory, source in zip(*columns, strict=True):
+            self.judged[uid] = self._code(ok, kind, key)
+            if self.slowest.wants(uid, seconds or 0.0):
+                self.slowest.add(uid, seconds or 0.0, source)
+            if self.largest.wants(uid, memory or 0.0):
+                self.largest.add(uid, memory or 0.0, source)
+
+    def _code(self, ok: bool, kind: str | None, key: str | None) -> int:
+        if key and self.config_hash and key != self.config_hash:
+            return 1
+        if ok:
+            return 0
+        kind = kind or "error"
+        if kind not in self.kinds:
+            self.kinds.append(kind)
+        return self.kinds.index(kind)
 
 
 @dataclass(frozen=True)
@@ -170,7 +210,7 @@ class Status:
         if not self.layout.root.is_dir():
             raise UserError(f"{out}: no such folder. Give the dataset folder that render wrote.")
         stages = dataset.read(self.layout).get("stages", {})
-        if not stages and not any(run_files(self.layout.ledger(stage)) for stage in STAGES):
+        if not stages and not any(any(storage.listing(self.layout.ledger(stage))) for stage in STAGES):
             raise UserError(f"{out}: no dataset.json and no ledger: no stage has run here.")
         hashes = {name: stages.get(name, {}).get("config_hash") for name in STAGES}
         self.tallies = {name: Tally(self.layout, name, hashes[name]) for name in STAGES}
@@ -181,36 +221,32 @@ class Status:
         """Read what is new; the state as lines."""
         for tally in self.tallies.values():
             tally.update()
-        fused = self.tallies["render"].uids(ok_only=True)
         lines = self._stage("render", self._wanted)
-        lines += self._stage("fuse", fused)
+        lines += self._stage("fuse", self.tallies["render"].well())
         return [*lines, *self._clouds()]
 
     def _stage(self, name: str, wanted: set[str] | None) -> list[str]:
         tally = self.tallies[name]
         if not tally.judged and not wanted:
-            return [f"{name:8}nothing yet"]
+            return [f"{name:8}nothing yet", *_run_line(tally)]
         counts = tally.counts()
         ok, older = counts.pop(_OK, 0), counts.pop(_OLDER, 0)
-        left = None if wanted is None else len(wanted - tally.uids())
-        rest = "left: unknown, give --models" if left is None else f"{left} left of {len(wanted or ())}"
+        left, rest = _left(tally, wanted)
         lines = [f"{name:8}{ok} ok, {counts.total()} failed, {rest}"]
         lines += [f"{'':8}{count:6d} {kind}" for kind, count in counts.most_common()]
         if older:
             lines.append(f"{'':8}{older:6d} judged under an older configuration, to be done again")
         pace = tally.pace()
         if pace is not None:
-            lines += [
-                _field("rate", pace.line(left)),
-                _field(
-                    "slowest", ", ".join(f"{source} {value:.1f} s" for value, source in tally.slowest.items())
-                ),
-                _field(
-                    "memory",
-                    ", ".join(f"{source} {value:.0f} MiB" for value, source in tally.largest.items()),
-                ),
-            ]
-        return lines
+            lines.append(_field("rate", pace.line(left)))
+        for field_, top, unit in (
+            ("slowest", tally.slowest, ".1f} s"),
+            ("memory", tally.largest, ".0f} MiB"),
+        ):
+            if tally.judged:
+                form = "{} {:" + unit
+                lines.append(_field(field_, ", ".join(form.format(s, value) for value, s in top.items())))
+        return [*lines, *_run_line(tally)]
 
     def _clouds(self) -> list[str]:
         from fuse.manifest import read_manifest
@@ -238,12 +274,35 @@ def show(out: Path, models: Path | None = None, watch: float | None = None) -> i
     return 0
 
 
-def _started(run: Path) -> float:
-    """When a run began, in seconds since the epoch, by its name; else by its file's time of change."""
+def _left(tally: Tally, wanted: set[str] | None) -> tuple[int | None, str]:
+    """How many models are left, and that in words."""
+    if wanted is not None:
+        left = tally.left(wanted)
+        return left, f"{left} left of {len(wanted)}"
+    left, run = tally.left_by_run(), tally.newest()
+    if left is None or run is None:
+        return None, "left: unknown, give --models"
+    return left, f"{left} left of {run.given}"
+
+
+def _run_line(tally: Tally) -> list[str]:
+    """What the newest run is about, and how it ended."""
+    run = tally.newest()
+    if run is None or not run.began:
+        return []
+    when = datetime.datetime.fromtimestamp(run.began, datetime.UTC)
+    text = f"{run.models}, {run.todo} of {run.given} to do, began {when:%Y-%m-%d %H:%M:%S} UTC"
+    if run.ended is not None:
+        text += f", took {clock(run.ended - run.began)}, exit code {run.exit}"
+    return [_field("run", text)]
+
+
+def _started(run: str) -> float | None:
+    """When a run began, in seconds since the epoch, by its name."""
     try:
-        began = datetime.datetime.strptime(run.stem.rsplit("-", 1)[0], "%Y%m%dT%H%M%S.%f")
+        began = datetime.datetime.strptime(run.rsplit("-", 1)[0], "%Y%m%dT%H%M%S.%f")
     except ValueError:
-        return run.stat().st_mtime
+        return None
     return began.replace(tzinfo=datetime.UTC).timestamp()
 
 

@@ -90,9 +90,10 @@ class Bundle:
     """A view bundle opened for reading; nothing is decoded before it is asked for."""
 
     def __init__(self, path: Path | str):
-        self.path = Path(path)
+        self.path = Path(path) if isinstance(path, str) else path  # a remote one stays what it is
         try:
-            self._zip = zipfile.ZipFile(self.path)
+            self._file = self.path.open("rb")
+            self._zip = zipfile.ZipFile(self._file)
             self.transforms: dict[str, Any] = json.loads(self._zip.read("transforms.json"))
             self.meta: dict[str, Any] = json.loads(self._zip.read("meta.json"))
         except FileNotFoundError:
@@ -113,6 +114,7 @@ class Bundle:
 
     def __exit__(self, *_: object) -> None:
         self._zip.close()
+        self._file.close()
 
     def __len__(self) -> int:
         return len(self.frames)

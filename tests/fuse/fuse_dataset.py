@@ -27,23 +27,23 @@ def bundle_path(out: Path, uid: str) -> Path:
 
 def add_models(out: Path, uids: list[str], shard_rows: int = 3) -> dict[str, dict]:
     """Render, fuse and pack models into a dataset folder as the engine does; return the fuse records."""
-    records, staged = {}, {}
+    records, staging = {}, out / "staging"
     for uid in uids:
         path = bundle_path(out, uid)
         path.parent.mkdir(parents=True, exist_ok=True)
         scenes.bundle(path, SHAPES[uid.split("-")[0]], views=6, size=48, uid=uid)
-        (out / "staging").mkdir(exist_ok=True)
-        staged[uid] = str(out / "staging" / f"{uid}.parquet")
+        staging.mkdir(exist_ok=True)
         job = {
             "uid": uid,
             "bundle": str(path),
             "config": FuseConfig.model_validate({"points": 300}).model_dump(),
             "seed": 7,
         }
-        records[uid] = process({**job, "output": staged[uid], "scratch": str(out)})
+        records[uid] = process({**job, "output": str(staging / f"{uid}.parquet"), "scratch": str(out)})
     clouds = out / "clouds"
     parts = read_manifest(clouds)
-    plans = plan_shards(staged, parts, packed_uids(clouds, parts), seed=7, shard_rows=shard_rows)
-    new = [pack_shard(plan, clouds, "abc", {"insideout": "test"}, row_group_mib=0.005) for plan in plans]
+    plans = plan_shards(uids, parts, packed_uids(clouds, parts), seed=7, shard_rows=shard_rows)
+    common = (staging, clouds, "abc", {"insideout": "test"})
+    new = [pack_shard(plan, *common, row_group_mib=0.005) for plan in plans]
     write_manifest(clouds, [*parts, *new])
     return records

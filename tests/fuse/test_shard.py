@@ -122,12 +122,12 @@ def test_appending_rewrites_nothing_and_repeating_changes_nothing(dataset: Path)
 
 
 def test_the_shuffle_is_global_and_seeded() -> None:
-    staged = {f"m{i:03d}": f"/s/{i}" for i in range(100)}
+    staged = [f"m{i:03d}" for i in range(100)]
     plans = plan_shards(staged, [], set(), seed=1, shard_rows=30)
     order = [uid for plan in plans for uid in plan.uids]
     assert [len(plan.uids) for plan in plans] == [30, 30, 30, 10]
     assert sorted(order) == sorted(staged) and order != sorted(order)
-    assert plan_shards(dict(reversed(staged.items())), [], set(), 1, 30) == plans
+    assert plan_shards(staged[::-1], [], set(), 1, 30) == plans
     assert plan_shards(staged, [], set(), seed=2, shard_rows=30) != plans
     assert plan_shards(staged, [], set(staged), 1, 30) == []
 
@@ -186,7 +186,7 @@ def test_manifest_round_trip(whole: Path, tmp_path: Path) -> None:
 
 
 def test_packing_a_missing_staging_file_leaves_no_part(tmp_path: Path) -> None:
-    plans = plan_shards({"a": str(tmp_path / "a.parquet")}, [], set(), 0, 8)
+    plans = plan_shards(["a"], [], set(), 0, 8)
     with pytest.raises(ShardError, match="no such shard"):
-        pack_shard(plans[0], tmp_path / "clouds", "abc", {}, 16)
+        pack_shard(plans[0], tmp_path / "staging", tmp_path / "clouds", "abc", {}, 16)
     assert list((tmp_path / "clouds").iterdir()) == []

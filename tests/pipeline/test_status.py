@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -89,29 +88,31 @@ def test_watching_reads_on_where_it_stopped(out: Path):
     assert status.tallies["render"].run_rows == 1, "of the newest run"
 
 
-def test_the_rate_is_that_of_the_outputs_last_minutes(out: Path):
-    layout, start, step = (
-        Layout(out),
-        1767225600,
-        2,
-    )  # RUN's time; a model every 2 s, after a slow hour
-    uids = [f"m{number}" for number in range(400)]
-    for number, uid in enumerate(uids):
-        bundle = layout.bundle(uid)
-        bundle.parent.mkdir(parents=True, exist_ok=True)
-        bundle.touch()
-        os.utime(bundle, (start, start + 3600 + number * step))
-    path = write(out, RUN, *(row(uid) for uid in uids))
-    os.utime(path, (start, start + 3600 + 399 * step))
+def test_the_rate_is_that_of_the_rows_last_minutes(out: Path):
+    layout, start, step = Layout(out), 1767225600, 2  # RUN's time; a model every 2 s, after a slow hour
+    rows = [row(f"m{number}", time=start + 3600.0 + number * step) for number in range(400)]
+    folder = layout.ledger("render")
+    folder.mkdir(parents=True)
+    (folder / f"{RUN}.jsonl").write_text("".join(entry.to_json() + "\n" for entry in rows))
     tally = Tally(layout, "render", NEW)
     tally.update()
     pace = tally.pace()
     assert pace is not None and pace.rate == pytest.approx(0.5)
     assert pace.recent_seconds == 600 and pace.rows / pace.seconds == pytest.approx(400 / (3600 + 798))
-    for uid in uids:
-        layout.bundle(uid).unlink()
-    pace = tally.pace()
-    assert pace is not None and pace.rate == pytest.approx(400 / (3600 + 798)), "the whole run's"
+
+
+def test_the_ledger_says_what_its_run_is_about(out: Path, capsys):
+    ledger = Ledger(Layout(out).ledger("render"), RUN)
+    ledger.begin("render", "../my models", given=10, todo=4)
+    assert "nothing yet" in text(capsys, "status", out) and "4 of 10 to do" in text(capsys, "status", out)
+    for name, kind in (("a", None), ("b", "crash")):
+        ledger.append(row(name, kind))
+    shown = text(capsys, "status", out)
+    assert "render  1 ok, 1 failed, 2 left of 10" in shown and "ETA" in shown, shown
+    assert "../my models" in shown and "exit code" not in shown
+    ledger.end(130)
+    ledger.close()
+    assert "exit code 130" in text(capsys, "status", out)
 
 
 def test_no_end_is_foretold_for_a_run_that_has_gone_silent():
@@ -168,7 +169,7 @@ def test_a_retry_needs_the_models_and_finds_them_among_them(out: Path, tmp_path:
     with pytest.raises(UserError, match="needs --models"):
         retry(out, "render", None, (), EngineConfig())
     (tmp_path / "other.csv").write_text("path\nother.glb\n")
-    with pytest.raises(UserError, match="None of the 1 failed models"):
+    with pytest.raises(UserError, match="None of the 1 models"):
         retry(out, "render", tmp_path / "other.csv", (), EngineConfig())
 
 

@@ -1,0 +1,302 @@
+"""Where files live: the one module that knows a local path from an object in a store.
+
+    out = locate("s3://bucket/dataset")     # or locate("/data/dataset")
+    for entry in listing(out / "views"): ...
+    publish(Path("/tmp/part.parquet"), out / "clouds" / "part-00000.parquet")
+
+A remote place is a UPath: pathlib's interface over fsspec, so `/`, `open`, `exists` and `read_bytes` read the
+same everywhere. What differs is here: how a file becomes visible as a whole (rename, or one PUT), how a
+million files are listed, and what a URI may contain. Credentials come from the environment (or the
+machine's role) and are refused in URIs: a URI goes into ledgers, logs and dataset.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+from urllib.parse import urlsplit
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_COPY = 1 << 20  # bytes at a time
+_THREADS = 16  # requests in flight; a store answers one in 10 to 100 ms
+_INSTALL = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+Answer = TypeVar("Answer")
+
+
+class StorageError(ValueError):
+    """A place that cannot be used; the message names it, without its secrets, and the cure."""
+
+
+class Entry(NamedTuple):
+    """A file as its store lists it."""
+
+    name: str  # relative to the folder that was listed, with slashes
+    size: int  # bytes
+    mtime_ns: int
+
+
+def locate(where: str | Path) -> Path:
+    """A path, or a UPath where `where` is a URI. StorageError if the URI is unusable or carries a secret."""
+    if not isinstance(where, str) or not is_uri(where):
+        return where if not isinstance(where, str) else Path(where)
+    check(where)
+    parts = urlsplit(where)
+    if parts.scheme.lower() == "file":
+        return Path(parts.path)
+    return _remote(where.rstrip("/"))
+
+
+def check(uri: str) -> None:
+    """StorageError if a URI carries what may be a secret; the message does not repeat it."""
+    parts = urlsplit(uri)
+    if is_uri(uri) and (parts.query or "@" in parts.netloc):
+        raise StorageError(
+            f"{redact(uri)}: credentials and queries do not belong into a URI, for it goes into logs and "
+            "ledgers. Set them in the environment (AWS_ACCESS_KEY_ID...), or use the machine's role."
+        )
+
+
+def is_uri(text: str) -> bool:
+    """Whether a text is SCHEME://..., not a path."""
+    return bool(_SCHEME.match(text))
+
+
+def redact(text: str) -> str:
+    """A URI without user, password, query and fragment; other texts as they are."""
+    if not is_uri(text):
+        return text
+    parts = urlsplit(text)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def is_local(path: Path) -> bool:
+    """Whether a path lies in this machine's file system."""
+    return isinstance(path, os.PathLike)
+
+
+def readable(path: Path) -> Any:
+    """What pyarrow reads: a local path itself, the open file of a remote one."""
+    return path if is_local(path) else path.open("rb")
+
+
+def listing(folder: Path) -> Iterator[Entry]:
+    """Every file below `folder`, in no order; nothing where there is no such folder.
+
+    Never more than a page, or a folder, in memory at once.
+    """
+    if is_local(folder):
+        return _local_files(str(folder), "")
+    if cast(Any, folder).protocol in ("s3", "s3a"):
+        return _s3_files(folder)
+    return _remote_files(folder)
+
+
+def walk(folder: Path) -> Iterator[str]:
+    """Names, relative and with slashes, of every file below a local folder; hidden folders are left out."""
+    root = str(folder)
+    for parent, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        prefix = parent[len(root) :].lstrip("/")
+        yield from (f"{prefix}/{name}" if prefix else name for name in files)
+
+
+def in_parallel(function: Callable[[Any], Answer], items: Iterator[Any] | list[Any]) -> Iterator[Answer]:
+    """`function` of every item, in order, with several requests in flight."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from pool.map(function, items)
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """(size, mtime_ns) of a file; OSError where there is none."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns if is_local(path) else round(stat.st_mtime * 1e9)
+
+
+def size_of(path: str) -> int | None:
+    """Bytes of a local file; None where there is none."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None
+
+
+def fetch(source: Path, target: Path) -> None:
+    """Copy a file, remote or local, to the local `target`, whose folder is made."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as reader, target.open("wb") as writer:
+        shutil.copyfileobj(reader, writer, _COPY)
+
+
+def publish(source: Path, target: Path, temporary: Path | None = None) -> int:
+    """Copy the local file `source` to `target`, which appears whole or not at all. Returns its bytes.
+
+    Locally by a temporary name in the folder `temporary` (else in the target's own), fsync and rename; in a
+    store by one PUT, or by a multipart upload, which becomes visible when it is complete.
+    """
+    if not is_local(target):
+        _store(target).put_file(str(source), _key(target))
+        return source.stat().st_size
+    with source.open("rb") as reader:
+        return _write_local(lambda writer: shutil.copyfileobj(reader, writer, _COPY), target, temporary)
+
+
+def publish_bytes(data: bytes, target: Path, temporary: Path | None = None) -> int:
+    """Write `data` to `target`, which appears whole or not at all. Returns the number of bytes."""
+    if not is_local(target):
+        _store(target).pipe_file(_key(target), data)
+        return len(data)
+    return _write_local(lambda writer: writer.write(data), target, temporary)
+
+
+@contextlib.contextmanager
+def writing(target: Path, temporary: Path) -> Iterator[Path]:
+    """A local path to write to; what it holds at the end becomes `target`, whole. Nothing does on an error.
+
+    For a local target the path is in a hidden folder of `temporary`, on the target's own file system.
+    """
+    local = is_local(target)
+    if local:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=temporary if local else None) as folder:
+        path = Path(folder) / target.name
+        yield path
+        if not local:
+            publish(path, target)
+            return
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        path.rename(target)
+    sync_folder(target.parent)
+
+
+def create(data: bytes, target: Path) -> bool:
+    """Write a small remote file if, and only if, there is none; whether there was none."""
+    try:
+        _store(target).pipe_file(_key(target), data, mode="create")
+    except FileExistsError:
+        return False
+    return True
+
+
+def remove(paths: list[Path]) -> None:
+    """Remove files; those that are gone already are no error."""
+    local = [path for path in paths if is_local(path)]
+    for path in local:
+        path.unlink(missing_ok=True)
+    remote = [path for path in paths if not is_local(path)]
+    for at in range(0, len(remote), 1000):
+        batch = remote[at : at + 1000]
+        _store(batch[0]).rm([_key(path) for path in batch])
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and everything in it, if it is there."""
+    if is_local(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        remove([folder / entry.name for entry in listing(folder)])
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a local folder outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_local(write: Callable[[Any], Any], target: Path, temporary: Path | None) -> int:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = temporary or target.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f".{uuid.uuid4().hex}"
+    try:
+        with unfinished.open("xb") as writer:
+            write(writer)
+            writer.flush()
+            os.fsync(writer.fileno())
+            size = writer.tell()
+        unfinished.rename(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    sync_folder(target.parent)
+    return size
+
+
+@functools.cache
+def _options(scheme: str) -> dict[str, Any]:
+    """What fsspec is told: others write while we read, so no listing is ever remembered."""
+    return {"use_listings_cache": False} if scheme in ("s3", "s3a", "gs", "gcs") else {}
+
+
+def _remote(uri: str) -> Path:
+    from upath import UPath
+
+    scheme = uri.partition("://")[0].lower()
+    try:
+        path = UPath(uri, **_options(scheme))
+        path.fs  # noqa: B018  the file system is made at its first use; here its package may be missing
+    except (ImportError, ValueError) as error:
+        package = _INSTALL.get(scheme, f"fsspec's package for {scheme}://")
+        raise StorageError(
+            f"{uri}: {error}. Install {package} on every node, or use another place."
+        ) from error
+    return cast(Path, path)
+
+
+def _store(path: Path) -> Any:
+    return cast(Any, path).fs
+
+
+def _key(path: Path) -> str:
+    return cast(Any, path).path
+
+
+def _local_files(folder: str, prefix: str) -> Iterator[Entry]:
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _local_files(entry.path, f"{prefix}{entry.name}/")
+        elif entry.is_file():
+            stat = entry.stat()
+            yield Entry(prefix + entry.name, stat.st_size, stat.st_mtime_ns)
+
+
+def _s3_files(folder: Path) -> Iterator[Entry]:
+    """S3's own pages of 1,000: fsspec would hold a dictionary of 1 KiB for every object first."""
+    bucket, _, prefix = _key(folder).partition("/")
+    prefix = prefix.rstrip("/") + "/" if prefix else ""
+    request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix}
+    while True:
+        page = _store(folder).call_s3("list_objects_v2", **request)
+        for item in page.get("Contents", ()):
+            name = item["Key"][len(prefix) :]
+            if name and not name.endswith("/"):
+                yield Entry(name, item["Size"], round(item["LastModified"].timestamp() * 1e9))
+        if not page.get("IsTruncated"):
+            return
+        request["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _remote_files(folder: Path) -> Iterator[Entry]:
+    """Any other store, folder by folder."""
+    root = _key(folder).rstrip("/") + "/"
+    for _, _, files in _store(folder).walk(root, detail=True):
+        for info in files.values():
+            changed = info.get("mtime") or info.get("LastModified") or info.get("created")
+            seconds = changed.timestamp() if hasattr(changed, "timestamp") else float(changed or 0)
+            yield Entry(info["name"].lstrip("/")[len(root.lstrip("/")) :], info["size"], round(seconds * 1e9))
