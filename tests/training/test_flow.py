@@ -130,6 +130,6 @@ def test_a_network_learns_one_cloud_by_any_objective(objective: Objective) -> No
         optimizer.step()
     drawn = draw(objective, model, torch.randn(2, 6, 64, generator=generator), {}, steps=16)
     radius = drawn[:, :2].norm(dim=1)
-    assert (radius - 0.8).abs().mean() < 0.12
-    assert drawn[:, 2].abs().mean() < 0.12
-    assert (drawn[:, 4] - drawn[:, 0] / 0.8).abs().mean() < 0.2  # the colour goes with the place
+    assert (radius - 0.8).abs().mean() < 0.2  # unit noise: 0.6
+    assert drawn[:, 2].abs().mean() < 0.2
+    assert (drawn[:, 4] - drawn[:, 0] / 0.8).abs().mean() < 0.25  # the colour goes with the place
