@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 Kind = Literal[
-    "import_error", "unsupported", "empty", "invalid", "outside_reference", "render_error", "fuse_error"
+    "import_error",
+    "unsupported",
+    "empty",
+    "invalid",
+    "outside_reference",
+    "unsafe_archive",
+    "render_error",
+    "fuse_error",
 ]
 
 

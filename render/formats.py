@@ -15,6 +15,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from render.archives import readable
+
 SUPPORTED = frozenset(
     {
         ".glb",
@@ -222,6 +224,8 @@ def _judge_gzip(path: Path) -> _Verdict:
 
 
 def _judge_zip(path: Path) -> _Verdict:
+    if not readable(path):
+        return _Verdict(stranger="a zip archive with a directory beyond all measure")
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.lower() for name in archive.namelist() if not name.endswith("/")]

@@ -24,7 +24,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from render import convert, gltf, ply, rawmesh, stl
+from render import archives, convert, gltf, ply, rawmesh, stl
 from render.failures import ModelFailure
 from render.formats import explain, sniff
 from render.rawmesh import srgb_to_linear
@@ -147,6 +147,7 @@ def _fbx(path: Path, kind: str, scratch: Path) -> Imported:
 
 
 def _ply(path: Path, kind: str, scratch: Path) -> Imported:
+    ply.require_elements(path)
     coloured = ply.coloured_ply(path)
     if coloured is None:
         return Imported(kind, _run(bpy.ops.wm.ply_import, path))
@@ -164,6 +165,8 @@ def _stl(path: Path, kind: str, scratch: Path) -> Imported:
 
 def _usd(path: Path, kind: str, scratch: Path) -> Imported:
     """USD picks a reader by extension, and resolves references beside the layer: see `_under_suffix`."""
+    if kind == "usdz":
+        archives.check(path)
     fitting = {kind, "usd"} if kind != "usdz" else {kind}
     if path.suffix.lower()[1:] not in fitting:
         path = _under_suffix(path, kind, scratch)
@@ -229,18 +232,16 @@ def _copy_exclusions(old: bpy.types.LayerCollection, new: bpy.types.LayerCollect
 
 
 def _under_suffix(path: Path, suffix: str, scratch: Path) -> Path:
-    """The same file under a name with the right suffix, and beside it the files that it names.
+    """The same file under a name with the right suffix, and around it, in their places, the files it names.
 
     Copies: a confined process makes no symbolic links.
     """
-    folder = scratch / "renamed"
-    for file in companions(path):
-        target = folder / file.relative_to(path.parent)
+    around, below = path.parent.parent, scratch / "renamed"
+    renamed = below / path.parent.name / f"{path.stem}.{suffix}"
+    copies = {below / file.relative_to(around): file for file in companions(path, around)} | {renamed: path}
+    for target, file in copies.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
-    renamed = folder / f"{path.stem}.{suffix}"
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, renamed)
     return renamed
 
 

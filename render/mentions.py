@@ -32,6 +32,7 @@ SCANNED = ("fbx", "3ds", "blend", "usdc")
 
 _CHUNK = 8 << 20  # bytes
 _LARGEST = 256 << 20  # bytes searched of one file
+_HEADER = 64 << 10  # bytes of a PLY
 _LONGEST = 1024  # bytes of a name
 _IMAGE_SUFFIXES = "png jpg jpeg jpe tga bmp tif tiff exr hdr webp dds psd gif jp2 ktx ktx2 avif sgi rgb pcx"
 _OTHER_SUFFIXES = "mtl usd usda usdc usdz abc blend ttf otf pfb bin"
@@ -122,6 +123,7 @@ def _gltf(file: BinaryIO) -> Iterator[str]:
 
 
 _MTLLIB = re.compile(rb"mtllib[ \t]+([^\r\n]{1,1000})")
+_TEXTURE_FILE = re.compile(rb"^comment\s+TextureFile\s+([^\r\n]{1,1000})", re.MULTILINE | re.IGNORECASE)
 _MAP = re.compile(rb"(?:map_\w+|map|bump|disp|decal|refl|norm)[ \t]+([^\r\n]{1,1000})", re.IGNORECASE)
 
 
@@ -133,6 +135,11 @@ def _obj(file: BinaryIO) -> Iterator[str]:
 def _mtl(file: BinaryIO) -> Iterator[str]:
     for match in _found(file, _MAP):
         yield from _rest_or_words(match[1])
+
+
+def _ply(file: BinaryIO) -> Iterator[str]:
+    for match in _TEXTURE_FILE.finditer(file.read(_HEADER).partition(b"end_header")[0]):
+        yield _text(match[1]).strip()
 
 
 def _rest_or_words(raw: bytes) -> Iterator[str]:
@@ -224,9 +231,10 @@ _EXTRACTORS: dict[str, Callable[[BinaryIO], Iterator[str]]] = {
     **dict.fromkeys(("fbx", "3ds"), _scan),
     "obj": _obj,
     "mtl": _mtl,
+    "ply": _ply,
     "dae": _dae,
     "usda": _usda,
     "usdc": _usdc,
     "blend": _blend,
 }
-"""stl, ply, off and abc name no files; usdz and 3mf hold theirs."""
+"""stl, off and abc name no files; usdz and 3mf hold theirs."""

@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 from trimesh.exchange.ply import load_ply
 
+from render.failures import ModelFailure
 from render.rawmesh import RawMaterial, RawMesh, find_texture, srgb_to_linear
 
 _HEADER = 65536
 _TEXTURE = re.compile(rb"^comment\s+TextureFile\s+(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
+_COUNT = re.compile(
+    rb"^element\s+\w+\s+(\d{1,20})[^\n]*\n((?:(?!element|end_header)[^\n]*\n)*)", re.MULTILINE
+)
 _ELEMENT = re.compile(rb"^element\s+(\w+)\s+\d+[^\n]*\n((?:(?!element|end_header)[^\n]*\n)*)", re.MULTILINE)
 
 
@@ -43,6 +47,23 @@ def coloured_ply(path: Path) -> RawMesh | None:
             return _raw(path.stem, load_ply(file, skip_materials=True), image)
     except (ValueError, IndexError, KeyError, TypeError):
         return None  # Blender's importer reports what is wrong
+
+
+def require_elements(path: Path) -> None:
+    """Raise ModelFailure `invalid` where the header counts more values than the file has room for.
+
+    Blender allocates what the header says. Each value takes a byte at least, in text a digit and a space.
+    """
+    with path.open("rb") as file:
+        header = file.read(_HEADER).partition(b"end_header")[0]
+    wanted = 0
+    for match in _COUNT.finditer(header.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + b"end_header"):
+        wanted += int(match[1]) * max(1, match[2].count(b"property"))
+    room = path.stat().st_size
+    if wanted > room:
+        raise ModelFailure(
+            "invalid", f"{path.name}: the header counts {wanted} values or more, the file has {room} bytes"
+        )
 
 
 def _raw(name: str, found: dict[str, Any], image: Path | None) -> RawMesh | None:

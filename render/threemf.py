@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from render import archives
 from render.failures import ModelFailure
 from render.rawmesh import RawMaterial, RawMesh, srgb_to_linear
 
@@ -83,6 +84,7 @@ class _Package:
 
 def read_3mf(path: Path, scratch: Path) -> list[RawMesh]:
     """Every mesh that the build places. Raises ModelFailure."""
+    archives.check(path)
     try:
         with zipfile.ZipFile(path) as archive:
             package = _Package(archive, scratch)
