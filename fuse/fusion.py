@@ -77,6 +77,8 @@ def needless(samples: Samples, footprint: float, grades: Sequence[int] = (FILM, 
 def best_of_cells(xyz: np.ndarray, facing: np.ndarray, grade: np.ndarray | int, cell: float) -> np.ndarray:
     """Indices of the best point of every cell, ordered by cell: of the lowest `grade` (0..2), then seen most
     head-on by the cosine `facing` (N,)."""
+    if len(xyz) == 0:
+        return np.zeros(0, np.int64)
     keys, _ = _cell_keys(xyz, cell)
     blame = np.rint((1 - facing) * (_LEVELS - 1)).astype(np.int64) + grade * np.int64(_LEVELS)
     order = np.argsort(keys * (3 * _LEVELS) + blame, kind="stable")

@@ -20,8 +20,12 @@ from fuse.projection import project_layer
 from fuse.sampling import farthest_points
 from render.bundle import Mesh, View
 
-CELL = 0.5  # footprints: of the points of further layers in a cell, one is kept
-SCREEN = 32  # directions that every point is asked about; only those that escape in none get all the others
+CELLS = (0.5, 1.0)  # footprints: of all points in a cell one is kept; and of those that the first look leaves, if MANY
+LOOKS = (
+    6,
+    30,
+)  # directions that a point is asked about before cells grow, and before SURPLUS is all that stays
+MANY = 16  # points left by the first look, a point wanted, above which cells grow
 SURPLUS = 2  # candidates a hidden point that is wanted
 CRACK = 1.5  # footprints: an open point without a seen one nearer than that is in a crack
 NEIGHBOURS = 8  # seen points that tell the light in a crack
@@ -36,16 +40,20 @@ class Points:
     albedo: np.ndarray  # (N, 3) uint8 sRGB
     normal: np.ndarray  # (N, 3) float32, unit length, towards the camera whose ray found the point
     layer: np.ndarray  # (N,) uint8, surfaces that this ray met before it
+    facing: np.ndarray  # (N,) float32, cosine between the normal and the ray
 
     def __len__(self) -> int:
         return len(self.xyz)
 
     def take(self, index: np.ndarray) -> Points:
         """The points at `index`, integers or a boolean mask, in that order."""
-        return Points(self.xyz[index], self.albedo[index], self.normal[index], self.layer[index])
+        names = ("xyz", "albedo", "normal", "layer", "facing")
+        return Points(*(getattr(self, name)[index] for name in names))
 
 
-_NO_POINTS = Points(*(np.zeros((0, 3), kind) for kind in ("f4", "u1", "f4")), np.zeros(0, np.uint8))
+_NO_POINTS = Points(
+    *(np.zeros((0, 3), kind) for kind in ("f4", "u1", "f4")), *(np.zeros(0, kind) for kind in ("u1", "f4"))
+)
 _NO_INDEX = np.zeros(0, np.int64)
 
 
@@ -66,7 +74,7 @@ def look_inside(views: Sequence[View], mesh: Mesh, seen: Fused, wanted: int, see
     if not wanted:
         return Inside(_NO_POINTS, seen.cloud.take(_NO_INDEX), 0.0)
     caster = Caster(mesh)
-    hidden, candidates = label(further_points(views, seen.footprint), caster, wanted)
+    hidden, candidates = label(further_points(views, seen.footprint), caster, seen.footprint, wanted)
     gaps = cracks(seen.cloud, candidates, seen.footprint)
     return Inside(hidden, gaps, hidden_share(mesh, caster, seed))
 
@@ -81,18 +89,26 @@ def further_points(views: Sequence[View], footprint: float) -> Points:
     if not parts:
         return _NO_POINTS
     xyz, albedo, normal, facing, layer = (np.concatenate(column) for column in zip(*parts, strict=True))
-    best = best_of_cells(xyz, facing, 0, CELL * footprint)
-    return Points(xyz, albedo, normal, layer).take(best)
+    best = best_of_cells(xyz, facing, 0, CELLS[0] * footprint)
+    return Points(xyz, albedo, normal, layer, facing).take(best)
 
 
-def label(points: Points, caster: Caster, wanted: int) -> tuple[Points, Points]:
-    """Split into hidden points, evenly thinned to at most SURPLUS times `wanted`, and open ones."""
-    suspect = caster.hidden(points.xyz, 0, SCREEN)
-    index = np.flatnonzero(suspect)
-    index = index[farthest_points(points.xyz[index], SURPLUS * wanted)]
-    closed = caster.hidden(points.xyz[index], SCREEN, DIRECTIONS)
-    seen = np.concatenate([np.flatnonzero(~suspect), np.sort(index[~closed])])
-    return points.take(index[closed]), points.take(seen)
+def label(points: Points, caster: Caster, footprint: float, wanted: int) -> tuple[Points, Points]:
+    """Split into hidden points, evenly thinned to at most SURPLUS times `wanted`, and open ones.
+
+    The more directions a point has been asked about without escaping, the fewer of its neighbours are needed.
+    """
+    index = np.arange(len(points))
+    open_ones, start = [], 0
+    for end in (*LOOKS, DIRECTIONS):
+        closed = caster.hidden(points.xyz[index], start, end)
+        open_ones.append(index[~closed])
+        index, start = index[closed], end
+        if end == LOOKS[0] and len(index) > MANY * wanted:
+            index = index[best_of_cells(points.xyz[index], points.facing[index], 0, CELLS[1] * footprint)]
+        elif end == LOOKS[1]:
+            index = index[farthest_points(points.xyz[index], SURPLUS * wanted)]
+    return points.take(index), points.take(np.sort(np.concatenate(open_ones)))
 
 
 def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
