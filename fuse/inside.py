@@ -20,11 +20,8 @@ from fuse.projection import project_layer
 from fuse.sampling import farthest_points
 from render.bundle import Mesh, View
 
-CELLS = (0.5, 1.0)  # footprints: of all points in a cell one is kept; and of those that the first look leaves, if MANY
-LOOKS = (
-    6,
-    30,
-)  # directions that a point is asked about before cells grow, and before SURPLUS is all that stays
+CELLS = (0.5, 1.0)  # footprints: of all points in a cell one is kept; and of MANY that the first look leaves
+LOOKS = (6, 30)  # directions asked about before cells may grow, and before SURPLUS is all that stays
 MANY = 16  # points left by the first look, a point wanted, above which cells grow
 SURPLUS = 2  # candidates a hidden point that is wanted
 CRACK = 1.5  # footprints: an open point without a seen one nearer than that is in a crack
