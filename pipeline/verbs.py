@@ -57,7 +57,7 @@ class Fuse:
 
 @dataclass(frozen=True)
 class Train:
-    """Train an image-conditioned point diffusion model on a dataset. Running again goes on."""
+    """Train a point-cloud generator on a dataset. Running again goes on."""
 
     out: Path
     """The dataset folder."""
@@ -68,33 +68,46 @@ class Train:
     """Name of the run: checkpoints go to OUT/checkpoints/RUN."""
     resume: bool = True
     """Go on from the run's newest checkpoint."""
+    processes: int = 0
+    """Train with so many processes, a GPU each where there are any, on this machine or the cluster that
+    RAY_ADDRESS names; lost ones are replaced. 0: in this process."""
+    failures: int = 3
+    """How often lost processes are replaced."""
 
 
 @dataclass(frozen=True)
 class Generate:
-    """Draw the coloured point cloud of the object in an image."""
+    """Draw the coloured point cloud of the object in an image, or that a text describes."""
 
     checkpoint: Path
-    """A checkpoint, or a run's folder: its newest."""
-    image: Path
-    """PNG, JPEG...; transparent, or the object on its own background."""
+    """A checkpoint, or a run's folder: its newest; with --name, OpenAI's file."""
     out: Path
-    """The PLY to write; a picture goes beside it."""
+    """A .ply, .npz or .glb to write, or a folder for all three; a picture goes beside each."""
+    image: tuple[Path, ...] = ()
+    """PNG, JPEG...; transparent, or the object on its own background; or folders of images."""
+    text: tuple[str, ...] = ()
+    """Descriptions, for a model that was trained on them."""
+    upsampler: Path | None = None
+    """A checkpoint that draws the points between those of the first."""
+    name: str | None = None
+    """The checkpoint is OpenAI's of this name, such as base40M; so is the upsampler."""
+    points: int = 0
+    """Points of the cloud; 0: as many as the model was trained with."""
     steps: int = 64
     """Sampling steps."""
     guidance: float = 3.0
-    """Weight of the image: 1 is none beyond what was learnt."""
-    points: int = 1024
-    """Points of the cloud."""
+    """Weight of the image or text: 1 is none beyond what was learnt."""
     seed: int = 0
     """Another seed, another cloud."""
+    batch: int = 8
+    """Clouds at a time."""
     device: str = "cpu"
     """cpu or cuda."""
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Draw a cloud for an image of each of some training objects; tell how far it is from all of them."""
+    """Draw a cloud for an image of each of some objects; tell how far it is from all of them."""
 
     checkpoint: Path
     """A checkpoint, or a run's folder: its newest."""
@@ -104,6 +117,8 @@ class Evaluate:
     """Objects at most."""
     view: int = 0
     """Which view's image."""
+    split: str | None = None
+    """The rows to take; None: those that were trained on."""
     points: int = 512
     """Points of a cloud."""
     steps: int = 16
@@ -112,6 +127,8 @@ class Evaluate:
     """Weight of the image: 1 is none beyond what was learnt."""
     seed: int = 0
     """Another seed, other clouds."""
+    untrained: bool = False
+    """Ask the same network before its first step, for comparison."""
     device: str = "cpu"
     """cpu or cuda."""
     pictures: Path | None = None
@@ -200,27 +217,59 @@ def fuse(arguments: list[str]) -> int:
 
 def train(arguments: list[str]) -> int:
     command = parse(Train, "train", arguments)
-    from training.train import train as run
+    if command.processes:
+        from pipeline.training import train as launch
 
-    path = run(command.train, command.out, command.run, resume=command.resume)
+        path = launch(
+            command.train, command.out, command.run, command.resume, command.processes, command.failures
+        )
+    else:
+        from training.train import train as run
+
+        path = run(command.train, command.out, command.run, resume=command.resume)
     print(f"train: {path}")
     return 0
 
 
 def generate(arguments: list[str]) -> int:
     command = parse(Generate, "generate", arguments)
+    from training.generate import Sampling
     from training.generate import generate as run
 
-    cloud, picture = run(**vars(command))
-    print(f"generate: {cloud}, picture {picture}")
+    files = run(
+        command.checkpoint,
+        command.out,
+        command.image,
+        command.text,
+        command.upsampler,
+        command.name,
+        command.points,
+        Sampling(command.steps, command.guidance, command.seed, command.batch),
+        command.device,
+        tell=print,
+    )
+    print(f"generate: {', '.join(map(str, files))}")
     return 0
 
 
 def evaluate(arguments: list[str]) -> int:
     command = parse(Evaluate, "evaluate", arguments)
     from training.evaluate import evaluate as run
+    from training.generate import Sampling
 
-    print(run(**vars(command)).summary())
+    result = run(
+        command.checkpoint,
+        command.out,
+        command.count,
+        command.view,
+        command.points,
+        Sampling(command.steps, command.guidance, command.seed),
+        command.split,
+        command.untrained,
+        command.device,
+        command.pictures,
+    )
+    print(result.summary())
     return 0
 
 

@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from fuse.manifest import read_manifest
-from fuse.picture import draw_cloud
-from fuse.shard import Shard, ShardError, image_column
+from fuse.shard import Shard, ShardError
+from training import checkpoints
 from training.config import TrainConfig
-from training.diffusion import from_network, to_network
-from training.encoder import load_pixels
-from training.generate import Generator
+from training.generate import Generator, Sampling
 from training.metrics import chamfer_matrix
+from training.mix import UnionOrder
+from training.order import Group
+from training.pictures import draw_sheet
+from training.rows import OpenShards, Recipe, RowGroup
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Evaluation:
     nearest: int
     """Drawn clouds whose nearest true cloud is their own object's."""
     nearest_colored: int
-    """The same with six coordinates a point, xyz and colour in [-1, 1]: for objects of one shape."""
+    """The same with every channel of a point, xyz and colour in [-1, 1]: for objects of one shape."""
     own: float
     """Mean Chamfer distance to the own object's cloud."""
     other: float
@@ -73,7 +74,9 @@ class Sample:
 
     uid: str
     image: bytes
-    cloud: np.ndarray  # (6, N) float32, the network's frame
+    cloud: np.ndarray  # (C, N) float32, the network's frame
+    low_res: np.ndarray | None = None  # (C, n), the coarse cloud that an upsampler starts from
+    caption: str | None = None
 
 
 def evaluate(
@@ -82,27 +85,40 @@ def evaluate(
     count: int = 24,
     view: int = 0,
     points: int = 512,
-    steps: int = 16,
-    guidance: float = 3.0,
-    seed: int = 0,
+    sampling: Sampling = Sampling(steps=16),  # noqa: B008, frozen
+    split: str | None = None,
+    untrained: bool = False,
     device: str = "cpu",
     pictures: Path | None = None,
 ) -> Evaluation:
-    """Draw clouds for the `view`-th image of `count` training objects and compare them with the truth.
+    """Draw clouds for the `view`-th image of `count` objects and compare them with the truth.
 
+    `split` None is the one that was trained on; `untrained` asks the same network before its first step.
     `pictures`, a PNG path, takes a sheet of image, drawn and true cloud of each. Raises ShardError or
     CheckpointError.
     """
     generator = Generator(checkpoint, device)
-    samples = read_samples(out / "clouds", generator.config, count, view, points)
-    drawn = generator.draw([sample.image for sample in samples], points, steps, guidance, seed)
+    config = generator.config
+    if untrained:
+        model = checkpoints.build_model(config, generator.encoder.features)
+        generator.model = model.to(device).eval().requires_grad_(False)
+    points = config.points if config.model == "upsample" else points
+    samples = read_samples(out / "clouds", config, count, view, points, split or config.split)
+    low = [sample.low_res for sample in samples if sample.low_res is not None]
+    drawn = generator.draw(
+        [sample.image if sample.caption is None else sample.caption for sample in samples],
+        points,
+        sampling,
+        np.stack(low) if low else None,
+    )
     if pictures:
-        draw_sheet(samples, drawn).save(pictures)
+        true = np.stack([sample.cloud for sample in samples])
+        draw_sheet([sample.image for sample in samples], drawn, true).save(pictures)
     return compare(samples, drawn)
 
 
 def compare(samples: list[Sample], drawn: np.ndarray) -> Evaluation:
-    """The figures for clouds (K, 6, N) drawn for K samples."""
+    """The figures for clouds (K, C, N) drawn for K samples."""
     true = np.stack([sample.cloud for sample in samples])
     matrix = chamfer_matrix(drawn[:, :3].swapaxes(1, 2), true[:, :3].swapaxes(1, 2))
     colored = chamfer_matrix(drawn.swapaxes(1, 2), true.swapaxes(1, 2))
@@ -121,57 +137,45 @@ def compare(samples: list[Sample], drawn: np.ndarray) -> Evaluation:
     )
 
 
-def read_samples(clouds: Path, config: TrainConfig, count: int, view: int, points: int) -> list[Sample]:
-    """`count` rows of the training split, evenly spread over the shards."""
-    colour = f"outside_{config.target}"
-    columns = ["uid", "split", "outside_xyz", colour, image_column(view)]
-    places = [
-        (part.file, group, row)
-        for part in read_manifest(clouds)
-        for group, row in _places(clouds / part.file, config.split)
-    ]
+def read_samples(
+    clouds: Path, config: TrainConfig, count: int, view: int, points: int, split: str
+) -> list[Sample]:
+    """`count` rows of a split, evenly spread over the shards, as the model's clouds of `points` points."""
+    groups = [group for part in read_manifest(clouds) for group in _groups(clouds / part.file, split)]
+    places = [(at, row) for at, group in enumerate(groups) for row in group.rows.tolist()]
     if not places:
-        raise ShardError(f"{clouds}: no rows of split {config.split!r}. Run `insideout fuse` first.")
+        raise ShardError(f"{clouds}: no rows of split {split!r}. Run `insideout fuse` first.")
+    texts = config.encoder == "clip_text"
+    recipe = Recipe(config.mix, points, config.condition_points, points, config.target, captions=texts)
     chosen = {places[i] for i in np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)}
-    samples = []
-    for file, group in sorted({(file, group) for file, group, _ in chosen}):
-        with Shard(clouds / file) as shard:
-            table = shard.table(group, columns)
-        for row in sorted(row for f, g, row in chosen if (f, g) == (file, group)):
-            samples.append(_sample(table.slice(row, 1).to_pylist()[0], colour, image_column(view), points))
+    shards, union, samples = OpenShards(), UnionOrder(), []
+    for at in sorted({at for at, _ in chosen}):
+        if view >= groups[at].views:
+            raise ShardError(f"{groups[at].path}: it has {groups[at].views} views, no view {view}.")
+        table = shards.read(groups[at], view, recipe, np.random.default_rng(0))
+        samples += [_sample(table, row, recipe, union) for a, row in sorted(chosen) if a == at]
     return samples
 
 
-def draw_sheet(samples: list[Sample], drawn: np.ndarray, size: int = 128, columns: int = 6) -> Image.Image:
-    """A sheet with, for each sample, its image above its drawn cloud above its true cloud."""
-    rows = -(-len(samples) // columns)
-    sheet = Image.new("RGB", (columns * size, rows * 3 * size), "white")
-    for i, (sample, cloud) in enumerate(zip(samples, drawn, strict=True)):
-        x, y = i % columns * size, i // columns * 3 * size
-        sheet.paste(Image.fromarray(load_pixels(sample.image, size)), (x, y))
-        for line, points in enumerate((cloud, sample.cloud), 1):
-            sheet.paste(draw_cloud(*from_network(points), size).convert("RGB"), (x, y + line * size))
-    return sheet
-
-
-def _places(path: Path, split: str) -> list[tuple[int, int]]:
+def _groups(path: Path, split: str) -> list[Group]:
+    """The row groups of a shard, with their rows of the split."""
     with Shard(path) as shard:
-        return [
-            (group, row)
-            for group in range(shard.row_groups)
-            for row, value in enumerate(shard.table(group, ["split"])["split"].to_pylist())
-            if value == split
-        ]
+        splits = [shard.table(i, ["split"])["split"].to_pylist() for i in range(shard.row_groups)]
+        rows = [np.flatnonzero([value == split for value in values]) for values in splits]
+        return [Group(path, i, some, shard.views) for i, some in enumerate(rows)]
 
 
-def _sample(row: dict[str, Any], colour: str, image: str, points: int) -> Sample:
-    xyz = np.frombuffer(row["outside_xyz"], "<f4").reshape(-1, 3)[:points]
-    rgb = np.frombuffer(row[colour], np.uint8).reshape(-1, 3)[:points]
-    full = np.resize(np.arange(len(xyz)), points)  # a smaller cloud repeats its points
-    return Sample(row["uid"], row[image], to_network(xyz[full], rgb[full]))
+def _sample(table: RowGroup, row: int, recipe: Recipe, union: UnionOrder) -> Sample:
+    cloud = np.empty((recipe.mix.channels, recipe.points), np.float32)
+    low = np.empty((recipe.mix.channels, recipe.low_points), np.float32)
+    table.fill(row, cloud, low, union)
+    caption = table.caption(row) if recipe.captions else None
+    return Sample(table.uid(row), table.image(row), cloud, low if recipe.low_points else None, caption)
 
 
 def _color_gap(drawn: np.ndarray, true: np.ndarray) -> float:
-    """(6, N) clouds: the mean colour difference at the nearest true point, in levels of 255."""
+    """(C, N) clouds: the mean colour difference at the nearest true point, in levels of 255; NaN without."""
+    if len(drawn) < 6:
+        return float("nan")
     gaps = ((drawn[:3, :, None] - true[:3, None, :]) ** 2).sum(0)
-    return float(np.abs(drawn[3:] - true[3:, gaps.argmin(1)]).mean() * 127.5)
+    return float(np.abs(drawn[3:6] - true[3:6, gaps.argmin(1)]).mean() * 127.5)

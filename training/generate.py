@@ -1,14 +1,17 @@
-"""Draw coloured clouds from a checkpoint for images.
+"""Draw coloured clouds from a checkpoint, for images or for texts.
 
-    generate(Path("OUT/checkpoints/tiny"), Path("chair.png"), Path("chair.ply"))
+    generate(Path("OUT/checkpoints/tiny"), Path("chair.ply"), images=[Path("chair.png")])
 
 writes the cloud and, beside it, chair.png: a picture of it from four sides (chair.cloud.png where the image
-itself has that name).
+itself has that name). The name's ending says the format: .ply, .npz (Point-E's) or .glb (points); any other
+name is a folder, which takes all three of each. An upsampler's checkpoint makes a coarse cloud a finer one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,77 +19,162 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fuse.export import write_ply
-from fuse.picture import draw_cloud
-from training import checkpoints
-from training.diffusion import Diffusion, from_network
-from training.sampler import denoiser, guided, heun, karras_sigmas
+from training import checkpoints, point_e
+from training.cloud_files import FORMATS, write_points
+from training.config import TrainConfig
+from training.pictures import draw_sides
+from training.sampler import draw
+
+IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How clouds are drawn."""
+
+    steps: int = 64
+    """Sampling steps."""
+    guidance: float = 3.0
+    """Weight of the image or text: 1 is none beyond what was learnt."""
+    seed: int = 0
+    """Another seed, another cloud."""
+    batch: int = 8
+    """Clouds at a time."""
 
 
 class Generator:
-    """A checkpoint opened for drawing."""
+    """A checkpoint opened for drawing: one of ours, or an official file and the model's published name."""
 
-    def __init__(self, checkpoint: Path, device: torch.device | str = "cpu"):
-        self.config, self.model, self.encoder = checkpoints.load_model(checkpoint, device)
-        self.diffusion = Diffusion(self.config.prediction)
+    def __init__(self, checkpoint: Path, device: torch.device | str = "cpu", name: str | None = None):
         self.device = torch.device(device)
+        if name is None:
+            self.config, self.model, self.encoder = checkpoints.load_model(checkpoint, device)
+        else:
+            self.config = published_config(name)
+            self.encoder = checkpoints.build_encoder(self.config, device)
+            self.model = checkpoints.build_model(self.config, self.encoder.features).to(self.device)
+            point_e.load_weights(self.model, checkpoint)
+            self.model.eval().requires_grad_(False)
+        self.objective = checkpoints.build_objective(self.config)
 
     def draw(
         self,
-        images: Sequence[bytes],
+        items: Sequence[bytes | str],
         points: int = 1024,
-        steps: int = 64,
-        guidance: float = 3.0,
-        seed: int = 0,
-        batch: int = 8,
+        sampling: Sampling = Sampling(),
+        low_res: np.ndarray | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> np.ndarray:
-        """Clouds (len(images), 6, points) float32 in the network's frame, `batch` of them at a time.
+        """Clouds (len(items), C, points) float32 in the network's frame, some of them at a time.
 
-        The noise that a cloud starts from follows from `seed` and the image's place.
+        `items` are images (bytes) or texts, as the encoder takes them; `low_res` (len(items), C, n), for an
+        upsampler, the coarse clouds. The noise that a cloud starts from follows from the seed and its place.
+        `tell` takes lines of progress.
         """
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(len(images), self.model.channels, points, generator=generator)
-        grids = (self.encoder(images[at : at + batch]) for at in range(0, len(images), batch))
-        pairs = zip(noise.split(batch), grids, strict=True)
-        return torch.cat([self._denoise(x, grid, steps, guidance) for x, grid in pairs]).numpy()
+        generator = torch.Generator().manual_seed(sampling.seed)
+        noise = torch.randn(len(items), self.model.channels, points, generator=generator)
+        clouds, size = [], sampling.batch
+        for at in range(0, len(items), size):
+            condition = {}
+            if self.config.model != "uncond":
+                condition["embeddings"] = self.encoder(items[at : at + size]).to(self.device)
+            if low_res is not None:
+                condition["low_res"] = torch.from_numpy(low_res[at : at + size]).to(self.device)
+            clouds.append(self._draw(noise[at : at + size], condition, sampling, at, len(items), tell))
+        return torch.cat(clouds).numpy()
 
-    def _denoise(self, noise: Tensor, grid: Tensor, steps: int, guidance: float) -> Tensor:
-        """Unit noise (B, C, N) and image grids (B, features, cells) -> clean clouds, on the CPU."""
-        grid = grid.to(self.device)
-        nothing = torch.zeros_like(grid)
-        denoise = guided(
-            denoiser(lambda x, t: self.model(x, t, grid), self.diffusion),
-            denoiser(lambda x, t: self.model(x, t, nothing), self.diffusion),
-            guidance,
-        )
-        # Point-E's highest level; the lowest that was trained on.
-        sigmas = karras_sigmas(steps, float(self.diffusion.sigmas[0]), 120.0)
-        return heun(denoise, noise.to(self.device) * sigmas[0], sigmas).cpu()
+    def _draw(
+        self,
+        noise: Tensor,
+        condition: dict[str, Tensor],
+        sampling: Sampling,
+        at: int,
+        of: int,
+        tell: Callable[[str], None] | None,
+    ) -> Tensor:
+        calls = (2 * sampling.steps - 1) * (1 if sampling.guidance == 1 or not condition else 2)
+        model = self.model if tell is None else _counted(self.model, calls, at, at + len(noise), of, tell)
+        noise = noise.to(self.device)
+        return draw(self.objective, model, noise, condition, sampling.steps, sampling.guidance).cpu()
 
 
 def generate(
     checkpoint: Path,
-    image: Path,
     out: Path,
-    steps: int = 64,
-    guidance: float = 3.0,
-    seed: int = 0,
-    points: int = 1024,
+    images: Sequence[Path] = (),
+    texts: Sequence[str] = (),
+    upsampler: Path | None = None,
+    name: str | None = None,
+    points: int = 0,
+    sampling: Sampling = Sampling(),
     device: str = "cpu",
-) -> tuple[Path, Path]:
-    """Draw the cloud of the object in `image` (PNG, JPEG...; by its alpha, else on its own background).
+    tell: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Draw a cloud of the object in each image (by its alpha, else on its own background), or for each text.
 
-    `checkpoint` is a file or a run's folder, `out` the PLY to write. Returns the PLY and the picture. Raises
-    CheckpointError for a bad checkpoint and ValueError for a bad image or output name.
+    `checkpoint` is a file or a run's folder, or OpenAI's file of the model `name`, with OpenAI's `upsampler`;
+    `images` are files or folders of them. `points` 0 is what the model was trained with. Returns the files
+    that were written, clouds and pictures. Raises CheckpointError for a bad checkpoint, ValueError for a bad
+    input or output name.
     """
-    if out.suffix.lower() != ".ply":
-        raise ValueError(f"{out}: clouds are written as PLY here. Name it {out.with_suffix('.ply').name}.")
-    generator = Generator(checkpoint, device)
-    xyz, rgb = from_network(generator.draw([read_image(image)], points, steps, guidance, seed)[0])
-    picture = picture_path(out, image)
-    write_ply(out, xyz, rgb)
-    draw_sides(xyz, rgb).save(picture)
-    return out, picture
+    inputs = list(_inputs(images, texts))
+    targets = _targets(out, [name for name, _ in inputs])
+    base = Generator(checkpoint, device, name)
+    items = [item for _, item in inputs]
+    _check_kind(checkpoint, base, items)
+    clouds = base.draw(items, points or base.config.points, sampling, tell=tell)
+    if upsampler:
+        finer = Generator(upsampler, device, "upsample" if name else None)
+        clouds = refine(finer, upsampler, items, clouds, sampling, tell)
+    written = []
+    for cloud, target in zip(clouds, targets, strict=True):
+        written += [*_write(cloud, target), _picture(cloud, target, images)]
+    return written
+
+
+def published_config(name: str) -> TrainConfig:
+    """The configuration of one of OpenAI's models. ValueError for a name that it has none of."""
+    if name not in point_e.PUBLISHED:
+        raise ValueError(f"{name!r}: no such model. OpenAI published {', '.join(point_e.PUBLISHED)}.")
+    known = point_e.PUBLISHED[name]
+    return TrainConfig.model_validate(
+        {
+            "model": known.family,
+            "width": known.shape.width,
+            "layers": known.shape.layers,
+            "heads": known.shape.heads,
+            "points": known.points,
+            "step_points": 0,
+            "condition_points": 1024 if known.family == "upsample" else 0,
+            "prediction": "epsilon",
+            "schedule": known.schedule,
+            "encoder": known.encoder if known.features else "efficientnet_lite0",
+        }
+    )
+
+
+def refine(
+    upsampler: Generator,
+    path: Path,
+    items: Sequence[bytes | str],
+    clouds: np.ndarray,
+    sampling: Sampling = Sampling(),
+    tell: Callable[[str], None] | None = None,
+) -> np.ndarray:
+    """Coarse clouds (B, C, n) -> with the upsampler's points behind them, (B, C, n + points).
+
+    Raises CheckpointError where the two models do not belong together.
+    """
+    config = upsampler.config
+    if config.model != "upsample":
+        raise checkpoints.CheckpointError(f"{path}: not an upsampler but {config.model}. Give one, or none.")
+    if clouds.shape[1:] != (upsampler.model.channels, config.condition_points):
+        raise checkpoints.CheckpointError(
+            f"{path}: this upsampler continues {config.condition_points} points of "
+            f"{upsampler.model.channels} channels; the base drew {clouds.shape[2]} of {clouds.shape[1]}."
+        )
+    finer = upsampler.draw(items, config.points, sampling, clouds, tell)
+    return np.concatenate([clouds, finer], axis=2)
 
 
 def read_image(path: Path) -> bytes:
@@ -101,16 +189,79 @@ def read_image(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def picture_path(out: Path, image: Path) -> Path:
-    """Where the picture of the cloud goes: beside it, never over the image."""
-    picture = out.with_suffix(".png")
-    return out.with_suffix(".cloud.png") if picture.resolve() == image.resolve() else picture
+def _inputs(images: Sequence[Path], texts: Sequence[str]) -> Iterator[tuple[str, bytes | str]]:
+    """A name for the output and what the cloud is drawn from."""
+    if bool(images) == bool(texts):
+        raise ValueError("Give images or texts to draw from: one of both.")
+    for path in images:
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES) if path.is_dir() else [path]
+        if not found:
+            raise ValueError(f"{path}: no images in this folder ({', '.join(sorted(IMAGES))}).")
+        for file in found:
+            yield file.stem, read_image(file)
+    for text in texts:
+        yield "-".join("".join(c if c.isalnum() else " " for c in text).split())[:60] or "text", text
 
 
-def draw_sides(xyz: np.ndarray, rgb: np.ndarray, size: int = 320) -> Image.Image:
-    """A cloud from four sides, two by two."""
-    sheet = Image.new("RGB", (2 * size, 2 * size), "white")
-    for i, (x, y) in enumerate(((0.75, -1), (1, 0.75), (-0.75, 1), (-1, -0.75))):
-        side = draw_cloud(xyz, rgb, size, direction=(x, y, 0.55)).convert("RGB")
-        sheet.paste(side, (i % 2 * size, i // 2 * size))
-    return sheet
+def _targets(out: Path, names: list[str]) -> list[Path]:
+    """A file a cloud: `out` itself for one, else files in the folder `out`; without ending: all formats."""
+    if out.suffix.lower() in FORMATS:
+        if len(names) > 1:
+            raise ValueError(f"{out}: {len(names)} clouds do not fit into one file. Name a folder.")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return [out]
+    if out.suffix and not out.is_dir():
+        raise ValueError(f"{out}: cannot write {out.suffix}. Name a {', '.join(FORMATS)} file, or a folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    seen: dict[str, int] = {}
+    targets = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        targets.append(out / (name if seen[name] == 1 else f"{name}-{seen[name]}"))
+    return targets
+
+
+def _write(cloud: np.ndarray, target: Path) -> list[Path]:
+    """The cloud's files: the one of `target`'s format, or one of each."""
+    if target.suffix.lower() in FORMATS:
+        files = [target]
+    else:
+        files = [target.with_name(target.name + ending) for ending in FORMATS]
+    for file in files:
+        write_points(file, cloud)
+    return files
+
+
+def _picture(cloud: np.ndarray, target: Path, images: Sequence[Path]) -> Path:
+    """The cloud from four sides, beside it, never over an image that it was drawn from."""
+    stem = target.stem if target.suffix.lower() in FORMATS else target.name
+    picture = target.with_name(f"{stem}.png")
+    sources = [p for path in images for p in (path.iterdir() if path.is_dir() else [path])]
+    if picture.resolve() in {path.resolve() for path in sources}:
+        picture = target.with_name(f"{stem}.cloud.png")
+    draw_sides(cloud).save(picture)
+    return picture
+
+
+def _check_kind(path: Path, generator: Generator, items: Sequence[bytes | str]) -> None:
+    takes = "nothing" if generator.config.model == "uncond" else generator.encoder.takes
+    given = "text" if isinstance(items[0], str) else "image"
+    if takes not in (given, "nothing"):
+        raise ValueError(f"{path}: this model draws from an {takes}, not from a {given}.")
+
+
+def _counted(
+    model: Callable[..., Tensor], calls: int, first: int, last: int, of: int, tell: Callable[[str], None]
+) -> Callable[..., Tensor]:
+    """The model, which tells every five seconds how far its `calls` are."""
+    done, told = 0, time.monotonic()
+
+    def call(*arguments: Tensor, **condition: Tensor) -> Tensor:
+        nonlocal done, told
+        done += 1
+        if time.monotonic() - told > 5:
+            told = time.monotonic()
+            tell(f"clouds {first + 1} to {last} of {of}: {100 * done // calls} %")
+        return model(*arguments, **condition)
+
+    return call

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,15 +13,19 @@ import trimesh
 from cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
+from fuse.shard import ShardError
+from training.checkpoints import CheckpointError
+from training.cloud_files import FORMATS, write_points
 from training.config import TrainConfig
-from training.diffusion import to_network
 from training.evaluate import Sample, compare, evaluate, read_samples
-from training.generate import generate
+from training.frame import to_network
+from training.generate import Generator, Sampling, generate
+from training.pictures import draw_sides
 from training.train import train
 
 SMALL = TrainConfig(
     steps=30, batch=4, points=64, step_points=32, image_size=64, width=32, layers=2, heads=2, lr=3e-3,
-    threads=1, device="cpu",
+    threads=1, device="cpu", sample_every=0,
 )  # fmt: skip
 
 
@@ -38,8 +43,12 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
+def sampling(steps: int = 3, seed: int = 0) -> Sampling:
+    return Sampling(steps=steps, seed=seed)
+
+
 def test_a_cloud_and_its_picture_are_written(run: Path, image: Path, tmp_path: Path) -> None:
-    ply, picture = generate(run, image, tmp_path / "drawn.ply", steps=4, points=300)
+    ply, picture = generate(run, tmp_path / "drawn.ply", [image], points=300, sampling=sampling(4))
     cloud = trimesh.load(ply)
     assert isinstance(cloud, trimesh.PointCloud)
     assert cloud.vertices.shape == (300, 3)
@@ -52,48 +61,119 @@ def test_a_cloud_and_its_picture_are_written(run: Path, image: Path, tmp_path: P
 
 def test_the_seed_decides_and_the_image_is_never_written_over(run: Path, image: Path) -> None:
     before = image.read_bytes()
-    ply, picture = generate(run, image, image.with_suffix(".ply"), steps=3, points=256)
+    ply, picture = generate(run, image.with_suffix(".ply"), [image], points=256, sampling=sampling())
     assert picture.name == "ball.cloud.png"
     assert image.read_bytes() == before
-    again, _ = generate(run, image, image.with_name("again.ply"), steps=3, points=256)
-    other, _ = generate(run, image, image.with_name("other.ply"), steps=3, points=256, seed=1)
+    again, _ = generate(run, image.with_name("again.ply"), [image], points=256, sampling=sampling())
+    other, _ = generate(run, image.with_name("other.ply"), [image], points=256, sampling=sampling(seed=1))
     assert ply.read_bytes() == again.read_bytes() != other.read_bytes()
 
 
-def test_a_jpeg_will_do(run: Path, image: Path, tmp_path: Path) -> None:
+def test_a_folder_of_images_becomes_a_folder_of_every_format(run: Path, image: Path, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (80, 60), (250, 250, 250)).save(buffer, "JPEG")
-    image.with_suffix(".jpg").write_bytes(buffer.getvalue())
-    ply, _ = generate(run, image.with_suffix(".jpg"), tmp_path / "jpeg.ply", steps=2, points=256)
-    assert ply.stat().st_size > 256 * 15
+    (image.parent / "plate.jpg").write_bytes(buffer.getvalue())
+    (image.parent / "notes.txt").write_text("no image")
+    told: list[str] = []
+    out = tmp_path / "clouds"
+    files = generate(run, out, [image.parent], sampling=sampling(2), tell=told.append)
+    assert {path.name for path in files} == {
+        f"{name}{end}" for name in ("ball", "plate") for end in (".ply", ".npz", ".glb", ".png")
+    }
+    ply: Any = trimesh.load(out / "ball.ply")
+    assert ply.vertices.shape == (SMALL.points, 3)  # what it was trained with
+    with np.load(out / "ball.npz") as npz:
+        np.testing.assert_allclose(npz["coords"] * 2, ply.vertices, atol=1e-6)
+        np.testing.assert_array_equal(np.rint(npz["R"] * 255), ply.colors[:, 0])
+    scene: Any = trimesh.load(out / "ball.glb", force="scene")
+    (points,) = scene.geometry.values()
+    np.testing.assert_allclose(points.vertices, ply.vertices[:, [0, 2, 1]] * [1, 1, -1], atol=1e-6)
+    np.testing.assert_array_equal(points.colors[:, :3], ply.colors[:, :3])
+
+
+def test_clouds_do_not_depend_on_how_many_are_drawn_at_a_time(run: Path) -> None:
+    images = [make_row(i, 1, 16)["image_00"] for i in range(3)]
+    generator = Generator(run)
+    together = generator.draw(images, 64, Sampling(steps=2, batch=3))
+    apart = generator.draw(images, 64, Sampling(steps=2, batch=1))
+    np.testing.assert_allclose(together, apart, atol=2e-2)  # bfloat16 rounds by the batch
 
 
 def test_bad_inputs_say_what_is_wrong(run: Path, image: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Name it cloud\.ply"):
-        generate(run, image, tmp_path / "cloud.obj")
+    with pytest.raises(ValueError, match=r"cloud\.obj: cannot write \.obj"):
+        generate(run, tmp_path / "cloud.obj", [image])
     with pytest.raises(ValueError, match=r"nothing\.png: no such image"):
-        generate(run, tmp_path / "nothing.png", tmp_path / "cloud.ply")
+        generate(run, tmp_path / "cloud.ply", [tmp_path / "nothing.png"])
+    with pytest.raises(ValueError, match="2 clouds do not fit into one file"):
+        generate(run, tmp_path / "cloud.ply", [image, image])
+    with pytest.raises(ValueError, match="images or texts"):
+        generate(run, tmp_path / "cloud.ply")
+    with pytest.raises(ValueError, match="draws from an image, not from a text"):
+        generate(run, tmp_path / "cloud.ply", texts=["a red ball"])
+    with pytest.raises(CheckpointError, match="not an upsampler but grid"):
+        generate(run, tmp_path / "cloud.ply", [image], upsampler=run, sampling=sampling(1))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no images in this folder"):
+        generate(run, tmp_path / "cloud.ply", [tmp_path / "empty"])
     broken = tmp_path / "broken.png"
     broken.write_bytes(image.read_bytes()[:20])
     with pytest.raises(ValueError, match=r"broken\.png: not an image"):
-        generate(run, broken, tmp_path / "cloud.ply")
+        generate(run, tmp_path / "cloud.ply", [broken])
+
+
+def test_an_upsampler_continues_the_coarse_cloud(run: Path, image: Path, tmp_path: Path) -> None:
+    out = run.parents[1]
+    finer = SMALL.model_copy(
+        update={"model": "upsample", "points": 48, "condition_points": 16, "step_points": 0, "steps": 3}
+    )
+    upsampler = train(finer, out, "upsample", report=lambda line: None).parent
+    coarse = generate(run, tmp_path / "coarse.npz", [image], points=16, sampling=sampling(2))[0]
+    fine = generate(
+        run, tmp_path / "fine.npz", [image], points=16, upsampler=upsampler, sampling=sampling(2)
+    )[0]
+    with np.load(coarse) as low, np.load(fine) as high:
+        assert high["coords"].shape == (64, 3)
+        np.testing.assert_array_equal(high["coords"][:16], low["coords"])
+    with pytest.raises(CheckpointError, match="continues 16 points of 6 channels; the base drew 20 of 6"):
+        generate(run, tmp_path / "x.ply", [image], points=20, upsampler=upsampler, sampling=sampling(1))
+
+
+def test_labelled_clouds_keep_their_label(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1, 1, (7, 40)).astype(np.float32)
+    hidden = points[6] > 0
+    for ending in FORMATS:
+        write_points(tmp_path / f"cloud{ending}", points)
+    with np.load(tmp_path / "cloud.npz") as npz:
+        np.testing.assert_array_equal(npz["hidden"], hidden)
+    header = (tmp_path / "cloud.ply").read_bytes().split(b"end_header")[0]
+    assert b"property uchar hidden" in header
+    scene: Any = trimesh.load(tmp_path / "cloud.glb", force="scene")
+    assert {name: len(part.vertices) for name, part in scene.geometry.items()} == {
+        "outside": (~hidden).sum(), "hidden": hidden.sum()
+    }  # fmt: skip
+    assert draw_sides(points, 64).size == (128, 256)
 
 
 def test_evaluation_reads_the_truth_and_draws_a_sheet(run: Path, tmp_path: Path) -> None:
     out = run.parents[1]
-    result = evaluate(run, out, count=4, points=32, steps=3, pictures=tmp_path / "sheet.png")
+    result = evaluate(run, out, 4, points=32, sampling=sampling(), pictures=tmp_path / "sheet.png")
     assert result.objects == 4
     assert np.shape(result.distances) == (4, 4)
     assert result.summary().count("\n") == 5
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (6 * 128, 3 * 128)
-    samples = read_samples(out / "clouds", SMALL, 5, view=1, points=32)
+        assert sheet.size == (4 * 128, 3 * 128)
+    before = evaluate(run, out, 4, points=32, sampling=sampling(), untrained=True)
+    assert before.own > result.own  # thirty steps are better than none
+    samples = read_samples(out / "clouds", SMALL, 5, view=1, points=32, split="train")
     assert [sample.uid for sample in samples] == [make_row(i, 3, 64)["uid"] for i in range(5)]
     row = make_row(4, 3, 64)
     np.testing.assert_array_equal(
         samples[4].cloud, to_network(row["outside_xyz"][:32], row["outside_rgb"][:32])
     )
     assert samples[4].image == row["image_01"]
+    with pytest.raises(ShardError, match="3 views, no view 7"):
+        evaluate(run, out, view=7)
 
 
 def test_figures_of_known_clouds() -> None:

@@ -1,0 +1,40 @@
+"""Drawn clouds as files that other tools open.
+
+A label is kept: a PLY's property `hidden`, an npz's array `hidden`, two nodes of a GLB.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fuse.export import write_ply, write_point_e
+from training.frame import from_network, hidden_of
+
+FORMATS = (".ply", ".npz", ".glb")
+
+
+def write_points(path: Path, points: np.ndarray) -> None:
+    """(C, N) in the network's frame as .ply, .npz or .glb, by the name's ending."""
+    (xyz, rgb), hidden = from_network(points), hidden_of(points)
+    match path.suffix.lower():
+        case ".ply":
+            write_ply(path, xyz, rgb, hidden=hidden)
+        case ".npz":
+            write_point_e(path, xyz, rgb, hidden)
+        case _:
+            write_glb(path, xyz, rgb, hidden)
+
+
+def write_glb(path: Path, xyz: np.ndarray, rgb: np.ndarray, hidden: np.ndarray | None = None) -> None:
+    """Points as a binary glTF, whose frame has Y up; labelled ones as two nodes, `outside` and `hidden`."""
+    import trimesh
+
+    upright = xyz[:, [0, 2, 1]] * np.array([1, 1, -1], np.float32)
+    kinds = {"outside": np.ones(len(xyz), bool)} if hidden is None else {"outside": ~hidden, "hidden": hidden}
+    scene = trimesh.Scene()
+    for name, some in kinds.items():
+        if some.any():
+            scene.add_geometry(trimesh.PointCloud(upright[some], rgb[some]), name, name)
+    path.write_bytes(scene.export(file_type="glb"))  # pyright: ignore[reportArgumentType]
