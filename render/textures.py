@@ -2,16 +2,19 @@
 
 Exporters write absolute paths of the machine they ran on. A missing file of the same name in the model's own
 folder, or one folder below, is taken for it; a texture that stays missing is unlinked, so that the material's
-factor shows instead of Blender's magenta.
+factor shows instead of Blender's magenta. So is one that would fill the memory.
 """
 
 from __future__ import annotations
 
+import io
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
 import bpy
+from PIL import Image
 
 MOST_FOLDERS = 64  # searched below the model's own
 
@@ -19,7 +22,7 @@ MOST_FOLDERS = 64  # searched below the model's own
 def mend_textures(folder: Path) -> tuple[list[str], list[str]]:
     """Relink what lies in `folder`; unlink the rest. Returns the names still missing, and notes."""
     beside: dict[str, str] | None = None
-    notes = []
+    notes = _drop_bombs()
     for image in [i for i in bpy.data.images if not _is_there(i)]:
         beside = _files(folder) if beside is None else beside
         name = file_name(image)
@@ -28,6 +31,27 @@ def mend_textures(folder: Path) -> tuple[list[str], list[str]]:
             image.reload()
             notes.append(f"texture {name}: found beside the model")
     return _drop_missing(), notes
+
+
+def _drop_bombs() -> list[str]:
+    """Remove images with more pixels than Pillow dares to decode (2e8), by their header alone; notes."""
+    bombs = [image for image in bpy.data.images if _is_bomb(image)]
+    notes = [f"texture {file_name(image)}: too many pixels; left out" for image in bombs]
+    for image in bombs:
+        bpy.data.images.remove(image)
+    return notes
+
+
+def _is_bomb(image: bpy.types.Image) -> bool:
+    packed = image.packed_file
+    try:
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            Image.open(io.BytesIO(packed.data) if packed else bpy.path.abspath(image.filepath)).close()
+    except Image.DecompressionBombError:
+        return True
+    except (OSError, ValueError, SyntaxError):  # not there, or not for Pillow: Blender's to judge
+        return False
+    return False
 
 
 def file_name(image: bpy.types.Image) -> str:

@@ -8,6 +8,7 @@ are skipped.
 from __future__ import annotations
 
 import gzip
+import io
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ _NUMBERS = re.compile(r"\s*\[([-+0-9.eE\s,xXa-fA-F]*)\]")
 _VALUE = re.compile(r"[-+.\d]|TRUE$|FALSE$|true$|false$")
 _COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|#[^\n\r]*')
 _DEPTH = 400
+_LARGEST = 1 << 30  # bytes, unpacked
 
 
 @dataclass
@@ -57,7 +59,8 @@ def read_nodes(path: Path) -> list[Node]:
     raw = path.read_bytes()
     try:
         if raw[:2] == b"\x1f\x8b":
-            raw = gzip.decompress(raw)
+            with gzip.GzipFile(fileobj=io.BytesIO(raw)) as plain:
+                raw = plain.read(_LARGEST)
         if raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
             return [_from_xml(ElementTree.fromstring(raw), {})]
         if raw[:10] == b"#VRML V1.0":
