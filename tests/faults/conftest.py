@@ -1,4 +1,4 @@
-"""The helpers and the test stage of tests/pipeline; children find the latter by PYTHONPATH."""
+"""The helpers of tests/pipeline; children find the test stages of both folders by PYTHONPATH."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-PIPELINE_TESTS = Path(__file__).parents[1] / "pipeline"
+STAGES = (str(Path(__file__).parents[1] / "pipeline"), str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _stages_importable() -> None:
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(PIPELINE_TESTS), os.environ.get("PYTHONPATH", "")])
+    os.environ["PYTHONPATH"] = os.pathsep.join([*STAGES, os.environ.get("PYTHONPATH", "")])
     os.environ["RAY_AUTH_MODE"] = "disabled"
