@@ -4,9 +4,7 @@ The network may also predict the velocity v, a mixture of noise and clean cloud 
 arXiv:2202.00512). Where nearly all is noise, an error in the predicted noise is multiplied a hundredfold in
 the clean cloud; one in v is not, so a cloud's rough shape is learnt in a fraction of the steps.
 
-Everything here works in the network's frame, where each channel spans [-1, 1]: xyz of the shards as it is
-(their longest side is 2), colour bytes over 127.5 minus 1. Point-E's clouds have a longest side of 1 and it
-scales xyz by 2 first, which comes to the same.
+Everything here works in the network's frame, where each channel spans [-1, 1] (`training.frame`).
 
 Sources: Ho et al. 2020 (arXiv:2006.11239), Nichol and Dhariwal 2021 (arXiv:2102.09672) for the cosine
 schedule, the learned variance and the hybrid loss. The `diffusers` library has both schedules and the learned
@@ -27,17 +25,6 @@ from training.objective import Denoiser, Model, karras_sigmas, mean_by_sample
 
 Prediction = Literal["epsilon", "v"]
 Schedule = Literal["cosine", "linear"]
-
-
-def to_network(xyz: np.ndarray, rgb: np.ndarray) -> np.ndarray:
-    """(N, 3) float32 in [-1, 1] and (N, 3) uint8 -> (6, N) float32 in [-1, 1]."""
-    return np.concatenate([xyz, rgb.astype(np.float32) / 127.5 - 1], axis=1).T.astype(np.float32)
-
-
-def from_network(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of `to_network`; colours are clipped to bytes."""
-    rgb = np.rint((points[3:6].T + 1) * 127.5).clip(0, 255).astype(np.uint8)
-    return np.ascontiguousarray(points[:3].T, np.float32), rgb
 
 
 def cosine_betas(steps: int = 1024) -> np.ndarray:

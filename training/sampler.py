@@ -21,9 +21,7 @@ import torch
 from torch import Tensor
 
 from training.diffusion import Diffusion
-from training.objective import Denoiser, Model, Objective, karras_sigmas
-
-__all__ = ["ddim", "ddpm", "denoiser", "draw", "guided", "guided_model", "heun", "karras_sigmas", "withheld"]
+from training.objective import Denoiser, Model, Objective
 
 
 @torch.inference_mode()
@@ -59,11 +57,6 @@ def draw(
     if method == "ddim":
         return ddim(denoise, noise * levels[0], levels, float(churn > 0), generator)
     return heun(denoise, noise * levels[0], levels, churn, generator)
-
-
-def denoiser(model: Model, diffusion: Diffusion, clip: bool = True, published: bool = False) -> Denoiser:
-    """`Diffusion.denoiser` of a model that needs no condition."""
-    return Diffusion(diffusion.prediction, diffusion.schedule, clip, published).denoiser(model)
 
 
 def withheld(condition: dict[str, Tensor], published: bool = False) -> dict[str, Tensor]:
