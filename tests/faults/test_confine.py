@@ -1,0 +1,289 @@
+"""A confined child gets nowhere, and still imports and renders everything; the control is the child let go.
+
+The escapes are tried for real (`escaping_stage`): against a marker, sockets that listen, and the parent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from escaping_stage import ALLOWED
+from listeners import Listeners
+
+from pipeline import landlock
+from pipeline.cores import Cores
+from pipeline.process import Limits
+from pipeline.staging import stage_input
+from pipeline.supervisor import Outcome, Supervisor
+from render.config import RenderConfig
+
+ROOT = Path(__file__).parents[2]
+MODELS = ROOT.parent / "shared" / "models"
+LIMITS = Limits(timeout=60, start_timeout=60, memory_mib=2048)
+OPEN_TO_ALL = {
+    *(
+        "read the marker",
+        "read it by ..",
+        "read it by a link in the input",
+        "read /etc/passwd",
+        "list the root",
+    ),
+    *("parent's environment", "make a link", "make a hard link", "write the input", "write the marker"),
+    *("chmod the marker", "utime the marker", "TCP", "UDP", "UNIX socket", "abstract socket", "fork", "exec"),
+    *("signal the parent", "parent's limits", "anonymous file", "all cores"),
+}
+"""What an ordinary process of an ordinary user can do: the control must do all of it."""
+
+A_FORMAT_EACH = [
+    "kenney/3D-Platformer/character.glb",
+    "assimp/glTF2/ClearCoat-glTF/ClearCoatTest.gltf",
+    "assimp/OBJ/spider.obj",
+    "kaykit/Character-Pack-Adventures-1.0/Assets/fbx/shield_round_color.fbx",
+    "trimesh/multibody.stl",
+    "draco/test_pos_color_ascii.ply",
+    "usd-wg/full_assets/Teapot/Teapot.usd",
+    "usd-wg/test_assets/foundation/stage_configuration/upAxis/upAxis_Z.usda",
+    "usd-wg/full_assets/Teapot/geo/UtahTeapot.usd",
+    "usd-wg/test_assets/USDZ/BoxAnimated/BoxAnimated.usdz",
+    "openusd/testUsdAbcIndexedGeomArb/hasColorSet.abc",
+    "aws-small-house/aws_robomaker_residential_Chandelier_01/meshes/aws_Chandelier_01_visual.DAE",
+    "assimp/BLEND/box.blend",
+    "assimp/3DS/fels.3ds",
+    "assimp/OFF/Wuson.off",
+    "assimp/3MF/box.3mf",
+    "assimp/X3D/ComputerKeyboard.x3d",
+    "assimp/WRL/Wuson.wrl",
+]
+
+needs_landlock = pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
+
+
+@dataclass
+class Escape:
+    """What a child tried, and what the world saw of it."""
+
+    level: str
+    did: dict[str, str]
+    seen: list[str]
+    marker: tuple[bytes, int, int]
+    secret: bytes
+
+
+@pytest.fixture(scope="module", params=["require", "off"])
+def escape(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Escape:
+    if request.param == "require" and landlock.abi() == 0:
+        pytest.skip("this kernel has no Landlock")
+    folder = tmp_path_factory.mktemp("escape")
+    secret, marker = secrets.token_bytes(64), folder / "marker"
+    marker.write_bytes(secret)
+    marker.chmod(0o640)
+    os.utime(marker, ns=(1, 1))
+    listeners = Listeners(folder)
+    supervisor = Supervisor("escaping_stage", Limits(**{**LIMITS.__dict__, "confine": request.param}))
+    try:
+        did = _attempts(supervisor, listeners, marker)
+    finally:
+        listeners.close()
+        supervisor.end()
+    state = marker.stat()
+    found = (marker.read_bytes(), state.st_mode & 0o777, state.st_mtime_ns)
+    return Escape(str(supervisor.confinement), did, listeners.seen, found, secret)
+
+
+def _attempts(supervisor: Supervisor, listeners: Listeners, marker: Path) -> dict[str, str]:
+    with supervisor.workspace.job() as (inputs, work):
+        (inputs / "model.obj").write_text("v 0 0 0\n")
+        (inputs / "link").symlink_to(marker)
+        places = {
+            "marker": str(marker),
+            "input": str(inputs),
+            "work": str(work),
+            "link": str(inputs / "link"),
+        }
+        sockets = {"tcp": listeners.tcp, "udp": listeners.udp, "unix": listeners.path}
+        outcome = supervisor.run({**places, **sockets, "abstract": listeners.abstract})
+    assert outcome.status == "ok", outcome
+    return outcome.record
+
+
+def test_what_a_confined_child_gets_at(escape: Escape):
+    if escape.level == "off":
+        assert {name for name, result in escape.did.items() if result == "ok"} >= OPEN_TO_ALL | ALLOWED
+        assert set(escape.seen) == {"tcp", "udp", "unix", "abstract"}
+        assert escape.marker[1:] != (0o640, 1), "the control has touched it"
+        return
+    assert escape.level.startswith("full (landlock ")
+    assert {name for name, result in escape.did.items() if result == "ok"} == ALLOWED
+    assert not escape.seen
+    assert escape.marker == (escape.secret, 0o640, 1)
+
+
+def test_a_child_keeps_to_its_cores():
+    used = {}
+    for threads in (1, 2):
+        supervisor = Supervisor("escaping_stage", Limits(**{**LIMITS.__dict__, "threads": threads}))
+        try:
+            did = supervisor.run({"do": "spin"}).record["did"]
+        finally:
+            supervisor.end()
+        if len(did["allowed"]) != threads:
+            pytest.skip(
+                f"{threads} cores are not to be had here: this machine has fewer, or others hold them"
+            )
+        used[threads] = did["cores"]
+    assert used[1] <= 1.05
+    assert used[2] <= 2.1
+
+
+@pytest.fixture(scope="module")
+def renderers() -> Iterator[dict[str, Supervisor]]:
+    levels = ("require", "off")
+    limits = {
+        level: Limits(timeout=240, start_timeout=120, memory_mib=6000, confine=level) for level in levels
+    }
+    found = {level: Supervisor("render.worker", limits[level]) for level in levels}
+    yield found
+    for supervisor in found.values():
+        supervisor.end()
+
+
+@needs_landlock
+@pytest.mark.skipif(not MODELS.is_dir(), reason="../shared/models is not here")
+@pytest.mark.parametrize("source", A_FORMAT_EACH)
+def test_every_format_imports_and_renders_alike(renderers: dict[str, Supervisor], source: str):
+    free, confined = (_rendered(renderers[level], source) for level in ("off", "require"))
+    assert confined[0].status == "ok", confined[0]
+    assert free[1] == confined[1], "confinement changes no byte"
+
+
+@needs_landlock
+@pytest.mark.slow
+@pytest.mark.skipif(not MODELS.is_dir(), reason="../shared/models is not here")
+@pytest.mark.parametrize("engine", ["eevee", "workbench"])
+def test_the_other_engines_render_confined(renderers: dict[str, Supervisor], engine: str):
+    free, confined = (_rendered(renderers[level], A_FORMAT_EACH[4], engine) for level in ("off", "require"))
+    if free[0].status != "ok":
+        pytest.skip(f"{engine} does not render here at all: {free[0].message}")
+    assert free[1] == confined[1]
+
+
+def _rendered(supervisor: Supervisor, source: str, engine: str = "cycles") -> tuple[Outcome, str]:
+    """(outcome, sha256 of the bundle) of one of the shared models."""
+    config = RenderConfig(views=2, resolution=64, samples=1, device="cpu", engine=engine)  # type: ignore[arg-type]
+    with supervisor.workspace.job() as (inputs, work):
+        staged = stage_input(MODELS / source, source, inputs)
+        output = work / "out.zip"
+        values = {"uid": "model", "path": str(staged.path), "source": source, "notes": staged.notes}
+        job = {"config": config.model_dump(), "output": str(output), "scratch": str(work / "w"), "threads": 1}
+        outcome = supervisor.run({**values, **job})
+        return outcome, hashlib.sha256(output.read_bytes()).hexdigest() if output.exists() else "none"
+
+
+def test_no_two_children_share_a_core():
+    held = [Cores(1) for _ in range(len(os.sched_getaffinity(0)) + 1)]
+    taken = [core for one in held for core in one.numbers]
+    assert len(taken) == len(set(taken))
+    assert held[-1].numbers == (), "more workers than cores: the last runs anywhere"
+    for one in held:
+        one.release()
+    assert Cores(1).numbers or not taken
+
+
+_DENY = """
+import ctypes, struct
+from pipeline import seccomp
+def deny(*lines):
+    code = [(0x20, 0, 0, 0), *lines, (6, 0, 0, 0x7FFF0000)]
+    raw = b"".join(struct.pack("=HBBI", *line) for line in code)
+    held = ctypes.create_string_buffer(raw, len(raw))
+    program = seccomp._Program(len(code), ctypes.addressof(held))
+    seccomp.no_new_privileges()
+    nothing = [ctypes.c_ulong(0)] * 2
+    assert ctypes.CDLL(None).prctl(22, ctypes.c_ulong(2), ctypes.byref(program), *nothing) == 0
+"""
+_NO_LANDLOCK = "deny((0x15, 0, 1, 444), (6, 0, 0, 0x50000 | 38))"  # as an old kernel: ENOSYS
+_PRCTL = 157 if os.uname().machine == "x86_64" else 167
+_NO_SECCOMP = f"deny((0x15, 0, 3, {_PRCTL}), (0x20, 0, 0, 16), (0x15, 0, 1, 22), (6, 0, 0, 0x50000 | 1))"
+_ASK = """
+import json, sys
+from pipeline.process import Limits
+from pipeline.supervisor import Supervisor
+supervisor = Supervisor("escaping_stage", Limits(start_timeout=60, confine=sys.argv[1]))
+outcome = supervisor.run({"do": "read the input", "input": "/nowhere"})
+print(json.dumps([supervisor.confinement, outcome.kind, outcome.message]))
+supervisor.end()
+"""
+
+
+@pytest.mark.parametrize(("denied", "named"), [(_NO_LANDLOCK, "landlock"), (_NO_SECCOMP, "seccomp")])
+def test_a_missing_layer_is_named(denied: str, named: str):
+    """The kernel really refuses the layer: a filter above the supervisor sees to that."""
+    level, _, _ = _python(_DENY + denied + _ASK, "auto")
+    assert level.startswith("partial (no ") and named in level
+    level, kind, message = _python(_DENY + denied + _ASK, "require")
+    assert (level, kind) == (None, "infrastructure")
+    assert f"no {named}" in message and "docs/security.md" in message
+
+
+def test_confining_too_late_is_refused():
+    code = """
+import json, threading, time
+from pipeline.confine import NotConfined, Plan, apply
+threading.Thread(target=time.sleep, args=(1,)).start()
+try:
+    print(json.dumps(apply(Plan(confine="auto"))))
+except NotConfined as refusal:
+    print(json.dumps(str(refusal)))
+"""
+    assert "too late" in _python(code)
+
+
+def test_no_credential_reaches_a_child(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
+    supervisor = Supervisor("escaping_stage", Limits(**LIMITS.__dict__))
+    try:
+        supervisor.run({"do": "read the input", "input": "/nowhere"})
+        assert supervisor._child is not None
+        environment = Path(f"/proc/{supervisor._child.process.pid}/environ").read_bytes()
+    finally:
+        supervisor.end()
+    assert b"PYTHONPATH" in environment and b"hidden" not in environment
+
+
+def test_the_cost_of_confinement(capsys: pytest.CaptureFixture[str]):
+    """Measured and printed, not judged: machines differ."""
+    code = """
+import json, time
+from pipeline.confine import Plan, apply
+plan = Plan(confine="auto", program=("/usr",), read=("/tmp",), write=("/tmp",))
+started = time.perf_counter()
+level = apply(plan)
+print(json.dumps([level, 1000 * (time.perf_counter() - started)]))
+"""
+    measured = [_python(code) for _ in range(9)]
+    with capsys.disabled():
+        milliseconds = statistics.median(ms for _, ms in measured)
+        print(f"\nconfining a child: {milliseconds:.1f} ms (median of 9), {measured[0][0]}")
+    assert measured[0][0] != "off"
+
+
+def _python(code: str, *arguments: str) -> Any:
+    """What a Python process of our own prints, as JSON."""
+    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
