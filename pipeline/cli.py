@@ -58,7 +58,7 @@ def usage() -> str:
 
 def _run(verb: str, arguments: list[str]) -> int:
     """Run a verb; errors with a message for people become one line."""
-    from pipeline.errors import InfrastructureError, UserError
+    from pipeline.errors import InfrastructureError, UserError, explain_os_error
 
     try:
         from pipeline import operations, verbs
@@ -73,10 +73,12 @@ def _run(verb: str, arguments: list[str]) -> int:
         return _complain(str(error), 2)
     except InfrastructureError as error:
         return _complain(str(error), 1)
-    except (ValueError, OSError) as error:
-        if isinstance(error, ValueError) and not _raised_by_us(error):
+    except ValueError as error:
+        if not _raised_by_us(error):
             raise
-        return _complain(str(error), 2 if isinstance(error, ValueError) else 1)
+        return _complain(str(error), 2)
+    except OSError as error:
+        return _complain(explain_os_error(error), 1)
 
 
 def _raised_by_us(error: ValueError) -> bool:

@@ -14,19 +14,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fuse import storage
-from pipeline.errors import UserError
+from pipeline.errors import UserError, writing
 from pipeline.layout import Layout
 from pipeline.lock import remote_lock
 
 
 def commit_file(source: Path, target: Path, layout: Layout) -> int:
     """Copy `source` (on any file system) to `target` below OUT, atomically. Returns the size in bytes."""
-    return storage.publish(source, target, layout.temporary)
+    with writing(target):
+        return storage.publish(source, target, layout.temporary)
 
 
 def commit_bytes(data: bytes, target: Path, layout: Layout) -> int:
     """Write `data` to `target` below OUT, atomically. Returns the size in bytes."""
-    return storage.publish_bytes(data, target, layout.temporary)
+    with writing(target):
+        return storage.publish_bytes(data, target, layout.temporary)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+_WRITABLE = "Make it writable for this user, or choose another place"
+_CURES = {
+    errno.ENOSPC: "Make room there",
+    errno.EDQUOT: "Make room there, or raise the quota",
+    errno.EROFS: _WRITABLE,
+    errno.EACCES: _WRITABLE,
+    errno.EPERM: _WRITABLE,
+    errno.EIO: "Look after the disk",
+    errno.ESTALE: "Mount it again",
+    errno.EMFILE: "Raise the limit on open files (`ulimit -n`)",
+}
+
 
 class UserError(Exception):
     """A mistake that the user can mend; the message names the file, the fault and the cure. Exit code 2."""
@@ -9,3 +26,21 @@ class UserError(Exception):
 
 class InfrastructureError(Exception):
     """Ray, the disk or the network failed; no model is to blame. Exit code 1."""
+
+
+def explain_os_error(error: OSError) -> str:
+    """`FILE: what was wrong. The cure.`"""
+    what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+    cure = _CURES.get(error.errno or 0)
+    return f"{what}. {cure}; then the same command goes on." if cure else what
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Have errors name the file: the kernel's of a write (a full disk) come without it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -16,9 +16,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from fuse import storage
+from pipeline.errors import writing
 
 _SYNC_EVERY = 1.0  # seconds; a row lost with the power is found again in the output itself
 _PUT_EVERY = 5.0  # seconds between PUTs of the object that grows
@@ -112,12 +113,15 @@ class _File:
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._path = path
+        self._file = path.open("ab", buffering=0)  # a full disk must not leave half a row for later
         self._synced = time.monotonic()
 
     def write(self, line: str) -> None:
-        self._file.write(line)
-        self._file.flush()
+        remaining = memoryview(line.encode())
+        with writing(self._path):
+            while remaining:
+                remaining = remaining[self._file.write(remaining) :]
         if time.monotonic() - self._synced > _SYNC_EVERY:
             self._sync()
 

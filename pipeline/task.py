@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.commit import commit_file
+from pipeline.errors import explain_os_error
 from pipeline.ledger import Row
 from pipeline.process import Limits
 from pipeline.stages import Stage, Task
@@ -50,9 +51,7 @@ def execute(stage: Stage, task: Task, limits: Limits, run: str, attempt: int, re
     except ModelFailure as failure:
         return replace(row, kind=failure.kind, message=failure.message)
     except OSError as error:  # the disk of the scratch folder or of OUT
-        return replace(
-            row, kind="infrastructure", message=f"{error.filename or stage.layout.root}: {error.strerror}"
-        )
+        return replace(row, kind="infrastructure", message=explain_os_error(error))
 
 
 def scratch_prefix(run: str) -> str:
