@@ -20,14 +20,31 @@ VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors" / "point_e"
 
 @pytest.fixture
 def make_dataset(tmp_path: Path) -> Callable[..., Path]:
-    """Write OUT with `rows` rows, `shard` of them a shard and about `group` a row group; return OUT."""
+    """Write OUT with `rows` rows, `shard` of them a shard and about `group` a row group; return OUT.
 
-    def make(rows: int = 8, views: int = 3, points: int = 64, shard: int = 100, group: int = 100) -> Path:
+    Every `validation`-th row is held out; each has `hidden` hidden and `solid` solid points.
+    """
+
+    def make(
+        rows: int = 8,
+        views: int = 3,
+        points: int = 64,
+        shard: int = 100,
+        group: int = 100,
+        validation: int = 0,
+        hidden: int = 0,
+        solid: int = 0,
+    ) -> Path:
         clouds = tmp_path / "out" / "clouds"
         clouds.mkdir(parents=True)
         parts = []
         for first in range(0, rows, shard):
-            tables = [table_of(make_row(i, views, points)) for i in range(first, min(rows, first + shard))]
+            numbers = range(first, min(rows, first + shard))
+            held = [validation > 0 and i % validation == validation - 1 for i in numbers]
+            tables = [
+                table_of(make_row(i, views, points, "validation" if out else "train", hidden, solid))
+                for i, out in zip(numbers, held, strict=True)
+            ]
             path = clouds / f"part-{first // shard:05d}.parquet"
             size = sum(table.nbytes for table in tables) / len(tables)
             write_shard(path, tables, "hash", {}, row_group_mib=(group - 0.5) * size / 2**20)
