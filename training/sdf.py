@@ -12,7 +12,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.transformer import MLP, Backbone, Shape, initialise_linears
+from training.transformer import MLP, Backbone, HeadNorm, Shape, initialise_linears
 
 
 class CrossAttention(nn.Module):
@@ -21,8 +21,8 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, heads: int, qk_norm: bool = False):
         super().__init__()
         self.heads = heads
-        self.q_norm = nn.RMSNorm(width // heads) if qk_norm else nn.Identity()
-        self.k_norm = nn.RMSNorm(width // heads) if qk_norm else nn.Identity()
+        self.q_norm = HeadNorm(width // heads) if qk_norm else nn.Identity()
+        self.k_norm = HeadNorm(width // heads) if qk_norm else nn.Identity()
         self.c_q = nn.Linear(width, width)
         self.c_kv = nn.Linear(width, 2 * width)
         self.c_proj = nn.Linear(width, width)
@@ -30,7 +30,7 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, data: Tensor) -> Tensor:
         q = self.c_q(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
         k, v = self.c_kv(data).unflatten(2, (self.heads, -1)).transpose(1, 2).chunk(2, dim=-1)
-        mixed = F.scaled_dot_product_attention(self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype), v)
+        mixed = F.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v)
         return self.c_proj(mixed.transpose(1, 2).flatten(2))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,9 +10,19 @@ import numpy as np
 import pytest
 import torch
 from cloud_rows import make_row  # pyright: ignore[reportMissingImports]
+from PIL import Image
 
 from training.encoder import load_images
-from training.encoder_clip import ClipGrid, ClipImage, ClipText, DinoGrid, EncoderError
+from training.encoder_clip import (
+    CLIP_MEAN,
+    CLIP_STD,
+    ClipGrid,
+    ClipImage,
+    ClipText,
+    DinoGrid,
+    EncoderError,
+    normalised,
+)
 
 transformers = pytest.importorskip("transformers", reason="pip install insideout[clip]")
 IMAGES = [make_row(i, 1, 16)["image_00"] for i in range(3)]
@@ -44,6 +55,18 @@ def pixels_of(images: list[bytes], size: int) -> torch.Tensor:
     """By hand: (B, 3, size, size), normalised."""
     pixels = (load_images(images, size) / 255 - MEAN) / STD
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+
+
+def test_images_are_prepared_as_the_library_does() -> None:
+    """A square image without transparency, as OpenAI's own preparation has it, to the last bit."""
+    rough = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    image = Image.fromarray(rough).resize((512, 512), Image.Resampling.BILINEAR)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    theirs = transformers.CLIPImageProcessorPil()(images=image, return_tensors="pt")["pixel_values"]
+    pixels = load_images([buffer.getvalue()], 224)
+    ours = normalised(pixels, CLIP_MEAN, CLIP_STD, torch.device("cpu"), torch.float32)
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
 
 
 def last_block(folder: Path) -> torch.Tensor:

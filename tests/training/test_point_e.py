@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ SMALL = Shape(32, 4, 2)
 
 def off(a: Tensor, b: Tensor) -> float:
     """The largest difference, as a share of the largest value."""
-    return float((a - b).detach().abs().max() / b.abs().max())
+    return float((a - b).detach().abs().max() / b.detach().abs().max())
 
 
 def weights_of(numbers: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -162,6 +163,26 @@ def test_qk_norm_bounds_the_attention() -> None:
         qkv = weight.view(2, 3, 16, 32)  # head, q k v
         qkv[:, :2] *= 1000
     torch.testing.assert_close(model(x, t), before, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_bfloat16_says_nearly_the_same(qk_norm: bool) -> None:
+    torch.manual_seed(0)
+    model = build("grid", 20, width=64, layers=4, heads=2, qk_norm=qk_norm, skips=True)
+    torch.nn.init.normal_(model.output_proj.weight, std=0.1)
+    with torch.no_grad():  # a norm that has been trained
+        for name, value in model.named_parameters():
+            if "_norm" in name:
+                value.uniform_(0.5, 2)
+    inputs = torch.randn(2, 6, 40), torch.tensor([3.0, 700.0]), torch.randn(2, 20, 9)
+    exact = model(*inputs)
+    with torch.autocast("cpu", torch.bfloat16), warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a slow path
+        half = model(*inputs)
+    assert half.dtype == torch.bfloat16
+    assert off(half.float(), exact) < 0.03
+    half.float().square().mean().backward()
+    assert all(value.grad is not None and value.grad.isfinite().all() for value in model.parameters())
 
 
 def test_an_official_checkpoint_loads_by_name(vectors: Vectors, tmp_path: Path) -> None:
