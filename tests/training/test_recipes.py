@@ -20,8 +20,8 @@ RECIPES = ["point_e_base40M", "point_e_upsample", "flow_base40M", "two_stream", 
 REDUCED = {
     "steps": 3, "batch": 4, "points": 48, "width": 32, "layers": 2, "heads": 2, "latents": 16,
     "latent_layers": 1, "encoder": "efficientnet_lite0", "image_size": 64, "device": "cpu", "threads": 1,
-    "step_points": 0, "val_every": 2, "val_clouds": 2, "sample_every": 3, "sample_count": 2, "sample_steps": 2,
-    "sample_points": 32,
+    "step_points": 0, "val_every": 2, "val_clouds": 2, "sample_every": 3, "sample_count": 2,
+    "sample_steps": 2, "sample_points": 32,
 }  # fmt: skip
 
 
