@@ -106,6 +106,7 @@ class _Run:
     models: str
     summary: Summary = field(default_factory=Summary)
     stop: threading.Event = field(default_factory=threading.Event)
+    warned: set[str] = field(default_factory=set)  # levels of confinement
 
     def do(self, tasks: Tasks, rejections: Sequence[Rejection]) -> Summary:
         self.summary.ledger = self.ledger.folder
@@ -149,7 +150,14 @@ class _Run:
             if not row.ok:
                 self.summary.failed[row.kind or "error"] += 1
                 progress.say(f"  {row.source}: {row.kind}: {_headline(row.message)}")
+            self._warn(row.confinement, progress)
             progress.add(row.ok)
+
+    def _warn(self, level: str | None, progress: Progress) -> None:
+        """Say once a run what protection a node's kernel could not give."""
+        if level is not None and level.startswith("partial") and level not in self.warned:
+            self.warned.add(level)
+            progress.say(f"  Confinement of the models' processes is {level}. See docs/security.md.")
 
     def _attempt(self, task: Task) -> int:
         before = self.resume.known.get(task.uid)
