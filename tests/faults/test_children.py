@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import tempfile
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ from commands_under_fire import Command, cube, nothing_left, using
 from faulty_stage import DEEDS
 from test_runner import make_stage, make_tasks, outputs, run
 
+from pipeline import dispatch
 from pipeline.config import EngineConfig
 from pipeline.ledger import Row, latest
 from pipeline.runner import Summary
@@ -125,6 +127,24 @@ def test_what_says_nothing_about_the_model_makes_the_run_incomplete(ended: Ended
     assert ended.summary.failed["infrastructure"] == 2
     assert ended.summary.unfinished == 1 and ended.summary.exit_code == 1
     assert not ended.summary.broken
+
+
+def test_a_supervisor_that_is_stuck_costs_its_model_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Not its child: the Ray worker itself, as in a read from a network disk that is gone."""
+    monkeypatch.setattr(dispatch, "_STUCK_AFTER", 0.0)  # beyond the limits of child and model
+    out = tmp_path / "out"
+    tasks = make_tasks(tmp_path / "models", out, ["ok", "ok", "ok"])
+    tasks[0].output.parent.mkdir(parents=True)
+    tasks[0].output.write_text("an output to be looked at")
+    stage = replace(make_stage(out), recover=look_for_ever)
+    summary = run(stage, tasks, ENGINE.model_copy(update={"start_timeout": 10, "timeout": 2}))
+    assert (summary.ok, summary.failed["infrastructure"]) == (2, 1)
+    assert "worker" in str(latest(out / "ledger" / "faulty")["model-00"].message)
+    assert not summary.broken
+
+
+def look_for_ever(_: Path) -> None:
+    time.sleep(3600)
 
 
 def test_a_crashing_blender_costs_its_model_only(tmp_path: Path):
