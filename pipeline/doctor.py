@@ -56,7 +56,7 @@ class Finding:
 
 def examine(quick: bool = False) -> int:
     """Run the checks and print what they find. 0 unless something is wrong; warnings do not count."""
-    checks = [python, libraries, packages, room, gpu] if quick else [*_ALL]
+    checks = [python, libraries, packages, room, confinement, gpu] if quick else [*_ALL]
     wrong = 0
     for check in checks:
         for finding in check():
@@ -148,6 +148,18 @@ def room() -> Iterator[Finding]:
     yield Finding("warning" if few else "ok", f"{memory:.1f} GiB of memory for {cores()} cores", cure)
 
 
+def confinement() -> Iterator[Finding]:
+    """What this kernel can take from a process that opens unknown files, by taking it from one."""
+    code = "from pipeline.confine import *; print(apply(Plan('auto')))"
+    command = [sys.executable, "-c", code]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30)
+    level = done.stdout.strip() or (done.stderr.strip() or "no answer").splitlines()[-1]
+    cure = "docs/security.md says what is missing and what follows from it"
+    full = level.startswith("full")
+    yield Finding("ok" if full else "warning", f"confinement of children: {level}", "" if full else cure)
+
+
 def gpu() -> Iterator[Finding]:
     """A GPU is used where there is one, and never needed."""
     program = shutil.which("nvidia-smi")
@@ -225,6 +237,7 @@ _ALL: tuple[Callable[[], Iterator[Finding]], ...] = (
     libraries,
     packages,
     room,
+    confinement,
     gpu,
     blender,
     ray_starts,
