@@ -20,8 +20,10 @@ from typing import Any
 from pipeline.config import EngineConfig
 from pipeline.errors import InfrastructureError, UserError
 from pipeline.session import ray_session
-from training.checkpoints import CheckpointError, found
+from training.checkpoints import found
 from training.config import TrainConfig
+from training.journal import resumable
+from training.validation import open_loader
 
 _POLL = 0.5  # seconds between looks at the log and at signals
 
@@ -43,10 +45,8 @@ def train(
     if config.batch % processes:
         raise UserError(f"a batch of {config.batch} cannot be shared evenly by {processes} processes.")
     folder = (out / "checkpoints" / run).resolve()
-    if found(folder) and not resume:
-        raise CheckpointError(
-            f"{folder}: this run exists. Resume it, choose another name or delete the folder."
-        )
+    resumable(folder, config, resume)  # what a person has to mend is said here, once
+    open_loader(config, out / "clouds")
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")

@@ -51,12 +51,8 @@ class Journal:
 
     def start(self, resume: bool) -> None:
         """Take up the newest checkpoint, if there is one, and cut the logs back to it."""
-        if checkpoints.found(self.folder):
-            if not resume:
-                raise checkpoints.CheckpointError(
-                    f"{self.folder}: this run exists. Resume it, choose another name or delete the folder."
-                )
-            self._restore(checkpoints.load(self.folder))
+        if state := resumable(self.folder, self.config, resume):
+            self._restore(state)
         self.world.wait()  # until all have read what the first may soon replace
         if self.world.first:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -138,11 +134,6 @@ class Journal:
             )
 
     def _restore(self, state: dict[str, Any]) -> None:
-        if changed := frozen_changes(TrainConfig.model_validate(state["config"]), self.config):
-            raise checkpoints.CheckpointError(
-                f"{self.folder}: this run was started with another {', '.join(changed)}. "
-                "Give the same configuration, or another run name."
-            )
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
         self._loader.load_state_dict(state["loader"])
@@ -155,6 +146,23 @@ class Journal:
         kept = [line for line in lines if json.loads(line)["step"] <= self.step]
         if log.exists():
             log.write_text("".join(f"{line}\n" for line in kept))
+
+
+def resumable(folder: Path, config: TrainConfig, resume: bool = True) -> dict[str, Any] | None:
+    """The newest checkpoint of a run, None where there is none. CheckpointError where it may not go on."""
+    if not checkpoints.found(folder):
+        return None
+    if not resume:
+        raise checkpoints.CheckpointError(
+            f"{folder}: this run exists. Resume it, choose another name or delete the folder."
+        )
+    state = checkpoints.load(folder)
+    if changed := frozen_changes(TrainConfig.model_validate(state["config"]), config):
+        raise checkpoints.CheckpointError(
+            f"{folder}: this run was started with another {', '.join(changed)}. "
+            "Give the same configuration, or another run name."
+        )
+    return state
 
 
 def frozen_changes(before: TrainConfig, now: TrainConfig) -> list[str]:

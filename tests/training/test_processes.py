@@ -1,0 +1,159 @@
+"""Several processes train one model: the losses of one process, whoever dies in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.training import train as train_together
+from training import checkpoints
+from training.checkpoints import CheckpointError
+from training.config import TrainConfig
+from training.train import train
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = TrainConfig(
+    steps=12, batch=4, points=64, step_points=32, image_size=64, width=32, layers=2, heads=2, warmup=3,
+    threads=1, device="cpu", precision="float32", log_every=2, checkpoint_every=3, val_every=6,
+    sample_every=0, streams=2, tensorboard=False,
+)  # fmt: skip
+CHILD = """
+import pathlib, sys
+import torch.distributed as dist
+from training.config import TrainConfig
+from training.train import train
+config, out, run, rank, world, meeting = sys.argv[1:]
+dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=int(world))
+train(TrainConfig.model_validate_json(config), pathlib.Path(out), run, report=lambda line: None)
+"""
+
+
+@pytest.fixture
+def out(make_dataset: Callable[..., Path]) -> Path:
+    return make_dataset(rows=12, shard=7, group=3, validation=4)
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def read(out: Path, run: str, log: str = "loss") -> list[dict[str, float]]:
+    return [
+        json.loads(line) for line in (out / "checkpoints" / run / f"{log}.jsonl").read_text().splitlines()
+    ]
+
+
+def assert_same(a: list[dict[str, float]], b: list[dict[str, float]]) -> None:
+    """The same lines, up to the order in which numbers are added."""
+    assert len(a) == len(b)
+    for one, other in zip(a, b, strict=True):
+        assert one.keys() == other.keys()
+        assert list(one.values()) == pytest.approx(list(other.values()), rel=1e-4, abs=1e-6)
+
+
+def train_as_group(config: TrainConfig, out: Path, run: str, world: int) -> None:
+    """Processes that find each other through a file, without Ray."""
+    meeting = out / f"{run}.meeting"
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, config.model_dump_json(), out, run, str(rank), str(world), meeting],
+            cwd=ROOT,
+        )
+        for rank in range(world)
+    ]
+    try:
+        assert [child.wait(240) for child in children] == [0] * world
+    finally:
+        for child in children:
+            child.kill()
+        meeting.unlink(missing_ok=True)
+
+
+def test_two_processes_learn_what_one_does(out: Path) -> None:
+    """And a run may go on with another number of processes, at every step of the way."""
+    train(SMALL, out, "one", report=quiet)
+    half = SMALL.model_copy(update={"steps": 6, "lr_end": 1.0})
+    whole = half.model_copy(update={"steps": 12})
+    train(whole, out, "steady", report=quiet)
+    train_as_group(SMALL.model_copy(update={"accumulate": 2}), out, "two", 2)
+    assert_same(read(out, "two"), read(out, "one"))
+    train_as_group(half, out, "elastic", 2)
+    train(whole, out, "elastic", report=quiet)
+    assert_same(read(out, "elastic"), read(out, "steady"))
+    assert_same(read(out, "two", "validation"), read(out, "one", "validation"))
+    assert len(read(out, "two", "validation")) == 2
+
+
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    """Ray's training processes among the descendants."""
+    return [p for p in process.children(recursive=True) if "RayTrainWorker" in " ".join(p.cmdline())]
+
+
+def test_a_killed_process_is_replaced_and_the_losses_are_the_same(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    killed: list[int] = []
+    lines: list[str] = []
+
+    def kill_one(line: str) -> None:
+        lines.append(line)
+        if "step 5/" in line and not killed:
+            workers = workers_of(psutil.Process())
+            assert len(workers) == 2
+            killed.append(workers[1].pid)
+            workers[1].send_signal(signal.SIGKILL)
+
+    config = SMALL.model_copy(update={"steps": 120, "log_every": 1})
+    path = train_together(config, out, "killed", processes=2, report=kill_one)
+    assert checkpoints.load(path)["step"] == 120
+    assert killed
+    assert any("going on from step" in line for line in lines)
+    assert [line["step"] for line in read(out, "killed")] == list(range(1, 121))
+    train_as_group(config, out, "undisturbed", 2)
+    assert_same(read(out, "killed"), read(out, "undisturbed"))
+
+
+def test_a_stopped_command_saves_and_goes_on(out: Path) -> None:
+    config = out.parent / "small.yaml"
+    settings = SMALL.model_copy(update={"steps": 100_000}).model_dump(mode="json", exclude_none=True)
+    config.write_text(json.dumps({"train": settings}))
+    command = [sys.executable, "-m", "pipeline.cli", "train", "--out", str(out), "--config", str(config)]
+    child = subprocess.Popen(
+        [*command, "--processes", "2"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"RAY_AUTH_MODE": "disabled"},
+    )
+    assert child.stdout is not None
+    try:
+        next(line for line in child.stdout if line.startswith("step 4/"))
+        child.send_signal(signal.SIGTERM)
+        rest, _ = child.communicate(timeout=120)
+    finally:
+        child.kill()
+    assert child.returncode == 130
+    state = checkpoints.load(out / "checkpoints" / "default")
+    assert state["step"] == state["loader"]["used"] >= 4
+    assert "stopped; the same command goes on from" in rest
+    assert not (out / "checkpoints" / "default" / "stop").exists()
+
+
+def test_what_a_person_has_to_mend_is_said_before_anything_starts(out: Path) -> None:
+    train(SMALL, out, "run", report=quiet)
+    with pytest.raises(UserError, match="a batch of 4 cannot be shared evenly by 3"):
+        train_together(SMALL, out, "other", processes=3)
+    with pytest.raises(CheckpointError, match="another lr"):
+        train_together(SMALL.model_copy(update={"lr": 1e-5}), out, "run", processes=2)
+    with pytest.raises(CheckpointError, match="this run exists"):
+        train_together(SMALL, out, "run", resume=False, processes=2)
