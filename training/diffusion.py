@@ -54,9 +54,10 @@ class Diffusion:
     """A noise schedule, its posterior and its losses. Tables are float64; results have the input's type.
 
     `prediction` says what the first half of the network output is: the noise (as published) or v. When
-    sampling, `clip` holds guesses of the clean cloud in [-1, 1], and `published` gives the network whole
-    times, as the published code does, instead of fractions. `keep`, rising whole times, leaves out the
-    others: fewer steps for a sampler, the same for the network.
+    sampling, `clip` holds guesses of the clean cloud in [-1, 1], and `published` does as the published code:
+    the network is given whole times instead of fractions, levels leave the trained range, and `sampler`
+    guides as it did. `keep`, rising whole times, leaves out the others: fewer steps for a sampler, the same
+    for the network.
     """
 
     outputs = 2  # the prediction, and the variance's place in its range
@@ -184,9 +185,14 @@ class Diffusion:
         return denoise
 
     def levels(self, steps: int) -> list[float]:
-        """Karras et al.'s levels from Point-E's highest to the lowest that was trained on."""
-        high = min(float(self.sigmas[-1]), 120.0 if self.schedule == "cosine" else 160.0)
-        return karras_sigmas(steps, float(self.sigmas[0]), high)
+        """Karras et al.'s levels from Point-E's highest to the lowest that was trained on.
+
+        The published ones leave the trained range: 0.001 to 160 where it is 0.0099 to 157 (linear).
+        """
+        high = 120.0 if self.schedule == "cosine" else 160.0
+        if self.published:
+            return karras_sigmas(steps, 1e-3, high)
+        return karras_sigmas(steps, float(self.sigmas[0]), min(high, float(self.sigmas[-1])))
 
     def time_of(self, sigma: float) -> float:
         """The fractional time of a noise level, interpolated in log sigma, held in the trained range."""

@@ -6,7 +6,7 @@ A denoiser takes noisy clouds `x = clean + sigma * noise` and a noise level, and
 ones, so Heun and DDIM serve every objective; DDPM belongs to `Diffusion`, whose learned variance it draws
 with. Mended against the published sampler: times are fractions and no level below the trained ones is asked
 for (`Diffusion.denoiser`), guidance withholds the image and nothing else, and it moves every channel.
-`published=True` gives the original behaviour for comparison.
+`Diffusion(published=True)` gives the original behaviour for comparison.
 
 Sources: Karras et al. 2022 (arXiv:2206.00364), Song et al. 2020 (DDIM, arXiv:2010.02502), Ho et al. 2020
 (DDPM, arXiv:2006.11239), Ho and Salimans 2022 (guidance, arXiv:2207.12598).
@@ -35,15 +35,15 @@ def draw(
     method: Literal["heun", "ddim", "ddpm"] = "heun",
     churn: float = 0.0,
     generator: torch.Generator | None = None,
-    published: bool = False,
 ) -> Tensor:
     """Unit noise (B, C, N) -> clean clouds (B, C, N) in the network's frame.
 
     `condition` holds the model's keyword tensors; `guidance` 1 or a condition without `embeddings` leaves
     guidance out. `generator` gives the fresh noise of `churn`, of DDIM (its eta is 1 if `churn` is not 0) and
-    of DDPM, which only `Diffusion` has (ValueError otherwise). `published` guides as the published code does;
-    with `Diffusion(published=True)` all of its sampling is reproduced.
+    of DDPM, which only `Diffusion` has (ValueError otherwise).
+    With `Diffusion(published=True)` all is done as the published code does it.
     """
+    published = isinstance(objective, Diffusion) and objective.published
     free = guidance == 1 or "embeddings" not in condition
     if method == "ddpm":
         if not isinstance(objective, Diffusion):

@@ -58,9 +58,12 @@ def test_heun_matches_published(vectors: Vectors, schedule: Schedule) -> None:
     model, diffusion = load_uncond(vectors), Diffusion(schedule=schedule, published=True)
     sigmas = karras_sigmas(int(numbers["steps"]), float(numbers["sigma_min"]), float(numbers["sigma_max"]))
     assert off(torch.tensor(sigmas), numbers["sigmas"]) < 1e-5
+    assert diffusion.levels(int(numbers["steps"])) == sigmas
     assert [diffusion.published_time_of(sigma) for sigma in sigmas[:-1]] == numbers["t_of_sigma"].tolist()
-    drawn = heun(diffusion.denoiser(model), numbers["x_init"], sigmas)
+    drawn = draw(diffusion, model, numbers["x_init"] / sigmas[0], {}, int(numbers["steps"]))
     assert off(drawn, numbers["x_final"]) < 1e-4
+    mended = draw(Diffusion(schedule=schedule), model, numbers["x_init"] / sigmas[0], {}, 8)
+    assert off(mended, numbers["x_final"]) > 1e-3
 
 
 def test_the_variance_bound_trains_only_the_variance() -> None:
