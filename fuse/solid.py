@@ -36,7 +36,7 @@ class Solid:
     watertight: bool  # all but a thousandth of the surface belongs to closed shells
     closed_share: float  # share of the surface's area that belongs to closed shells
     shells: int  # closed shells, cavities included
-    volume: float  # of the matter, cubic normalised units
+    volume: float  # of the matter, cubic normalised units, from the rays: a few per cent off for thin walls
     volume_fraction: float  # of the bounding box
     thickness: tuple[float, float, float]  # shortest chord through a point: 5th, 50th, 95th percentile
 
