@@ -92,7 +92,7 @@ def tree_of(path: Path, source: str) -> tuple[Path, Path]:
     For a file right in the root, and for one that is not below a root, it is the file's own folder.
     """
     parts = PurePosixPath(source).parts
-    below = 0 < len(parts) <= len(path.parts) and path.parts[-len(parts) :] == parts and ".." not in parts
+    below = 0 < len(parts) < len(path.parts) and path.parts[-len(parts) :] == parts and ".." not in parts
     if not below or len(parts) == 1:
         return path.parent, path.parent
     return path.parents[len(parts) - 2], path.parents[len(parts) - 1]
