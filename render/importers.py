@@ -138,12 +138,23 @@ def _tame(attribute: Any) -> None:
 
 def _fbx(path: Path, kind: str, scratch: Path) -> Imported:
     name = _run(bpy.ops.wm.fbx_import, path)
+    _link_in_order()
     if not any(map(_may_have_faces, bpy.context.view_layer.objects)) and b"NurbsSurface" in path.read_bytes():
         raise ModelFailure(
             "unsupported",
             f"{path.name}: holds NURBS surfaces, which Blender does not read from FBX: export polygons",
         )
     return Imported(kind, name)
+
+
+def _link_in_order() -> None:
+    """Blender links what it reads from FBX in the order of memory addresses, another one every time."""
+    linked = bpy.context.collection.objects
+    things = sorted(linked, key=lambda thing: thing.name)
+    for thing in things:
+        linked.unlink(thing)
+    for thing in things:
+        linked.link(thing)
 
 
 def _ply(path: Path, kind: str, scratch: Path) -> Imported:
