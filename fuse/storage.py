@@ -29,6 +29,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _COPY = 1 << 20  # bytes at a time
 _THREADS = 16  # requests in flight; a store answers one in 10 to 100 ms
 _INSTALL = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+_CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"}
 Answer = TypeVar("Answer")
 
 
@@ -86,6 +87,11 @@ def is_local(path: Path) -> bool:
 def readable(path: Path) -> Any:
     """What pyarrow reads: a local path itself, the open file of a remote one."""
     return path if is_local(path) else path.open("rb")
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether an error is the disk's, the network's or a store's, not ours: stores have their own."""
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _CLIENTS
 
 
 def listing(folder: Path) -> Iterator[Entry]:

@@ -58,6 +58,7 @@ def usage() -> str:
 
 def _run(verb: str, arguments: list[str]) -> int:
     """Run a verb; errors with a message for people become one line."""
+    from fuse.storage import is_fault
     from pipeline.errors import InfrastructureError, UserError, explain_os_error
 
     try:
@@ -79,6 +80,10 @@ def _run(verb: str, arguments: list[str]) -> int:
         return _complain(str(error), 2)
     except OSError as error:
         return _complain(explain_os_error(error), 1)
+    except Exception as error:  # object stores' clients have errors of their own
+        if not is_fault(error):
+            raise
+        return _complain(str(error), 1)
 
 
 def _raised_by_us(error: ValueError) -> bool:

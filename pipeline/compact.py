@@ -50,7 +50,8 @@ SCHEMA = pa.schema(
 _NAMES = SCHEMA.names
 _LEAST = 1 << 20  # bytes of run files that are not worth folding
 _SHARE = 4  # folding rewrites everything: only for a fourth of it that is new
-_ROWS = 50_000  # a batch
+_ROWS = 50_000  # a batch of the compact file
+_LINES = 4000  # a batch of a run file: few objects at once keep the garbage collector quiet
 _TAIL = 2000  # characters of a failure's log that outlive its run
 _RUNS = 100  # whose beginning and end are remembered
 
@@ -111,7 +112,7 @@ def file_batches(
         else:
             _note(values, run_of(path), runs)
         start = offset
-        if len(held) == _ROWS:
+        if len(held) == _LINES:
             yield start, _pack(held, columns)
             held = []
     yield start, _pack(held, columns)
@@ -220,7 +221,7 @@ def _pack(lines: list[dict[str, Any]], columns: Sequence[str]) -> pa.RecordBatch
     """Rows as a batch; a row whose values are of other types is left out, as one that is no JSON is."""
     schema = pa.schema([SCHEMA.field(name) for name in columns])
     try:
-        arrays = [pa.array([_READ.get(f.name, _plain(f.name))(v) for v in lines], f.type) for f in schema]
+        arrays = [pa.array(_column(f.name, lines), f.type) for f in schema]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
     except (pa.ArrowException, TypeError, ValueError):
         if len(lines) <= 1:
@@ -229,18 +230,16 @@ def _pack(lines: list[dict[str, Any]], columns: Sequence[str]) -> pa.RecordBatch
         return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
 
 
-def _plain(name: str) -> Any:
-    return lambda values: values.get(name)
-
-
-def _companions(values: dict[str, Any]) -> str | None:
-    found = values.get("companions")
-    return json.dumps(found) if found else None
-
-
-_READ = {
-    "ok": lambda values: values["status"] == "ok",
-    "kind": lambda values: values.get("class"),
-    "companions": _companions,
-    "attempt": lambda values: values.get("attempt", 1),
-}
+def _column(name: str, lines: list[dict[str, Any]]) -> list[Any]:
+    """A column of the schema from rows as the ledger has them."""
+    match name:
+        case "ok":
+            return [values["status"] == "ok" for values in lines]
+        case "kind":
+            return [values.get("class") for values in lines]
+        case "attempt":
+            return [values.get("attempt", 1) for values in lines]
+        case "companions":
+            found = (values.get("companions") for values in lines)
+            return [json.dumps(one) if one else None for one in found]
+    return [values.get(name) for values in lines]

@@ -57,7 +57,7 @@ def fuse(out: Path, config: FuseConfig, engine: EngineConfig, only: Collection[s
 def _fuse(
     layout: Layout, tasks: Tasks, stamps: Stamps | LocalStamps, config: FuseConfig, engine: EngineConfig
 ) -> Summary:
-    stage = Stage("fuse", "fuse.worker", config_hash(config), layout, no_key, input="bundle")
+    stage = Stage("fuse", "fuse.worker", config_hash(config), layout, no_key)
     known = Known.load(layout.ledger(stage.name))
 
     def resume(stored: Collection[str] | None) -> Resume:

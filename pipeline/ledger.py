@@ -165,8 +165,10 @@ class _Objects:
             with self._lock:
                 try:
                     self._flush()
-                except OSError:
-                    continue  # the next one has its lines too; the last, in `close`, is not forgiven
+                except Exception as error:
+                    if not storage.is_fault(error):
+                        raise
+                    # the next one has its lines too; the last one, in `close`, is not forgiven
 
     def _flush(self) -> None:
         if len(self._held) > self._put:

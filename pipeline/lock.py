@@ -69,13 +69,16 @@ class _Lock:
     def _keep(self) -> None:
         """Put the lock anew; end the run if somebody else has taken it for dead and is writing now."""
         while not self._released.wait(self.beat):
-            with contextlib.suppress(OSError):  # the store is out of reach: others see no change either
+            try:
                 if not self._ours(self._read()):
                     print(f"insideout: {self.path} is another run's now: stopping.", file=sys.stderr)
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
                 self._beats += 1
                 storage.publish_bytes(self._content(), self.path)
+            except Exception as error:
+                if not storage.is_fault(error):  # out of reach: others see no change either
+                    raise
 
     def _watch(self, found: bytes, dead: float) -> None:
         """Return when the lock has not changed for `dead` seconds, or is gone; UserError when it changes."""

@@ -9,17 +9,17 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from pipeline.config import EngineConfig
-from pipeline.verbs import parse
+from pipeline.verbs import Place, parse, refuse_secrets
 
 
 @dataclass(frozen=True)
 class Status:
     """Show how a dataset's stages stand, from its files alone: while a run is going on, and after."""
 
-    out: Positional[Path]
+    out: Positional[Place]
     """The dataset folder."""
-    models: Path | None = None
-    """The models that are rendered: with them, what is left and the time it takes can be told."""
+    models: Place | None = None
+    """Count these, not what the newest run was given."""
     watch: float | None = None
     """Show it again every so many seconds."""
 
@@ -28,7 +28,7 @@ class Status:
 class Failures:
     """List what failed, by class: model, reason, signal, seconds, memory."""
 
-    out: Positional[Path]
+    out: Positional[Place]
     """The dataset folder."""
     stage: Literal["render", "fuse"] = "render"
     """Whose failures."""
@@ -42,13 +42,13 @@ class Failures:
 class Retry:
     """Do again what failed, with the dataset's own configuration; --timeout and the like may differ."""
 
-    out: Positional[Path]
+    out: Positional[Place]
     """The dataset folder."""
     config: Path | None
     """A YAML file; of it, only the section engine counts here."""
     running: EngineConfig
-    models: Path | None = None
-    """What the models were rendered from; needed for the stage render."""
+    models: Place | None = None
+    """What the models are rendered from; else what the last run was given."""
     stage: Literal["render", "fuse"] = "render"
     """Whose failures."""
     kinds: Annotated[tuple[str, ...], arg(name="class")] = ()
@@ -100,6 +100,7 @@ def submit(arguments: list[str]) -> int:
     from pipeline.cli import VERBS
     from pipeline.submission import submit as run
 
+    refuse_secrets(arguments)
     at = next((index for index, word in enumerate(arguments) if word in VERBS), len(arguments))
     command = parse(Submit, "submit", arguments[:at])
     return run(command.address, arguments[at:], command.ship, command.wait, command.attach, command.stop)

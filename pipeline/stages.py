@@ -14,7 +14,6 @@ from pipeline.discovery import Model
 from pipeline.layout import Layout
 from render.bundle import Bundle, BundleError
 from render.config import RenderConfig
-from render.references import companions
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,6 @@ class Stage:
     layout: Layout
     recover: Callable[[Path], tuple[str, str] | None]
     """An output that no ledger row speaks of: (input key, config hash) by its own word, or None."""
-    input: str = "path"
-    """The key of a job that says where its input file lies."""
-    companions: Callable[[Path], list[Path]] | None = None
-    """Further files that an input file names and that count as part of it."""
 
 
 class Tasks(Sequence[Task]):
@@ -122,7 +117,7 @@ class Queue:
 
 def render_stage(config: RenderConfig, layout: Layout) -> Stage:
     """Models to view bundles."""
-    return Stage("render", "render.worker", config_hash(config), layout, bundle_key, companions=companions)
+    return Stage("render", "render.worker", config_hash(config), layout, bundle_key)
 
 
 def render_tasks(models: Sequence[Model], config: RenderConfig, layout: Layout) -> Tasks:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 from pydantic import ValidationError
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional
+from tyro.constructors import PrimitiveConstructorSpec
 
+from fuse import storage
 from fuse.config import FuseConfig
 from pipeline.config import EngineConfig, RunConfig, explain, load
 from pipeline.errors import UserError
@@ -19,6 +21,17 @@ from render.config import RenderConfig
 from training.config import TrainConfig
 
 Command = TypeVar("Command")
+Place = Annotated[
+    Path,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH|URI",
+        instance_from_str=lambda words: storage.locate(words[0]),
+        is_instance=lambda value: hasattr(value, "joinpath"),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+"""A path, or a place in an object store: s3://bucket/folder."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +46,9 @@ class Samples:
 class Render:
     """Render a view bundle of every model. Running again skips what is done."""
 
-    models: Path
+    models: Place
     """A folder of models, searched recursively; a CSV, JSONL or Parquet list with `path`; or one model."""
-    out: Path
+    out: Place
     """The dataset folder."""
     config: Path | None
     """A YAML file with sections render, fuse, train and engine; flags override it."""
@@ -47,7 +60,7 @@ class Render:
 class Fuse:
     """Fuse the view bundles of a dataset into coloured point clouds, in Parquet shards."""
 
-    out: Path
+    out: Place
     """The dataset folder."""
     config: Path | None
     """A YAML file with sections render, fuse, train and engine; flags override it."""
@@ -59,7 +72,7 @@ class Fuse:
 class Train:
     """Train a point-cloud generator on a dataset. Running again goes on."""
 
-    out: Path
+    out: Place
     """The dataset folder."""
     config: Path | None
     """A YAML file with sections render, fuse, train and engine; flags override it."""
@@ -111,7 +124,7 @@ class Evaluate:
 
     checkpoint: Path
     """A checkpoint, or a run's folder: its newest."""
-    out: Path
+    out: Place
     """The dataset folder that it was trained on."""
     count: int = 24
     """Objects at most."""
@@ -139,7 +152,7 @@ class Evaluate:
 class Export:
     """Write one model of a dataset for other tools."""
 
-    out: Positional[Path]
+    out: Positional[Place]
     """The dataset folder."""
     uid: Positional[str]
     """The model's uid, or its source path."""
@@ -153,7 +166,7 @@ class Export:
 class Sheet:
     """Draw a contact sheet of a dataset: lit view, depth, albedo and cloud of each model, side by side."""
 
-    out: Positional[Path]
+    out: Positional[Place]
     """The dataset folder."""
     to: Path
     """The PNG to write."""
@@ -171,7 +184,7 @@ class Sheet:
 class Verify:
     """Recompute every hash and check every row and bundle of a dataset."""
 
-    out: Positional[Path]
+    out: Positional[Place]
     """The dataset folder."""
     bundles: bool = True
     """Check the view bundles too, not only the shards."""
@@ -307,12 +320,20 @@ def bench(arguments: list[str]) -> int:
 
 def parse(kind: type[Command], verb: str, arguments: list[str]) -> Command:
     """The verb's command from flags over --config over defaults. Wrong flags end the process with code 2."""
+    refuse_secrets(arguments)
     defaults = _defaults(kind, arguments)
     wrapped: Any = OmitSubcommandPrefixes[OmitArgPrefixes[kind]]
     try:
         return tyro.cli(wrapped, prog=f"insideout {verb}", args=arguments, default=defaults)
     except ValidationError as error:
         raise UserError(explain(error, RunConfig)) from error
+
+
+def refuse_secrets(arguments: list[str]) -> None:
+    """StorageError if a URI among them carries credentials: before anything repeats or stores it."""
+    for word in arguments:
+        flag, _, value = word.partition("=")
+        storage.check(value if flag.startswith("--") else word)
 
 
 def _defaults(kind: type[Command], arguments: list[str]) -> Any:

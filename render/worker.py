@@ -90,6 +90,7 @@ def _meta(
     """What `meta.json` says: where the model came from, what was in it, how it was rendered."""
     return {
         **{key: job.get(key) for key in JOB_KEYS},
+        **({"companions_sha256": job["companions_sha256"]} if job.get("companions_sha256") else {}),
         "format": imported.format,
         "importer": imported.importer,
         "center": frozen.center.tolist(),
