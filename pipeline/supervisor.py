@@ -10,6 +10,7 @@ crash in a child that had served others, and a signal that only somebody else se
 from __future__ import annotations
 
 import atexit
+import re
 import signal
 import time
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from typing import Any
 from pipeline.process import BrokenChild, Child, Limits
 from pipeline.staging import Workspace
 
+_NO_MEMORY = re.compile("bad_alloc|alloc returns null|[Cc]annot allocate memory|MemoryError")
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # no native library's fault
 
 
@@ -116,7 +118,7 @@ class Supervisor:
         returncode = child.kill()
         kind, message = broken.kind, broken.message
         if kind == "crash" and not killed:
-            kind, message = _cause(returncode, oom)
+            kind, message = _cause(returncode, oom, _NO_MEMORY.search(child.log_tail() or "") is not None)
         return Outcome(
             status="failed",
             kind=kind,
@@ -130,9 +132,11 @@ class Supervisor:
         )
 
 
-def _cause(returncode: int, oom: bool) -> tuple[str, str]:
-    """Class and message of a death that was not of our making."""
+def _cause(returncode: int, oom: bool, starved: bool) -> tuple[str, str]:
+    """Class and message of a death that was not of our making; `starved`: the log's last words say so."""
     name = _signal_name(returncode)
+    if starved and -returncode not in _FROM_OUTSIDE:
+        return "out_of_memory", f"The process was refused memory, and died: {name or returncode}."
     if -returncode not in _FROM_OUTSIDE:
         return "crash", f"The process died: {name or f'exit code {returncode}'}."
     if oom and returncode == -signal.SIGKILL:
