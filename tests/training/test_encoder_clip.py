@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 from cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from PIL import Image
+from tiny_clip import write_tiny_clip  # pyright: ignore[reportMissingImports]
 
 from training.encoder import load_images
 from training.encoder_clip import (
@@ -31,24 +31,7 @@ MEAN, STD = np.array([0.48145466, 0.4578275, 0.40821073]), np.array([0.26862954,
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole CLIP in small, both towers in one folder as on the hub, with a tokenizer of a few words."""
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
-    vision = transformers.CLIPVisionConfig(**sizes, image_size=56, patch_size=14, projection_dim=24)
-    letters = [*"achirtble", *(f"{letter}</w>" for letter in "achirtble")]
-    words = ["<|startoftext|>", "<|endoftext|>", *letters, "ch", "cha", "chai", "chair</w>"]
-    text = transformers.CLIPTextConfig(
-        **sizes, vocab_size=len(words), max_position_embeddings=12, projection_dim=24, bos_token_id=0,
-        eos_token_id=1, pad_token_id=1,
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("clip")
-    config = transformers.CLIPConfig(
-        text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=24
-    )
-    transformers.CLIPModel(config).save_pretrained(folder)
-    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\nc h\nch a\ncha i\nchai r</w>\n")
-    return folder
+    return write_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 def pixels_of(images: list[bytes], size: int) -> torch.Tensor:
