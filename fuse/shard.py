@@ -60,6 +60,16 @@ QUALITY = pa.struct(
         pa.field("footprint", pa.float32(), nullable=False),  # a pixel's width at the origin's distance
         pa.field("mixed_dropped", pa.int64(), nullable=False),  # pixels of mixed colour beside a clean one
         pa.field("mixed_kept", pa.int64(), nullable=False),  # and those that alone show their surface
+        pa.field(
+            "watertight", pa.bool_(), nullable=False
+        ),  # all but a thousandth of the area is closed shells'
+        pa.field("closed_share", pa.float32(), nullable=False),  # of the area, in closed shells
+        pa.field("shells", pa.int32(), nullable=False),  # closed ones, cavities included
+        pa.field("volume", pa.float32(), nullable=False),  # of the matter, cubic normalised units
+        pa.field("volume_fraction", pa.float32(), nullable=False),  # of the bounding box
+        pa.field("thickness_low", pa.float32(), nullable=False),  # 5th percentile over the solid points
+        pa.field("thickness_median", pa.float32(), nullable=False),
+        pa.field("thickness_high", pa.float32(), nullable=False),  # 95th percentile
     ]
 )
 _STRINGS = ["uid", "source", "source_sha256", "format", "split"]

@@ -6,6 +6,7 @@ Runs in a child process of the engine; `process` is its whole interface.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from fuse.inside import Inside, Points, look_inside
 from fuse.projection import project
 from fuse.sampling import farthest_points, spacing
 from fuse.shard import Row, encode_normal, image_column, table_of, write_shard
+from fuse.solid import Solid, solid_points
 from render.bundle import Bundle, BundleError, View
 from render.failures import ModelFailure
 from render.seeds import seed_for
 from render.stopwatch import Stopwatch
+
+GAUGES = 256  # solid points by which the matter is measured where none is wanted
 
 
 def process(job: dict[str, Any]) -> dict[str, Any]:
@@ -66,8 +70,12 @@ def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch)
     with watch("sample"):
         cloud = dense.take(farthest_points(dense.xyz, config.points))
         hidden = inside.hidden.take(farthest_points(inside.hidden.xyz, config.hidden_points))
-    quality = _quality(cloud, dense, seen, inside)
-    return _row(bundle, views, cloud, hidden, quality, seed, config.validation)
+    with watch("solid"):
+        solid = solid_points(mesh, config.solid_points or GAUGES, seed_for(seed, bundle.meta["uid"], "solid"))
+        if not config.solid_points:
+            solid = replace(solid, xyz=solid.xyz[:0], method="none")
+    quality = _quality(cloud, dense, seen, inside) | _solidity(solid)
+    return _row(bundle, views, cloud, hidden, solid, quality, seed, config.validation)
 
 
 def split_of(uid: str, validation: float) -> str:
@@ -100,11 +108,26 @@ def _quality(cloud: Cloud, dense: Cloud, seen: Fused, inside: Inside) -> Row:
     }
 
 
+def _solidity(solid: Solid) -> Row:
+    low, middle, high = solid.thickness
+    return {
+        "watertight": solid.watertight,
+        "closed_share": solid.closed_share,
+        "shells": solid.shells,
+        "volume": solid.volume,
+        "volume_fraction": solid.volume_fraction,
+        "thickness_low": low,
+        "thickness_median": middle,
+        "thickness_high": high,
+    }
+
+
 def _row(
     bundle: Bundle,
     views: list[View],
     cloud: Cloud,
     hidden: Points,
+    solid: Solid,
     quality: Row,
     seed: int,
     validation: float,
@@ -117,7 +140,7 @@ def _row(
         "center": [float(x) for x in meta["center"]],
         "n_outside": len(cloud),
         "n_hidden": len(hidden),
-        "n_solid": 0,
+        "n_solid": len(solid.xyz),
         "outside_xyz": cloud.xyz,
         "outside_rgb": cloud.rgb,
         "outside_albedo": cloud.albedo,
@@ -126,8 +149,8 @@ def _row(
         "hidden_albedo": hidden.albedo,
         "hidden_normal": encode_normal(hidden.normal),
         "hidden_layer": hidden.layer,
-        "solid_xyz": b"",
-        "solid_method": "none",
+        "solid_xyz": solid.xyz,
+        "solid_method": solid.method,
         **{image_column(i): bundle.image_bytes(i) for i in range(len(bundle))},
         "cameras": [_camera(view) for view in views],
         "quality": quality,

@@ -66,8 +66,10 @@ def test_rows_hold_what_the_bundle_showed(whole: Path) -> None:
     assert np.abs(xyz).max(0) == pytest.approx([1, 0.6, 0.05], abs=0.05)
     assert (albedo == (9, 200, 9)).all()
     assert (row["source"], row["category"], row["caption"], row["scale"]) == ("plate.glb", "test", None, 0.5)
-    assert row["center"] == [1, 2, 3] and row["seed"] == 7 and row["solid_method"] == "none"
-    assert row["n_hidden"] == row["n_solid"] == len(row["hidden_xyz"]) == len(row["solid_xyz"]) == 0
+    assert row["center"] == [1, 2, 3] and row["seed"] == 7 and row["solid_method"] == "winding"
+    assert row["n_hidden"] == len(row["hidden_xyz"]) == 0, "its bundle has no further layers"
+    solid = decode(row, "solid_xyz")
+    assert row["n_solid"] == len(solid) == 4096 and (np.abs(solid) < [1.001, 0.6, 0.05]).all()
     values = row["quality"]["singular_values"]
     assert values[0] > values[1] > 5 * values[2] > 0
     with Bundle(bundle_path(whole, "plate")) as bundle:

@@ -30,7 +30,7 @@ def job(bundle: Path, output: Path, **config: object) -> dict:
 def test_the_record(whole: Path, tmp_path: Path) -> None:
     record = process(job(bundle_path(whole, "ball"), tmp_path / "ball.parquet", points=500))
     assert record["n_outside"] == 500 < record["dense_outside"]
-    assert set(record["seconds"]) == {"decode", "project", "merge", "label", "sample", "write"}
+    assert set(record["seconds"]) == {"decode", "project", "merge", "label", "sample", "solid", "write"}
     row = next(read_rows(tmp_path / "ball.parquet"))
     # 500 evenly spread points on the unit ball: hexagonal packing puts neighbours 0.17 apart
     assert 0.11 < record["spacing"] < 0.18
