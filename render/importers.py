@@ -181,7 +181,13 @@ def _usd(path: Path, kind: str, scratch: Path) -> Imported:
     fitting = {kind, "usd"} if kind != "usdz" else {kind}
     if path.suffix.lower()[1:] not in fitting:
         path = _under_suffix(path, kind, scratch)
-    name = _run(bpy.ops.wm.usd_import, path, import_textures_mode="IMPORT_PACK", create_world_material=False)
+    name = _run(
+        bpy.ops.wm.usd_import,
+        path,
+        import_textures_mode="IMPORT_PACK",
+        create_world_material=False,
+        validate_meshes=True,
+    )
     return Imported(kind, name)
 
 
@@ -193,7 +199,9 @@ def _abc(path: Path, kind: str, scratch: Path) -> Imported:
                 f"{path.name} is Alembic in its obsolete HDF5 encoding, which Blender cannot read: "
                 "rewrite it with `abcconvert -toOgawa`",
             )
-    return Imported(kind, _run(bpy.ops.wm.alembic_import, path, as_background_job=False))
+    return Imported(
+        kind, _run(bpy.ops.wm.alembic_import, path, as_background_job=False, validate_meshes=True)
+    )
 
 
 def _dae(path: Path, kind: str, scratch: Path) -> Imported:
