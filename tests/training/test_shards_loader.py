@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +18,8 @@ from fuse.manifest import describe, write_manifest
 from fuse.shard import ShardError, table_of, write_shard
 from training.frame import from_network
 from training.mix import Mix
-from training.shards import Batch, CloudLoader
+from training.rows import RowGroup
+from training.shards import AHEAD, Batch, CloudLoader
 
 MakeDataset = Callable[..., Path]
 
@@ -228,3 +231,23 @@ def test_endless(make_dataset: MakeDataset) -> None:
     batches: Iterator[Batch] = iter(CloudLoader(make_dataset(rows=1) / "clouds", 3))
     assert next(batches).uids == ["ball-000"] * 3
     assert next(batches).uids == ["ball-000"] * 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_memory_is_bounded_by_two_windows_a_stream(make_dataset: MakeDataset, workers: int) -> None:
+    """Of twenty row groups, each of two rows, never more than two windows of two a stream are alive."""
+    clouds = make_dataset(rows=40, shard=40, group=2) / "clouds"
+    loader = CloudLoader(clouds, 4, window=2, streams=2, workers=workers)
+    most = 0
+    for _ in itertools.islice(loader, 24):
+        most = max(most, sum(type(thing) is RowGroup for thing in gc.get_objects()))
+    ahead = AHEAD + 2 if workers else 1  # batches that are made hold no row groups, those in the making do
+    assert 0 < most <= 2 * 2 * 2 + ahead
+
+
+def test_a_loader_that_is_closed_leaves_no_thread(clouds: Path) -> None:
+    batches = iter(CloudLoader(clouds, 4, workers=2))
+    next(batches)
+    assert {thread.name for thread in threading.enumerate()} >= {"batches"}
+    batches.close()
+    assert not [t.name for t in threading.enumerate() if t.name.startswith(("batches", "shards"))]
