@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from training import bench
 from training.bench import measure, operations, with_published_attention
-from training.point_e import build
+from training.point_e import assemble, build
+from training.transformer import Shape
 
 
 def test_the_published_attention_is_the_same_network() -> None:
@@ -35,18 +38,23 @@ def test_operations_are_those_that_torch_counts(family: str) -> None:
     assert counter.get_total_flops() == operations(model.shape, 40, 1 + 9 + extra, 20, 9, extra)
 
 
-def test_a_step_changes_the_weights_and_both_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = bench.replace(
-        bench.PUBLISHED["base40M"], points=16, shape=build("grid", 8, width=32, layers=1, heads=2).shape
-    )
-    monkeypatch.setitem(bench.PUBLISHED, "base40M", small)
-    model = bench.assemble("grid", small.shape, small.features)
+def shrink(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A published name stands for a tiny network."""
+    small = replace(bench.PUBLISHED[name], points=16, features=8, shape=Shape(32, 1, 2))
+    monkeypatch.setitem(bench.PUBLISHED, name, small)
+
+
+@pytest.mark.parametrize("name", ["base40M", "upsample"])
+def test_a_step_changes_the_weights_and_both_take_turns(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    shrink(monkeypatch, name)
+    known = bench.PUBLISHED[name]
+    model = assemble(known.family, known.shape, known.features)
     before = model.output_proj.weight.clone()
     order: list[str] = []
-    step = bench.make_step(model, "base40M", 2, False)
+    step = bench.make_step(model, name, 2, False)
 
-    def counted(name: str) -> None:
-        order.append(name)
+    def counted(way: str) -> None:
+        order.append(way)
         step()
 
     timings = measure({"a": lambda: counted("a"), "b": lambda: counted("b")}, 2, torch.device("cpu"))
@@ -58,9 +66,7 @@ def test_a_step_changes_the_weights_and_both_take_turns(monkeypatch: pytest.Monk
 def test_the_command_prints_a_line_for_each_way(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shape = build("grid", 8, width=32, layers=1, heads=2).shape
-    small = bench.replace(bench.PUBLISHED["base40M"], points=16, shape=shape)
-    monkeypatch.setitem(bench.PUBLISHED, "base40M", small)
+    shrink(monkeypatch, "base40M")
     bench.main(["--batch", "1", "--repeat", "1", "--half"])
     lines = capsys.readouterr().out.splitlines()
     assert "base40M: 16 points + 257 tokens" in lines[1]
