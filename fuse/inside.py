@@ -119,9 +119,9 @@ def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
     far = candidates.take(~near(candidates.xyz, seen.xyz, CRACK * footprint))
     if not len(far):
         return seen.take(_NO_INDEX)
-    search = o3d.core.nns.NearestNeighborSearch(o3d.core.Tensor(seen.xyz))
+    search = o3d.core.nns.NearestNeighborSearch(o3d.core.Tensor.from_numpy(seen.xyz))
     search.knn_index()
-    neighbours, _ = search.knn_search(o3d.core.Tensor(far.xyz), min(NEIGHBOURS, len(seen)))
+    neighbours, _ = search.knn_search(o3d.core.Tensor.from_numpy(far.xyz), min(NEIGHBOURS, len(seen)))
     light = np.median(_light(seen)[neighbours.numpy()], axis=1)
     return Cloud(far.xyz, _lit(far.albedo, light), far.albedo, far.normal)
 

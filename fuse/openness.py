@@ -32,8 +32,8 @@ class Caster:
         self._scene = o3d.t.geometry.RaycastingScene(nthreads=1)
         if len(mesh.faces):
             self._scene.add_triangles(
-                o3d.core.Tensor(mesh.vertices.astype(np.float32)),
-                o3d.core.Tensor(mesh.faces.astype(np.uint32)),
+                o3d.core.Tensor.from_numpy(mesh.vertices.astype(np.float32)),
+                o3d.core.Tensor.from_numpy(mesh.faces.astype(np.uint32)),
             )
 
     def hidden(self, xyz: np.ndarray, first: int = 0, last: int = DIRECTIONS) -> np.ndarray:
@@ -61,7 +61,7 @@ class Caster:
         rays = np.empty((len(xyz), len(directions), 6), np.float32)
         rays[..., :3] = xyz[:, None] + SKIN * directions
         rays[..., 3:] = directions
-        return ~self._scene.test_occlusions(o3d.core.Tensor(rays), nthreads=1).numpy()
+        return ~self._scene.test_occlusions(o3d.core.Tensor.from_numpy(rays), nthreads=1).numpy()
 
 
 def spread_directions() -> np.ndarray:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 from pydantic import ValidationError
@@ -157,9 +157,12 @@ class Export:
     uid: Positional[str]
     """The model's uid, or its source path."""
     to: Path
-    """FILE.ply (coloured points), FILE.npz (Point-E's format), or a folder (NeRF dataset)."""
+    """FILE.ply (coloured points), FILE.npz (Point-E's format), FILE.png (the model cut open), or a folder
+    (NeRF dataset)."""
     albedo: bool = False
     """Unlit colours in place of lit ones."""
+    points: Literal["outside", "hidden", "solid", "all"] = "outside"
+    """Which points a .ply or .npz gets; `all` labels them 0, 1 and 2."""
 
 
 @dataclass(frozen=True)
@@ -290,7 +293,7 @@ def export(arguments: list[str]) -> int:
     from fuse.export import export as run
 
     command = parse(Export, "export", arguments)
-    print(f"export: {run(command.out, command.uid, command.to, albedo=command.albedo)}")
+    print(f"export: {run(command.out, command.uid, command.to, command.albedo, command.points)}")
     return 0
 
 

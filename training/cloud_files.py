@@ -1,6 +1,6 @@
 """Drawn clouds as files that other tools open.
 
-A label is kept: a PLY's property `hidden`, an npz's array `hidden`, two nodes of a GLB.
+A label is kept: a PLY's property `label`, an npz's array `label` (1 is hidden), two nodes of a GLB.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def write_points(path: Path, points: np.ndarray) -> None:
     (xyz, rgb), hidden = from_network(points), hidden_of(points)
     match path.suffix.lower():
         case ".ply":
-            write_ply(path, xyz, rgb, hidden=hidden)
+            write_ply(path, xyz, rgb, label=hidden)
         case ".npz":
             write_point_e(path, xyz, rgb, hidden)
         case _:

@@ -10,6 +10,7 @@ import numpy as np
 import open3d as o3d
 import pytest
 
+from fuse.cutaway import draw_inside
 from fuse.export import ExportError, export, find_row
 from fuse.picture import draw_cloud
 from fuse.sampling import farthest_points
@@ -30,6 +31,34 @@ def test_albedo_on_request(whole: Path, tmp_path: Path) -> None:
     assert np.array_equal(np.rint(np.asarray(cloud.colors) * 255)[0], [200, 100, 50])
 
 
+def test_all_kinds_of_points_are_labelled(whole: Path, tmp_path: Path) -> None:
+    row = find_row(whole, "cube")
+    counts = [row_count(row, kind) for kind in ("outside", "hidden", "solid")]
+    assert counts[0] and counts[2]
+    with np.load(export(whole, "cube", tmp_path / "all.npz", points="all")) as arrays:
+        assert np.bincount(arrays["label"].astype(int), minlength=3).tolist() == counts
+        assert np.array_equal(arrays["coords"][-counts[2] :] * 2, decode(row, "solid_xyz"))
+    solid = o3d.io.read_point_cloud(export(whole, "cube", tmp_path / "solid.ply", points="solid"))
+    assert np.array_equal(np.asarray(solid.points, np.float32), decode(row, "solid_xyz"))
+    with pytest.raises(ExportError, match="cube has no hidden points"):
+        export(whole, "cube", tmp_path / "hidden.ply", points="hidden")
+
+
+def row_count(row: dict, kind: str) -> int:
+    return len(decode(row, f"{kind}_xyz"))
+
+
+def test_the_cut_open_picture_shows_the_hidden_in_colour() -> None:
+    rng = np.random.default_rng(0)
+    ball = rng.normal(size=(20_000, 3))
+    ball = (ball / np.linalg.norm(ball, axis=1, keepdims=True)).astype(np.float32)
+    grey, red = np.full((20_000, 3), 128, np.uint8), np.tile(np.array([230, 20, 20], np.uint8), (20_000, 1))
+    panels = np.split(np.asarray(draw_inside(ball, grey, ball * 0.4, red, 96)).astype(int), 3, axis=1)
+    reds = [(panel[..., 0] - panel[..., 1] > 100).sum() for panel in panels]
+    assert reds[0] == 0 and reds[1] > 300 and reds[2] > 150
+    assert panels[0][48, 48].max() < 150 < panels[1][20, 48].min(), "the outside is a ghost"
+
+
 def test_npz_is_point_es(whole: Path, tmp_path: Path) -> None:
     arrays = np.load(export(whole, "plate.glb", tmp_path / "plate.npz"))
     assert set(arrays) == {"coords", "R", "G", "B"}
@@ -44,6 +73,7 @@ def test_folder_is_a_nerf_dataset(whole: Path, tmp_path: Path) -> None:
     assert len(frames) == 6
     assert all((folder / frame["file_path"]).is_file() for frame in frames)
     assert np.array(frames[0]["transform_matrix"]).shape == (4, 4)
+    assert len(list((folder / "pictures").glob("*.png"))) == 6
 
 
 def test_unknown_names_are_told_what_is_near(whole: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,14 +10,12 @@ from typing import Any
 import numpy as np
 import open3d as o3d
 import pytest
+import shapes
 from commands import insideout
+from shapes import Shape
 
 from fuse.manifest import read_manifest
 from fuse.shard import Row, decode, read_rows
-
-sys.path.append(str(Path(__file__).parents[1] / "fuse"))
-import shapes
-from shapes import Shape
 
 SEEN, UNSEEN = (40, 120, 200), (200, 80, 40)
 NEAR = 0.05
@@ -52,7 +49,7 @@ class Judge:
         for block in np.array_split(np.arange(directions), 20):
             start = points[:, None] + 2e-3 * way[block]
             rays = np.concatenate([start, np.broadcast_to(way[block], start.shape)], -1).astype(np.float32)
-            free += (~self.scene.test_occlusions(o3d.core.Tensor(rays)).numpy()).sum(1)
+            free += (~self.scene.test_occlusions(o3d.core.Tensor.from_numpy(rays)).numpy()).sum(1)
         return free / directions
 
 
@@ -60,7 +57,9 @@ class Judge:
 def judge(name: str) -> Judge:
     scene = o3d.t.geometry.RaycastingScene()
     mesh = SHAPES[name].mesh
-    scene.add_triangles(o3d.core.Tensor(mesh.vertices), o3d.core.Tensor(mesh.faces.astype(np.uint32)))
+    scene.add_triangles(
+        o3d.core.Tensor.from_numpy(mesh.vertices), o3d.core.Tensor.from_numpy(mesh.faces.astype(np.uint32))
+    )
     return Judge(scene)
 
 
@@ -108,9 +107,9 @@ def reached(points: np.ndarray, by: np.ndarray, near: float = NEAR) -> float:
     """The share of (N, 3) points that have one of `by` (M, 3) near them; 1 for no points."""
     if not len(points) or not len(by):
         return float(not len(points))
-    search = o3d.core.nns.NearestNeighborSearch(o3d.core.Tensor(by.astype(np.float32)))
+    search = o3d.core.nns.NearestNeighborSearch(o3d.core.Tensor.from_numpy(by.astype(np.float32)))
     search.knn_index()
-    _, squared = search.knn_search(o3d.core.Tensor(points.astype(np.float32)), 1)
+    _, squared = search.knn_search(o3d.core.Tensor.from_numpy(points.astype(np.float32)), 1)
     return float((squared.numpy() < near**2).mean())
 
 

@@ -36,7 +36,9 @@ def scene(blender: Blender, tmp_path: Path, script: str) -> Path:
 
 def caster(vertices: np.ndarray, faces: np.ndarray) -> o3d.t.geometry.RaycastingScene:
     found = o3d.t.geometry.RaycastingScene()
-    found.add_triangles(o3d.core.Tensor(vertices), o3d.core.Tensor(faces.astype(np.uint32)))
+    found.add_triangles(
+        o3d.core.Tensor.from_numpy(vertices), o3d.core.Tensor.from_numpy(faces.astype(np.uint32))
+    )
     return found
 
 
@@ -45,7 +47,7 @@ def crossings(view: View, mesh: o3d.t.geometry.RaycastingScene) -> tuple[np.ndar
     last one; those within 1e-5 of the one before are the same surface."""
     origin, directions = pixel_rays(view)
     rays = np.concatenate([np.broadcast_to(origin, directions.shape), directions], -1).astype(np.float32)
-    hits = mesh.list_intersections(o3d.core.Tensor(rays.reshape(-1, 6)))
+    hits = mesh.list_intersections(o3d.core.Tensor.from_numpy(rays.reshape(-1, 6)))
     ray, depth = hits["ray_ids"].numpy().astype(np.int64), hits["t_hit"].numpy()
     order = np.lexsort((depth, ray))
     ray, depth = ray[order], depth[order]

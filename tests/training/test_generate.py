@@ -145,9 +145,9 @@ def test_labelled_clouds_keep_their_label(tmp_path: Path) -> None:
     for ending in FORMATS:
         write_points(tmp_path / f"cloud{ending}", points)
     with np.load(tmp_path / "cloud.npz") as npz:
-        np.testing.assert_array_equal(npz["hidden"], hidden)
+        np.testing.assert_array_equal(npz["label"], hidden)
     header = (tmp_path / "cloud.ply").read_bytes().split(b"end_header")[0]
-    assert b"property uchar hidden" in header
+    assert b"property uchar label" in header
     scene: Any = trimesh.load(tmp_path / "cloud.glb", force="scene")
     assert {name: len(part.vertices) for name, part in scene.geometry.items()} == {
         "outside": (~hidden).sum(), "hidden": hidden.sum()
