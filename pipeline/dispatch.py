@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ _BROKEN_AFTER = (
     5  # models in a row, and twice the workers: with a full disk, say, every further one fails alike
 )
 _STUCK_AFTER = 600.0  # seconds beyond a model's own limits, to hash its input and to store its output
+
+_COLOURS = re.compile(r"\x1b\[\d*m")  # that Ray paints its messages with
 
 
 @dataclass
@@ -105,15 +108,22 @@ class Dispatch:
     def _row(self, reference: Any, task: Task) -> tuple[Row, Exception | None]:
         """A task's row; what Ray could not bring home is the infrastructure's failure."""
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import RayError, RayTaskError
 
         try:
             return ray.get(reference), None
         except RayError as error:
-            message = " ".join(str(error).split())[:1000]
-            key, attempt = self.stage.config_hash, self.attempt(task)
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            message = f"{type(cause).__name__}: {' '.join(str(cause).split())[:1000]}"
             row = Row(
-                task.uid, task.source, "failed", "infrastructure", message, config_hash=key, attempt=attempt
+                task.uid,
+                task.source,
+                "failed",
+                "infrastructure",
+                message,
+                log_tail=_COLOURS.sub("", str(error))[-4000:],
+                config_hash=self.stage.config_hash,
+                attempt=self.attempt(task),
             )
             return row, error
 

@@ -24,6 +24,9 @@ from pipeline.watchdog import MARK, Watchdog, clear
 _START_LIMIT = 120  # seconds
 _OBJECT_STORE = 80 << 20  # bytes, about Ray's least: only small records pass through it
 _FOLDER = "insideout-ray-"
+_GONE = (
+    "insideout: the driver is gone without a word. What it had started is ended; the same command goes on."
+)
 _LOCKED_WITHIN = 10.0  # seconds: a folder that is younger may not have its lock yet
 _LOOK_EVERY = 3.0  # seconds between looks at the cluster's size
 _DEMAND = 16  # waiting tasks that tell an autoscaler to start nodes, even where there is no worker yet
@@ -151,7 +154,7 @@ def _own_folders() -> Iterator[tuple[Path, Path]]:
     scratch = Path(tempfile.gettempdir(), folder.name)
     scratch.mkdir(mode=0o700, exist_ok=True)
     with _locked(folder):
-        watchdog = Watchdog([folder, scratch])
+        watchdog = Watchdog(f"{MARK}={folder}", [folder, scratch], _GONE)
         try:
             yield folder, scratch
         finally:
@@ -164,7 +167,7 @@ def _clear_the_dead() -> None:
         with contextlib.suppress(OSError):  # locked, gone meanwhile, or another user's
             if time.time() - folder.stat().st_mtime > _LOCKED_WITHIN:
                 with _locked(folder):
-                    clear([folder, Path(tempfile.gettempdir(), folder.name)])
+                    clear(f"{MARK}={folder}", [folder, Path(tempfile.gettempdir(), folder.name)])
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from typing import Any
 
 from pipeline.process import BrokenChild, Child, Limits
 from pipeline.staging import Workspace
+from pipeline.watchdog import Watchdog
 
 _NO_MEMORY = re.compile("bad_alloc|alloc returns null|[Cc]annot allocate memory|MemoryError")
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # no native library's fault
@@ -47,6 +48,8 @@ class Supervisor:
         self.module, self.limits = module, limits
         self.workspace = Workspace(scratch_prefix)
         self.confinement: str | None = None  # the level that the last child reached
+        # Ray kills its workers, always; and nobody else knows of this folder on this machine.
+        self._watchdog: Watchdog | None = Watchdog(f"TMPDIR={self.workspace.root}/", [self.workspace.root])
         self._child: Child | None = None
         atexit.register(self.end)
 
@@ -69,6 +72,9 @@ class Supervisor:
         """End the child and remove the workspace: no job comes after."""
         self.close()
         self.workspace.close()
+        if self._watchdog is not None:
+            self._watchdog.close()
+            self._watchdog = None
 
     def _run_once(self, job: dict[str, Any]) -> Outcome:
         started, ooms = time.monotonic(), _oom_kills()

@@ -1,9 +1,10 @@
-"""Ends what a driver leaves behind: `python watchdog.py PIPE FOLDER...`, started by the driver itself.
+"""Ends what a killed process leaves behind: `python watchdog.py SOCKET MARK WORDS FOLDER...`.
 
 A driver that is killed runs no clean-up, and of the Ray that it started some processes stay (measured: both
-agents of the raylet, and all temporary files). This process waits for the end of a pipe whose other end only
-the driver holds. Then, however the driver ended, it kills every process that was started in the session (they
-have MARK in their environment) and removes the session's folders. Standard library only: it starts fast.
+agents of the raylet, and all temporary files). Ray's workers are always killed, even at the end of a job. So
+both have a watchdog: it waits for the end of a connection whose other end only its owner holds. Then, however
+that ended, it kills every process whose environment says that it came of the owner, and removes the owner's
+folders. It is nobody's child, for Ray kills its workers' children. Standard library only: it starts fast.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,62 +23,75 @@ from pathlib import Path
 MARK = "INSIDEOUT_SESSION"  # in the environment of all that a session starts; its value is the first folder
 _PATIENCE = 15.0  # seconds to go on killing: one that is stuck in a disk's driver never dies
 _QUIET_LOOKS = 2  # a process may be born while its parent is killed: look until there was none twice
-_DRIVER_IS_WELL = b"."
+_OWNER_IS_WELL, _CLEARED = b".", b"!"
 
 
 class Watchdog:
-    """The driver's side: start it before Ray, `close` it after Ray."""
+    """The owner's side: start it before there is anything to clear, `close` it at the end.
 
-    def __init__(self, folders: Sequence[Path]):
-        self._folders = folders
-        pipe, self._pipe = os.pipe()
-        command = [sys.executable, "-I", "-S", __file__, str(pipe), *map(str, folders)]
+    `mark` is how an entry NAME=VALUE of the environment begins in all processes that come of the owner.
+    `words` are for people, and said when the owner ended without `close`.
+    """
+
+    def __init__(self, mark: str, folders: Sequence[Path], words: str = ""):
+        self._mark, self._folders = mark, folders
+        theirs, self._socket = socket.socketpair()
+        descriptor = theirs.fileno()
+        command = [sys.executable, "-I", "-S", __file__, str(descriptor), mark, words, *map(str, folders)]
         environment = {key: value for key, value in os.environ.items() if key != MARK}
-        try:
-            self._process = subprocess.Popen(
+        with theirs:
+            subprocess.run(
                 command,
-                pass_fds=[pipe],
+                check=True,
+                pass_fds=[descriptor],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,  # a Ctrl-C in the terminal is not for it
             )
-        finally:
-            os.close(pipe)
 
     def close(self) -> None:
         """Have it do its work now, and wait for its end; if somebody killed it, do its work."""
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._pipe, _DRIVER_IS_WELL)
-        os.close(self._pipe)
-        with contextlib.suppress(subprocess.TimeoutExpired):  # it goes on without us
-            if self._process.wait(2 * _PATIENCE) != 0:
-                clear(self._folders)
+        with self._socket, contextlib.suppress(TimeoutError):  # then it goes on without us
+            self._socket.settimeout(2 * _PATIENCE)
+            if not self._has_cleared():
+                clear(self._mark, self._folders)
+
+    def _has_cleared(self) -> bool:
+        try:
+            self._socket.sendall(_OWNER_IS_WELL)
+            self._socket.shutdown(socket.SHUT_WR)
+            return self._socket.recv(1) == _CLEARED
+        except (BrokenPipeError, ConnectionResetError):
+            return False
 
 
 def main(arguments: list[str]) -> None:
-    """Wait for the driver's end, then clear."""
-    pipe, folders = int(arguments[0]), [Path(name) for name in arguments[1:]]
+    """Wait for the owner's end, then clear."""
+    descriptor, mark, words, *names = arguments
+    if os.fork():
+        os._exit(0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # what ends a whole group of processes must not end this first
-    said = b""
-    while part := os.read(pipe, 16):
-        said += part
-    clear(folders)
-    if said != _DRIVER_IS_WELL:
-        text = "the driver is gone without a word. What it had started is ended; the same command goes on."
-        print(f"insideout: {text}", file=sys.stderr)
+    with socket.socket(fileno=int(descriptor)) as owner, contextlib.suppress(BrokenPipeError):
+        said = owner.recv(1)
+        while said and owner.recv(1):
+            continue
+        clear(mark, [Path(name) for name in names])
+        if words and said != _OWNER_IS_WELL:
+            print(words, file=sys.stderr, flush=True)
+        owner.sendall(_CLEARED)
 
 
-def clear(folders: Sequence[Path]) -> None:
-    """End the processes of the session whose first folder this is, and remove its folders."""
-    end_all(f"{MARK}={folders[0]}")
+def clear(mark: str, folders: Sequence[Path]) -> None:
+    """End the processes that bear the mark, and remove the folders."""
+    end_all(mark)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def end_all(mark: str) -> None:
-    """Kill what has NAME=VALUE in its environment, until nothing has."""
+    """Kill what has an entry that begins like this in its environment, until nothing has."""
     deadline, quiet = time.monotonic() + _PATIENCE, 0
     while quiet < _QUIET_LOOKS and time.monotonic() < deadline:
         found = list(marked(mark))
@@ -87,15 +102,15 @@ def end_all(mark: str) -> None:
 
 
 def marked(mark: str) -> Iterator[int]:
-    """The processes that were started with NAME=VALUE in their environment."""
-    wanted = mark.encode()
+    """The processes that were started with an entry that begins like this in their environment."""
+    wanted = b"\0" + mark.encode()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                environment = (entry / "environ").read_bytes()
+                environment = b"\0" + (entry / "environ").read_bytes()
             except OSError:  # gone meanwhile, or another user's
                 continue
-            if wanted in environment.split(b"\0"):
+            if wanted in environment:
                 yield int(entry.name)
 
 
