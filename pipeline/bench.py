@@ -18,6 +18,7 @@ from typing import Any
 import tyro
 
 from fuse.config import FuseConfig
+from pipeline import bench_ledger
 from pipeline.errors import UserError
 from pipeline.process import Limits
 from pipeline.supervisor import Supervisor
@@ -40,11 +41,16 @@ class Bench:
     """Runs of which the fastest counts."""
     threads: int = os.cpu_count() or 1
     """Threads of the one Blender child."""
+    ledger: int = 0
+    """Measure instead what a dataset of so many models costs the driver: to list, resume, show (two files each)."""
 
 
 def main(arguments: list[str]) -> None:
     """Print one table a resolution, in Markdown."""
     bench = tyro.cli(Bench, prog="insideout bench", args=arguments)
+    if bench.ledger:
+        print(f"{machine()}\n\n{bench_ledger.measure(bench.ledger)}")
+        return
     print(f"{machine()}; one Blender child, {bench.threads} threads, 20 views, best of {bench.repeat}\n")
     with tempfile.TemporaryDirectory(prefix="insideout-bench-") as folder:
         models = bench.models or [_default_model(Path(folder))]

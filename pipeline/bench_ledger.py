@@ -33,7 +33,7 @@ _TAIL = "".join(f"line {number}: what the native library said before it died\n" 
 
 
 def measure(count: int, folder: Path | None = None) -> str:
-    """A Markdown table: what each step takes with `count` models. `folder` is where the files go meanwhile."""
+    """A Markdown table: what each step takes with `count` models. `folder` is where the files go."""
     lines = [
         f"{count:,} models, one of ten failed\n",
         "| step | seconds | CPU-seconds | peak MiB |",
