@@ -42,7 +42,7 @@ class Bench:
     threads: int = os.cpu_count() or 1
     """Threads of the one Blender child."""
     ledger: int = 0
-    """Measure instead what a dataset of so many models costs the driver: to list, resume, show (two files each)."""
+    """Measure instead what a dataset of so many models costs the driver. Makes two files for each."""
 
 
 def main(arguments: list[str]) -> None:
