@@ -100,7 +100,9 @@ class Diffusion:
         return ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
 
     def spaced(self, steps: int) -> Diffusion:
-        """The same process in `steps` of its steps, evenly chosen."""
+        """The same process in `steps` of its steps, 2 or more, evenly chosen."""
+        if steps < 2:
+            raise ValueError(f"{steps} step: DDPM needs 2 or more. Draw with heun or ddim.")
         keep = np.rint(np.linspace(0, len(self) - 1, steps)).astype(np.int64)
         return Diffusion(self.prediction, self.schedule, self.clip, self.published, keep)
 

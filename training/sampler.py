@@ -44,7 +44,7 @@ def draw(
     With `Diffusion(published=True)` all is done as the published code does it.
     """
     published = isinstance(objective, Diffusion) and objective.published
-    free = guidance == 1 or "embeddings" not in condition
+    free = guidance == 1 or (published and guidance == 0) or "embeddings" not in condition
     if method == "ddpm":
         if not isinstance(objective, Diffusion):
             raise ValueError("DDPM steps need a diffusion objective. Draw with heun or ddim.")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from training.diffusion import Diffusion, Schedule
+from training.flow import RectifiedFlow
 from training.objective import even_places, karras_sigmas
 from training.point_e import assemble
 from training.sampler import ddim, ddpm, draw, guided, guided_model, heun, withheld
@@ -256,3 +257,24 @@ def test_draw_guides_with_every_sampler(vectors: Vectors, method: Any) -> None:
     assert (plain - strong).abs().max() > 1e-3
     nothing = condition | {"embeddings": torch.zeros(2, 5, 3)}
     torch.testing.assert_close(make(nothing, 3.0), make(nothing, 1.0))
+
+
+def test_what_a_sampler_cannot_do_says_so(vectors: Vectors) -> None:
+    model, noise = load_uncond(vectors), torch.randn(1, 6, 8)
+    with pytest.raises(ValueError, match="DDPM needs 2 or more"):
+        draw(Diffusion(), model, noise, {}, 1, method="ddpm")
+    with pytest.raises(ValueError, match="need a diffusion objective"):
+        draw(RectifiedFlow(), model, noise, {}, 4, method="ddpm")
+
+
+def test_published_guidance_of_0_is_none() -> None:
+    noise = torch.randn(2, 6, 9, generator=torch.Generator().manual_seed(0))
+    plain, off, on = (
+        draw(Diffusion(published=True), says_its_condition, noise, CONDITION, 4, guidance)
+        for guidance in (1.0, 0.0, 2.0)
+    )
+    assert torch.equal(plain, off)
+    assert not torch.equal(plain, on)
+    mended = draw(Diffusion(), says_its_condition, noise, CONDITION, 4, 0.0)
+    nothing = draw(Diffusion(), says_its_condition, noise, withheld(CONDITION), 4, 1.0)
+    assert torch.equal(mended, nothing)  # with the image's weight at 0
