@@ -17,12 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fuse.storage import is_local, locate
 from pipeline.config import EngineConfig
 from pipeline.errors import InfrastructureError, UserError
 from pipeline.session import ray_session
 from training.checkpoints import found
 from training.config import TrainConfig
 from training.journal import resumable
+from training.train import run_folder
 from training.validation import open_loader
 
 _POLL = 0.5  # seconds between looks at the log and at signals
@@ -36,6 +38,7 @@ def train(
     processes: int = 2,
     failures: int = 3,
     report: Callable[[str], None] = print,
+    runs: Path | None = None,
 ) -> Path:
     """Train with `processes` processes and return the last checkpoint; as `training.train.train` otherwise.
 
@@ -44,7 +47,7 @@ def train(
     """
     if config.batch % processes:
         raise UserError(f"a batch of {config.batch} cannot be shared evenly by {processes} processes.")
-    folder = (out / "checkpoints" / run).resolve()
+    folder = run_folder(out, run, runs).resolve()
     resumable(folder, config, resume)  # what a person has to mend is said here, once
     open_loader(config, out / "clouds")
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,14 +55,14 @@ def train(
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     engine = EngineConfig(workers=processes, threads=max(1, config.threads))
     with ray_session(engine), _stop_file(folder) as stopped, _followed(folder / "progress.log", report):
-        _fit(config, out.resolve(), run, processes, failures)
+        _fit(config, out.resolve() if is_local(out) else out, folder, processes, failures)
         if stopped():
             report(f"stopped; the same command goes on from {found(folder)[-1]}")
             raise KeyboardInterrupt
     return found(folder)[-1]
 
 
-def _fit(config: TrainConfig, out: Path, run: str, processes: int, failures: int) -> None:
+def _fit(config: TrainConfig, out: Path, folder: Path, processes: int, failures: int) -> None:
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -68,7 +71,11 @@ def _fit(config: TrainConfig, out: Path, run: str, processes: int, failures: int
     gpu = config.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= processes
     trainer = TorchTrainer(
         _work,
-        train_loop_config={"config": config.model_dump(mode="json"), "out": str(out), "run": run},
+        train_loop_config={
+            "config": config.model_dump(mode="json"),
+            "out": str(out),
+            "folder": str(folder),
+        },
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=processes,
@@ -77,7 +84,7 @@ def _fit(config: TrainConfig, out: Path, run: str, processes: int, failures: int
         ),
         run_config=RunConfig(
             name="ray",
-            storage_path=str(out / "checkpoints" / run),
+            storage_path=str(folder),
             failure_config=FailureConfig(max_failures=failures),
         ),
     )
@@ -94,10 +101,16 @@ def _work(settings: dict[str, Any]) -> None:
     """What every process does."""
     from training.train import train as learn
 
-    config, out = TrainConfig.model_validate(settings["config"]), Path(settings["out"])
-    log = out / "checkpoints" / settings["run"] / "progress.log"
+    config, folder = TrainConfig.model_validate(settings["config"]), Path(settings["folder"])
+    log = folder / "progress.log"
     try:
-        learn(config, out, settings["run"], report=lambda line: _append(log, line))
+        learn(
+            config,
+            locate(settings["out"]),
+            folder.name,
+            report=lambda line: _append(log, line),
+            runs=folder.parent,
+        )
     except KeyboardInterrupt:  # asked to stop, and all is saved
         return
 

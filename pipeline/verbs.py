@@ -79,6 +79,8 @@ class Train:
     train: TrainConfig
     run: str = "default"
     """Name of the run: checkpoints go to OUT/checkpoints/RUN."""
+    checkpoints: Path | None = None
+    """The folder that takes the runs; None: OUT/checkpoints. Needed where OUT is in an object store."""
     resume: bool = True
     """Go on from the run's newest checkpoint."""
     processes: int = 0
@@ -233,16 +235,15 @@ def fuse(arguments: list[str]) -> int:
 
 def train(arguments: list[str]) -> int:
     command = parse(Train, "train", arguments)
+    where = (command.train, command.out, command.run, command.resume)
     if command.processes:
         from pipeline.training import train as launch
 
-        path = launch(
-            command.train, command.out, command.run, command.resume, command.processes, command.failures
-        )
+        path = launch(*where, command.processes, command.failures, runs=command.checkpoints)
     else:
         from training.train import train as run
 
-        path = run(command.train, command.out, command.run, resume=command.resume)
+        path = run(*where, runs=command.checkpoints)
     print(f"train: {path}")
     return 0
 

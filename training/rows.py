@@ -146,7 +146,7 @@ class OpenShards:
             held[path] = Shard(path)
         held.move_to_end(path)
         if len(held) > self._limit:
-            held.popitem(last=False)[1].file.close()
+            held.popitem(last=False)[1].file.close(force=True)  # what we opened, too
         return held[path]
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from fuse.storage import is_local
 from training import checkpoints
 from training.config import TrainConfig
 from training.journal import Journal
@@ -32,11 +33,16 @@ STOP = "stop"
 
 
 def train(
-    config: TrainConfig, out: Path, run: str, resume: bool = True, report: Callable[[str], None] = print
+    config: TrainConfig,
+    out: Path,
+    run: str,
+    resume: bool = True,
+    report: Callable[[str], None] = print,
+    runs: Path | None = None,
 ) -> Path:
     """Train to `config.steps` and return the last checkpoint. `report` takes the progress lines.
 
-    Raises ShardError where the data cannot be read, CheckpointError where a run of that name cannot be
+    `out` may lie in an object store if `runs`, which takes the runs, does not; None: OUT/checkpoints. Raises ShardError where the data cannot be read, CheckpointError where a run of that name cannot be
     resumed or exists and `resume` is off, WeightsError where `init_from` does not fit, Diverged where the
     loss is no number any more, and KeyboardInterrupt after saving when stopped by a signal.
     """
@@ -44,7 +50,7 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
     report = report if world.first else _say_nothing
-    clouds, folder = out / "clouds", out / "checkpoints" / run
+    clouds, folder = out / "clouds", run_folder(out, run, runs)
 
     learner = Learner(config, device, world)
     # What no cache will know is decoded by the reader threads.
@@ -71,6 +77,14 @@ def train(
         report(f"stopped at step {journal.step}; the same command goes on from {path}")
         raise KeyboardInterrupt
     return path
+
+
+def run_folder(out: Path, run: str, runs: Path | None = None) -> Path:
+    """Where a run keeps its files. ValueError where that is no disk: logs grow by lines there."""
+    folder = (runs or out / "checkpoints") / run
+    if not is_local(folder):
+        raise ValueError(f"{folder}: runs are kept on a disk. Name a folder for them: --checkpoints DIR.")
+    return folder
 
 
 def begin_from(learner: Learner, path: Path) -> str:

@@ -207,3 +207,18 @@ def test_a_validation_split_that_has_no_rows_is_mentioned(make_dataset: MakeData
     lines: list[str] = []
     train(changed(steps=2), make_dataset(rows=4), "run", report=lines.append)
     assert any("nothing to validate on" in line for line in lines)
+
+
+def test_shards_may_lie_in_an_object_store(out: Path, tmp_path: Path) -> None:
+    from fuse import storage
+
+    remote = storage.locate("memory://learner/out")
+    for file in (out / "clouds").iterdir():
+        storage.publish_bytes(file.read_bytes(), remote / "clouds" / file.name)
+    with pytest.raises(ValueError, match="--checkpoints"):
+        train(SMALL, remote, "run", report=quiet)
+    path = train(SMALL, remote, "run", report=quiet, runs=tmp_path / "runs")
+    assert path.parent == tmp_path / "runs" / "run"
+    train(SMALL, out, "local", report=quiet)
+    local = [json.loads(line) for line in (path.parent / "loss.jsonl").read_text().splitlines()]
+    assert local == read(out, "local")
