@@ -11,6 +11,8 @@ import platform
 import subprocess
 import sys
 import tempfile
+import zipfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from pipeline.process import Limits
 from pipeline.supervisor import Supervisor
 from render.config import RenderConfig
 
+BUNDLE, ROW = "bundle.zip", "row.parquet"
+INSIDE = ("geometry", "interior", "label", "solid")  # the steps that make depth, layers, labels and matter
 Times = dict[str, tuple[float, float]]  # step -> wall seconds, CPU seconds
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "models"
 REAL_MODEL = SHARED / "draco" / "CesiumMilkTruck" / "glTF" / "CesiumMilkTruck.gltf"
@@ -59,11 +63,9 @@ def main(arguments: list[str]) -> None:
         try:
             for model in models:
                 for resolution in bench.resolutions:
-                    print(
-                        table(
-                            model.name, resolution, measure(stages, model, resolution, bench.repeat, folder)
-                        )
-                    )
+                    best = measure(stages, model, resolution, bench.repeat, folder)
+                    print(table(model.name, resolution, best))
+                    print(f"{inside_share(best)}\n{sizes(Path(folder))}\n")
         finally:
             for supervisor in stages.values():
                 supervisor.close()
@@ -73,7 +75,7 @@ def measure(
     stages: dict[str, Supervisor], model: Path, resolution: int, repeat: int, folder: str
 ) -> dict[str, Times]:
     """Stage -> step -> the fastest wall and CPU seconds of `repeat` runs, after one that is not counted."""
-    bundle, row = Path(folder) / "bundle.zip", Path(folder) / "row.parquet"
+    bundle, row = Path(folder) / BUNDLE, Path(folder) / ROW
     config = RenderConfig(resolution=resolution)
     common = {"uid": "bench", "scratch": folder, "config_hash": "bench"}
     jobs: dict[str, dict[str, Any]] = {
@@ -107,6 +109,26 @@ def table(name: str, resolution: int, best: dict[str, Times]) -> str:
         wall, cpu = (sum(times[i] for times in steps.values()) for i in (0, 1))
         lines.append(f"| **{stage}** | **all** | **{wall:.2f}** | **{cpu:.2f}** |")
     return "\n".join(lines) + "\n"
+
+
+def inside_share(best: dict[str, Times]) -> str:
+    """What the inside costs, beside the lit views."""
+    steps = best["render"] | best["fuse"]
+    inside = sum(steps[step][1] for step in INSIDE if step in steps)
+    colour = steps["colour"][1]
+    return f"{', '.join(INSIDE)}: {inside:.2f} CPU-seconds, {inside / colour:.0%} of the colour views' {colour:.2f}"
+
+
+def sizes(folder: Path) -> str:
+    """Bytes a model: the bundle by its members' folders, and the row."""
+    parts: Counter[str] = Counter()
+    with zipfile.ZipFile(folder / BUNDLE) as archive:
+        for member in archive.infolist():
+            parts[member.filename.split("/")[0]] += member.compress_size
+    views = ", ".join(f"{name} {size / 1e6:.2f}" for name, size in parts.most_common(8))
+    return (
+        f"MB: bundle {sum(parts.values()) / 1e6:.2f} ({views}), row {(folder / ROW).stat().st_size / 1e6:.2f}"
+    )
 
 
 def machine() -> str:
