@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from render.samples import buildings, shells, things, vehicles
+from render.samples import buildings, machines, shells, things, vehicles
 from render.samples.stage import Stage
 
 
@@ -41,5 +41,6 @@ SAMPLES = (
     Sample("tree.glb", "a tree with green leaves", "plant", things.tree),
     Sample("globe.glb", "a globe of the earth in a brass stand", "object", things.globe),
     Sample("trophy.glb", "a gold trophy cup with two handles", "object", things.trophy),
+    Sample("engine.glb", "a grey engine with a red cover", "object", machines.engine),
     Sample("gear.stl", "a grey gear wheel", "object", things.gear),
 )
