@@ -116,7 +116,8 @@ def inside_share(best: dict[str, Times]) -> str:
     steps = best["render"] | best["fuse"]
     inside = sum(steps[step][1] for step in INSIDE if step in steps)
     colour = steps["colour"][1]
-    return f"{', '.join(INSIDE)}: {inside:.2f} CPU-seconds, {inside / colour:.0%} of the colour views' {colour:.2f}"
+    share = f"{inside / colour:.0%} of the colour views' {colour:.2f}"
+    return f"{', '.join(INSIDE)}: {inside:.2f} CPU-seconds, {share}"
 
 
 def sizes(folder: Path) -> str:
