@@ -42,7 +42,9 @@ def train(
 ) -> Path:
     """Train to `config.steps` and return the last checkpoint. `report` takes the progress lines.
 
-    `out` may lie in an object store if `runs`, which takes the runs, does not; None: OUT/checkpoints. Raises ShardError where the data cannot be read, CheckpointError where a run of that name cannot be
+    `out` may lie in an object store if `runs`, which takes the runs, does not; None: OUT/checkpoints.
+
+    Raises ShardError where the data cannot be read, CheckpointError where a run of that name cannot be
     resumed or exists and `resume` is off, WeightsError where `init_from` does not fit, Diverged where the
     loss is no number any more, and KeyboardInterrupt after saving when stopped by a signal.
     """
