@@ -12,6 +12,7 @@ from pipeline.config import load
 from training import checkpoints
 from training.checkpoints import build_model
 from training.config import TrainConfig
+from training.generate import published_config
 from training.point_e import PUBLISHED
 from training.train import train
 
@@ -57,3 +58,18 @@ def test_the_published_sizes_are_the_published_sizes(name: str, count: int) -> N
 def test_the_upsampler_has_the_rows_that_it_needs() -> None:
     config = load(CONFIGS / "point_e_upsample.yaml")
     assert config.train.condition_points + config.train.points == config.fuse.points == 4096
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_official_checkpoints_have_a_configuration_of_their_own(name: str) -> None:
+    config, known = published_config(name), PUBLISHED[name]
+    assert (config.points, config.schedule) == (known.points, known.schedule)
+    with torch.device("meta"):
+        weights = build_model(config, known.features).state_dict()
+    buffers = 12 if name == "upsample" else 0
+    assert sum(weight.numel() for weight in weights.values()) == known.parameters + buffers
+
+
+def test_names_that_nobody_published_are_refused() -> None:
+    with pytest.raises(ValueError, match="OpenAI published base40M-uncond"):
+        published_config("base2B")
