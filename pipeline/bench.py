@@ -1,7 +1,8 @@
 """Seconds and CPU-seconds a model, by step: `insideout bench` (or `make bench`).
 
 One child is up and has done a first model (steady state); then each model is rendered and fused `--repeat`
-times and the fastest run of each step is shown: other work on the machine can only add to a time.
+times and the fastest run of each step is shown: other work on the machine can only add to a time. Then what
+the engine takes beyond that. `--memory 500` shows instead whether the children stay small.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tyro
 
 from fuse.config import FuseConfig
 from pipeline import bench_ledger
+from pipeline.bench_engine import engine_table, memory_table
 from pipeline.errors import UserError
 from pipeline.process import Limits
 from pipeline.supervisor import Supervisor
@@ -28,6 +30,7 @@ from render.config import RenderConfig
 
 BUNDLE, ROW = "bundle.zip", "row.parquet"
 INSIDE = ("geometry", "interior", "label", "solid")  # the steps that make depth, layers, labels and matter
+_ENGINE_MODELS = 8  # a worker
 Times = dict[str, tuple[float, float]]  # step -> wall seconds, CPU seconds
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "models"
 REAL_MODEL = SHARED / "draco" / "CesiumMilkTruck" / "glTF" / "CesiumMilkTruck.gltf"
@@ -47,6 +50,14 @@ class Bench:
     """Threads of the one Blender child."""
     ledger: int = 0
     """Measure instead what a dataset of so many models costs the driver. Makes two files for each."""
+    engine: float = 2.0
+    """CPU-seconds of the jobs on which the engine's own cost is measured; 0 leaves that out."""
+    memory: int = 0
+    """Render this many models, those of --memory-models again and again, and show the children's memory."""
+    memory_models: Path = SHARED
+    """Models for --memory: a folder or a list."""
+    workers: int = 2
+    """Workers for --memory."""
 
 
 def main(arguments: list[str]) -> None:
@@ -54,6 +65,9 @@ def main(arguments: list[str]) -> None:
     bench = tyro.cli(Bench, prog="insideout bench", args=arguments)
     if bench.ledger:
         print(f"{machine()}\n\n{bench_ledger.measure(bench.ledger)}")
+        return
+    if bench.memory:
+        print(f"{machine()}\n\n{memory_table(bench.memory_models, bench.memory, bench.workers)}")
         return
     print(f"{machine()}; one Blender child, {bench.threads} threads, 20 views, best of {bench.repeat}\n")
     with tempfile.TemporaryDirectory(prefix="insideout-bench-") as folder:
@@ -68,7 +82,9 @@ def main(arguments: list[str]) -> None:
                     print(f"{inside_share(best)}\n{sizes(Path(folder))}\n")
         finally:
             for supervisor in stages.values():
-                supervisor.close()
+                supervisor.end()
+    if bench.engine:
+        print(engine_table(bench.engine, _ENGINE_MODELS))
 
 
 def measure(

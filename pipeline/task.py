@@ -18,6 +18,7 @@ from typing import Any
 
 from fuse import storage
 from pipeline.commit import commit_file
+from pipeline.errors import explain_os_error
 from pipeline.fetching import Fetched, fetch_model
 from pipeline.ledger import Row
 from pipeline.process import Limits
@@ -64,7 +65,8 @@ def execute(stage: Stage, task: Task, limits: Limits, run: str, attempt: int, re
         # the disk of the scratch folder, or OUT's, or the network
         place = getattr(error, "filename", None) or stage.layout.root
         reason = getattr(error, "strerror", None) or error
-        return replace(row, kind="infrastructure", message=f"{place}: {reason}")
+        told = OSError(getattr(error, "errno", None), str(reason), str(place))
+        return replace(row, kind="infrastructure", message=explain_os_error(told))
 
 
 def scratch_prefix(run: str) -> str:
