@@ -24,7 +24,6 @@ from pipeline.progress import Progress
 from pipeline.resume import Known, Resume
 from pipeline.session import Session, ray_session
 from pipeline.stages import Stage, Task, Tasks, bundle_stored
-from pipeline.task import clear_scratch
 
 
 @dataclass
@@ -85,7 +84,6 @@ def run_stage(
         ledger.end(summary.exit_code)
         return summary
     finally:
-        clear_scratch(ledger.run)
         ledger.close()
 
 

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,7 +33,6 @@ def supervisor_for(module: str, limits: Limits, run: str) -> Supervisor:
     """This process's supervisor in a run; another run's or stage's child is closed first."""
     key = (module, limits, run)
     if key not in _supervisors:
-        clear_scratch_of_the_dead()
         while _supervisors:
             _supervisors.popitem()[1].end()
         _supervisors[key] = Supervisor(module, limits, scratch_prefix(run))
@@ -70,22 +68,8 @@ def execute(stage: Stage, task: Task, limits: Limits, run: str, attempt: int, re
 
 
 def scratch_prefix(run: str) -> str:
-    """Scratch folders' names tell whose they are, so that a run can clear its own."""
+    """Scratch folders' names tell whose they are."""
     return f"insideout-{run}-{os.getpid()}-"
-
-
-def clear_scratch(run: str) -> None:
-    """Remove what this run's killed workers left in this machine's temporary folder."""
-    for folder in Path(tempfile.gettempdir()).glob(f"insideout-{run}-*"):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def clear_scratch_of_the_dead() -> None:
-    """Remove what workers of any run left that are no more: nobody else can, on a node without the driver."""
-    for folder in Path(tempfile.gettempdir()).glob("insideout-*-*-*-*"):
-        owner = folder.name.split("-")[3]
-        if owner.isdigit() and not Path("/proc", owner).exists():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Missing(Exception):
