@@ -9,10 +9,12 @@ of which only the newest grows, by being put anew. `pipeline.compact` folds fini
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from pipeline.errors import writing
 _SYNC_EVERY = 1.0  # seconds; a row lost with the power is found again in the output itself
 _PUT_EVERY = 5.0  # seconds between PUTs of the object that grows
 _OBJECT = 512 << 10  # bytes after which the next object is begun
+_NAME = "%Y%m%dT%H%M%S.%f"
 _TAIL = 8000  # characters of a log
 
 
@@ -189,6 +192,23 @@ class Run:
     began: float = 0.0  # seconds since the epoch
     ended: float | None = None
     exit: int | None = None
+
+
+def new_run(folder: Path) -> str:
+    """A run's name; they sort by time, the newest last, whatever the clock says."""
+    now = datetime.datetime.now(datetime.UTC)
+    newest = began(max(map(run_of, run_files(folder)), default=""))
+    if newest is not None and newest >= now:
+        now = newest + datetime.timedelta(microseconds=1)
+    return f"{now:{_NAME}}-{uuid.uuid4().hex[:6]}"
+
+
+def began(run: str) -> datetime.datetime | None:
+    """When a run began, by its name."""
+    try:
+        return datetime.datetime.strptime(run.rpartition("-")[0], _NAME).replace(tzinfo=datetime.UTC)
+    except ValueError:
+        return None
 
 
 def run_files(folder: Path) -> list[Path]:

@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import collections
-import datetime
 import signal
 import threading
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +17,7 @@ from typing import Any
 from pipeline.config import EngineConfig
 from pipeline.discovery import Rejection
 from pipeline.dispatch import Dispatch
-from pipeline.ledger import Ledger, Row
+from pipeline.ledger import Ledger, Row, new_run
 from pipeline.progress import Progress
 from pipeline.resume import Known, Resume
 from pipeline.session import Session, ray_session
@@ -75,7 +73,8 @@ def run_stage(
 
     `models` is what the user named, for the ledger.
     """
-    ledger = Ledger(stage.layout.ledger(stage.name), new_run())
+    folder = stage.layout.ledger(stage.name)
+    ledger = Ledger(folder, new_run(folder))
     if resume is None:
         known, stored = Known.load(ledger.folder), bundle_stored(stage.layout)
         resume = Resume(stage.config_hash, known, engine.on_existing, stored)
@@ -85,12 +84,6 @@ def run_stage(
         return summary
     finally:
         ledger.close()
-
-
-def new_run() -> str:
-    """A run's name; names sort by time."""
-    now = datetime.datetime.now(datetime.UTC)
-    return f"{now:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:6]}"
 
 
 @dataclass

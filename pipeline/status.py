@@ -21,7 +21,7 @@ from pipeline import compact, dataset
 from pipeline.discovery import discover
 from pipeline.errors import UserError
 from pipeline.layout import Layout
-from pipeline.ledger import Run, run_files, run_of
+from pipeline.ledger import Run, began, run_files, run_of
 from pipeline.progress import clock
 
 STAGES = ("render", "fuse")
@@ -116,10 +116,11 @@ class Tally:
         if self.run is None or not self.run_rows or not self._times:
             return None
         last = self._times[-1]
-        began = (self.newest() or Run(self.run)).began or _started(self.run) or self._times[0]
+        by_name = began(self.run)
+        start = (self.newest() or Run(self.run)).began or (by_name.timestamp() if by_name else self._times[0])
         recent = [when for when in self._times if when >= last - _WINDOW]
         idle = max(0.0, time.time() - last)
-        seconds = max(1.0, last - began)
+        seconds = max(1.0, last - start)
         return Pace(self.run, self.run_rows, seconds, len(recent) - 1, last - recent[0], idle)
 
     def _update(self) -> None:
@@ -295,15 +296,6 @@ def _run_line(tally: Tally) -> list[str]:
     if run.ended is not None:
         text += f", took {clock(run.ended - run.began)}, exit code {run.exit}"
     return [_field("run", text)]
-
-
-def _started(run: str) -> float | None:
-    """When a run began, in seconds since the epoch, by its name."""
-    try:
-        began = datetime.datetime.strptime(run.rsplit("-", 1)[0], "%Y%m%dT%H%M%S.%f")
-    except ValueError:
-        return None
-    return began.replace(tzinfo=datetime.UTC).timestamp()
 
 
 def _field(name: str, text: str) -> str:

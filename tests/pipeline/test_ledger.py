@@ -16,7 +16,7 @@ from pipeline.commit import commit_bytes, commit_file
 from pipeline.compact import NAME, fold, runs
 from pipeline.failures import failed_rows
 from pipeline.layout import Layout
-from pipeline.ledger import Ledger, Row, latest, read_rows, run_files
+from pipeline.ledger import Ledger, Row, latest, new_run, read_rows, run_files
 from pipeline.progress import Progress, clock
 from pipeline.resume import Known, Resume
 from pipeline.stages import Queue, Task, Tasks
@@ -277,3 +277,10 @@ def test_tasks_are_made_when_their_turn_comes():
     queue.append(first)
     assert [queue.popleft().uid for _ in range(len(queue))] == ["u5", "u900", "u3"]
     assert made == [3, 5, 900] and not queue
+
+
+def test_a_run_is_the_newest_though_the_clock_went_back(tmp_path: Path):
+    write(tmp_path, "20990101T000000.000000-aaaaaa", Row("u", "s", "failed", "crash"))
+    run = new_run(tmp_path)
+    write(tmp_path, run, Row("u", "s", "ok"))
+    assert run.startswith("20990101T000000.000001-") and latest(tmp_path)["u"].ok

@@ -17,7 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+from store import KEY, SECRET, Store, s3_server
 
+from fuse import storage
 from pipeline.errors import UserError
 from pipeline.submission import Cluster
 
@@ -59,7 +61,14 @@ def end(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[Head]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with s3_server(tmp_path_factory.mktemp("s3") / "server.log") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def head(store: Store) -> Iterator[Head]:
+    """The nodes of a cluster have the credentials in their own environment; a job brings none."""
     folder = Path(tempfile.mkdtemp(prefix="io-head-", dir="/tmp"))  # Ray's socket paths must stay short
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=1"]
@@ -151,6 +160,22 @@ def test_a_render_job_uses_the_cluster_and_writes_to_shared_storage(head: Head, 
     done = submit(head, "render", *places, "--views", "1", "--resolution", "32", "--samples", "1")
     assert done.returncode == 0 and "1 ok" in done.stdout, done.stdout + done.stderr
     assert len(list((tmp_path / "out" / "views").glob("*/corner-*.zip"))) == 1
+
+
+def test_a_job_reads_models_from_and_writes_to_an_object_store(head: Head, store: Store):
+    corner = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
+    storage.publish_bytes(corner, store.place("models", "corner.obj"))
+    places = ["--models", str(store.place("models")), "--out", str(store.place("out"))]
+    done = submit(head, "render", *places, "--views", "1", "--resolution", "32", "--samples", "1")
+    assert done.returncode == 0 and "1 ok" in done.stdout, done.stdout + done.stderr
+    names = {entry.name.rpartition("/")[2] for entry in storage.listing(store.place("out"))}
+    assert any(name.startswith("corner-") for name in names) and "dataset.json" in names, names
+    status = submit(head, "status", str(store.place("out")))
+    assert "render  1 ok, 0 failed, 0 left of 1" in status.stdout, status.stdout + status.stderr
+    told = done.stdout + done.stderr + ask(head.address, "jobs/").text
+    assert SECRET not in told and KEY not in told
+    leak = submit(head, "render", "--models", f"s3://{KEY}:{SECRET}@bucket/models", "--out", "/tmp/x")
+    assert leak.returncode == 2 and SECRET not in leak.stdout + leak.stderr + ask(head.address, "jobs/").text
 
 
 def test_mistakes_are_told(head: Head):
