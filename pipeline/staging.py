@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from render.blinding import LARGEST, blinded
 from render.failures import ModelFailure
 from render.references import MOST_COMPANIONS, Reference, references
 
@@ -69,20 +70,17 @@ def stage_input(path: Path, source: str, folder: Path) -> Staged:
     """
     tree, _ = tree_of(path, source)
     real = admit(path, source)
-    found, refused = _closure(path, tree)
+    named = _closure(path, tree)
+    refused = [one for told in named.values() for one in told if one.refusal]
     for reference in refused:
         if reference.needed:
             raise ModelFailure("outside_reference", f"{path.name}: {reference.text} {reference.refusal}")
-    target = _put(real, folder / path.relative_to(tree))
-    room = _MOST_BYTES
-    for file in found:
-        room -= file.stat().st_size
-        if room < 0:
-            raise ModelFailure(
-                "invalid", f"{path.name}: the files that it names exceed {_MOST_BYTES >> 30} GiB"
-            )
-        _put(file.resolve(), folder / file.relative_to(tree))
-    return Staged(target, found, _notes(refused))
+    if sum(file.stat().st_size for file in named if file != path) > _MOST_BYTES:
+        raise ModelFailure("invalid", f"{path.name}: the files that it names exceed {_MOST_BYTES >> 30} GiB")
+    for file, told in named.items():
+        _put(real if file == path else file.resolve(), folder / file.relative_to(tree), told)
+    found = sorted(file for file in named if file != path)
+    return Staged(folder / path.relative_to(tree), found, _notes(refused))
 
 
 def tree_of(path: Path, source: str) -> tuple[Path, Path]:
@@ -113,29 +111,34 @@ def admit(path: Path, source: str) -> Path:
     return real
 
 
-def _closure(path: Path, tree: Path) -> tuple[list[Path], list[Reference]]:
-    """(the model's companions, sorted; what it and they name that they may not have)."""
-    found: dict[Path, None] = {}
-    refused: list[Reference] = []
+def _closure(path: Path, tree: Path) -> dict[Path, list[Reference]]:
+    """What the model names, and what each file that goes with it names: the model first."""
+    named: dict[Path, list[Reference]] = {path: []}
     waiting = [path]
-    while waiting and len(found) < MOST_COMPANIONS:
-        for reference in references(waiting.pop(), tree):
-            if reference.refusal:
-                refused.append(reference)
-            elif reference.path is not None and reference.path != path and reference.path not in found:
-                found[reference.path] = None
+    while waiting:
+        file = waiting.pop()
+        named[file] = references(file, tree)
+        for reference in named[file]:
+            if reference.path is not None and reference.path not in named and len(named) <= MOST_COMPANIONS:
+                named[reference.path] = []
                 waiting.append(reference.path)
-    return sorted(found), refused
+    return named
 
 
-def _put(source: Path, target: Path) -> Path:
-    """A hard link where the file system has it, for the child can only read there; else a copy."""
+def _put(source: Path, target: Path, told: list[Reference]) -> None:
+    """A hard link where the file system has it, for the child can only read there; else a copy.
+
+    A file that names what is not the model's is copied, and those names are blinded in the copy.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
+    foreign = [one.foreign for one in told if one.foreign is not None]
+    if foreign and source.stat().st_size <= LARGEST:
+        target.write_bytes(blinded(source.read_bytes(), foreign))
+        return
     try:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-    return target
 
 
 def _notes(refused: list[Reference]) -> list[str]:

@@ -33,6 +33,8 @@ _MOST_ENTRIES = 10_000  # of the model's folder and those right below, for names
 _MOST_FOLDERS = 64
 _ADDRESS = re.compile(r"(?!file://\.)[A-Za-z][A-Za-z0-9+.-]+:")  # exporters write file://../wood.png
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:")
+_FILE = re.compile("file:", re.IGNORECASE)
+_ABSOLUTELY, _LEAVES = "is an absolute path", "leaves the model's folder"
 _NEEDING = ("gltf", "glb", "usda", "x3d", "wrl")  # their geometry may lie in the files that they name
 _TILE = re.compile(r"<UDIM>|<UVTILE>")
 
@@ -51,6 +53,8 @@ class Reference:
     """Whether geometry may depend on it: a buffer, a layer. A texture is not needed."""
     stray: bool = False
     """Whether it may be no reference at all: a name without use found in a binary file."""
+    foreign: str | None = None
+    """The whole name where, on this machine, it leads out of the tree; also if a namesake stands in."""
 
 
 def companions(path: Path, tree: Path | None = None) -> list[Path]:
@@ -104,14 +108,15 @@ class _Search:
         yield from (Reference(_short(name), tile) for tile in tiles)
         if not tiles:
             beside = None if needed else self._beside(name)
-            yield Reference(_short(name), beside, None if beside else refusal, needed, stray)
+            foreign = name if refusal in (_ABSOLUTELY, _LEAVES) or _FILE.match(name) else None
+            yield Reference(_short(name), beside, None if beside else refusal, needed, stray, foreign)
 
     def _told(self, name: str) -> tuple[Path | None, str | None]:
         """The file exactly as told, or why not; (None, None) where nothing is there."""
         relative = name.replace("\\", "/").removeprefix("file:").removeprefix("//")
         target = Path(os.path.normpath(self.folder / relative))
         if not target.is_relative_to(os.path.normpath(self.tree)):
-            return None, "leaves the model's folder"
+            return None, _LEAVES
         return _admitted(target, self.tree)
 
     def _beside(self, name: str) -> Path | None:
@@ -144,7 +149,7 @@ def _spelling(name: str) -> str | None:
     if _ADDRESS.match(name):
         return "is an address"
     if _ABSOLUTE.match(name.removeprefix("//")):  # `//` is Blender's word for the file's own folder
-        return "is an absolute path"
+        return _ABSOLUTELY
     return None
 
 
