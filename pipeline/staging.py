@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -26,6 +27,7 @@ from render.references import MOST_COMPANIONS, Reference, references
 
 _MOST_BYTES = 32 << 30  # of one model's companions
 _MOST_NOTES = 16
+_DRIVE = re.compile("[A-Za-z]:")
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ def _put(source: Path, target: Path, told: list[Reference]) -> None:
 
 
 def _notes(refused: list[Reference]) -> list[str]:
-    """What is not taken, each once; a stale path with a namesake beside the model is not refused."""
-    texts = {f"refused: {one.text} {one.refusal}": None for one in refused if not one.stray}
+    """What is not taken, each once. Another system's path (`C:\\...`) can be only stale: no note."""
+    meant = (one for one in refused if not one.stray and not _DRIVE.match(one.text))
+    texts = {f"refused: {one.text} {one.refusal}": None for one in meant}
     return list(texts)[:_MOST_NOTES]
