@@ -99,8 +99,13 @@ def _fit(config: TrainConfig, out: Path, folder: Path, processes: int, failures:
 
 def _work(settings: dict[str, Any]) -> None:
     """What every process does."""
+    import torch
+    from ray.train.torch import get_device
+
     from training.train import train as learn
 
+    if (device := get_device()).type == "cuda":  # Ray lets the processes of a node see all its GPUs
+        torch.cuda.set_device(device)
     config, folder = TrainConfig.model_validate(settings["config"]), Path(settings["folder"])
     log = folder / "progress.log"
     try:

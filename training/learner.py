@@ -118,8 +118,8 @@ class Learner:
     def _tally(self, losses: dict[str, Tensor], places: Tensor) -> Tensor:
         """(2, len(names)) float64: sums over the samples and how many there were."""
         loss = losses["loss"].detach().double()
-        quarter = (places * BINS).long().clamp(max=BINS - 1).to(loss.device)
-        within = torch.nn.functional.one_hot(quarter, BINS).double()
+        quarter = (places * BINS).long().clamp(max=BINS - 1)  # places are on the CPU: no wait for the GPU
+        within = torch.nn.functional.one_hot(quarter, BINS).double().to(loss.device)
         whole = [losses[name].detach().double().sum() for name in self.names[:-BINS]]
         sums = torch.cat([torch.stack(whole), loss @ within])
         counts = torch.cat([loss.new_full((len(whole),), len(loss)), within.sum(0)])

@@ -97,10 +97,10 @@ def begin_from(learner: Learner, path: Path) -> str:
 
 
 def pick_device(config: TrainConfig) -> torch.device:
-    """The configured device; `auto` is the GPU if there is one."""
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
+    """The configured device, of several GPUs the current one; `auto` is a GPU if there is one."""
+    if config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def describe(learner: Learner, loader: CloudLoader, step: int) -> str:
