@@ -9,8 +9,8 @@ from fuse.picture import draw_cloud
 from render.bundle import Camera, View
 from render.cameras import look_at_origin
 
-_TOWARDS = (0.75, -1.0, 0.55)  # the eye
-_CUT = 0.0  # what lies nearer to the eye than this plane through the centre is taken away
+_TOWARDS = (0.6, -1.0, 0.6)  # the eye
+_FOV = np.radians(30)
 _GHOST = 0.22  # what is left of the outside's colour
 
 
@@ -20,25 +20,32 @@ def draw_inside(
     hidden_xyz: np.ndarray,
     hidden_rgb: np.ndarray,
     size: int = 384,
-    towards: tuple[float, float, float] = _TOWARDS,
 ) -> Image.Image:
     """Three pictures in a row: the outside as it is; hidden points in colour within the outside as a ghost;
-    and both with the near half taken away. Clouds are (N, 3) points and (N, 3) uint8 colours."""
-    camera = Camera(look_at_origin(np.array(towards), 5.2), float(np.radians(40)))
-    near = np.array(towards) / np.linalg.norm(towards)
+    and both cut open. Clouds are (N, 3) points and (N, 3) uint8 colours."""
+    eye = np.array(_TOWARDS) / np.linalg.norm(_TOWARDS)
+    reach = float(np.linalg.norm(outside_xyz, axis=1).max())
+    camera = Camera(look_at_origin(eye, reach / np.sin(_FOV / 2)), float(_FOV))
+    cut = _cut_normal(outside_xyz, eye)
 
     def draw(xyz: np.ndarray, rgb: np.ndarray) -> np.ndarray:
         return np.asarray(draw_cloud(xyz, rgb, size, camera), np.float32)
 
-    def within_ghost(cut: float) -> np.ndarray:
-        shell, core = (xyz @ near < cut for xyz in (outside_xyz, hidden_xyz))
+    def within_ghost(nearest: float) -> np.ndarray:
+        shell, core = (xyz @ cut < nearest for xyz in (outside_xyz, hidden_xyz))
         ghost = 255 - _GHOST * (255 - draw(outside_xyz[shell], outside_rgb[shell]))
         inner = draw(hidden_xyz[core], hidden_rgb[core])
         empty = draw(hidden_xyz[core], np.zeros_like(hidden_rgb[core])).min(-1, keepdims=True) / 255
         return inner - 255 * empty + ghost * empty
 
-    panels = [draw(outside_xyz, outside_rgb), within_ghost(np.inf), within_ghost(_CUT)]
+    panels = [draw(outside_xyz, outside_rgb), within_ghost(np.inf), within_ghost(0.0)]
     return Image.fromarray(np.concatenate(panels, axis=1).clip(0, 255).astype(np.uint8))
+
+
+def _cut_normal(xyz: np.ndarray, eye: np.ndarray) -> np.ndarray:
+    """(3,) an upright cut along the model's longer side: what lies on this side of the origin goes."""
+    across = int(np.argmin(np.ptp(xyz[:, :2], axis=0)))
+    return np.sign(eye[across]) * np.eye(3)[across]
 
 
 def draw_layers(view: View) -> Image.Image:
