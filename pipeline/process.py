@@ -150,14 +150,18 @@ class Child:
 
     def resident_mib(self) -> float:
         """Resident memory of the child and everything below it."""
-        if time.monotonic() - self._tree_seen > _TREE_EVERY:
+        if self._may_fork() and time.monotonic() - self._tree_seen > _TREE_EVERY:
             self._tree = _below(self.process.pid)
             self._tree_seen = time.monotonic()
         return sum(_resident_mib(pid) for pid in (self.process.pid, *self._tree))
 
     def has_company(self) -> bool:
         """Whether a process of its making is left, a daemon say: it is the parent of its orphans."""
-        return bool(_below(self.process.pid))
+        return self._may_fork() and bool(_below(self.process.pid))
+
+    def _may_fork(self) -> bool:
+        """Not where seccomp forbids it; then there is no need to look at all processes of the machine."""
+        return not (self.confinement or "").startswith("full")
 
     def log_tail(self) -> str | None:
         return self._log.decode("utf-8", "replace")[-_TAIL:].strip() or None
