@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ _FOLDER = "insideout-ray-"
 _GONE = (
     "insideout: the driver is gone without a word. What it had started is ended; the same command goes on."
 )
-_LOCKED_WITHIN = 10.0  # seconds: a folder that is younger may not have its lock yet
+_LOCKED_WITHIN = 3.0  # seconds: a folder that is younger may not have its lock yet
 _LOOK_EVERY = 3.0  # seconds between looks at the cluster's size
 _DEMAND = 16  # waiting tasks that tell an autoscaler to start nodes, even where there is no worker yet
 _LONGEST_TEMP = 40  # characters: Ray's socket paths below it must stay under 108
@@ -150,15 +151,16 @@ def _local(engine: EngineConfig) -> Iterator[Session]:
 def _own_folders() -> Iterator[tuple[Path, Path]]:
     """(Ray's folder, the workers' temporary folder), often one; a watchdog removes both when we are gone."""
     _clear_the_dead()
-    folder = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=_short_temp()))
-    scratch = Path(tempfile.gettempdir(), folder.name)
-    scratch.mkdir(mode=0o700, exist_ok=True)
-    with _locked(folder):
-        watchdog = Watchdog(f"{MARK}={folder}", [folder, scratch], _GONE)
-        try:
+    name = f"{_FOLDER}{uuid.uuid4().hex[:8]}"
+    folder, scratch = Path(_short_temp(), name), Path(tempfile.gettempdir(), name)
+    watchdog = Watchdog(f"{MARK}={folder}", [folder, scratch], _GONE)  # before there is anything to clear
+    try:
+        folder.mkdir(mode=0o700)
+        scratch.mkdir(mode=0o700, exist_ok=True)
+        with _locked(folder):
             yield folder, scratch
-        finally:
-            watchdog.close()
+    finally:
+        watchdog.close()
 
 
 def _clear_the_dead() -> None:

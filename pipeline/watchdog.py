@@ -84,10 +84,13 @@ def main(arguments: list[str]) -> None:
 
 
 def clear(mark: str, folders: Sequence[Path]) -> None:
-    """End the processes that bear the mark, and remove the folders."""
+    """End the processes that bear the mark; remove the folders, again where a dying one still wrote there."""
+    deadline = time.monotonic() + _PATIENCE
     end_all(mark)
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+    while any(folder.exists() for folder in folders) and time.monotonic() < deadline:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        end_all(mark)
 
 
 def end_all(mark: str) -> None:
