@@ -32,8 +32,7 @@ class Validation:
         if config.val_every:
             self._held = _read(config, clouds, config.val_split, config.val_clouds)
         if config.sample_every and journal.world.first:
-            split = config.val_split if self._held else config.split
-            self._shown = _read(config, clouds, split, config.sample_count, step_points=0)
+            self._shown = _to_draw(config, clouds)
 
     def start(self, report: Callable[[str], None]) -> None:
         """Say so if there is nothing to validate on."""
@@ -80,6 +79,15 @@ class Validation:
         folder.mkdir(exist_ok=True)
         sheet.save(folder / f"step-{step:07d}.png")
         self._journal.picture("samples", np.asarray(sheet))
+
+
+def _to_draw(config: TrainConfig, clouds: Path) -> Batch:
+    """Clouds to draw: some that are learnt from, then as many that are not, where there are any."""
+    count = config.sample_count
+    held = _read(config, clouds, config.val_split, count // 2, step_points=0) if count > 1 else None
+    rest = count - (len(held.points) if held else 0)
+    learnt = _read(config, clouds, config.split, rest, step_points=0)
+    return Batch.join([batch for batch in (learnt, held) if batch])
 
 
 def _whole(batch: Batch, points: Tensor) -> np.ndarray:
