@@ -26,7 +26,7 @@ _FILES = 512  # open at once
 _HEADROOM = 4 << 30  # bytes of address space beyond the cap: libraries and thread stacks are mapped, not used
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full")
 _RANDOM = ("/dev/urandom", "/dev/random")
-_SYSTEM = ("/usr", "/lib", "/lib64")
+_SYSTEM = ("/usr", "/lib", "/lib64", "/nix/store", "/gnu/store")
 _SETTINGS = (
     *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime"),
     *("/etc/os-release", "/etc/fonts", *mimetypes.knownfiles),

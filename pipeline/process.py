@@ -264,9 +264,10 @@ def _plan(limits: Limits, workspace: Workspace, cores: tuple[int, ...]) -> Plan:
     own = [Path(path) for path in _module_path()]
     installed = {sys.prefix, sys.base_prefix, sys.exec_prefix, site.getusersitepackages()}
     packages = [str(entry) for folder in own for entry in folder.glob("*") if _is_code(entry)]
+    libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
     return Plan(
         confine=limits.confine,
-        program=(*sorted(installed), *packages),
+        program=(*sorted(installed), *packages, *map(os.path.abspath, libraries)),
         listed=tuple(map(str, own)),
         read=(str(workspace.input),),
         write=(str(workspace.work),),
