@@ -221,13 +221,28 @@ def _pack(lines: list[dict[str, Any]], columns: Sequence[str]) -> pa.RecordBatch
     """Rows as a batch; a row whose values are of other types is left out, as one that is no JSON is."""
     schema = pa.schema([SCHEMA.field(name) for name in columns])
     try:
-        arrays = [pa.array(_column(f.name, lines), f.type) for f in schema]
-        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+        return _batch(lines, schema)
     except (pa.ArrowException, TypeError, ValueError):
-        if len(lines) <= 1:
-            return pa.RecordBatch.from_pylist([], schema=schema)
-        parts = [_pack([line], columns) for line in lines]
-        return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+        parts = [pa.Table.from_batches(_alone(line, schema), schema) for line in lines]
+        whole = pa.concat_tables(parts).combine_chunks().to_batches()
+        return whole[0] if whole else _batch([], schema)
+
+
+def _batch(lines: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [pa.array(_column(field.name, lines), field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _alone(line: dict[str, Any], schema: pa.Schema) -> list[pa.RecordBatch]:
+    """One row. File names that are no UTF-8 are escaped: Arrow's text cannot hold them."""
+    escaped = {
+        key: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for key, value in line.items()
+    }
+    try:
+        return [_batch([escaped], schema)]
+    except (pa.ArrowException, TypeError, ValueError):
+        return [_batch([], schema)]
 
 
 def _column(name: str, lines: list[dict[str, Any]]) -> list[Any]:

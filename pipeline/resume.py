@@ -164,4 +164,11 @@ class Resume:
             return False
         folder = path.rpartition("/")[0]
         others = json.loads(seen.companions) if seen.companions else ()
-        return all(self.stamps.match(f"{folder}/{name}", size, mtime) for name, size, mtime in others)
+        return all(self.stamps.match(_join(folder, name), size, mtime) for name, size, mtime in others)
+
+
+def _join(folder: str, name: str) -> str:
+    """A file's path by its name from the model's folder; a store knows no `..`."""
+    while name.startswith("../"):
+        folder, name = folder.rpartition("/")[0], name[3:]
+    return f"{folder}/{name}"

@@ -40,6 +40,8 @@ class Staged:
     """Where the files came from that went with it, sorted."""
     notes: list[str] = field(default_factory=list)
     """What was refused without harm to the geometry: textures and the like."""
+    absent: list[Path] = field(default_factory=list)
+    """Where files would lie that are named and not there: when they come, the model is another one."""
 
 
 class Workspace:
@@ -82,7 +84,7 @@ def stage_input(path: Path, source: str, folder: Path) -> Staged:
     for file, told in named.items():
         _put(real if file == path else file.resolve(), folder / file.relative_to(tree), told)
     found = sorted(file for file in named if file != path)
-    return Staged(folder / path.relative_to(tree), found, _notes(refused))
+    return Staged(folder / path.relative_to(tree), found, _notes(refused), _absent(named))
 
 
 def tree_of(path: Path, source: str) -> tuple[Path, Path]:
@@ -125,6 +127,17 @@ def _closure(path: Path, tree: Path) -> dict[Path, list[Reference]]:
                 named[reference.path] = []
                 waiting.append(reference.path)
     return named
+
+
+def _absent(named: dict[Path, list[Reference]]) -> list[Path]:
+    """Places of the files that are missed."""
+    missed = (
+        Path(os.path.normpath(file.parent / one.text.replace("\\", "/")))
+        for file, told in named.items()
+        for one in told
+        if one.path is None and not one.refusal and not one.stray
+    )
+    return sorted(set(missed))[:_MOST_NOTES]
 
 
 def _put(source: Path, target: Path, told: list[Reference]) -> None:

@@ -8,6 +8,9 @@ from array import array
 
 import numpy as np
 
+ABSENT = -1
+"""The size of a file that is named and not there: when it comes, the model is another one."""
+
 
 class Stamps:
     """Sizes and times of remote files, from listings: 16 bytes a file instead of a request a file."""
@@ -21,29 +24,28 @@ class Stamps:
         self._found.extend((_hash(path), _hash(f"{size} {mtime_ns}")))
 
     def match(self, path: str, size: int, mtime_ns: int) -> bool:
-        """Whether the listing showed this file with this size and time."""
+        """Whether the listing showed this file with this size and time; with size ABSENT, no such file."""
         if self._sorted is None:
             pairs = np.array(self._found, np.uint64).reshape(-1, 2)
             order = np.argsort(pairs[:, 0])
             self._sorted = pairs[order, 0], pairs[order, 1]
         paths, stamps = self._sorted
         at = int(np.searchsorted(paths, np.uint64(_hash(path))))
-        return (
-            at < len(paths)
-            and int(paths[at]) == _hash(path)
-            and int(stamps[at]) == _hash(f"{size} {mtime_ns}")
-        )
+        there = at < len(paths) and int(paths[at]) == _hash(path)
+        if size == ABSENT:
+            return not there
+        return there and int(stamps[at]) == _hash(f"{size} {mtime_ns}")
 
 
 class LocalStamps:
     """Sizes and times of local files: the file system answers in microseconds."""
 
     def match(self, path: str, size: int, mtime_ns: int) -> bool:
-        """Whether the file has this size and time."""
+        """Whether the file has this size and time; with size ABSENT, whether there is none."""
         try:
             stat = os.stat(path)
         except OSError:
-            return False
+            return size == ABSENT
         return (stat.st_size, stat.st_mtime_ns) == (size, mtime_ns)
 
 

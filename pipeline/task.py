@@ -23,6 +23,7 @@ from pipeline.ledger import Row
 from pipeline.process import Limits
 from pipeline.stages import Stage, Task, input_key
 from pipeline.staging import Staged, admit, stage_input
+from pipeline.stamps import ABSENT
 from pipeline.supervisor import Outcome, Supervisor
 from render.failures import ModelFailure
 
@@ -150,15 +151,16 @@ def _input_key(fetched: Fetched, source: str) -> dict[str, Any]:
 
 def _companions_key(fetched: Fetched, staged: Staged) -> dict[str, Any]:
     """Of the files that the input names: names, sizes and times, and one hash of names and contents."""
-    if not staged.companions:
-        return {}
     folder = fetched.path.parent
+    absent = [[os.path.relpath(path, folder), ABSENT, 0] for path in staged.absent]
+    if not staged.companions:
+        return {"companions": absent or None}
     names = [os.path.relpath(path, folder) for path in staged.companions]
     hashes = [_sha256(path) for path in staged.companions]
     stamps = [_stamp(fetched, path) for path in staged.companions]
     whole = json.dumps(sorted(zip(names, hashes, strict=True)))
     return {
-        "companions": [[name, *stamp] for name, stamp in zip(names, stamps, strict=True)],
+        "companions": [*([name, *stamp] for name, stamp in zip(names, stamps, strict=True)), *absent],
         "companions_sha256": hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest(),
     }
 

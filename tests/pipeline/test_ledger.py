@@ -20,7 +20,7 @@ from pipeline.ledger import Ledger, Row, latest, new_run, read_rows, run_files
 from pipeline.progress import Progress, clock
 from pipeline.resume import Known, Resume
 from pipeline.stages import Queue, Task, Tasks
-from pipeline.stamps import LocalStamps, Stamps
+from pipeline.stamps import ABSENT, LocalStamps, Stamps
 
 
 def write(folder: Path, run: str, *rows: Row) -> Path:
@@ -259,6 +259,17 @@ def test_a_model_is_settled_until_it_or_what_it_names_changes(tmp_path: Path):
     assert left() == 0 and left(listed) == 1
     texture.unlink()
     assert left() == 1
+    write(tmp_path / "ledger", "r3", replace(row_of_absent(model), config_hash="c", bytes=1))
+    assert left() == 0
+    texture.write_text("it has come")
+    assert left() == 1 and left(listed) == 1
+
+
+def row_of_absent(model: Path) -> Row:
+    """A model that names a texture which is not there."""
+    stat = model.stat()
+    row = Row("u", "m.gltf", "ok", companions=[["tex/red.png", ABSENT, 0], ["../no.png", ABSENT, 0]])
+    return replace(row, input_size=stat.st_size, input_mtime_ns=stat.st_mtime_ns)
 
 
 def test_tasks_are_made_when_their_turn_comes():
@@ -284,3 +295,18 @@ def test_a_run_is_the_newest_though_the_clock_went_back(tmp_path: Path):
     run = new_run(tmp_path)
     write(tmp_path, run, Row("u", "s", "ok"))
     assert run.startswith("20990101T000000.000001-") and latest(tmp_path)["u"].ok
+
+
+def test_odd_rows_do_not_take_others_along(tmp_path: Path):
+    """A file name that is no UTF-8, and values of wrong types, among good rows."""
+    rows = [Row(f"m{n}", f"m{n}.glb", "ok", bytes=n) for n in range(5)]
+    path = write(tmp_path, "r1", *rows, Row("odd", "n\udcff.glb", "failed", "crash", "no \udcff"))
+    with path.open("a") as file:
+        file.write('{"uid": "w", "source": "w.glb", "status": "ok", "attempt": "many"}\n')
+        file.write('{"uid": 7, "source": [], "status": {}}\n')
+    assert len(Known.load(tmp_path)) == 6 and fold(tmp_path, tmp_path, least=1)
+    folded = latest(tmp_path)
+    (tmp_path / "r2.jsonl").write_text('{"uid": "w", "source": "w.glb", "status": "ok", "attempt": "many"}\n')
+    assert len(Known.load(tmp_path)) == 6, "no good row at all in the newest file"
+    assert set(folded) == {"odd", *(f"m{n}" for n in range(5))}
+    assert folded["odd"].source == "n\\udcff.glb" and folded["m4"].bytes == 4
