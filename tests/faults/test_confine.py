@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands_under_fire import cube
 from escaping_stage import ALLOWED
 from listeners import Listeners
 
 from pipeline import landlock
 from pipeline.cores import Cores
+from pipeline.ledger import latest
 from pipeline.process import Limits
 from pipeline.staging import stage_input
 from pipeline.supervisor import Outcome, Supervisor
@@ -249,16 +251,43 @@ except NotConfined as refusal:
     assert "too late" in _python(code)
 
 
-def test_no_credential_reaches_a_child(monkeypatch: pytest.MonkeyPatch):
+def test_a_partial_confinement_is_recorded_and_said_once(tmp_path: Path):
+    """A whole command on a kernel that refuses Landlock."""
+    models = tmp_path / "models"
+    models.mkdir()
+    for number in range(3):
+        cube(models / f"{number}.obj", 1 + number)
+    run = f"from pipeline.cli import main\nimport sys\nsys.exit(main({_render(models, tmp_path / 'out')!r}))"
+    done = _process(_DENY + _NO_LANDLOCK + "\n" + run)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count(
+        "Confinement of the models' processes is partial (no landlock"
+    ) == 1
+    rows = latest(tmp_path / "out" / "ledger" / "render").values()
+    assert [row.ok and str(row.confinement).startswith("partial (no landlock") for row in rows] == [True] * 3
+
+
+def _render(models: Path, out: Path) -> list[str]:
+    small = ["--views", "1", "--resolution", "32", "--samples", "1", "--slots", "2", "--workers", "1"]
+    return ["render", "--models", str(models), "--out", str(out), *small]
+
+
+def test_what_a_child_is_given(monkeypatch: pytest.MonkeyPatch):
+    """No credential in its environment, and limits that hold whatever it does."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
     supervisor = Supervisor("escaping_stage", Limits(**LIMITS.__dict__))
     try:
         supervisor.run({"do": "read the input", "input": "/nowhere"})
         assert supervisor._child is not None
-        environment = Path(f"/proc/{supervisor._child.process.pid}/environ").read_bytes()
+        process = Path(f"/proc/{supervisor._child.process.pid}")
+        environment, limits = (process / "environ").read_bytes(), (process / "limits").read_text()
     finally:
         supervisor.end()
     assert b"PYTHONPATH" in environment and b"hidden" not in environment
+    words = {line[:26].strip(): line[26:].split()[:2] for line in limits.splitlines()}
+    assert words["Max core file size"] == ["0", "0"]
+    assert words["Max open files"] == ["512", "512"]
+    assert words["Max address space"] in (["unlimited", "unlimited"], [str((2 << 30) + (4 << 30))] * 2)
 
 
 def test_the_cost_of_confinement(capsys: pytest.CaptureFixture[str]):
@@ -280,10 +309,12 @@ print(json.dumps([level, 1000 * (time.perf_counter() - started)]))
 
 def _python(code: str, *arguments: str) -> Any:
     """What a Python process of our own prints, as JSON."""
-    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120
-    )
+    done = _process(code, *arguments)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def _process(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    command, environment = [sys.executable, "-c", code, *arguments], {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
