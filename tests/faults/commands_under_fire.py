@@ -59,7 +59,7 @@ class Command:
 
     def child(self) -> psutil.Process | None:
         """A process that touches models."""
-        return next((process for process in self.alive() if _is(process, "pipeline.child")), None)
+        return next((process for process in self.alive() if "pipeline.child" in words(process)), None)
 
     def supervisor(self) -> psutil.Process | None:
         """The Ray worker above that process."""
@@ -97,7 +97,7 @@ def nothing_left(commands: list[Command]) -> str:
     """Empty if no process and no temporary file of these commands is left. Waits a little for their end."""
     deadline = time.monotonic() + 20
     while True:
-        orphans = [" ".join(process.cmdline())[:100] for command in commands for process in command.alive()]
+        orphans = [" ".join(words(process)) for command in commands for process in command.alive()]
         files = [str(path) for command in commands for path in command.temporary.iterdir()]
         if not (orphans or files) or time.monotonic() > deadline:
             return "\n".join(orphans + files)
@@ -122,8 +122,9 @@ def using(temporary: Path) -> Iterator[psutil.Process]:
             continue
 
 
-def _is(process: psutil.Process, word: str) -> bool:
+def words(process: psutil.Process) -> list[str]:
+    """Its command line; nothing if it is gone."""
     try:
-        return word in process.cmdline()
+        return process.cmdline()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return False
+        return []

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from commands_under_fire import Command, cube, nothing_left, using
+from commands_under_fire import Command, cube, nothing_left, using, words
 from faulty_stage import DEEDS
 from test_runner import make_stage, make_tasks, outputs, run
 
@@ -119,7 +119,7 @@ def test_nothing_is_left(ended: Ended):
     said = re.search(r"daemon (\d+)", str(ended.row("daemonise_and_crash").log_tail))
     assert said
     for pid in (int(said[1]), int(ended.row("daemonise").record["daemon"])):
-        assert not psutil.pid_exists(pid) or "pipeline.child" not in psutil.Process(pid).cmdline()
+        assert not psutil.pid_exists(pid) or "pipeline.child" not in words(psutil.Process(pid))
 
 
 def test_what_says_nothing_about_the_model_makes_the_run_incomplete(ended: Ended):

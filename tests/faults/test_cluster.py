@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
-from commands_under_fire import Command, contents, cube, using
+from commands_under_fire import Command, contents, cube, using, words
 
 from pipeline.config import EngineConfig
 from pipeline.ledger import latest
@@ -52,7 +52,7 @@ class Machines:
 
     def child(self, name: str) -> psutil.Process | None:
         """A process that touches models on this node."""
-        return next((p for p in using(self.temporary(name)) if "pipeline.child" in p.cmdline()), None)
+        return next((p for p in using(self.temporary(name)) if "pipeline.child" in words(p)), None)
 
     def start(self, *arguments: object) -> Command:
         return Command(tuple(map(str, arguments)), self.base / "driver")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from commands_under_fire import Command, contents, cube, nothing_left
+from commands_under_fire import Command, contents, cube, nothing_left, words
 
 RENDER = ("--views", "2", "--resolution", "32", "--samples", "1", "--workers", "2")
 FUSE = (
@@ -191,7 +191,7 @@ def test_driver_and_watchdog_killed_together(fire: Fire):
     command = fire.start()
     assert command.kill(command.child, signal.SIGSTOP)
     for process in command.alive():
-        if "watchdog.py" in " ".join(process.cmdline()):
+        if "watchdog.py" in " ".join(words(process)):
             process.kill()
     command.process.kill()
     time.sleep(4)  # a folder that is younger might belong to a run that is just starting
