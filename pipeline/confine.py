@@ -29,7 +29,7 @@ _RANDOM = ("/dev/urandom", "/dev/random")
 _SYSTEM = ("/usr", "/lib", "/lib64", "/nix/store", "/gnu/store")
 _SETTINGS = (
     *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime"),
-    *("/etc/os-release", "/etc/fonts", *mimetypes.knownfiles),
+    *("/etc/os-release", "/etc/fonts", *map(str, mimetypes.knownfiles)),
     *("/etc/glvnd", "/etc/vulkan", "/etc/OpenCL", "/etc/egl", "/etc/drirc"),
     *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/filesystems"),
     *("/sys/devices/system",),

@@ -59,6 +59,13 @@ def _hard_link(job: dict[str, Any]) -> bytes:
     return link.read_bytes()
 
 
+def _move_input(job: dict[str, Any]) -> None:
+    """To where it could be written: staged files may be links to the originals."""
+    moved = Path(job["work"], "moved")
+    moved.hardlink_to(Path(job["input"], "model.obj"))
+    moved.unlink()
+
+
 def _connect(family: int, address: object) -> None:
     with socket.socket(family, socket.SOCK_STREAM) as one:
         one.settimeout(5)
@@ -139,6 +146,8 @@ ATTEMPTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "make a link": _link,
     "make a hard link": _hard_link,
     "write the input": lambda job: Path(job["input"], "new").write_bytes(b"x"),
+    "change the input": lambda job: os.close(os.open(Path(job["input"], "model.obj"), os.O_RDWR)),
+    "move the input": _move_input,
     "write the marker": lambda job: os.close(os.open(job["marker"], os.O_WRONLY)),
     "write /dev/shm": lambda _: os.close(os.open("/dev/shm", os.O_TMPFILE | os.O_RDWR)),
     "chmod the marker": lambda job: os.chmod(job["marker"], 0o600),

@@ -41,7 +41,15 @@ OPEN_TO_ALL = {
         "read /etc/passwd",
         "list the root",
     ),
-    *("parent's environment", "make a link", "make a hard link", "write the input", "write the marker"),
+    *(
+        "parent's environment",
+        "make a link",
+        "make a hard link",
+        "write the input",
+        "change the input",
+        "move the input",
+        "write the marker",
+    ),
     *("chmod the marker", "utime the marker", "TCP", "UDP", "UNIX socket", "abstract socket", "fork", "exec"),
     *("signal the parent", "parent's limits", "anonymous file", "all cores"),
 }
