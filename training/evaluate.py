@@ -23,7 +23,7 @@ from training.metrics import chamfer_matrix
 from training.mix import UnionOrder
 from training.order import Group
 from training.pictures import draw_sheet
-from training.rows import OpenShards, Recipe, RowGroup
+from training.rows import OpenShards, Recipe, RowGroup, usable_rows
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def read_samples(
     clouds: Path, config: TrainConfig, count: int, view: int, points: int, split: str
 ) -> list[Sample]:
     """`count` rows of a split, evenly spread over the shards, as the model's clouds of `points` points."""
-    groups = [group for part in read_manifest(clouds) for group in _groups(clouds / part.file, split)]
+    groups = [group for part in read_manifest(clouds) for group in _groups(clouds / part.file, split, config)]
     places = [(at, row) for at, group in enumerate(groups) for row in group.rows.tolist()]
     if not places:
         raise ShardError(f"{clouds}: no rows of split {split!r}. Run `insideout fuse` first.")
@@ -157,11 +157,10 @@ def read_samples(
     return samples
 
 
-def _groups(path: Path, split: str) -> list[Group]:
-    """The row groups of a shard, with their rows of the split."""
+def _groups(path: Path, split: str, config: TrainConfig) -> list[Group]:
+    """The row groups of a shard, with their rows that the model may be asked about."""
     with Shard(path) as shard:
-        splits = [shard.table(i, ["split"])["split"].to_pylist() for i in range(shard.row_groups)]
-        rows = [np.flatnonzero([value == split for value in values]) for values in splits]
+        rows = [usable_rows(shard, i, split, config.mix.kind) for i in range(shard.row_groups)]
         return [Group(path, i, some, shard.views) for i, some in enumerate(rows)]
 
 

@@ -16,8 +16,12 @@ import pyarrow as pa
 
 from fuse.shard import Shard, ShardError, image_column
 from training.frame import to_network
-from training.mix import Mix, UnionOrder
+from training.mix import Mix, PointsFrom, UnionOrder
 from training.order import Group
+
+Places = slice | np.ndarray
+COUNTS = {"outside": ("n_outside",), "outside+hidden": ("n_outside", "n_hidden"), "solid": ("n_solid",)}
+"""The columns that count a mix's points."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,13 @@ class Recipe:
         if self.mix.kind == "outside+hidden":
             names += ["hidden_xyz", "hidden_albedo"]
         return names + [image_column(view)] * self.images + ["caption", "source"] * self.captions
+
+
+def usable_rows(shard: Shard, group: int, split: str, kind: PointsFrom) -> np.ndarray:
+    """The rows of a row group that belong to the split and have points of the kind, (R,) int64."""
+    table = shard.table(group, ["split", *COUNTS[kind]])
+    points = sum(table[name].to_numpy() for name in COUNTS[kind])
+    return np.flatnonzero((np.array(table["split"].to_pylist()) == split) & (points > 0))
 
 
 class Blobs:
@@ -93,20 +104,25 @@ class RowGroup:
                 f"{self.path}: {self.uid(row)} has no {recipe.mix.kind} points. Fuse it again, or take other "
                 "points (points_from)."
             )
-        chosen = self._choose(row)
-        if recipe.mix.share is None and len(sizes) == 2:
-            count = recipe.low_points + recipe.points
-            order = union.members((self.path, self.index, row), xyz[0], xyz[1], count)
-            for out, places in ((low, order[: recipe.low_points]), (points, order[recipe.low_points :])):
-                places = places if chosen is None or out is low else places[chosen]
-                _write(out, xyz, rgb, [places[places < sizes[0]], places[places >= sizes[0]] - sizes[0]])
-            return
-        hidden = sizes[1] if len(sizes) > 1 else 0
-        if recipe.low_points:
-            ranges = recipe.mix.ranges(sizes[0], hidden, recipe.low_points)
-            _write(low, xyz, rgb, _places(ranges, sizes, None))
-        ranges = recipe.mix.ranges(sizes[0], hidden, recipe.points, recipe.low_points)
-        _write(points, xyz, rgb, _places(ranges, sizes, chosen))
+        sampled = len(sizes) == 2 and recipe.mix.share is None
+        places = self._by_sampling(row, xyz, union) if sampled else self._by_quota(row, sizes)
+        for out, some in zip((low, points), places, strict=True):
+            _write(out, xyz, rgb, some)
+
+    def _by_sampling(self, row: int, xyz: list[np.ndarray], union: UnionOrder) -> list[list[Places]]:
+        """The points of each kind, of the coarse cloud and of the step's points, from one order over both."""
+        recipe, outside, chosen = self.recipe, len(xyz[0]), self._choose(row)
+        key, count = (self.path, self.index, row), recipe.low_points + recipe.points
+        low, points = np.split(union.members(key, xyz[0], xyz[1], count), [recipe.low_points])
+        points = points if chosen is None else points[chosen]
+        return [[some[some < outside], some[some >= outside] - outside] for some in (low, points)]
+
+    def _by_quota(self, row: int, sizes: list[int]) -> list[list[Places]]:
+        """The same from each kind's own order."""
+        recipe, hidden = self.recipe, sizes[1] if len(sizes) > 1 else 0
+        low = recipe.mix.ranges(sizes[0], hidden, recipe.low_points)
+        points = recipe.mix.ranges(sizes[0], hidden, recipe.points, recipe.low_points)
+        return [_places(low, sizes, None), _places(points, sizes, self._choose(row))]
 
     def _choose(self, row: int) -> np.ndarray | None:
         """Which of the cloud's points this epoch's step sees, (step_points,); None for all."""
@@ -148,9 +164,6 @@ class OpenShards:
         if len(held) > self._limit:
             held.popitem(last=False)[1].file.close(force=True)  # what we opened, too
         return held[path]
-
-
-Places = slice | np.ndarray
 
 
 def _places(ranges: list[tuple[int, int]], sizes: list[int], chosen: np.ndarray | None) -> list[Places]:

@@ -8,7 +8,7 @@ The batches are a pure function of the manifest, the seed and the recipe; where 
 the batches it has used. Neither the number of reader threads nor that of processes changes them: a rank makes
 its part of every batch (`training.order`). Only the columns in use are read: positions, one colour, and one
 image column, for all rows of a row group in an epoch share the view they are shown from. At most two windows
-of row groups a stream are in memory. `python -m training.bench --out OUT` measures it.
+of row groups a stream are in memory. `python -m training.reading_bench` measures it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from fuse.shard import Shard, ShardError
 from training.encoder import load_images
 from training.mix import Mix, UnionOrder
 from training.order import Group, Order, Share, shares
-from training.rows import OpenShards, Recipe, RowGroup
+from training.rows import OpenShards, Recipe, RowGroup, usable_rows
 
 Item = TypeVar("Item")
 Place = tuple[RowGroup, int]  # and the row
@@ -121,11 +121,12 @@ class CloudLoader:
         if batch % world:
             raise ValueError(f"a batch of {batch} clouds cannot be shared evenly by {world} processes.")
         parts = _parts(clouds)
-        groups = list(_groups(clouds, parts, split, views, images))
+        groups = list(_groups(clouds, parts, split, views if images else None, mix))
         self.rows = sum(len(group.rows) for group in groups)
         if not self.rows:
             raise EmptySplit(
-                f"{clouds}: no rows of split {split!r}. Fuse more models, or name another split."
+                f"{clouds}: no rows of split {split!r} with {mix.kind} points. Fuse more models, or name "
+                "another split."
             )
         if self.rows < streams:
             raise ShardError(
@@ -261,21 +262,22 @@ def _parts(clouds: Path) -> list[Part]:
     return parts
 
 
-def _groups(clouds: Path, parts: list[Part], split: str, views: int, images: bool) -> Iterator[Group]:
-    """The row groups that hold rows of the split."""
+def _groups(clouds: Path, parts: list[Part], split: str, views: int | None, mix: Mix) -> Iterator[Group]:
+    """The row groups that hold rows of the split; those without points of the mix's kind are left out.
+
+    `views` is the number of views to show, 0 for all; None where no image is wanted.
+    """
     for part in parts:
         with Shard(clouds / part.file) as shard:
             if len(shard) != part.rows:
                 raise ShardError(
                     f"{shard.path}: {len(shard)} rows, the manifest says {part.rows}. Fuse again."
                 )
-            usable = min(views or shard.views, shard.views)
-            if images and not usable:
+            if views is not None and not shard.views:
                 raise ShardError(
                     f"{shard.path}: no image columns to condition on. Render and fuse with views."
                 )
             for index in range(shard.row_groups):
-                splits = shard.table(index, ["split"])["split"].to_pylist()
-                rows = np.flatnonzero([value == split for value in splits])
+                rows = usable_rows(shard, index, split, mix.kind)
                 if len(rows):
-                    yield Group(shard.path, index, rows, usable)
+                    yield Group(shard.path, index, rows, min(views or shard.views, shard.views))
