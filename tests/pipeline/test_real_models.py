@@ -71,9 +71,9 @@ def test_points_lie_on_the_mesh(dataset: Layout) -> None:
 
 
 def test_every_box_is_exact_and_no_view_is_cropped(dataset: Layout) -> None:
-    for uid, path in dataset.bundles():
     for uid, entry in dataset.bundles():
         with Bundle(dataset.views / entry.name) as bundle:
+            vertices = bundle.mesh().vertices.astype(np.float64)
             used = vertices[np.unique(bundle.mesh().faces)]
             assert np.abs(used.max(0) + used.min(0)).max() < 1e-5, uid
             assert (used.max(0) - used.min(0)).max() == pytest.approx(2, abs=1e-5), uid
