@@ -173,6 +173,21 @@ def test_a_retry_needs_the_models_and_finds_them_among_them(out: Path, tmp_path:
         retry(out, "render", tmp_path / "other.csv", (), EngineConfig())
 
 
+def test_a_retry_looks_for_the_models_where_the_last_run_had_them(out: Path, tmp_path: Path):
+    stages = {"render": {"config": RenderConfig().model_dump(mode="json"), "config_hash": NEW}}
+    (out / "dataset.json").write_text(json.dumps({"schema_version": 1, "stages": stages}))
+    listing = tmp_path / "models.csv"
+    ledger = Ledger(Layout(out).ledger("render"), RUN)
+    ledger.begin("render", str(listing), given=1, todo=1)
+    ledger.append(row("a", "crash"))
+    ledger.close()
+    with pytest.raises(UserError, match=r"is not there. Give --models"):
+        retry(out, "render", None, (), EngineConfig())
+    listing.write_text("path\nother.glb\n")
+    with pytest.raises(UserError, match=r"None of the 1 models is in .*models.csv"):
+        retry(out, "render", None, (), EngineConfig())
+
+
 def test_a_retry_does_only_the_class_asked_for(tmp_path: Path):
     """Two models fail for two reasons; both are mended; the class that is asked for is done again."""
     models, out = tmp_path / "models", tmp_path / "out"
