@@ -14,6 +14,7 @@ import numpy as np
 from render.bundle import Camera, Layer, View
 
 SKIN = 2e-3  # normalised units: what lies no deeper under a seen surface is part of it
+NEAR = 2  # pixels: the side of a cell; what no seen point is near cannot be seen
 EDGE = 2  # pixels: a point farther off every first surface cannot lie beside the edge of one
 
 
@@ -42,19 +43,53 @@ class _Front:
         return np.abs(np.einsum("ij,ij->i", local, plane[:, :3]) - plane[:, 3])
 
 
+class _Surroundings:
+    """The space around everything that the views see, as cells of a grid over the normalised box."""
+
+    def __init__(self, views: Sequence[View], cell: float):
+        self.cell = max(cell, 2 / 256)
+        side = int(2 / self.cell) + 4
+        cells = np.zeros((side, side, side), bool)
+        for view in views:
+            cells[tuple(self._place(_points(view.camera, view, np.flatnonzero(view.depth))).T)] = True
+        for axis in range(3):
+            cells = cells | np.roll(cells, 1, axis) | np.roll(cells, -1, axis)
+        self._cells = cells
+
+    def hold(self, points: np.ndarray) -> np.ndarray:
+        """(N,) bool: whether a seen point lies in the cell of each (N, 3) point or in one beside it."""
+        return self._cells[tuple(self._place(points).T)]
+
+    def _place(self, points: np.ndarray) -> np.ndarray:
+        return ((points + 1) / self.cell + 1).astype(np.int32).clip(1, int(2 / self.cell) + 2)
+
+
 def interior_masks(views: Sequence[View]) -> list[np.ndarray]:
     """(H, W) bool for each view: a surface lies behind the first that none of the views sees."""
     fronts = [_front(view) for view in views]
+    around = _Surroundings(views, NEAR * fronts[0].pixel)
     masks = []
     for view in views:
         mask = np.zeros(view.depth.size, bool)
+        pixel, points = _behind(view)
+        mask[pixel[~around.hold(points)]] = True
+        open_question = ~mask[pixel]
+        pixel, points = pixel[open_question], points[open_question]
         across = [float(front.origin @ view.camera.camera_to_world[:3, 3]) for front in fronts]
         opposite_first = [fronts[i] for i in np.argsort(across, kind="stable")]
-        for layer in view.hidden:
-            pixel = np.flatnonzero(layer.depth)
-            mask[pixel[_unseen(_points(view.camera, layer)[pixel], opposite_first)]] = True
+        mask[pixel[_unseen(points, opposite_first)]] = True
         masks.append(mask.reshape(view.depth.shape))
     return masks
+
+
+def _behind(view: View) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels (N,) and world points (N, 3) of all layers behind the first."""
+    pixels = [np.flatnonzero(layer.depth) for layer in view.hidden]
+    points = [_points(view.camera, *found) for found in zip(view.hidden, pixels, strict=True)]
+    return (
+        np.concatenate([np.zeros(0, np.int64), *pixels]),
+        np.concatenate([np.zeros((0, 3), np.float32), *points]),
+    )
 
 
 def _unseen(points: np.ndarray, fronts: Sequence[_Front]) -> np.ndarray:
@@ -78,23 +113,24 @@ def _unseen(points: np.ndarray, fronts: Sequence[_Front]) -> np.ndarray:
 
 def _front(view: View) -> _Front:
     rotation = view.camera.camera_to_world[:3, :3].astype(np.float32).T
-    normal = view.normal.reshape(-1, 3) @ rotation.T
-    local = _local(view.camera, view).reshape(-1, 3)
-    offset = np.where(view.depth.ravel() > 0, np.einsum("ij,ij->i", local, normal), np.inf)
-    planes = np.column_stack([normal, offset]).astype(np.float32)
+    hit = np.flatnonzero(view.depth)
+    normal = view.normal.reshape(-1, 3)[hit] @ rotation.T
+    planes = np.full((view.depth.size, 4), np.inf, np.float32)
+    planes[:, :3] = 0
+    planes[hit, :3] = normal
+    planes[hit, 3] = np.einsum("ij,ij->i", _local(view.camera, view, hit), normal)
     origin = view.camera.camera_to_world[:3, 3].astype(np.float32)
     return _Front(rotation, origin, float(np.tan(view.camera.fov / 2)), planes, view.depth.shape[0])
 
 
-def _points(camera: Camera, layer: Layer) -> np.ndarray:
-    """(H * W, 3) float32: a layer's pixels in the world."""
+def _points(camera: Camera, layer: Layer | View, pixel: np.ndarray) -> np.ndarray:
+    """(N, 3) float32: the (N,) pixels of a layer in the world."""
     to_world = camera.camera_to_world.astype(np.float32)
-    return _local(camera, layer).reshape(-1, 3) @ to_world[:3, :3].T + to_world[:3, 3]
+    return _local(camera, layer, pixel) @ to_world[:3, :3].T + to_world[:3, 3]
 
 
-def _local(camera: Camera, layer: Layer | View) -> np.ndarray:
-    """(H, W, 3) float32: a layer's pixels in camera axes."""
-    size = layer.depth.shape[0]
+def _local(camera: Camera, layer: Layer | View, pixel: np.ndarray) -> np.ndarray:
+    """(N, 3) float32: the (N,) pixels of a layer in camera axes."""
+    size, z = layer.depth.shape[0], layer.depth.ravel()[pixel]
     across = ((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1) * np.float32(np.tan(camera.fov / 2))
-    z = layer.depth
-    return np.stack([across[None, :] * z, -across[:, None] * z, -z], -1)
+    return np.stack([across[pixel % size] * z, -across[pixel // size] * z, -z], -1)
