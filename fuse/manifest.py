@@ -58,7 +58,7 @@ def read_manifest(clouds: Path) -> list[Part]:
     """The parts of a clouds folder in order; none where there is no manifest yet."""
     path = clouds / MANIFEST
     try:
-        return [Part(**json.loads(line)) for line in path.read_text().splitlines() if line.strip()]
+        return [Part(**json.loads(line)) for line in storage.read_bytes(path).splitlines() if line.strip()]
     except FileNotFoundError:
         return []
     except (ValueError, TypeError) as error:

@@ -136,6 +136,11 @@ def size_of(path: str) -> int | None:
         return None
 
 
+def read_bytes(path: Path) -> bytes:
+    """A whole file, in one request: a remote file opened for reading fails when it is put anew meanwhile."""
+    return path.read_bytes() if is_local(path) else _store(path).cat_file(_key(path))
+
+
 def fetch(source: Path, target: Path) -> None:
     """Copy a file, remote or local, to the local `target`, whose folder is made."""
     target.parent.mkdir(parents=True, exist_ok=True)

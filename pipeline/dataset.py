@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from fuse import storage
 from fuse.manifest import read_manifest
 from fuse.shard import SCHEMA
 from pipeline.commit import commit_bytes
@@ -27,7 +28,7 @@ Record = dict[str, Any]
 def read(layout: Layout) -> Record:
     """dataset.json; an empty record where there is none yet."""
     try:
-        record = json.loads(layout.dataset.read_text(encoding="utf-8"))
+        record = json.loads(storage.read_bytes(layout.dataset))
     except FileNotFoundError:
         return {}
     except ValueError as error:

@@ -10,6 +10,7 @@ of which only the newest grows, by being put anew. `pipeline.compact` folds fini
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import os
 import threading
@@ -230,7 +231,7 @@ def read_lines(path: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]
 
     Lines that are not whole, or no JSON objects, are skipped.
     """
-    with path.open("rb") as file:
+    with path.open("rb") if storage.is_local(path) else io.BytesIO(storage.read_bytes(path)) as file:
         file.seek(start)
         for line in file:
             start += len(line)

@@ -98,7 +98,7 @@ class _Lock:
 
     def _read(self) -> bytes | None:
         try:
-            return self.path.read_bytes()
+            return storage.read_bytes(self.path)
         except FileNotFoundError:
             return None
 

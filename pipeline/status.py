@@ -82,7 +82,7 @@ class Tally:
         """Fold in the rows that came since."""
         try:
             self._update()
-        except FileNotFoundError:  # a run has just begun, and folded its predecessors
+        except OSError:  # perhaps a run has just begun, and folded its predecessors
             self._folded = None
             self._update()
 
