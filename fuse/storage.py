@@ -4,7 +4,7 @@
     for entry in listing(out / "views"): ...
     publish(Path("/tmp/part.parquet"), out / "clouds" / "part-00000.parquet")
 
-A remote place is a UPath: pathlib's interface over fsspec, so `/`, `open`, `exists` and `read_bytes` read the
+A remote place is a UPath: pathlib's interface over fsspec, so `/`, `open`, `exists` and `name` read the
 same everywhere. What differs is here: how a file becomes visible as a whole (rename, or one PUT), how a
 million files are listed, and what a URI may contain. Credentials come from the environment (or the
 machine's role) and are refused in URIs: a URI goes into ledgers, logs and dataset.json.
