@@ -23,6 +23,7 @@ from pathlib import Path
 MARK = "INSIDEOUT_SESSION"  # in the environment of all that a session starts; its value is the first folder
 _PATIENCE = 15.0  # seconds to go on killing: one that is stuck in a disk's driver never dies
 _QUIET_LOOKS = 2  # a process may be born while its parent is killed: look until there was none twice
+_LOOKS_AFTER = (1.0, 3.0, 5.0)  # seconds: what is just being started shows no environment yet
 _OWNER_IS_WELL, _CLEARED = b".", b"!"
 
 
@@ -69,6 +70,7 @@ class Watchdog:
 def main(arguments: list[str]) -> None:
     """Wait for the owner's end, then clear."""
     descriptor, mark, words, *names = arguments
+    folders = [Path(name) for name in names]
     if os.fork():
         os._exit(0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -77,10 +79,14 @@ def main(arguments: list[str]) -> None:
         said = owner.recv(1)
         while said and owner.recv(1):
             continue
-        clear(mark, [Path(name) for name in names])
+        clear(mark, folders)
         if words and said != _OWNER_IS_WELL:
             print(words, file=sys.stderr, flush=True)
         owner.sendall(_CLEARED)
+    if words and said != _OWNER_IS_WELL:
+        for pause in _LOOKS_AFTER:
+            time.sleep(pause)
+            clear(mark, folders)
 
 
 def clear(mark: str, folders: Sequence[Path]) -> None:
