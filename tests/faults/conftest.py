@@ -11,6 +11,7 @@ STAGES = (str(Path(__file__).parents[1] / "pipeline"), str(Path(__file__).parent
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _stages_importable() -> None:
+def _stages_importable(tmp_path_factory: pytest.TempPathFactory) -> None:
+    tmp_path_factory.getbasetemp()  # chosen now: some tests set TMPDIR, and theirs goes with them
     os.environ["PYTHONPATH"] = os.pathsep.join([*STAGES, os.environ.get("PYTHONPATH", "")])
     os.environ["RAY_AUTH_MODE"] = "disabled"
