@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 MARK = "INSIDEOUT_SESSION"  # in the environment of all that a session starts; its value is the first folder
+SPARE = "_SPARE"  # a second mark's ending: Ray's agents write their title over the first of their environment
 _PATIENCE = 15.0  # seconds to go on killing: one that is stuck in a disk's driver never dies
 _QUIET_LOOKS = 2  # a process may be born while its parent is killed: look until there was none twice
 _LOOKS_AFTER = (1.0, 3.0, 5.0)  # seconds: what is just being started shows no environment yet
@@ -39,7 +40,7 @@ class Watchdog:
         theirs, self._socket = socket.socketpair()
         descriptor = theirs.fileno()
         command = [sys.executable, "-I", "-S", __file__, str(descriptor), mark, words, *map(str, folders)]
-        environment = {key: value for key, value in os.environ.items() if key != MARK}
+        environment = {key: value for key, value in os.environ.items() if key not in (MARK, MARK + SPARE)}
         with theirs:
             subprocess.run(
                 command,
@@ -112,14 +113,15 @@ def end_all(mark: str) -> None:
 
 def marked(mark: str) -> Iterator[int]:
     """The processes that were started with an entry that begins like this in their environment."""
-    wanted = b"\0" + mark.encode()
+    name, _, value = mark.partition("=")
+    wanted = [f"\0{entry}={value}".encode() for entry in (name, name + SPARE)]
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
                 environment = b"\0" + (entry / "environ").read_bytes()
             except OSError:  # gone meanwhile, or another user's
                 continue
-            if wanted in environment:
+            if any(entry in environment for entry in wanted):
                 yield int(entry.name)
 
 

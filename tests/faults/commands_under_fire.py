@@ -113,7 +113,7 @@ def cube(path: Path, height: float) -> None:
 
 def using(temporary: Path) -> Iterator[psutil.Process]:
     """Every process whose temporary folder is this one or below it: all that comes of a command."""
-    wanted = f"\0TMPDIR={temporary}".encode()
+    wanted = f"={temporary}".encode()  # not only TMPDIR: Ray's agents overwrite some of their environment
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdigit() and wanted in b"\0" + (entry / "environ").read_bytes():

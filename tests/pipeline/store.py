@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from s3fs import S3FileSystem
+
 from fuse.storage import locate
 
 SECRET = "insideout-secret-that-no-file-may-hold"
@@ -47,6 +49,7 @@ def s3_server(log: Path) -> Iterator[Store]:
         server = subprocess.Popen(command, stdout=output, stderr=output)
     before = dict(os.environ)
     os.environ.update(environment)
+    S3FileSystem.clear_instance_cache()  # clients keep the address of the server before
     try:
         _wait(server, port, log)
         locate(f"s3://{BUCKET}").fs.mkdir(BUCKET)  # type: ignore[attr-defined]
