@@ -20,7 +20,7 @@ import psutil
 
 from pipeline.config import EngineConfig
 from pipeline.errors import InfrastructureError
-from pipeline.watchdog import MARK, SPARE, Watchdog, clear
+from pipeline.watchdog import MARK, Watchdog, clear
 
 _START_LIMIT = 120  # seconds
 _OBJECT_STORE = 80 << 20  # bytes, about Ray's least: only small records pass through it
@@ -186,7 +186,7 @@ def _locked(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _environment(folder: Path, scratch: Path) -> Iterator[None]:
     """What Ray's processes, and the workers below them, are to inherit from us."""
-    ours = {"TMPDIR": str(scratch), MARK: str(folder), MARK + SPARE: str(folder)}
+    ours = {"TMPDIR": str(scratch), MARK: str(folder)}
     before = {name: os.environ.get(name) for name in ours}
     # Nobody else reaches this Ray, and tokens would stay in HOME.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")

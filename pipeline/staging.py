@@ -47,8 +47,9 @@ class Staged:
 class Workspace:
     """A worker's folder on its own node; it goes with `close`."""
 
-    def __init__(self, prefix: str = "insideout-"):
-        self.root = Path(tempfile.mkdtemp(prefix=prefix))
+    def __init__(self, root: Path):
+        self.root = root
+        self.root.mkdir(mode=0o700)
         self.input, self.work = self.root / "input", self.root / "work"
         self.input.mkdir()
         self.work.mkdir()

@@ -12,7 +12,9 @@ from __future__ import annotations
 import atexit
 import re
 import signal
+import tempfile
 import time
+import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -46,10 +48,11 @@ class Supervisor:
 
     def __init__(self, module: str, limits: Limits, scratch_prefix: str = "insideout-"):
         self.module, self.limits = module, limits
-        self.workspace = Workspace(scratch_prefix)
         self.confinement: str | None = None  # the level that the last child reached
-        # Ray kills its workers, always; and nobody else knows of this folder on this machine.
-        self._watchdog: Watchdog | None = Watchdog(f"TMPDIR={self.workspace.root}/", [self.workspace.root])
+        root = Path(tempfile.gettempdir(), f"{scratch_prefix}{uuid.uuid4().hex[:12]}")
+        # Ray kills its workers, always, and nobody else knows of this folder: first who removes it, then it.
+        self._watchdog: Watchdog | None = Watchdog(f"TMPDIR={root}/", [root])
+        self.workspace = Workspace(root)
         self._child: Child | None = None
         atexit.register(self.end)
 

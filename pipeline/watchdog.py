@@ -1,10 +1,11 @@
-"""Ends what a killed process leaves behind: `python watchdog.py SOCKET MARK WORDS FOLDER...`.
+"""Ends what a killed process leaves behind: `python watchdog.py SOCKET OWNER MARK WORDS FOLDER...`.
 
 A driver that is killed runs no clean-up, and of the Ray that it started some processes stay (measured: both
 agents of the raylet, and all temporary files). Ray's workers are always killed, even at the end of a job. So
 both have a watchdog: it waits for the end of a connection whose other end only its owner holds. Then, however
-that ended, it kills every process whose environment says that it came of the owner, and removes the owner's
-folders. It is nobody's child, for Ray kills its workers' children. Standard library only: it starts fast.
+that ended, it kills every process whose environment says that it came of the owner, or that writes to a file
+in the owner's folders (Ray's agents write their title over their environment), and removes those folders. It
+is nobody's child, for Ray kills its workers' children. Standard library only: it starts fast.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -21,7 +23,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 MARK = "INSIDEOUT_SESSION"  # in the environment of all that a session starts; its value is the first folder
-SPARE = "_SPARE"  # a second mark's ending: Ray's agents write their title over the first of their environment
 _PATIENCE = 15.0  # seconds to go on killing: one that is stuck in a disk's driver never dies
 _QUIET_LOOKS = 2  # a process may be born while its parent is killed: look until there was none twice
 _LOOKS_AFTER = (1.0, 3.0, 5.0)  # seconds: what is just being started shows no environment yet
@@ -39,8 +40,9 @@ class Watchdog:
         self._mark, self._folders = mark, folders
         theirs, self._socket = socket.socketpair()
         descriptor = theirs.fileno()
-        command = [sys.executable, "-I", "-S", __file__, str(descriptor), mark, words, *map(str, folders)]
-        environment = {key: value for key, value in os.environ.items() if key not in (MARK, MARK + SPARE)}
+        numbers = (str(descriptor), str(os.getpid()))
+        command = [sys.executable, "-I", "-S", __file__, *numbers, mark, words, *map(str, folders)]
+        environment = {key: value for key, value in os.environ.items() if key != MARK}
         with theirs:
             subprocess.run(
                 command,
@@ -49,6 +51,7 @@ class Watchdog:
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                stderr=None if words else subprocess.DEVNULL,  # a log of Ray's would have it taken for Ray's
                 start_new_session=True,  # a Ctrl-C in the terminal is not for it
             )
 
@@ -70,59 +73,86 @@ class Watchdog:
 
 def main(arguments: list[str]) -> None:
     """Wait for the owner's end, then clear."""
-    descriptor, mark, words, *names = arguments
-    folders = [Path(name) for name in names]
-    if os.fork():
-        os._exit(0)
+    descriptor, owner, mark, words, *names = arguments
+    folders, spared = [Path(name) for name in names], int(owner)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # what ends a whole group of processes must not end this first
-    with socket.socket(fileno=int(descriptor)) as owner, contextlib.suppress(BrokenPipeError):
-        said = owner.recv(1)
-        while said and owner.recv(1):
+    if os.fork():
+        os._exit(0)
+    with socket.socket(fileno=int(descriptor)) as line, contextlib.suppress(BrokenPipeError):
+        said = line.recv(1)
+        while said and line.recv(1):
             continue
-        clear(mark, folders)
+        clear(mark, folders, spared)
         if words and said != _OWNER_IS_WELL:
             print(words, file=sys.stderr, flush=True)
-        owner.sendall(_CLEARED)
+        line.sendall(_CLEARED)
     if words and said != _OWNER_IS_WELL:
         for pause in _LOOKS_AFTER:
             time.sleep(pause)
-            clear(mark, folders)
+            clear(mark, folders, spared)
 
 
-def clear(mark: str, folders: Sequence[Path]) -> None:
-    """End the processes that bear the mark; remove the folders, again where a dying one still wrote there."""
+def clear(mark: str, folders: Sequence[Path], spared: int = 0) -> None:
+    """End what came of the owner; remove the folders, again where a dying process still wrote there.
+
+    `spared` is the owner's process: Ray's log files stay open in it.
+    """
     deadline = time.monotonic() + _PATIENCE
-    end_all(mark)
+    end_all(mark, folders, spared)
     while any(folder.exists() for folder in folders) and time.monotonic() < deadline:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
-        end_all(mark)
+        end_all(mark, folders, spared)
 
 
-def end_all(mark: str) -> None:
-    """Kill what has an entry that begins like this in its environment, until nothing has."""
+def end_all(mark: str, folders: Sequence[Path] = (), spared: int = 0) -> None:
+    """Kill what bears the mark in its environment or writes to a file in the folders, until nothing does."""
     deadline, quiet = time.monotonic() + _PATIENCE, 0
     while quiet < _QUIET_LOOKS and time.monotonic() < deadline:
-        found = list(marked(mark))
+        found = [pid for pid in _others(spared) if _bears(pid, mark) or _writes_below(pid, folders)]
         for pid in found:
             _kill(pid)
         quiet = 0 if found else quiet + 1
         time.sleep(0.05)
 
 
-def marked(mark: str) -> Iterator[int]:
-    """The processes that were started with an entry that begins like this in their environment."""
-    name, _, value = mark.partition("=")
-    wanted = [f"\0{entry}={value}".encode() for entry in (name, name + SPARE)]
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                environment = b"\0" + (entry / "environ").read_bytes()
-            except OSError:  # gone meanwhile, or another user's
-                continue
-            if any(entry in environment for entry in wanted):
-                yield int(entry.name)
+def _others(spared: int) -> Iterator[int]:
+    """All processes but this one and the spared one."""
+    numbers = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    return (pid for pid in numbers if pid not in (os.getpid(), spared))
+
+
+def _bears(pid: int, mark: str) -> bool:
+    """Whether the process was started with an entry that begins like this in its environment."""
+    try:
+        return f"\0{mark}".encode() in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # gone meanwhile, or another user's
+        return False
+
+
+def _writes_below(pid: int, folders: Sequence[Path]) -> bool:
+    """Whether the process has a file below one of the folders open for writing: a reader is a stranger."""
+    inside = tuple(f"{os.path.realpath(folder)}/" for folder in folders)
+    links = Path(f"/proc/{pid}/fd")
+    return bool(inside) and any(_is_written(links / name, inside) for name in _names(links))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # gone meanwhile, or another user's
+        return []
+
+
+def _is_written(descriptor: Path, inside: tuple[str, ...]) -> bool:
+    """The link's own permissions are those that the file was opened with (proc(5))."""
+    try:
+        return os.readlink(descriptor).startswith(inside) and bool(
+            os.lstat(descriptor).st_mode & stat.S_IWUSR
+        )
+    except OSError:  # closed meanwhile
+        return False
 
 
 def _kill(pid: int) -> None:

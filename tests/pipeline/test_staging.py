@@ -83,7 +83,7 @@ def test_geometry_elsewhere_fails_the_model(root: Path, tmp_path: Path):
 
 
 def test_a_workspace_leaves_nothing(tmp_path: Path):
-    workspace = Workspace(str(tmp_path / "insideout-"))
+    workspace = Workspace(tmp_path / "insideout")
     with workspace.job() as (inputs, work):
         (inputs / "a").write_text("x")
         (work / "b").mkdir()
@@ -92,4 +92,4 @@ def test_a_workspace_leaves_nothing(tmp_path: Path):
         assert list(workspace.input.iterdir()) == [inputs] != [first]
     assert not list(workspace.input.iterdir()) and not list(workspace.work.iterdir())
     workspace.close()
-    assert not list(tmp_path.glob("insideout-*"))
+    assert not workspace.root.exists()

@@ -1,0 +1,69 @@
+"""Who is taken for a process of the owner's, and who is not: with real processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.watchdog import Watchdog
+
+Start = Callable[..., subprocess.Popen[bytes]]
+OWNER = """
+import sys
+from pathlib import Path
+from pipeline.watchdog import Watchdog
+
+folder = Path(sys.argv[1])
+watchdog = Watchdog("MARK=it", [folder])
+folder.mkdir()
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def sleep(**how: object) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(["sleep", "100"], **how))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield sleep
+    for process in started:
+        process.kill()
+        process.wait(10)
+
+
+def test_what_bears_the_mark_or_writes_there_is_ended(start: Start, tmp_path: Path):
+    folder = tmp_path / "link" / "session"
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    watchdog = Watchdog("MARK=it", [folder])
+    folder.mkdir()
+    with (folder / "log").open("wb") as log, (folder / "log").open("rb") as shown:
+        writer, reader = start(stdout=log, env={}), start(stdin=shown, env={})
+        marked, stranger = start(env={"MARK": "it is"}), start(env={"UNMARK": "it", "OTHER": "MARK=it"})
+        watchdog.close()  # the owner, this process, writes there too
+    assert writer.wait(10) == marked.wait(10) == -9
+    assert reader.poll() is stranger.poll() is None
+    assert not folder.exists()
+
+
+def test_a_killed_owner(start: Start, tmp_path: Path):
+    folder = tmp_path / "session"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", OWNER, folder], stdin=pipe, stdout=pipe) as owner:
+        assert owner.stdout and owner.stdout.readline()
+        marked = start(env={"MARK": "it"})
+        owner.kill()
+    assert marked.wait(10) == -9
+    deadline = time.monotonic() + 10
+    while folder.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
