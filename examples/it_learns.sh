@@ -1,5 +1,5 @@
 #!/bin/sh
-# Does it learn? 320 real objects, three objectives, images from views that no training step has seen.
+# Does it learn? 320 real objects, three objectives (OBJECTIVES), images from views that no training step has seen.
 #
 #   apt-get download sweethome3d-furniture && dpkg -x sweethome3d-furniture_*.deb furniture
 #   sh examples/it_learns.sh furniture out/furniture
@@ -16,7 +16,7 @@ test -f "$out/models/models.csv" || $python examples/furniture.py "$source" "$ou
 $insideout render --models "$out/models/models.csv" --out "$out/data" --views 20 --resolution 128
 $insideout fuse --out "$out/data" --points 4096
 
-for objective in epsilon v flow; do
+for objective in ${OBJECTIVES:-epsilon v flow}; do
     $insideout train --out "$out/data" --run "$objective" --config configs/tiny_cpu.yaml \
         --prediction "$objective" --steps "$steps" --views 18 --cache-mib 1024
     for state in untrained no-untrained; do

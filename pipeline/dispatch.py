@@ -26,9 +26,7 @@ from pipeline.task import execute
 
 _TRIES = 3  # of a model in one run, when the machinery fails it: it may be what takes its worker down
 _TRIES_ON_LOST_NODES = 10  # where nodes come and go, a model may be unlucky more often
-_BROKEN_AFTER = (
-    5  # models in a row, and twice the workers: with a full disk, say, every further one fails alike
-)
+_BROKEN_AFTER = 5  # models in a row, and twice the workers: on a full disk, say, all fail alike
 _STUCK_AFTER = 600.0  # seconds beyond a model's own limits, to hash its input and to store its output
 
 _COLOURS = re.compile(r"\x1b\[\d*m")  # that Ray paints its messages with
