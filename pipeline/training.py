@@ -68,7 +68,9 @@ def _fit(config: TrainConfig, out: Path, folder: Path, processes: int, failures:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    gpu = config.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= processes
+    # `cuda` waits for GPUs that an autoscaler has yet to start; `auto` takes those that are there.
+    there = ray.cluster_resources().get("GPU", 0) >= processes
+    gpu = config.device == "cuda" or (config.device == "auto" and there)
     trainer = TorchTrainer(
         _work,
         train_loop_config={

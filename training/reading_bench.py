@@ -11,7 +11,7 @@ import io
 import itertools
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,8 @@ class Bench:
     """Reader threads."""
     size: int = 224
     """Side to which images are decoded."""
+    rows: int = ROWS
+    """Rows of the dataset that is made."""
 
 
 def main(bench: Bench) -> None:
@@ -48,7 +50,7 @@ def main(bench: Bench) -> None:
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     with tempfile.TemporaryDirectory(prefix="insideout-reading-") as folder:
-        out = bench.out or make(Path(folder))
+        out = bench.out or make(Path(folder), bench.rows)
         print("| clouds | clouds a second | a CPU second |\n|---|---|---|")
         recipes = {
             "outside, 1,024 points": {"images": False},
@@ -66,7 +68,7 @@ def main(bench: Bench) -> None:
 def measure(bench: Bench, clouds: Path, settings: dict[str, object]) -> tuple[float, float]:
     """Clouds a second, and a CPU second of this process."""
     if settings.get("decode"):
-        bench = Bench(bench.out, bench.batch, max(1, bench.batches // 8), bench.workers, bench.size)
+        bench = replace(bench, batches=max(1, bench.batches // 8))
     loader = CloudLoader(clouds, bench.batch, workers=bench.workers, **settings)  # pyright: ignore[reportArgumentType]
     batches = iter(loader)
     for _ in itertools.islice(batches, 4):  # the page cache and the allocator are warm then
@@ -80,12 +82,12 @@ def measure(bench: Bench, clouds: Path, settings: dict[str, object]) -> tuple[fl
     return clouds_read / wall, clouds_read / cpu
 
 
-def make(out: Path) -> Path:
-    """A dataset of noisy clouds, each column as incompressible as real ones are at worst."""
+def make(out: Path, rows: int) -> Path:
+    """A dataset of `rows` noisy clouds, each column as incompressible as real ones are at worst."""
     clouds, rng = out / "clouds", np.random.default_rng(0)
     clouds.mkdir(parents=True)
     path = clouds / "part-00000.parquet"
-    write_shard(path, (_row(i, rng) for i in range(ROWS)), "bench", {})
+    write_shard(path, (_row(i, rng) for i in range(rows)), "bench", {})
     write_manifest(clouds, [describe(path)])
     return out
 
@@ -95,6 +97,7 @@ def _row(index: int, rng: np.random.Generator) -> pa.Table:
     counts = {"outside": POINTS, "hidden": HIDDEN}
     values: dict[str, object] = {"uid": f"{index:06d}", "split": "train", "center": [0.0] * 3, "cameras": []}
     for kind, count in counts.items():
+        values[f"n_{kind}"] = count
         values[f"{kind}_xyz"] = rng.uniform(-1, 1, (count, 3)).astype("<f4").tobytes()
         for colour in ("rgb", "albedo"):
             values[f"{kind}_{colour}"] = rng.integers(0, 256, 3 * count, np.uint8).tobytes()

@@ -152,14 +152,20 @@ def test_a_job_goes_on_unwatched_until_it_is_stopped(head: Head, tmp_path: Path)
     assert submit(head, "--attach", job).returncode == 130
 
 
-def test_a_render_job_uses_the_cluster_and_writes_to_shared_storage(head: Head, tmp_path: Path):
+def test_jobs_of_every_stage_use_the_cluster_and_shared_storage(head: Head, tmp_path: Path):
     (tmp_path / "models").mkdir()
     corners = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\n"
     (tmp_path / "models" / "corner.obj").write_text(corners + "f 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n")
-    places = ["--models", str(tmp_path / "models"), "--out", str(tmp_path / "out")]
-    done = submit(head, "render", *places, "--views", "1", "--resolution", "32", "--samples", "1")
+    models, out = ("--models", str(tmp_path / "models")), ("--out", str(tmp_path / "out"))
+    done = submit(head, "render", *models, *out, "--views", "1", "--resolution", "32", "--samples", "1")
     assert done.returncode == 0 and "1 ok" in done.stdout, done.stdout + done.stderr
     assert len(list((tmp_path / "out" / "views").glob("*/corner-*.zip"))) == 1
+    done = submit(head, "fuse", *out, "--points", "64", "--validation", "0")
+    assert done.returncode == 0 and "1 ok" in done.stdout, done.stdout + done.stderr
+    small = ("--points", "64", "--step-points", "0", "--width", "32", "--layers", "1", "--heads", "2")
+    done = submit(head, "train", *out, *small, "--steps", "2", "--batch", "2", "--processes", "1")
+    assert done.returncode == 0 and "step 2/2" in done.stdout, done.stdout + done.stderr
+    assert (tmp_path / "out" / "checkpoints" / "default" / "step-0000002.pt").exists()
 
 
 def test_a_job_reads_models_from_and_writes_to_an_object_store(head: Head, store: Store):

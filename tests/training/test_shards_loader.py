@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import itertools
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from training.mix import Mix
 from training.rows import RowGroup
 from training.shards import AHEAD, Batch, CloudLoader
 
+ROOT = Path(__file__).parents[2]
 MakeDataset = Callable[..., Path]
 
 
@@ -256,3 +259,21 @@ def test_a_loader_that_is_closed_leaves_no_thread(clouds: Path) -> None:
     assert {thread.name for thread in threading.enumerate()} >= {"batches"}
     batches.close()
     assert not [t.name for t in threading.enumerate() if t.name.startswith(("batches", "shards"))]
+
+
+def test_the_loaders_own_bench_reads_what_it_makes():
+    command = [
+        sys.executable,
+        "-m",
+        "training.reading_bench",
+        "--rows",
+        "8",
+        "--batch",
+        "2",
+        "--batches",
+        "2",
+    ]
+    done = subprocess.run([*command, "--size", "32"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rates = [line.split("|")[2:4] for line in done.stdout.splitlines()[2:]]
+    assert len(rates) == 6 and all(float(rate.replace(",", "")) > 0 for line in rates for rate in line)
