@@ -49,7 +49,7 @@ demo: $(READY) $(DEMO)/models/samples.csv ## the whole main job on the sample mo
 	$(BIN)/insideout render --models $(DEMO)/models --out $(DEMO)/dataset --config configs/quickstart.yaml
 	$(BIN)/insideout fuse --out $(DEMO)/dataset --config configs/quickstart.yaml
 	$(BIN)/insideout verify $(DEMO)/dataset
-	$(BIN)/insideout sheet $(DEMO)/dataset --to $(DEMO)/sheet.png --most 25
+	$(BIN)/insideout sheet $(DEMO)/dataset --to $(DEMO)/sheet.png --most 100
 	$(BIN)/insideout train --out $(DEMO)/dataset --config configs/quickstart.yaml --run demo
 	$(BIN)/insideout export $(DEMO)/dataset car.glb --to $(DEMO)/car
 	$(BIN)/insideout export $(DEMO)/dataset car.glb --to $(DEMO)/car.ply

@@ -1,4 +1,4 @@
-"""Ends what a killed process leaves behind: `python watchdog.py SOCKET OWNER MARK WORDS FOLDER...`.
+"""Ends what a killed process leaves behind: `python watchdog.py SOCKET MARK WORDS FOLDER...`.
 
 A driver that is killed runs no clean-up, and of the Ray that it started some processes stay (measured: both
 agents of the raylet, and all temporary files). Ray's workers are always killed, even at the end of a job. So
@@ -40,8 +40,7 @@ class Watchdog:
         self._mark, self._folders = mark, folders
         theirs, self._socket = socket.socketpair()
         descriptor = theirs.fileno()
-        numbers = (str(descriptor), str(os.getpid()))
-        command = [sys.executable, "-I", "-S", __file__, *numbers, mark, words, *map(str, folders)]
+        command = [sys.executable, "-I", "-S", __file__, str(descriptor), mark, words, *map(str, folders)]
         environment = {key: value for key, value in os.environ.items() if key != MARK}
         with theirs:
             subprocess.run(
@@ -73,8 +72,8 @@ class Watchdog:
 
 def main(arguments: list[str]) -> None:
     """Wait for the owner's end, then clear."""
-    descriptor, owner, mark, words, *names = arguments
-    folders, spared = [Path(name) for name in names], int(owner)
+    descriptor, mark, words, *names = arguments
+    folders, owner = [Path(name) for name in names], os.getppid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # what ends a whole group of processes must not end this first
     if os.fork():
@@ -83,14 +82,14 @@ def main(arguments: list[str]) -> None:
         said = line.recv(1)
         while said and line.recv(1):
             continue
-        clear(mark, folders, spared)
+        clear(mark, folders, owner)
         if words and said != _OWNER_IS_WELL:
             print(words, file=sys.stderr, flush=True)
         line.sendall(_CLEARED)
     if words and said != _OWNER_IS_WELL:
         for pause in _LOOKS_AFTER:
             time.sleep(pause)
-            clear(mark, folders, spared)
+            clear(mark, folders, owner)
 
 
 def clear(mark: str, folders: Sequence[Path], spared: int = 0) -> None:
@@ -108,9 +107,10 @@ def clear(mark: str, folders: Sequence[Path], spared: int = 0) -> None:
 
 def end_all(mark: str, folders: Sequence[Path] = (), spared: int = 0) -> None:
     """Kill what bears the mark in its environment or writes to a file in the folders, until nothing does."""
+    entry, inside = f"\0{mark}".encode(), tuple(f"{os.path.realpath(folder)}/" for folder in folders)
     deadline, quiet = time.monotonic() + _PATIENCE, 0
     while quiet < _QUIET_LOOKS and time.monotonic() < deadline:
-        found = [pid for pid in _others(spared) if _bears(pid, mark) or _writes_below(pid, folders)]
+        found = [pid for pid in _others(spared) if _bears(pid, entry) or (inside and _writes(pid, inside))]
         for pid in found:
             _kill(pid)
         quiet = 0 if found else quiet + 1
@@ -119,38 +119,31 @@ def end_all(mark: str, folders: Sequence[Path] = (), spared: int = 0) -> None:
 
 def _others(spared: int) -> Iterator[int]:
     """All processes but this one and the spared one."""
-    numbers = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    numbers = (int(name) for name in os.listdir("/proc") if name.isdigit())
     return (pid for pid in numbers if pid not in (os.getpid(), spared))
 
 
-def _bears(pid: int, mark: str) -> bool:
+def _bears(pid: int, entry: bytes) -> bool:
     """Whether the process was started with an entry that begins like this in its environment."""
     try:
-        return f"\0{mark}".encode() in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+        return entry in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:  # gone meanwhile, or another user's
         return False
 
 
-def _writes_below(pid: int, folders: Sequence[Path]) -> bool:
-    """Whether the process has a file below one of the folders open for writing: a reader is a stranger."""
-    inside = tuple(f"{os.path.realpath(folder)}/" for folder in folders)
+def _writes(pid: int, inside: tuple[str, ...]) -> bool:
+    """Whether the process has a file below these folders open for writing: a reader is a stranger."""
     links = Path(f"/proc/{pid}/fd")
-    return bool(inside) and any(_is_written(links / name, inside) for name in _names(links))
-
-
-def _names(folder: Path) -> list[str]:
     try:
-        return os.listdir(folder)
+        return any(_is_written(links / name, inside) for name in os.listdir(links))
     except OSError:  # gone meanwhile, or another user's
-        return []
+        return False
 
 
-def _is_written(descriptor: Path, inside: tuple[str, ...]) -> bool:
-    """The link's own permissions are those that the file was opened with (proc(5))."""
+def _is_written(link: Path, inside: tuple[str, ...]) -> bool:
+    """Of one open file; the link's own permissions are those that it was opened with (proc(5))."""
     try:
-        return os.readlink(descriptor).startswith(inside) and bool(
-            os.lstat(descriptor).st_mode & stat.S_IWUSR
-        )
+        return os.readlink(link).startswith(inside) and os.lstat(link).st_mode & stat.S_IWUSR != 0
     except OSError:  # closed meanwhile
         return False
 

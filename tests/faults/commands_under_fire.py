@@ -116,7 +116,7 @@ def using(temporary: Path) -> Iterator[psutil.Process]:
     wanted = f"={temporary}".encode()  # not only TMPDIR: Ray's agents overwrite some of their environment
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and wanted in b"\0" + (entry / "environ").read_bytes():
+            if entry.name.isdigit() and wanted in (entry / "environ").read_bytes():
                 yield psutil.Process(int(entry.name))
         except (OSError, psutil.NoSuchProcess):
             continue

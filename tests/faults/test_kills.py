@@ -180,17 +180,22 @@ def test_a_killed_server_of_ray(fire: Fire, server: str):
 )
 def test_a_stop(fire: Fire, number: signal.Signals, group: bool, seed: int):
     """By one who sends the signal to the driver, or to all (a terminal, a batch system)."""
-    command = fire.random_moment(seed)
-    while True:
-        for process in command.alive() if group else [command.process]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-        if command.ended() != 0:
-            break
-        shutil.rmtree(fire.out)  # it was at its end: once more
-        command = fire.random_moment(seed + 100)
+    command = stopped(fire, number, group, seed)
+    if command.ended() == 0:  # it was at its end: once more
+        shutil.rmtree(fire.out)
+        command = stopped(fire, number, group, seed + 100)
+    assert command.ended() != 0
     assert "Traceback" not in command.text()
     fire.is_mended()
+
+
+def stopped(fire: Fire, number: signal.Signals, group: bool, seed: int) -> Command:
+    """A command, after the signal."""
+    command = fire.random_moment(seed)
+    for process in command.alive() if group else [command.process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    return command
 
 
 def test_driver_and_watchdog_killed_together(fire: Fire):

@@ -262,18 +262,9 @@ def test_a_loader_that_is_closed_leaves_no_thread(clouds: Path) -> None:
 
 
 def test_the_loaders_own_bench_reads_what_it_makes():
-    command = [
-        sys.executable,
-        "-m",
-        "training.reading_bench",
-        "--rows",
-        "8",
-        "--batch",
-        "2",
-        "--batches",
-        "2",
-    ]
-    done = subprocess.run([*command, "--size", "32"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    flags = "--rows 8 --batch 2 --batches 2 --size 32"
+    command = [sys.executable, "-m", "training.reading_bench", *flags.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rates = [line.split("|")[2:4] for line in done.stdout.splitlines()[2:]]
     assert len(rates) == 6 and all(float(rate.replace(",", "")) > 0 for line in rates for rate in line)
