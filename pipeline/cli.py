@@ -58,7 +58,6 @@ def usage() -> str:
 
 def _run(verb: str, arguments: list[str]) -> int:
     """Run a verb; errors with a message for people become one line."""
-    from fuse.storage import is_fault
     from pipeline.errors import InfrastructureError, UserError, explain_os_error
 
     try:
@@ -81,6 +80,8 @@ def _run(verb: str, arguments: list[str]) -> int:
     except OSError as error:
         return _complain(explain_os_error(error), 1)
     except Exception as error:  # object stores' clients have errors of their own
+        from fuse.storage import is_fault
+
         if not is_fault(error):
             raise
         return _complain(str(error), 1)

@@ -20,7 +20,7 @@ from pipeline.dispatch import Dispatch
 from pipeline.ledger import Ledger, Row, new_run
 from pipeline.progress import Progress
 from pipeline.resume import Known, Resume
-from pipeline.session import Session, ray_session
+from pipeline.session import ray_session
 from pipeline.stages import Stage, Task, Tasks, bundle_stored
 
 
@@ -109,21 +109,27 @@ class _Run:
             self._reject(rejection)
         if todo:
             progress = Progress(self.stage.name, len(todo))
-            with self._listening() as session:
+            with self._interruptible(progress), ray_session(self.engine) as session:
                 dispatch = Dispatch(
                     self.stage, self.engine, self.ledger.run, session, self._attempt, self.stop
                 )
                 self._record(dispatch.rows(todo, progress), progress)
-            self.summary.interrupted, self.summary.broken = self.stop.is_set(), dispatch.broken
-            self.summary.unfinished = dispatch.unfinished
+                self.summary.broken, self.summary.unfinished = dispatch.broken, dispatch.unfinished
             progress.close()
         return self.summary
 
     @contextmanager
-    def _listening(self) -> Iterator[Session]:
-        """Ray up, and signals heard: before it starts, and again after, for it takes SIGTERM for itself."""
-        with _stop_signals(self.stop), ray_session(self.engine) as session, _stop_signals(self.stop):
-            yield session
+    def _interruptible(self, progress: Progress) -> Iterator[None]:
+        """Hear signals. One that Ray's processes got too makes anything fail: it is a stop all the same."""
+        try:
+            with _stop_signals(self.stop):
+                yield
+        except Exception as error:
+            if not self.stop.is_set():
+                raise
+            progress.say(f"  while stopping: {type(error).__name__}: {_headline(str(error))}")
+        finally:
+            self.summary.interrupted = self.stop.is_set()
 
     def _reject(self, rejection: Rejection) -> None:
         """A list's unusable row is a failure like any other; written again only when it changed."""

@@ -12,9 +12,11 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -37,6 +39,10 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a task without num_gpus must still show Blender the GPU
 }
+
+# In the main thread, Ray would take SIGTERM for itself, and raise SystemExit wherever we are. What it starts
+# dies with the thread that started it (PR_SET_PDEATHSIG): this one stays.
+_ray_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray")
 
 
 def cores() -> int:
@@ -107,11 +113,11 @@ def ray_session(engine: EngineConfig) -> Iterator[Session]:
         yield _connected(engine)
     elif os.environ.get("RAY_ADDRESS"):
         with _bounded_start():
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            _start()
         try:
             yield _connected(engine)
         finally:
-            ray.shutdown()
+            _shut_down()
     else:
         with _local(engine) as session:
             yield session
@@ -127,24 +133,20 @@ def _connected(engine: EngineConfig) -> Session:
 @contextlib.contextmanager
 def _local(engine: EngineConfig) -> Iterator[Session]:
     """Our own Ray: no dashboard, loopback only. When we go, killed or not, its processes and files go."""
-    import ray
-
     workers, threads = share_cores(engine, cores())
     with _own_folders() as (folder, scratch):
         try:
             with _bounded_start(), _environment(folder, scratch):
-                ray.init(
+                _start(
                     num_cpus=workers * threads,
                     include_dashboard=False,
                     object_store_memory=_OBJECT_STORE,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
                     _temp_dir=str(folder),
                     _node_ip_address="127.0.0.1",
                 )
             yield Session(engine, threads, _servers())
         finally:
-            ray.shutdown()
+            _shut_down()
 
 
 @contextlib.contextmanager
@@ -217,6 +219,29 @@ def _runs(process: psutil.Process) -> bool:
 def _short_temp() -> str:
     folder = tempfile.gettempdir()
     return folder if len(folder) <= _LONGEST_TEMP else "/tmp"
+
+
+def _start(**how: Any) -> None:
+    """`ray.init`, without a word."""
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    _apart(lambda: ray.init(log_to_driver=False, logging_level=logging.ERROR, **how))
+
+
+def _shut_down() -> None:
+    import ray
+
+    _apart(ray.shutdown)
+
+
+def _apart(work: Callable[[], object]) -> None:
+    """Do it in Ray's thread. After a Ctrl-C too it comes to its end: half a start or end leaves files."""
+    doing = _ray_thread.submit(work)
+    try:
+        doing.result()
+    finally:
+        wait([doing])
 
 
 @contextlib.contextmanager

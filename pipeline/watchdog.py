@@ -27,6 +27,7 @@ _PATIENCE = 15.0  # seconds to go on killing: one that is stuck in a disk's driv
 _QUIET_LOOKS = 2  # a process may be born while its parent is killed: look until there was none twice
 _LOOKS_AFTER = (1.0, 3.0, 5.0)  # seconds: what is just being started shows no environment yet
 _OWNER_IS_WELL, _CLEARED = b".", b"!"
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what ends a whole group must not end this
 
 
 class Watchdog:
@@ -42,7 +43,7 @@ class Watchdog:
         descriptor = theirs.fileno()
         command = [sys.executable, "-I", "-S", __file__, str(descriptor), mark, words, *map(str, folders)]
         environment = {key: value for key, value in os.environ.items() if key != MARK}
-        with theirs:
+        with theirs, _stops_wait():
             subprocess.run(
                 command,
                 check=True,
@@ -70,12 +71,22 @@ class Watchdog:
             return False
 
 
+@contextlib.contextmanager
+def _stops_wait() -> Iterator[None]:
+    """Within, they wait, also for what is started: a watchdog takes a moment to ignore them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def main(arguments: list[str]) -> None:
     """Wait for the owner's end, then clear."""
     descriptor, mark, words, *names = arguments
     folders, owner = [Path(name) for name in names], os.getppid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # what ends a whole group of processes must not end this first
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_IGN)
     if os.fork():
         os._exit(0)
     with socket.socket(fileno=int(descriptor)) as line, contextlib.suppress(BrokenPipeError):

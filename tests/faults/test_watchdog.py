@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.watchdog import Watchdog
@@ -23,6 +25,15 @@ watchdog = Watchdog("MARK=it", [folder])
 folder.mkdir()
 print(flush=True)
 sys.stdin.read()
+"""
+
+MANY = """
+import sys
+from pathlib import Path
+from pipeline.watchdog import Watchdog
+
+for number in range(20):
+    Watchdog("MARK=it", [Path(sys.argv[1]) / str(number)]).close()
 """
 
 
@@ -67,3 +78,15 @@ def test_a_killed_owner(start: Start, tmp_path: Path):
     while folder.exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_stop_of_all_processes_while_it_starts(tmp_path: Path):
+    with subprocess.Popen([sys.executable, "-c", MANY, tmp_path]) as owner:
+        stopped = 0
+        while owner.poll() is None:
+            for watchdog in psutil.Process(owner.pid).children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    watchdog.terminate()
+                    stopped += 1
+    assert stopped > 20
+    assert owner.returncode == 0

@@ -228,6 +228,24 @@ def test_a_stop_leaves_no_process_and_no_file_and_is_resumed(tmp_path: Path, num
     os.rmdir(short)
 
 
+def test_a_ctrl_c_while_ray_ends_leaves_nothing():
+    code = (
+        "import os, signal, threading\n"
+        "from pipeline.session import *\n"
+        "with ray_session(EngineConfig()):\n"
+        "    print(signal.getsignal(signal.SIGTERM).name, flush=True)\n"
+        "    threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()\n"
+    )
+    with tempfile.TemporaryDirectory(prefix="io-", dir="/tmp") as short:  # Ray's socket paths must stay short
+        environment = {**os.environ, "TMPDIR": short}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=180
+        )
+        assert "KeyboardInterrupt" in done.stderr, "it came too late"
+        assert done.stdout == "SIG_DFL\n", "Ray takes no signal for itself"
+        assert os.listdir(short) == []
+
+
 def test_a_cluster_that_is_not_there_is_one_clear_error(tmp_path: Path):
     code = (
         "from pipeline.session import *\n"
