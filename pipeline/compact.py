@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -69,10 +69,9 @@ def fold(folder: Path, temporary: Path, least: int = _LEAST) -> bool:
     files = run_files(folder)
     if sum(sizes[path.name] for path in files) < max(least, sizes.get(NAME, 0) / _SHARE):
         return False
-    with tempfile.TemporaryDirectory(prefix="insideout-fold-") as scratch:
-        new = Path(scratch) / NAME
-        _write(folder, files, Path(scratch) / "all.parquet", new)
-        storage.publish(new, folder / NAME, temporary)
+    # What grows is swept with OUT's temporary folder, or has no name and goes with this process.
+    with storage.writing(folder / NAME, temporary) as new, tempfile.TemporaryFile() as everything:
+        _write(folder, files, everything, new)
     _remove(folder, [path.name for path in files])
     return True
 
@@ -171,8 +170,8 @@ def _remove(folder: Path, names: Iterable[str]) -> None:
     storage.remove([folder / name for name in names])
 
 
-def _write(folder: Path, files: list[Path], everything: Path, new: Path) -> None:
-    """All rows into one file, noting which of them are a model's last; then those into `new`."""
+def _write(folder: Path, files: list[Path], everything: IO[bytes], new: Path) -> None:
+    """All rows into `everything`, noting which of them are a model's last; then those into `new`."""
     runs: Runs = {}
     last: dict[str, int] = {}
     keep = bytearray()

@@ -178,7 +178,9 @@ def test_a_fold_that_dies_loses_and_doubles_nothing(tmp_path: Path):
     expected = kept(latest(folder))
     code = "from test_ledger import *; layout = Layout(Path(sys.argv[1])); print('ready', flush=True); "
     code += "fold(layout.ledger('render'), layout.temporary, 1)"
-    environment = {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[2]}", "PATH": "/bin"}
+    packages, temporary = f"{Path(__file__).parent}:{Path(__file__).parents[2]}", tmp_path / "elsewhere"
+    temporary.mkdir()
+    environment = {"PYTHONPATH": packages, "PATH": "/bin", "TMPDIR": str(temporary)}
     for delay in sorted(random.Random(7).uniform(0, 0.4) for _ in range(10)):
         command = [sys.executable, "-c", code, str(tmp_path)]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
@@ -186,6 +188,7 @@ def test_a_fold_that_dies_loses_and_doubles_nothing(tmp_path: Path):
             time.sleep(delay)
             process.send_signal(signal.SIGKILL)
         assert kept(latest(folder)) == expected
+        assert not any(temporary.iterdir())
         if not run_files(folder):
             two_runs(folder)
     run_file = folder / "20260102T000000.000000-bbbbbb.jsonl"
