@@ -14,12 +14,12 @@ import numpy as np
 
 from fuse.cloud import Cloud, concatenate
 from fuse.config import FuseConfig
+from fuse.dataset.shard import Row, encode_normal, image_column, table_of, write_shard
 from fuse.fusion import Fused, fuse_samples, mean_footprint
 from fuse.inside import Inside, Points, look_inside
 from fuse.projection import project
 from fuse.sampling import farthest_points, spacing
-from fuse.shard import Row, encode_normal, image_column, table_of, write_shard
-from fuse.solid import Solid, solid_points
+from fuse.solid.points import Solid, solid_points
 from render.bundle import Bundle, BundleError, View
 from render.failures import ModelFailure
 from render.seeds import seed_for

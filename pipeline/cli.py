@@ -80,7 +80,7 @@ def _run(verb: str, arguments: list[str]) -> int:
     except OSError as error:
         return _complain(explain_os_error(error), 1)
     except Exception as error:  # object stores' clients have errors of their own
-        from fuse.storage import is_fault
+        from fuse.dataset.storage import is_fault
 
         if not is_fault(error):
             raise

@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fuse.config import FuseConfig
-from pipeline.confine import Confine
 from pipeline.errors import UserError
+from pipeline.sandbox.confine import Confine
 from render.config import RenderConfig
 from training.config import TrainConfig
 

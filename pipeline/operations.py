@@ -75,19 +75,19 @@ class Submit:
 
 
 def status(arguments: list[str]) -> int:
-    from pipeline.status import show
+    from pipeline.ledger.status import show
 
     return show(**vars(parse(Status, "status", arguments)))
 
 
 def failures(arguments: list[str]) -> int:
-    from pipeline.failures import show
+    from pipeline.ledger.failed import show
 
     return show(**vars(parse(Failures, "failures", arguments)))
 
 
 def retry(arguments: list[str]) -> int:
-    from pipeline.failures import retry as run
+    from pipeline.ledger.failed import retry as run
 
     command = parse(Retry, "retry", arguments)
     summary = run(command.out, command.stage, command.models, command.kinds, command.running)
@@ -98,7 +98,7 @@ def retry(arguments: list[str]) -> int:
 def submit(arguments: list[str]) -> int:
     """Flags before the first verb are submit's own; that verb and the rest are the job's."""
     from pipeline.cli import VERBS
-    from pipeline.submission import submit as run
+    from pipeline.commands.submit import submit as run
 
     refuse_secrets(arguments)
     at = next((index for index, word in enumerate(arguments) if word in VERBS), len(arguments))

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional
 from tyro.constructors import PrimitiveConstructorSpec
 
-from fuse import storage
 from fuse.config import FuseConfig
+from fuse.dataset import storage
 from pipeline.config import EngineConfig, RunConfig, explain, load
 from pipeline.errors import UserError
 from render.config import RenderConfig
@@ -210,13 +210,13 @@ def samples(arguments: list[str]) -> int:
 
 
 def doctor(arguments: list[str]) -> int:
-    from pipeline import doctor as module
+    from pipeline.commands import doctor as module
 
     return module.examine(quick=parse(Doctor, "doctor", arguments).quick)
 
 
 def render(arguments: list[str]) -> int:
-    from pipeline.rendering import render as run
+    from pipeline.stages.render import render as run
 
     command = parse(Render, "render", arguments)
     summary = run(command.models, command.out, command.render, command.running)
@@ -225,7 +225,7 @@ def render(arguments: list[str]) -> int:
 
 
 def fuse(arguments: list[str]) -> int:
-    from pipeline.fusing import fuse as run
+    from pipeline.stages.fuse import fuse as run
 
     command = parse(Fuse, "fuse", arguments)
     summary = run(command.out, command.fuse, command.running)
@@ -237,7 +237,7 @@ def train(arguments: list[str]) -> int:
     command = parse(Train, "train", arguments)
     where = (command.train, command.out, command.run, command.resume)
     if command.processes:
-        from pipeline.training import train as launch
+        from pipeline.stages.train import train as launch
 
         path = launch(*where, command.processes, command.failures, runs=command.checkpoints)
     else:
@@ -291,7 +291,7 @@ def evaluate(arguments: list[str]) -> int:
 
 
 def export(arguments: list[str]) -> int:
-    from fuse.export import export as run
+    from fuse.dataset.export import export as run
 
     command = parse(Export, "export", arguments)
     print(f"export: {run(command.out, command.uid, command.to, command.albedo, command.points)}")
@@ -299,7 +299,7 @@ def export(arguments: list[str]) -> int:
 
 
 def sheet(arguments: list[str]) -> int:
-    from pipeline.sheet import write_sheet
+    from fuse.preview.sheet import write_sheet
 
     command = parse(Sheet, "sheet", arguments)
     count = write_sheet(**vars(command))
@@ -308,7 +308,7 @@ def sheet(arguments: list[str]) -> int:
 
 
 def verify(arguments: list[str]) -> int:
-    from fuse.verify import verify as run
+    from fuse.dataset.verify import verify as run
 
     command = parse(Verify, "verify", arguments)
     report = run(command.out, bundles=command.bundles)
@@ -317,7 +317,7 @@ def verify(arguments: list[str]) -> int:
 
 
 def bench(arguments: list[str]) -> int:
-    from pipeline.bench import main
+    from pipeline.bench.models import main
 
     return main(arguments) or 0
 

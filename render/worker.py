@@ -12,16 +12,17 @@ from typing import Any
 import bpy
 import numpy as np
 
-from render import materials, scene
 from render.bundle import Camera, View, write_bundle
 from render.cameras import enclosing_points, place_cameras
-from render.colour import lit_views
 from render.config import RenderConfig
-from render.geometry import GeometryRenderer
-from render.importers import Imported, import_model
-from render.interior import interior_masks
+from render.importing.blender import Imported, import_model
+from render.scene import freeze as scene
+from render.scene.textures import mend_textures
+from render.shading import materials
+from render.shading.colour import lit_views
+from render.shading.geometry import GeometryRenderer
+from render.shading.interior import interior_masks
 from render.stopwatch import Stopwatch
-from render.textures import mend_textures
 
 JOB_KEYS = ("uid", "source", "source_sha256", "caption", "category", "license", "config_hash")
 

@@ -15,17 +15,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from training import point_e
+from training.conditioning.encoder import EfficientNetLite0, Encoder
+from training.conditioning.encoder_cache import CachedEncoder
+from training.conditioning.encoder_clip import CLIP_L14, DINO_L14, ClipGrid, ClipImage, ClipText, DinoGrid
 from training.config import TrainConfig
-from training.diffusion import Diffusion
-from training.encoder import EfficientNetLite0, Encoder
-from training.encoder_cache import CachedEncoder
-from training.encoder_clip import CLIP_L14, DINO_L14, ClipGrid, ClipImage, ClipText, DinoGrid
-from training.flow import Edm, RectifiedFlow
-from training.objective import Objective
-from training.point_e import assemble
-from training.transformer import PointTransformer, Shape
-from training.two_stream import TwoStreamTransformer
+from training.networks import point_e
+from training.networks.point_e import assemble
+from training.networks.transformer import PointTransformer, Shape
+from training.networks.two_stream import TwoStreamTransformer
+from training.objectives.diffusion import Diffusion
+from training.objectives.flow import Edm, RectifiedFlow
+from training.objectives.objective import Objective
 
 
 class CheckpointError(ValueError):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fuse.export import write_ply, write_point_e
-from training.frame import from_network, hidden_of
+from fuse.dataset.export import write_ply, write_point_e
+from training.data.channels import from_network, hidden_of
 
 FORMATS = (".ply", ".npz", ".glb")
 

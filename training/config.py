@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from training.mix import Mix
+from training.data.point_mix import Mix
 
 
 class TrainConfig(BaseModel):

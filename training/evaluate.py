@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from fuse.manifest import read_manifest
-from fuse.shard import Shard, ShardError
+from fuse.dataset.manifest import read_manifest
+from fuse.dataset.shard import Shard, ShardError
 from training import checkpoints
 from training.config import TrainConfig
+from training.data.point_mix import UnionOrder
+from training.data.rows import OpenShards, Recipe, RowGroup, usable_rows
+from training.data.shuffle import Group
 from training.generate import Generator, Sampling
-from training.metrics import chamfer_matrix
-from training.mix import UnionOrder
-from training.order import Group
 from training.pictures import draw_sheet
-from training.rows import OpenShards, Recipe, RowGroup, usable_rows
+from training.scores.distances import chamfer_matrix
 
 
 @dataclass(frozen=True)

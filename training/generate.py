@@ -19,11 +19,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from training import checkpoints, point_e
+from training import checkpoints
 from training.cloud_files import FORMATS, write_points
 from training.config import TrainConfig
+from training.networks import point_e
+from training.objectives.sampler import draw
 from training.pictures import draw_sides
-from training.sampler import draw
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 

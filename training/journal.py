@@ -18,9 +18,9 @@ from torch import Tensor
 
 from training import checkpoints
 from training.config import TrainConfig
+from training.data.loader import CloudLoader
+from training.distributed import World
 from training.learner import Learner, learning_rate
-from training.shards import CloudLoader
-from training.world import World
 
 FREE = {
     "steps", "device", "threads", "workers", "accumulate", "checkpoint_every", "keep", "cache_mib",

@@ -17,10 +17,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from training import checkpoints
 from training.config import TrainConfig
-from training.noise import VALIDATION, Draw, draw
-from training.objective import Objective
-from training.shards import Batch
-from training.world import World
+from training.data.loader import Batch
+from training.distributed import World
+from training.objectives.noise import VALIDATION, Draw, draw
+from training.objectives.objective import Objective
 
 BINS = 4
 """The loss is also logged by quarters of the distribution of times, from little noise to much."""

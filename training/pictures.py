@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from fuse.picture import draw_cloud
-from training.encoder import load_pixels
-from training.frame import from_network, hidden_of
+from fuse.preview.picture import draw_cloud
+from training.conditioning.encoder import load_pixels
+from training.data.channels import from_network, hidden_of
 
 SIDES = ((0.75, -1.0), (1.0, 0.75), (-0.75, 1.0), (-1.0, -0.75))
 

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import torch
 
-from fuse.storage import is_local
+from fuse.dataset.storage import is_local
 from training import checkpoints
 from training.config import TrainConfig
+from training.data.loader import CloudLoader
+from training.distributed import World
 from training.journal import Journal
 from training.learner import Learner, arithmetic
-from training.shards import CloudLoader
 from training.validation import Validation, open_loader
-from training.world import World
 
 STOP = "stop"
 """A file of this name in the run's folder ends the run after its step."""

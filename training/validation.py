@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from training.config import TrainConfig
+from training.data.loader import Batch, CloudLoader, EmptySplit
 from training.journal import Journal
 from training.learner import Learner
+from training.objectives.sampler import draw
 from training.pictures import draw_sheet
-from training.sampler import draw
-from training.shards import Batch, CloudLoader, EmptySplit
 
 
 class Validation:

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from commands_under_fire import Command, cube, nothing_left, using, words
-from faulty_stage import DEEDS
-from test_runner import make_stage, make_tasks, outputs, run
 
-from pipeline import dispatch
 from pipeline.config import EngineConfig
-from pipeline.ledger import Row, latest
-from pipeline.runner import Summary
+from pipeline.engine import dispatch
+from pipeline.engine.runner import Summary
+from pipeline.ledger.rows import Row, latest
+from tests.helpers.commands_under_fire import Command, cube, nothing_left, using, words
+from tests.helpers.faulty_stage import DEEDS
+from tests.pipeline.engine.test_runner import make_stage, make_tasks, outputs, run
 
 ENGINE = EngineConfig(workers=2, timeout=10, start_timeout=60, memory_mib=300, confine="off")
 # Confined, the child could neither fork nor signal: here the supervisor has to cope without.
@@ -119,7 +119,7 @@ def test_nothing_is_left(ended: Ended):
     said = re.search(r"daemon (\d+)", str(ended.row("daemonise_and_crash").log_tail))
     assert said
     for pid in (int(said[1]), int(ended.row("daemonise").record["daemon"])):
-        assert not psutil.pid_exists(pid) or "pipeline.child" not in words(psutil.Process(pid))
+        assert not psutil.pid_exists(pid) or "pipeline.sandbox.child" not in words(psutil.Process(pid))
 
 
 def test_what_says_nothing_about_the_model_makes_the_run_incomplete(ended: Ended):

@@ -17,11 +17,11 @@ from typing import Any
 
 import psutil
 import pytest
-from commands_under_fire import Command, contents, cube, using, words
 
 from pipeline.config import EngineConfig
-from pipeline.ledger import latest
-from pipeline.session import ray_session
+from pipeline.engine.session import ray_session
+from pipeline.ledger.rows import latest
+from tests.helpers.commands_under_fire import Command, contents, cube, using, words
 
 MODELS = 6
 FLAGS = ("--views", "2", "--resolution", "32", "--samples", "1")
@@ -52,7 +52,7 @@ class Machines:
 
     def child(self, name: str) -> psutil.Process | None:
         """A process that touches models on this node."""
-        return next((p for p in using(self.temporary(name)) if "pipeline.child" in words(p)), None)
+        return next((p for p in using(self.temporary(name)) if "pipeline.sandbox.child" in words(p)), None)
 
     def start(self, *arguments: object) -> Command:
         return Command(tuple(map(str, arguments)), self.base / "driver")

@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands_under_fire import cube
-from escaping_stage import ALLOWED
-from listeners import Listeners
 
-from pipeline import landlock
-from pipeline.cores import Cores
-from pipeline.ledger import latest
-from pipeline.process import Limits
-from pipeline.staging import stage_input
-from pipeline.supervisor import Outcome, Supervisor
+from pipeline.engine.supervisor import Outcome, Supervisor
+from pipeline.inputs.staging import stage_input
+from pipeline.ledger.rows import latest
+from pipeline.sandbox import landlock
+from pipeline.sandbox.cores import Cores
+from pipeline.sandbox.process import Limits
 from render.config import RenderConfig
+from tests.helpers.commands_under_fire import cube
+from tests.helpers.escaping_stage import ALLOWED
+from tests.helpers.listeners import Listeners
+from tests.helpers.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 MODELS = ROOT.parent / "shared" / "models"
 LIMITS = Limits(timeout=60, start_timeout=60, memory_mib=2048)
 OPEN_TO_ALL = {
@@ -100,7 +100,9 @@ def escape(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     marker.chmod(0o640)
     os.utime(marker, ns=(1, 1))
     listeners = Listeners(folder)
-    supervisor = Supervisor("escaping_stage", Limits(**{**LIMITS.__dict__, "confine": request.param}))
+    supervisor = Supervisor(
+        "tests.helpers.escaping_stage", Limits(**{**LIMITS.__dict__, "confine": request.param})
+    )
     try:
         did = _attempts(supervisor, listeners, marker)
     finally:
@@ -142,7 +144,9 @@ def test_what_a_confined_child_gets_at(escape: Escape):
 def test_a_child_keeps_to_its_cores():
     used = {}
     for threads in (1, 2):
-        supervisor = Supervisor("escaping_stage", Limits(**{**LIMITS.__dict__, "threads": threads}))
+        supervisor = Supervisor(
+            "tests.helpers.escaping_stage", Limits(**{**LIMITS.__dict__, "threads": threads})
+        )
         try:
             did = supervisor.run({"do": "spin"}).record["did"]
         finally:
@@ -212,7 +216,7 @@ def test_no_two_children_share_a_core():
 
 _DENY = """
 import ctypes, struct
-from pipeline import seccomp
+from pipeline.sandbox import seccomp
 def deny(*lines):
     code = [(0x20, 0, 0, 0), *lines, (6, 0, 0, 0x7FFF0000)]
     raw = b"".join(struct.pack("=HBBI", *line) for line in code)
@@ -227,9 +231,9 @@ _PRCTL = 157 if os.uname().machine == "x86_64" else 167
 _NO_SECCOMP = f"deny((0x15, 0, 3, {_PRCTL}), (0x20, 0, 0, 16), (0x15, 0, 1, 22), (6, 0, 0, 0x50000 | 1))"
 _ASK = """
 import json, sys
-from pipeline.process import Limits
-from pipeline.supervisor import Supervisor
-supervisor = Supervisor("escaping_stage", Limits(start_timeout=60, confine=sys.argv[1]))
+from pipeline.sandbox.process import Limits
+from pipeline.engine.supervisor import Supervisor
+supervisor = Supervisor("tests.helpers.escaping_stage", Limits(start_timeout=60, confine=sys.argv[1]))
 outcome = supervisor.run({"do": "read the input", "input": "/nowhere"})
 print(json.dumps([supervisor.confinement, outcome.kind, outcome.message]))
 supervisor.end()
@@ -249,7 +253,7 @@ def test_a_missing_layer_is_named(denied: str, named: str):
 def test_confining_too_late_is_refused():
     code = """
 import json, threading, time
-from pipeline.confine import NotConfined, Plan, apply
+from pipeline.sandbox.confine import NotConfined, Plan, apply
 threading.Thread(target=time.sleep, args=(1,)).start()
 try:
     print(json.dumps(apply(Plan(confine="auto"))))
@@ -283,7 +287,7 @@ def _render(models: Path, out: Path) -> list[str]:
 def test_what_a_child_is_given(monkeypatch: pytest.MonkeyPatch):
     """No credential in its environment, and limits that hold whatever it does."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
-    supervisor = Supervisor("escaping_stage", Limits(**LIMITS.__dict__))
+    supervisor = Supervisor("tests.helpers.escaping_stage", Limits(**LIMITS.__dict__))
     try:
         supervisor.run({"do": "read the input", "input": "/nowhere"})
         assert supervisor._child is not None
@@ -302,7 +306,7 @@ def test_the_cost_of_confinement(capsys: pytest.CaptureFixture[str]):
     """Measured and printed, not judged: machines differ."""
     code = """
 import json, time
-from pipeline.confine import Plan, apply
+from pipeline.sandbox.confine import Plan, apply
 plan = Plan(confine="auto", program=("/usr",), read=("/tmp",), write=("/tmp",))
 started = time.perf_counter()
 level = apply(plan)
@@ -323,6 +327,5 @@ def _python(code: str, *arguments: str) -> Any:
 
 
 def _process(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    command, environment = [sys.executable, "-c", code, *arguments], {**os.environ, "PYTHONPATH": path}
+    command, environment = [sys.executable, "-c", code, *arguments], {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)

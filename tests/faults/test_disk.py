@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands_under_fire import Command, contents, cube, nothing_left
 
-from pipeline.ledger import latest
+from pipeline.ledger.rows import latest
+from tests.helpers.commands_under_fire import Command, contents, cube, nothing_left
 
 FLAGS = ("--views", "2", "--resolution", "32", "--samples", "1", "--workers", "2")
 FUSE = ("--points", "64", "--hidden-points", "64", "--solid-points", "64", "--shard-rows", "2", "--workers=2")

@@ -20,19 +20,20 @@ from pathlib import Path
 
 import psutil
 import pytest
-from commands import insideout
-from hostile_models import plant, shows
-from listeners import Listeners
 
-from pipeline import landlock
-from pipeline.ledger import Row, latest
-from pipeline.process import Limits
-from pipeline.staging import stage_input
-from pipeline.supervisor import Supervisor
+from pipeline.engine.supervisor import Supervisor
+from pipeline.inputs.staging import stage_input
+from pipeline.ledger.rows import Row, latest
+from pipeline.sandbox import landlock
+from pipeline.sandbox.process import Limits
 from render.bundle import Bundle
 from render.config import RenderConfig
+from tests.helpers.commands import insideout
+from tests.helpers.hostile_models import plant, shows
+from tests.helpers.listeners import Listeners
+from tests.helpers.places import SHARED
 
-BROKEN = Path(__file__).parents[3] / "shared" / "broken"
+BROKEN = SHARED / "broken"
 TIMEOUT, MEMORY, WORKERS = 20, 1536, 2  # seconds; MiB
 SETTINGS = ["--views", "2", "--resolution", "64", "--samples", "1", "--slots", "4", "--device", "cpu"]
 LIMITS = ["--timeout", TIMEOUT, "--memory-mib", MEMORY, "--workers", WORKERS]

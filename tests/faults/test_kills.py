@@ -19,7 +19,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from commands_under_fire import Command, contents, cube, nothing_left, words
+
+from tests.helpers.commands_under_fire import Command, contents, cube, nothing_left, words
 
 RENDER = ("--views", "2", "--resolution", "32", "--samples", "1", "--workers", "2")
 FUSE = (

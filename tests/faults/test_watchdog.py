@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.watchdog import Watchdog
+from pipeline.sandbox.watchdog import Watchdog
 
 Start = Callable[..., subprocess.Popen[bytes]]
 OWNER = """
 import sys
 from pathlib import Path
-from pipeline.watchdog import Watchdog
+from pipeline.sandbox.watchdog import Watchdog
 
 folder = Path(sys.argv[1])
 watchdog = Watchdog("MARK=it", [folder])
@@ -30,7 +30,7 @@ sys.stdin.read()
 MANY = """
 import sys
 from pathlib import Path
-from pipeline.watchdog import Watchdog
+from pipeline.sandbox.watchdog import Watchdog
 
 for number in range(20):
     Watchdog("MARK=it", [Path(sys.argv[1]) / str(number)]).close()

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fuse_dataset import add_models
+
+from tests.helpers.fuse_dataset import add_models
 
 
 @pytest.fixture(scope="session")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import fuse_scenes as scenes
 import numpy as np
 import pytest
-from fuse_dataset import CUBE_COLOURS
 
 from fuse.cloud import Cloud, concatenate
 from fuse.fusion import Fused, fuse, fuse_samples, mean_footprint, needless
 from fuse.projection import CLEAN, FILM, MIXED, Samples, grade_pixels, project, project_view, ray_grid
 from render.bundle import Bundle, View
+from tests.helpers import fuse_scenes as scenes
+from tests.helpers.fuse_dataset import CUBE_COLOURS
 
 WIRES, WIDTH = 7, 0.006
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import fuse_scenes as scenes
 import numpy as np
 import pytest
-from fuse_dataset import bundle_path
 
 from fuse.config import FuseConfig
-from fuse.shard import decode, read_rows
+from fuse.dataset.shard import decode, read_rows
 from fuse.worker import process, singular_values, split_of
 from render.bundle import View, write_bundle
 from render.failures import ModelFailure
+from tests.helpers import fuse_scenes as scenes
+from tests.helpers.fuse_dataset import bundle_path
 
 
 def job(bundle: Path, output: Path, **config: object) -> dict:

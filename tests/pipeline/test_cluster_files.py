@@ -14,8 +14,8 @@ import ray.autoscaler
 import yaml
 
 from pipeline.cli import VERBS
+from tests.helpers.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "configs" / "cluster"
 LOCKED = re.search(r"^ray==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
 SCHEMA = Path(ray.autoscaler.__file__).with_name("ray-schema.json")

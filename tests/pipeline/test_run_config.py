@@ -10,8 +10,9 @@ from fuse.config import FuseConfig
 from pipeline.config import config_hash, load
 from pipeline.errors import UserError
 from render.config import RenderConfig
+from tests.helpers.places import ROOT
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = ROOT / "configs"
 
 
 def write(folder: Path, text: str) -> Path:

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.process import Limits
-from pipeline.supervisor import Supervisor
+from pipeline.engine.supervisor import Supervisor
+from pipeline.sandbox.process import Limits
 from render.bundle import Bundle
 from render.config import RenderConfig
+from tests.helpers.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 QUICK = {"views": 4, "resolution": 96, "samples": 2}
 
 

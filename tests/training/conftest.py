@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 
-from fuse.manifest import describe, write_manifest
-from fuse.shard import table_of, write_shard
+from fuse.dataset.manifest import describe, write_manifest
+from fuse.dataset.shard import table_of, write_shard
+from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
+from tests.helpers.places import SHARED
 
-VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors" / "point_e"
+VECTORS = SHARED / "vectors" / "point_e"
 
 
 @pytest.fixture

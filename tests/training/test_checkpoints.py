@@ -12,13 +12,13 @@ import torch
 
 from training import checkpoints
 from training.checkpoints import CheckpointError
+from training.conditioning.encoder_clip import EncoderError
 from training.config import TrainConfig
-from training.diffusion import Diffusion
-from training.encoder_clip import EncoderError
-from training.flow import Edm, RectifiedFlow
+from training.networks.transformer import UpsampleTransformer
+from training.networks.two_stream import TwoStreamTransformer
+from training.objectives.diffusion import Diffusion
+from training.objectives.flow import Edm, RectifiedFlow
 from training.train import train
-from training.transformer import UpsampleTransformer
-from training.two_stream import TwoStreamTransformer
 
 MakeDataset = Callable[..., Path]
 SMALL = {"width": 32, "layers": 2, "heads": 2, "latents": 8, "latent_layers": 1}
@@ -94,7 +94,7 @@ def test_clip_conditions_a_run(
 ) -> None:
     """The real library, the real loader and the real trainer, with a CLIP of a few thousand weights."""
     pytest.importorskip("transformers", reason="pip install insideout[clip]")
-    from tiny_clip import write_tiny_clip  # pyright: ignore[reportMissingImports]
+    from tests.helpers.tiny_clip import write_tiny_clip  # pyright: ignore[reportMissingImports]
 
     run = config(
         **fields, encoder_path=str(write_tiny_clip(tmp_path / "clip")), encoder_cache=str(tmp_path / "cache"),

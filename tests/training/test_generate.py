@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import trimesh
-from cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
-from fuse.shard import ShardError
+from fuse.dataset.shard import ShardError
+from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from training.checkpoints import CheckpointError
 from training.cloud_files import FORMATS, write_points
 from training.config import TrainConfig
+from training.data.channels import to_network
 from training.evaluate import Sample, compare, evaluate, read_samples
-from training.frame import to_network
 from training.generate import Generator, Sampling, generate
 from training.pictures import draw_sides
 from training.train import train

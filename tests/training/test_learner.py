@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from training import checkpoints, point_e
+from training import checkpoints
 from training.config import TrainConfig
 from training.evaluate import read_samples
 from training.generate import Generator, Sampling
 from training.journal import Diverged
-from training.noise import VALIDATION, draw
+from training.networks import point_e
+from training.objectives.noise import VALIDATION, draw
 from training.train import train
 
 MakeDataset = Callable[..., Path]
@@ -117,7 +118,7 @@ def test_validation_judges_the_mean_weights_with_the_same_noise(out: Path) -> No
     train(changed(steps=8, val_clouds=2, step_points=0), out, "whole", report=quiet)
     (last,) = [line for line in read(out, "whole", "validation") if line["step"] == 8]
     generator = Generator(out / "checkpoints" / "whole")
-    from training.shards import Batch
+    from training.data.loader import Batch
     from training.validation import _read
 
     held = _read(config.model_copy(update={"step_points": 0}), out / "clouds", "validation", 2)
@@ -210,7 +211,7 @@ def test_a_validation_split_that_has_no_rows_is_mentioned(make_dataset: MakeData
 
 
 def test_shards_may_lie_in_an_object_store(out: Path, tmp_path: Path) -> None:
-    from fuse import storage
+    from fuse.dataset import storage
 
     remote = storage.locate("memory://learner/out")
     for file in (out / "clouds").iterdir():

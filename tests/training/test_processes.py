@@ -14,13 +14,13 @@ import psutil
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.training import train as train_together
+from pipeline.stages.train import train as train_together
+from tests.helpers.places import ROOT
 from training import checkpoints
 from training.checkpoints import CheckpointError
 from training.config import TrainConfig
 from training.train import train
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = TrainConfig(
     steps=12, batch=4, points=64, step_points=32, image_size=64, width=32, layers=2, heads=2, warmup=3,
     threads=1, device="cpu", precision="float32", log_every=2, checkpoint_every=3, val_every=6,

@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from pipeline.config import load
+from tests.helpers.places import ROOT
 from training import checkpoints
 from training.checkpoints import build_model
 from training.config import TrainConfig
 from training.generate import published_config
-from training.point_e import PUBLISHED
+from training.networks.point_e import PUBLISHED
 from training.train import train
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = ROOT / "configs"
 RECIPES = ["point_e_base40M", "point_e_upsample", "flow_base40M", "two_stream", "tiny_cpu"]
 REDUCED = {
     "steps": 3, "batch": 4, "points": 48, "width": 32, "layers": 2, "heads": 2, "latents": 16,

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.places import ROOT
 from training import checkpoints
 from training.checkpoints import CheckpointError
 from training.config import TrainConfig
 from training.learner import learning_rate
-from training.metrics import chamfer, chamfer_matrix
-from training.noise import draw
-from training.objective import even_places
+from training.objectives.noise import draw
+from training.objectives.objective import even_places
+from training.scores.distances import chamfer, chamfer_matrix
 from training.train import train
 
 MakeDataset = Callable[..., Path]
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = TrainConfig(
     steps=12, batch=4, points=64, step_points=32, image_size=64, width=32, layers=2, heads=2, warmup=3,
     threads=1, device="cpu", log_every=2, checkpoint_every=5, val_every=4, sample_every=0,

@@ -1,0 +1,158 @@
+"""One model out of a dataset, as a file that other tools open: a PLY, a Point-E npz, or a NeRF folder."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from fuse.dataset.manifest import read_manifest
+from fuse.dataset.shard import SCHEMA, Row, Shard, decode, decode_normal
+from fuse.preview.cutaway import draw_inside, draw_layers
+from render.bundle import Bundle
+
+LABELS = ("outside", "hidden", "solid")
+Wanted = Literal["outside", "hidden", "solid", "all"]
+_COLUMNS = ["uid"] + [name for name in SCHEMA.names if name.startswith(tuple(f"{kind}_" for kind in LABELS))]
+_SOLID_GREY = 128  # matter has no colour
+
+
+class ExportError(ValueError):
+    """What was asked for is not in the dataset; the message names what is near it."""
+
+
+def export(out: Path, uid: str, to: Path, albedo: bool = False, points: Wanted = "outside") -> Path:
+    """Write the model `uid` (its uid or its source path) of the dataset `out` to `to`; return `to`.
+
+    `to` ends in .ply: coloured points with normals; in .npz: Point-E's format; in .png: pictures of the
+    cloud, of its hidden points and of both cut open; else it is a folder, and gets the unzipped view bundle,
+    which NeRF tools read, and `pictures/` of its layers. `albedo` takes unlit colours in place of lit ones;
+    hidden points have no others. With `points` all, each has a label: 0 outside, 1 hidden, 2 solid.
+    """
+    kind = to.suffix.lower()
+    if kind not in (".ply", ".npz", ".png", ""):
+        raise ExportError(f"{to}: cannot write {kind}. Name a .ply, an .npz, a .png, or a folder.")
+    if kind == "":
+        return _export_views(_bundle_path(out, uid), to)
+    row = find_row(out, uid)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if kind == ".png":
+        draw_inside(*_points(row, "outside", albedo)[:2], *_points(row, "hidden", albedo)[:2]).save(to)
+        return to
+    kinds = LABELS if points == "all" else (points,)
+    parts = [_points(row, name, albedo) for name in kinds]
+    xyz, rgb, normal = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if not len(xyz):
+        raise ExportError(f"{out}: {uid} has no {points} points.")
+    label = np.repeat([LABELS.index(name) for name in kinds], [len(part[0]) for part in parts])
+    label = label.astype(np.uint8) if points == "all" else None
+    if kind == ".ply":
+        write_ply(to, xyz, rgb, normal, label)
+    else:
+        write_point_e(to, xyz, rgb, label)
+    return to
+
+
+def _points(row: Row, kind: str, albedo: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N, 3) float32 points, (N, 3) uint8 colours and (N, 3) float32 normals of one kind; 0 for solids."""
+    xyz = decode(row, f"{kind}_xyz")
+    if kind == "solid":
+        return xyz, np.full(xyz.shape, _SOLID_GREY, np.uint8), np.zeros(xyz.shape, np.float32)
+    lit = kind == "outside" and not albedo
+    return (
+        xyz,
+        decode(row, f"{kind}_{'rgb' if lit else 'albedo'}"),
+        decode_normal(decode(row, f"{kind}_normal")),
+    )
+
+
+def _export_views(bundle_path: Path, folder: Path) -> Path:
+    """Unzip a bundle, and draw each view's layers side by side."""
+    pictures = folder / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    with Bundle(bundle_path) as bundle:
+        bundle.extract(folder)
+        for number, view in enumerate(bundle.views()):
+            draw_layers(view).save(pictures / f"{number:03d}.png")
+    return folder
+
+
+def write_ply(
+    path: Path,
+    xyz: np.ndarray,
+    rgb: np.ndarray,
+    normal: np.ndarray | None = None,
+    label: np.ndarray | None = None,
+) -> None:
+    """(N, 3) points, (N, 3) uint8 colours, perhaps (N, 3) normals and (N,) uint8 labels, as binary PLY."""
+    columns = [(name, "<f4", xyz[:, i]) for i, name in enumerate("xyz")]
+    if normal is not None:
+        columns += [(f"n{name}", "<f4", normal[:, i]) for i, name in enumerate("xyz")]
+    columns += [(name, "u1", rgb[:, i]) for i, name in enumerate(("red", "green", "blue"))]
+    columns += [("label", "u1", label)] if label is not None else []
+    vertices = np.empty(len(xyz), [(name, dtype) for name, dtype, _ in columns])
+    for name, _, values in columns:
+        vertices[name] = values
+    kinds = {"<f4": "float", "u1": "uchar"}
+    properties = "".join(f"property {kinds[dtype]} {name}\n" for name, dtype, _ in columns)
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(xyz)}\n{properties}end_header\n"
+    path.write_bytes(header.encode() + vertices.tobytes())
+
+
+def write_point_e(path: Path, xyz: np.ndarray, rgb: np.ndarray, label: np.ndarray | None = None) -> None:
+    """Point-E's `PointCloud.load` format: `coords`, and R, G, B in 0..1; its frame is ours halved.
+
+    Labels become one more channel, `label`.
+    """
+    channels = {name: rgb[:, i].astype(np.float32) / 255 for i, name in enumerate("RGB")}
+    channels |= {"label": label.astype(np.float32)} if label is not None else {}
+    with path.open("wb") as file:  # np.savez would add a second suffix to some names
+        np.savez(file, coords=xyz.astype(np.float32) / 2, **channels)
+
+
+def find_row(out: Path, uid: str) -> Row:
+    """The points of the model whose uid or source path is `uid`."""
+    entries = list(_entries(out))
+    for entry in entries:
+        if uid in (entry.uid, entry.source):
+            with Shard(out / "clouds" / entry.file) as shard:
+                return next(row for row in shard.rows(_COLUMNS, [entry.group]) if row["uid"] == entry.uid)
+    raise _unknown(uid, out, [name for entry in entries for name in (entry.uid, entry.source)])
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where a row stands."""
+
+    uid: str
+    source: str
+    file: str
+    group: int
+
+
+def _entries(out: Path) -> Iterator[_Entry]:
+    for part in read_manifest(out / "clouds"):
+        with Shard(out / "clouds" / part.file) as shard:
+            for group in range(shard.row_groups):
+                for row in shard.rows(["uid", "source"], [group]):
+                    yield _Entry(row["uid"], row["source"], part.file, group)
+
+
+def _bundle_path(out: Path, uid: str) -> Path:
+    """The bundle of a uid or, through the shards, of a source path."""
+    for name in (uid, *(entry.uid for entry in _entries(out) if entry.source == uid)):
+        path = out / "views" / hashlib.sha256(name.encode()).hexdigest()[:2] / f"{name}.zip"
+        if path.exists():
+            return path
+    raise _unknown(uid, out, [path.stem for path in (out / "views").glob("*/*.zip")])
+
+
+def _unknown(uid: str, out: Path, names: list[str]) -> ExportError:
+    near = difflib.get_close_matches(uid, names, 3, 0.4) or [name for name in names if uid in name][:3]
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"It has {len(names)} names, none like it."
+    return ExportError(f"{out}: no model {uid!r}. {hint}")

@@ -1,0 +1,322 @@
+"""The cloud shard: a Parquet file, one row a model. Its schema, its writer and its reader.
+
+    for row in read_rows("OUT/clouds/part-00000.parquet", ["uid", "outside_xyz", "image_03"]):
+        xyz = decode(row, "outside_xyz")  # (N, 3) float32
+        image = decode(row, "image_03")  # (H, W, 4) uint8
+
+Arrays are non-null binary columns whose field metadata names dtype and shape: read four times faster than
+lists. Pages carry checksums, which every reader here verifies (zstd alone lets a flipped byte through).
+The bytes of a file are a function of its rows: no times, no machine. Needs pyarrow and numpy, not torch.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from fuse.dataset import storage
+
+SCHEMA_VERSION = 2
+CURE = "Delete it and its line in manifest.jsonl, then run `insideout fuse` again."
+Row = dict[str, Any]
+
+
+class ShardError(ValueError):
+    """A shard that cannot be read or written; the message names the file and the cure."""
+
+
+def _array(name: str, dtype: str, shape: str = "[-1, 3]") -> pa.Field:
+    return pa.field(name, pa.binary(), nullable=False, metadata={"dtype": dtype, "shape": shape})
+
+
+def _floats(length: int) -> pa.DataType:
+    return pa.list_(pa.field("element", pa.float32(), nullable=False), length)
+
+
+CAMERA = pa.struct(
+    [
+        pa.field("camera_to_world", _floats(16), nullable=False),  # row-major, OpenGL axes
+        pa.field("fov", pa.float32(), nullable=False),  # radians
+    ]
+)
+QUALITY = pa.struct(
+    [
+        pa.field("singular_values", _floats(3), nullable=False),  # of the centred cloud / sqrt(N), falling
+        pa.field("dense_outside", pa.int64(), nullable=False),  # points after merging, before sampling
+        pa.field("dense_hidden", pa.int64(), nullable=False),
+        pa.field(
+            "dense_cracks", pa.int64(), nullable=False
+        ),  # of dense_outside: no view shows them, lit by rule
+        pa.field("hidden_fraction", pa.float32(), nullable=False),  # of the mesh's area
+        pa.field("spacing", pa.float32(), nullable=False),  # median distance to the nearest outside point
+        pa.field("footprint", pa.float32(), nullable=False),  # a pixel's width at the origin's distance
+        pa.field("mixed_dropped", pa.int64(), nullable=False),  # pixels of mixed colour beside a clean one
+        pa.field("mixed_kept", pa.int64(), nullable=False),  # and those that alone show their surface
+        pa.field(
+            "watertight", pa.bool_(), nullable=False
+        ),  # all but a thousandth of the area is closed shells'
+        pa.field("closed_share", pa.float32(), nullable=False),  # of the area, in closed shells
+        pa.field("shells", pa.int32(), nullable=False),  # closed ones, cavities included
+        pa.field("volume", pa.float32(), nullable=False),  # of the matter, cubic normalised units
+        pa.field("volume_fraction", pa.float32(), nullable=False),  # of the bounding box
+        pa.field("thickness_low", pa.float32(), nullable=False),  # 5th percentile over the solid points
+        pa.field("thickness_median", pa.float32(), nullable=False),
+        pa.field("thickness_high", pa.float32(), nullable=False),  # 95th percentile
+    ]
+)
+_STRINGS = ["uid", "source", "source_sha256", "format", "split"]
+_NULLABLE_STRINGS = ["caption", "category", "license"]
+SCHEMA = pa.schema(
+    [
+        *(pa.field(name, pa.string(), nullable=False) for name in _STRINGS),
+        *(pa.field(name, pa.string()) for name in _NULLABLE_STRINGS),
+        pa.field("center", _floats(3), nullable=False),
+        pa.field("scale", pa.float32(), nullable=False),
+        *(pa.field(name, pa.int32(), nullable=False) for name in ("n_outside", "n_hidden", "n_solid")),
+        _array("outside_xyz", "<f4"),
+        _array("outside_rgb", "u1"),
+        _array("outside_albedo", "u1"),
+        _array("outside_normal", "i1"),  # unit normals x 127
+        _array("hidden_xyz", "<f4"),
+        _array("hidden_albedo", "u1"),
+        _array("hidden_normal", "i1"),
+        _array("hidden_layer", "u1", "[-1]"),  # surfaces that the ray which found the point met before it
+        _array("solid_xyz", "<f4"),
+        pa.field("solid_method", pa.string(), nullable=False),
+        pa.field("cameras", pa.list_(pa.field("element", CAMERA, nullable=False)), nullable=False),
+        pa.field("quality", QUALITY, nullable=False),
+        pa.field("cluster", pa.int32()),
+        pa.field("weight", pa.float32(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+    ]
+)
+"""Every column but the images, `image_00` and on, of which a shard has one a view (see `schema_for`)."""
+
+
+def image_column(view: int) -> str:
+    """The name of a view's image column."""
+    return f"image_{view:02d}"
+
+
+def schema_for(views: int) -> pa.Schema:
+    """SCHEMA with the image columns of `views` views, before `cameras`."""
+    images = [
+        pa.field(image_column(i), pa.binary(), nullable=False, metadata={"mime": "image/png"})
+        for i in range(views)
+    ]
+    at = SCHEMA.get_field_index("cameras")
+    return pa.schema([*list(SCHEMA)[:at], *images, *list(SCHEMA)[at:]])
+
+
+def view_count(schema: pa.Schema) -> int:
+    """How many image columns a schema has."""
+    return sum(name.startswith("image_") for name in schema.names)
+
+
+def decode(row: Mapping[str, Any], name: str, schema: pa.Schema = SCHEMA) -> np.ndarray:
+    """A binary column of a row as an array, by the field metadata of `schema`.
+
+    Point columns come as (N, 3) views on the row's bytes (`hidden_layer` as (N,)), images as (H, W, 4) uint8.
+    """
+    if name.startswith("image_"):
+        with Image.open(io.BytesIO(row[name])) as image:
+            return np.array(image.convert("RGBA"))
+    metadata = schema.field(name).metadata or {}
+    if b"dtype" not in metadata:
+        raise ShardError(f"column {name} is not an array: read row[{name!r}] itself")
+    return np.frombuffer(row[name], metadata[b"dtype"].decode()).reshape(json.loads(metadata[b"shape"]))
+
+
+def encode_normal(normal: np.ndarray) -> np.ndarray:
+    """(N, 3) float32 unit -> (N, 3) int8, x 127."""
+    return np.rint(normal * 127).clip(-127, 127).astype(np.int8)
+
+
+def decode_normal(code: np.ndarray) -> np.ndarray:
+    """The inverse of `encode_normal`, unit length again: (N, 3) float32."""
+    normal = code.astype(np.float32)
+    return normal / np.linalg.norm(normal, axis=-1, keepdims=True).clip(1e-6)
+
+
+# ---- writing ----------------------------------------------------------------------------------------------
+
+
+def table_of(row: Mapping[str, Any]) -> pa.Table:
+    """One row as a table. Arrays may be ndarrays (checked against the field's dtype) or bytes."""
+    schema = schema_for(sum(name.startswith("image_") for name in row))
+    missing, unknown = set(schema.names) - set(row), set(row) - set(schema.names)
+    if missing or unknown:
+        raise ShardError(
+            f"row {row.get('uid')!r}: missing {sorted(missing)}, unknown columns {sorted(unknown)}"
+        )
+    columns = [pa.array([_plain(field, row[field.name])], field.type) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def write_shard(
+    path: Path | str,
+    tables: Iterable[pa.Table],
+    config_hash: str,
+    versions: Mapping[str, str],
+    row_group_mib: float = 16,
+) -> int:
+    """Write tables of one schema to `path`, in order; return the number of rows.
+
+    The caller commits the file (temporary name, fsync, rename). Raises ShardError when the schemas differ.
+    """
+    writer, rows = None, 0
+    try:
+        for group in _row_groups(tables, row_group_mib * 2**20):
+            writer = writer or _open_writer(path, group.schema)
+            if group.schema != writer.schema:
+                views = {view_count(group.schema), view_count(writer.schema)}
+                raise ShardError(f"{path}: its rows have different numbers of views, {views}")
+            writer.write_table(group, row_group_size=group.num_rows)
+            rows += group.num_rows
+        if writer is None:
+            raise ShardError(f"{path}: no rows to write")
+        writer.add_key_value_metadata(_footer(config_hash, versions))
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows
+
+
+def _plain(field: pa.Field, value: Any) -> Any:
+    """A value that pyarrow takes for the field; arrays become their bytes."""
+    if not isinstance(value, np.ndarray):
+        return value
+    dtype = (field.metadata or {}).get(b"dtype")
+    if dtype is None:
+        return value.tolist()
+    shape = tuple(json.loads(field.metadata[b"shape"]))
+    if value.dtype != np.dtype(dtype.decode()) or value.shape[1:] != shape[1:]:
+        raise ShardError(f"{field.name} wants {dtype.decode()} {shape}, got {value.dtype} {value.shape}")
+    return np.ascontiguousarray(value).tobytes()
+
+
+def _row_groups(tables: Iterable[pa.Table], target: float) -> Iterator[pa.Table]:
+    """Gather tables until they hold `target` bytes."""
+    held: list[pa.Table] = []
+    size = 0
+    for table in tables:
+        if held and table.schema != held[0].schema:
+            yield pa.concat_tables(held).combine_chunks()
+            held, size = [], 0
+        held.append(table)
+        size += table.nbytes
+        if size >= target:
+            yield pa.concat_tables(held).combine_chunks()
+            held, size = [], 0
+    if held:
+        yield pa.concat_tables(held).combine_chunks()
+
+
+def _open_writer(path: Path | str, schema: pa.Schema) -> pq.ParquetWriter:
+    options: dict[str, Any] = {
+        "compression": "zstd",
+        "compression_level": 3,
+        "use_dictionary": ["format", "split", "category", "license", "solid_method"],
+        "write_statistics": [field.name for field in schema if not pa.types.is_binary(field.type)],
+        "write_page_checksum": True,
+        "write_page_index": True,
+    }
+    return pq.ParquetWriter(path, schema, **options)
+
+
+def _footer(config_hash: str, versions: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "insideout.schema_version": str(SCHEMA_VERSION),
+        "insideout.config_hash": config_hash,
+        "insideout.versions": json.dumps(dict(versions), sort_keys=True),
+    }
+
+
+# ---- reading ----------------------------------------------------------------------------------------------
+
+
+class Shard:
+    """A shard opened for reading: schema and version checked, checksums verified, one row group at a time."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path) if isinstance(path, str) else path  # a remote one stays what it is
+        try:
+            self.file = pq.ParquetFile(storage.readable(self.path), page_checksum_verification=True)
+        except FileNotFoundError:
+            raise ShardError(f"{path}: no such shard. Has `insideout fuse` made it?") from None
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ShardError(f"{path}: not a whole Parquet file ({error}). {CURE}") from error
+        self.schema: pa.Schema = self.file.schema_arrow
+        self.footer: dict[str, str] = {
+            key.decode(): value.decode()
+            for key, value in (self.file.metadata.metadata or {}).items()
+            if key.startswith(b"insideout.")
+        }
+        _check_schema(self.path, self.schema, self.footer.get("insideout.schema_version"))
+
+    def __enter__(self) -> Shard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close(force=True)
+
+    def __len__(self) -> int:
+        return self.file.metadata.num_rows
+
+    @property
+    def row_groups(self) -> int:
+        return self.file.metadata.num_row_groups
+
+    @property
+    def views(self) -> int:
+        return view_count(self.schema)
+
+    def uids(self) -> list[str]:
+        """The uid of every row, without reading anything else."""
+        return [
+            uid for group in range(self.row_groups) for uid in self.table(group, ["uid"])["uid"].to_pylist()
+        ]
+
+    def table(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """One row group. `columns` in any order; None is every column."""
+        unknown = set(columns or ()) - set(self.schema.names)
+        if unknown:
+            raise ShardError(f"{self.path}: no column {sorted(unknown)}; it has {self.schema.names}")
+        try:
+            return self.file.read_row_group(group, columns=None if columns is None else list(columns))
+        except (pa.ArrowException, OSError) as error:
+            raise ShardError(f"{self.path}: row group {group} is damaged ({error}). {CURE}") from error
+
+    def rows(
+        self, columns: Sequence[str] | None = None, groups: Iterable[int] | None = None
+    ) -> Iterator[Row]:
+        """The rows of all or of the named row groups, as dictionaries; arrays are bytes (see `decode`)."""
+        for group in range(self.row_groups) if groups is None else groups:
+            for batch in self.table(group, columns).to_batches(max_chunksize=16):
+                yield from batch.to_pylist()
+
+
+def read_rows(path: Path | str, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """Every row of a shard, in order; arrays are bytes (see `decode`)."""
+    with Shard(path) as shard:
+        yield from shard.rows(columns)
+
+
+def _check_schema(path: Path, schema: pa.Schema, version: str | None) -> None:
+    if version != str(SCHEMA_VERSION):
+        raise ShardError(
+            f"{path}: shard schema {version}, this release reads {SCHEMA_VERSION}. "
+            "Read it with the release that wrote it, or fuse again with --on-existing overwrite."
+        )
+    for field in schema_for(view_count(schema)):
+        found = schema.field(field.name) if field.name in schema.names else None
+        if found is None or found.type != field.type or found.metadata != field.metadata:
+            raise ShardError(f"{path}: column {field.name} is {found}, should be {field}. {CURE}")

@@ -1,0 +1,226 @@
+"""Is a dataset folder whole? Recomputes every hash and checks every row and every bundle.
+
+    report = verify(Path("OUT"))
+    print(report)  # one line a finding: the file, what is wrong, the cure
+
+Finds a flipped byte, a truncated file, a missing part, a part that nobody wrote down, and rows that break the
+contract of `fuse.dataset.shard`. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fuse.dataset.manifest import MANIFEST, Part, read_manifest, sha256_of
+from fuse.dataset.shard import Row, Shard, ShardError, decode, decode_normal, image_column
+from render.bundle import Bundle, BundleError
+
+SLACK = 1e-3  # how far depth's 16 bits may put a point outside the box
+REPACK = "Delete it and its line in clouds/manifest.jsonl, then run `insideout fuse` again."
+RENDER = "Delete it, then run `insideout render` again."
+_ORDER_PROBES = 64  # picks whose farthest-point order is proved; each costs one pass over the cloud
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong with one file."""
+
+    file: str  # relative to the dataset folder
+    problem: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.problem}. {self.cure}"
+
+
+@dataclass
+class Report:
+    """What was checked and what was found."""
+
+    parts: int = 0
+    rows: int = 0
+    bundles: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+    def __str__(self) -> str:
+        counts = f"{self.parts} parts with {self.rows} rows, {self.bundles} bundles"
+        verdict = "no fault found" if self.ok else f"{len(self.findings)} faults"
+        return "\n".join([*map(str, self.findings), f"{counts}: {verdict}"])
+
+
+def verify(out: Path, bundles: bool = True) -> Report:
+    """Check the shards of a dataset folder, and unless told otherwise its view bundles."""
+    report = Report()
+    _verify_clouds(out, report)
+    for path in sorted((out / "views").glob("*/*.zip")) if bundles else ():
+        report.bundles += 1
+        report.findings += [Finding(_name(path, out), p, RENDER) for p in bundle_problems(path)]
+    return report
+
+
+def _verify_clouds(out: Path, report: Report) -> None:
+    clouds = out / "clouds"
+    try:
+        parts = read_manifest(clouds)
+    except ShardError as error:
+        report.findings.append(Finding(f"clouds/{MANIFEST}", str(error), "See above."))
+        return
+    on_disk = {path.name for path in clouds.glob("*.parquet")}
+    for name in sorted(on_disk - {part.file for part in parts}):
+        report.findings.append(
+            Finding(
+                f"clouds/{name}", "not named in the manifest", "Delete it, or run `insideout fuse` again."
+            )
+        )
+    seen: dict[str, str] = {}
+    for part in parts:
+        report.parts += 1
+        for problem in _part_problems(clouds, part, seen, report):
+            report.findings.append(Finding(f"clouds/{part.file}", problem, REPACK))
+
+
+def _part_problems(clouds: Path, part: Part, seen: dict[str, str], report: Report) -> Iterator[str]:
+    """What is wrong with one part. `seen` maps every uid so far to its part."""
+    path = clouds / part.file
+    if not path.exists():
+        yield "missing, though the manifest names it"
+        return
+    size = path.stat().st_size
+    if size != part.bytes:
+        yield f"truncated or grown: {size} bytes, the manifest says {part.bytes}"
+        return
+    if sha256_of(path) != part.sha256:
+        yield "damaged: its SHA-256 is not the manifest's"
+        return
+    try:
+        with Shard(path) as shard:
+            yield from _footer_problems(shard, part)
+            for row in shard.rows():
+                report.rows += 1
+                yield from _identity_problems(row["uid"], part.file, seen)
+                yield from (f"row {row['uid']}: {problem}" for problem in row_problems(row, shard.views))
+    except ShardError as error:
+        yield str(error)
+
+
+def _footer_problems(shard: Shard, part: Part) -> Iterator[str]:
+    uids = shard.uids()
+    said = (part.rows, part.row_groups, part.first_uid, part.last_uid, part.config_hash)
+    found = (len(uids), shard.row_groups, uids[0], uids[-1], shard.footer.get("insideout.config_hash"))
+    names = ("rows", "row groups", "first uid", "last uid", "configuration hash")
+    for name, is_, should in zip(names, found, said, strict=True):
+        if is_ != should:
+            yield f"{name} {is_!r}, the manifest says {should!r}"
+
+
+def _identity_problems(uid: str, file: str, seen: dict[str, str]) -> Iterator[str]:
+    if uid in seen:
+        yield f"row {uid}: already in {seen[uid]}"
+    seen[uid] = file
+
+
+def row_problems(row: Row, views: int) -> Iterator[str]:
+    """What breaks the contract in one row of a shard of `views` views."""
+    try:
+        for kind, names in _ARRAYS.items():
+            for name in names:
+                found = len(decode(row, name))
+                if found != row[f"n_{kind}"]:
+                    yield f"{name} has {found} points, n_{kind} says {row[f'n_{kind}']}"
+            yield from _point_problems(f"{kind}_xyz", decode(row, f"{kind}_xyz"))
+        for name in ("outside_normal", "hidden_normal"):
+            yield from _normal_problems(name, decode(row, name))
+        for kind in _ARRAYS:
+            yield from _order_problems(f"{kind}_xyz", decode(row, f"{kind}_xyz"))
+    except ValueError as error:
+        yield f"an array cannot be read ({error})"
+    if row["n_outside"] == 0:
+        yield "no outside points"
+    if len(row["cameras"]) != views:
+        yield f"{len(row['cameras'])} cameras for {views} images"
+    yield from _image_problems(row, views)
+
+
+_ARRAYS = {
+    "outside": ("outside_xyz", "outside_rgb", "outside_albedo", "outside_normal"),
+    "hidden": ("hidden_xyz", "hidden_albedo", "hidden_normal", "hidden_layer"),
+    "solid": ("solid_xyz",),
+}
+
+
+def _point_problems(name: str, xyz: np.ndarray) -> Iterator[str]:
+    if not np.isfinite(xyz).all():
+        yield f"{name} is not finite"
+    elif len(xyz) and np.abs(xyz).max() > 1 + SLACK:
+        yield f"{name} reaches {np.abs(xyz).max():.4f}, outside the box of -1 to 1"
+    if len(np.unique(xyz, axis=0)) != len(xyz):
+        yield f"{name} repeats points"
+
+
+def _normal_problems(name: str, code: np.ndarray) -> Iterator[str]:
+    length = np.linalg.norm(code.astype(np.float32), axis=1) / 127
+    if len(code) and (np.abs(length - 1).max() > 0.02 or not np.isfinite(decode_normal(code)).all()):
+        yield f"{name} has lengths from {length.min():.3f} to {length.max():.3f}, not 1"
+
+
+def _order_problems(name: str, xyz: np.ndarray) -> Iterator[str]:
+    """Each of the first picks must be the stored point that is farthest from all picks before it."""
+    nearest = np.full(len(xyz), np.inf)
+    for pick in range(min(_ORDER_PROBES, len(xyz))):
+        if np.sqrt(nearest[pick]) < np.sqrt(nearest.max()) * (1 - 1e-4):
+            yield f"{name} is not in farthest-point order at point {pick}"
+            return
+        nearest = np.minimum(nearest, ((xyz.astype(np.float64) - xyz[pick]) ** 2).sum(1))
+
+
+def _image_problems(row: Row, views: int) -> Iterator[str]:
+    sizes = set()
+    for name in map(image_column, range(views)):
+        try:
+            with Image.open(io.BytesIO(row[name])) as image:
+                image.load()
+                sizes.add(image.size)
+        except (OSError, SyntaxError) as error:
+            yield f"{name} is no PNG ({error})"
+    if len(sizes) > 1 or any(width != height for width, height in sizes):
+        yield f"images of sizes {sorted(sizes)}, not square and alike"
+
+
+def bundle_problems(path: Path) -> Iterator[str]:
+    """What is wrong with one view bundle: damaged members, missing images, a wrong place."""
+    try:
+        with Bundle(path) as bundle:
+            bundle.check()
+            for frame in bundle.frames:
+                for key in ("file_path", "layers_file_path"):
+                    bundle.read(frame[key])
+                for layer in (frame, *frame["hidden"]):
+                    for key in ("depth_file_path", "albedo_file_path", "normal_file_path"):
+                        bundle.read(layer[key])
+            bundle.read("mesh.npz")
+            uid = str(bundle.meta["uid"])
+    except BundleError as error:
+        yield str(error)
+        return
+    except KeyError as error:
+        yield f"transforms.json or meta.json lacks {error}"
+        return
+    if uid != path.stem:
+        yield f"holds the model {uid!r}"
+    elif path.parent.name != hashlib.sha256(uid.encode()).hexdigest()[:2]:
+        yield f"stands in folder {path.parent.name}, not in that of its uid"
+
+
+def _name(path: Path, out: Path) -> str:
+    return path.relative_to(out).as_posix()

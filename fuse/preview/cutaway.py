@@ -1,0 +1,71 @@
+"""Pictures of the inside: a cloud cut open, its hidden points in colour; a view's layers side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from fuse.preview.picture import draw_cloud
+from render.bundle import Camera, View
+from render.cameras import look_at_origin
+
+_TOWARDS = (0.6, -1.0, 0.6)  # the eye
+_FOV = np.radians(30)
+_GHOST = 0.22  # what is left of the outside's colour
+
+
+def draw_inside(
+    outside_xyz: np.ndarray,
+    outside_rgb: np.ndarray,
+    hidden_xyz: np.ndarray,
+    hidden_rgb: np.ndarray,
+    size: int = 384,
+) -> Image.Image:
+    """Three pictures in a row: the outside as it is; hidden points in colour within the outside as a ghost;
+    and both cut open. Clouds are (N, 3) points and (N, 3) uint8 colours."""
+    eye = np.array(_TOWARDS) / np.linalg.norm(_TOWARDS)
+    reach = float(np.linalg.norm(outside_xyz, axis=1).max())
+    camera = Camera(look_at_origin(eye, reach / np.sin(_FOV / 2)), float(_FOV))
+    cut = _cut_normal(outside_xyz, eye)
+
+    def draw(xyz: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+        return np.asarray(draw_cloud(xyz, rgb, size, camera), np.float32)
+
+    def within_ghost(nearest: float) -> np.ndarray:
+        shell, core = (xyz @ cut < nearest for xyz in (outside_xyz, hidden_xyz))
+        ghost = 255 - _GHOST * (255 - draw(outside_xyz[shell], outside_rgb[shell]))
+        inner = draw(hidden_xyz[core], hidden_rgb[core])
+        empty = draw(hidden_xyz[core], np.zeros_like(hidden_rgb[core])).min(-1, keepdims=True) / 255
+        return inner - 255 * empty + ghost * empty
+
+    panels = [draw(outside_xyz, outside_rgb), within_ghost(np.inf), within_ghost(0.0)]
+    return Image.fromarray(np.concatenate(panels, axis=1).clip(0, 255).astype(np.uint8))
+
+
+def _cut_normal(xyz: np.ndarray, eye: np.ndarray) -> np.ndarray:
+    """(3,) an upright cut along the model's longer side: what lies on this side of the origin goes."""
+    across = int(np.argmin(np.ptp(xyz[:, :2], axis=0)))
+    return np.sign(eye[across]) * np.eye(3)[across]
+
+
+def draw_layers(view: View) -> Image.Image:
+    """One view in a row of pictures: lit; the number of surfaces along each ray, the most of them white; the
+    pixels with an unseen surface behind, red; and the unlit colour of each layer, the first one first."""
+    count = view.layer_count()
+    depth = np.repeat((count / max(count.max(), 1) * 255)[..., None], 3, axis=2)
+    panels = [_on_white(view.rgba), depth, _marked(view)]
+    panels += [np.where(layer.depth[..., None] > 0, layer.albedo, 255) for layer in (view, *view.hidden)]
+    return Image.fromarray(np.concatenate(panels, axis=1).astype(np.uint8))
+
+
+def _on_white(rgba: np.ndarray) -> np.ndarray:
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    return rgba[..., :3] * alpha + 255 * (1 - alpha)
+
+
+def _marked(view: View) -> np.ndarray:
+    """The lit view, pale, and red where something unseen lies behind."""
+    pale = 255 - 0.35 * (255 - _on_white(view.rgba))
+    if view.interior is None:
+        return pale
+    return np.where(view.interior[..., None], 0.3 * pale + 0.7 * np.array([220, 30, 30]), pale)

@@ -1,0 +1,77 @@
+"""A contact sheet of a dataset: each model's lit view, depth, albedo and cloud, side by side.
+
+`insideout sheet OUT --to FILE.png` shows in seconds what is cut off, upside down, black or blown up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from fuse.dataset.layout import Layout
+from fuse.dataset.manifest import read_manifest
+from fuse.dataset.shard import Row, Shard, decode
+from fuse.preview.picture import draw_cloud
+from pipeline.errors import UserError
+from render.bundle import Bundle, View
+
+COLUMNS = ["uid", "source", "outside_xyz", "outside_rgb"]
+PANELS = 4
+CAPTION = 14  # pixels below each model
+ELEVATION = 0.35  # z of the view direction that shows an object best
+
+
+def write_sheet(out: Path, to: Path, models: Sequence[str], size: int, across: int, most: int) -> int:
+    """Draw the named models (uid or source path), or the first `most`, into one PNG. Returns how many."""
+    layout = Layout(out.absolute())
+    rows = [row for row in _rows(layout) if not models or {row["uid"], row["source"]} & set(models)]
+    if not rows:
+        raise UserError(
+            f"{out}: no fused model {'named ' + ', '.join(models) if models else ''}. Fuse it first."
+        )
+    rows = sorted(rows, key=lambda row: row["source"])[:most]
+    strips = [strip(row, layout, size) for row in rows]
+    width, height = strips[0].size
+    across = min(across, len(strips))
+    sheet = Image.new("RGB", (width * across, height * -(-len(strips) // across)), "white")
+    for index, image in enumerate(strips):
+        sheet.paste(image, (index % across * width, index // across * height))
+    to.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(to)
+    return len(strips)
+
+
+def strip(row: Row, layout: Layout, size: int) -> Image.Image:
+    """Lit view, depth, albedo and cloud of one model from one camera, over its name."""
+    with Bundle(layout.bundle(row["uid"])) as bundle:
+        heights = [bundle.camera(i).camera_to_world[2, 2] for i in range(len(bundle))]
+        view = bundle.view(int(np.argmin(np.abs(np.array(heights) - ELEVATION))))
+    cloud = draw_cloud(decode(row, "outside_xyz"), decode(row, "outside_rgb"), size, camera=view.camera)
+    panels = [Image.fromarray(pixels).resize((size, size)) for pixels in _pictures(view)]
+    image = Image.new("RGB", (PANELS * size, size + CAPTION), "white")
+    for index, panel in enumerate([*panels, cloud]):
+        image.paste(panel, (index * size, 0))
+    ImageDraw.Draw(image).text((4, size), row["source"][-PANELS * size // 7 :], fill="black")
+    return image
+
+
+def _rows(layout: Layout) -> list[Row]:
+    rows: list[Row] = []
+    for part in read_manifest(layout.clouds):
+        with Shard(layout.clouds / part.file) as shard:
+            rows += shard.rows(COLUMNS)
+    return rows
+
+
+def _pictures(view: View) -> list[np.ndarray]:
+    """(H, W, 3) uint8: the lit view on white, depth with near bright, albedo on white."""
+    alpha = view.rgba[..., 3:] / 255
+    lit = view.rgba[..., :3] * alpha + 255 * (1 - alpha)
+    hit = view.depth > 0
+    near, far = (view.depth[hit].min(), view.depth[hit].max()) if hit.any() else (0, 1)
+    depth = np.where(hit, 255 - 190 * (view.depth - near) / max(far - near, 1e-6), 0)
+    albedo = np.where(hit[..., None], view.albedo, 255)
+    return [lit.astype(np.uint8), np.repeat(depth[..., None], 3, 2).astype(np.uint8), albedo.astype(np.uint8)]

@@ -1,0 +1,212 @@
+"""A lattice of rays along the three axes through a mesh, and the pieces of those rays that lie in matter.
+
+The lattice's lines are jittered, so that none runs within an axis-aligned face; lines of different axes meet
+in the lattice's points. Rays see walls of any thinness that they cross, which sampling the volume would miss.
+A `Chords` is a set of pieces of rays; `union` makes one of several, `spread` puts points on it, evenly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import open3d as o3d
+
+from fuse.solid.closed_shells import Surface, face_normals
+
+MARGIN = 0.01
+"""How far outside the box rays start, in normalised units."""
+GEOMETRIES = 256
+"""Most geometries of a scene; more parts share them."""
+APART = 1e-6
+"""Crossings closer than this are one place: a chord between them is no matter."""
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The jittered coordinates of lines, an array an axis, rising."""
+
+    ticks: tuple[np.ndarray, np.ndarray, np.ndarray]
+    start: np.ndarray  # (3,) float64, where rays along each axis begin
+    pitch: np.ndarray  # (3,) float64, mean distance of the lines along each axis
+
+    @property
+    def rays(self) -> tuple[int, int, int]:
+        """Number of rays along each axis."""
+        x, y, z = (len(ticks) for ticks in self.ticks)
+        return y * z, z * x, x * y
+
+    def axis(self, ray: np.ndarray) -> np.ndarray:
+        """(N,) the axis that each ray runs along."""
+        return np.searchsorted(np.cumsum(self.rays), ray, side="right")
+
+    def at(self, ray: np.ndarray, t: np.ndarray | float) -> np.ndarray:
+        """(N, 3) float64 places on rays, `t` from their start."""
+        axis = self.axis(ray)
+        one, two = np.array([1, 2, 0])[axis], np.array([2, 0, 1])[axis]
+        within = ray - np.concatenate([[0], np.cumsum(self.rays)])[axis]
+        sizes = np.array([len(ticks) for ticks in self.ticks])
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        lines = np.concatenate(self.ticks)
+        places = np.empty((len(ray), 3))
+        rows = np.arange(len(ray))
+        places[rows, axis] = self.start[axis] + t
+        places[rows, one] = lines[offsets[one] + within // sizes[two]]
+        places[rows, two] = lines[offsets[two] + within % sizes[two]]
+        return places
+
+    def area(self) -> np.ndarray:
+        """(3,) what one ray along each axis stands for, square units."""
+        return self.pitch[[1, 2, 0]] * self.pitch[[2, 0, 1]]
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Where rays cross triangles, in order along each ray."""
+
+    ray: np.ndarray  # (H,) int64
+    t: np.ndarray  # (H,) float64, from the ray's start
+    part: np.ndarray  # (H,) int64, of the surface
+    sign: np.ndarray  # (H,) 1 where the ray leaves through the front of the triangle, -1 where it enters
+
+
+@dataclass(frozen=True)
+class Chords:
+    """Pieces of rays."""
+
+    ray: np.ndarray  # (C,) int64
+    start: np.ndarray  # (C,) float64
+    end: np.ndarray  # (C,) float64
+
+    @property
+    def length(self) -> np.ndarray:
+        return self.end - self.start
+
+    def take(self, which: np.ndarray) -> Chords:
+        return Chords(self.ray[which], self.start[which], self.end[which])
+
+
+def lattice_of(low: np.ndarray, high: np.ndarray, pitch: float, seed: int) -> Lattice:
+    """Lines about `pitch` apart through the box, at least 8 across each side; the jitter is the seed's."""
+    rng = np.random.default_rng(seed)
+    low, size = low.astype(np.float64), (high - low).astype(np.float64)
+    counts = np.maximum(8, np.ceil(size / pitch)).astype(np.int64)
+    ticks = []
+    for a, extent, count in zip(low, size, counts, strict=True):
+        line = a + (np.arange(count) + rng.uniform(0.1, 0.9, count)) / count * extent
+        # float32, as rays are cast in it: a place is then on its line exactly
+        ticks.append(line.astype(np.float32).astype(np.float64))
+    return Lattice((ticks[0], ticks[1], ticks[2]), low - MARGIN, size / counts)
+
+
+class Scene:
+    """Triangles of several parts in Embree, on one thread."""
+
+    def __init__(self, vertices: np.ndarray, surface: Surface):
+        self.vertices, self.surface = vertices, surface
+        # Open3D drops one of two crossings at the same distance if they are of one geometry, as it must where
+        # triangles share an edge; touching parts must not lose theirs
+        geometry = surface.part % GEOMETRIES
+        self._order = np.argsort(geometry, kind="stable")
+        sizes = np.bincount(geometry, minlength=1)
+        self._offsets = np.cumsum(sizes) - sizes
+        self.embree = o3d.t.geometry.RaycastingScene(nthreads=1)
+        corners = vertices[surface.faces[self._order]].astype(np.float32).reshape(-1, 3)
+        for offset, size in zip(self._offsets, sizes, strict=True):
+            index = np.arange(3 * size, dtype=np.uint32).reshape(-1, 3)
+            piece = np.ascontiguousarray(corners[3 * offset : 3 * (offset + size)])
+            self.embree.add_triangles(o3d.core.Tensor.from_numpy(piece), o3d.core.Tensor.from_numpy(index))
+
+    def crossings(self, lattice: Lattice) -> Hits:
+        """Every crossing of every ray of the lattice."""
+        if len(self.surface.faces) == 0:
+            none = np.zeros(0)
+            return Hits(none.astype(np.int64), none, none.astype(np.int64), none)
+        ray = np.arange(sum(lattice.rays))
+        axis = lattice.axis(ray)
+        cast = np.concatenate([lattice.at(ray, 0), np.eye(3)[axis]], 1).astype(np.float32)
+        found = self.embree.list_intersections(o3d.core.Tensor.from_numpy(cast), nthreads=1)
+        ray = found["ray_ids"].numpy().astype(np.int64)
+        t = found["t_hit"].numpy().astype(np.float64)
+        first = self._offsets[found["geometry_ids"].numpy().astype(np.int64)]
+        face = self._order[first + found["primitive_ids"].numpy().astype(np.int64)]
+        sign = np.sign(face_normals(self.vertices, self.surface.faces)[face, axis[ray]])
+        order = np.lexsort((face, t, ray))
+        return Hits(ray[order], t[order], self.surface.part[face[order]], sign[order])
+
+    def reach(self, points: np.ndarray, ways: np.ndarray) -> np.ndarray:
+        """(N, W) float32: how far it is from each point (N, 3) each way (W, 3), inf where it is open."""
+        rays = np.concatenate([points.repeat(len(ways), 0), np.tile(ways, (len(points), 1))], 1)
+        cast = self.embree.cast_rays(o3d.core.Tensor.from_numpy(rays.astype(np.float32)), nthreads=1)
+        return cast["t_hit"].numpy().reshape(len(points), len(ways))
+
+    def between(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """(N,) bool: whether a triangle is between, or just behind the end; both (N, 3) float32."""
+        rays = np.concatenate([start, (end - start) * np.float32(1.01)], 1)
+        return self.embree.test_occlusions(
+            o3d.core.Tensor.from_numpy(rays), tnear=0.0, tfar=1.0, nthreads=1
+        ).numpy()
+
+
+def gaps(hits: Hits) -> tuple[Chords, np.ndarray]:
+    """The pieces between consecutive crossings of each ray, and which crossing (C,) each begins at."""
+    first = np.flatnonzero(hits.ray[1:] == hits.ray[:-1])
+    first = first[hits.t[first + 1] - hits.t[first] > APART]
+    return Chords(hits.ray[first], hits.t[first], hits.t[first + 1]), first
+
+
+def odd_gaps(hits: Hits) -> Chords:
+    """The pieces after an odd number of crossings with one part, for each part.
+
+    A ray that crosses a part an odd number of times has no say about it.
+    """
+    order, head, size = by_part(hits)
+    rank = np.arange(len(order)) - np.repeat(head, size)
+    even = np.repeat(size % 2 == 0, size)
+    entry, leaving = order[even & (rank % 2 == 0)], order[even & (rank % 2 == 1)]
+    found = Chords(hits.ray[entry], hits.t[entry], hits.t[leaving])
+    return found.take(found.length > APART)
+
+
+def by_part(hits: Hits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The crossings' order (H,) by part, then ray, then distance; where each ray's begin in it, how many."""
+    order = np.lexsort((hits.ray, hits.part))
+    part, ray = hits.part[order], hits.ray[order]
+    new = np.concatenate([[True], (part[1:] != part[:-1]) | (ray[1:] != ray[:-1])])[: len(order)]
+    head = np.flatnonzero(new)
+    return order, head, np.diff(np.append(head, len(order)))
+
+
+def union(found: Iterable[Chords]) -> Chords:
+    """Chords that cover what any of the found ones cover, once; touching ones are joined."""
+    none = np.zeros(0)
+    sets = [Chords(none.astype(np.int64), none, none), *found]
+    ray = np.concatenate([np.concatenate([one.ray, one.ray]) for one in sets])
+    t = np.concatenate([np.concatenate([one.start, one.end]) for one in sets])
+    step = np.concatenate([np.repeat([1, -1], len(one.ray)) for one in sets])
+    order = np.lexsort((-step, t, ray))
+    depth = np.cumsum(step[order])
+    end = order[depth == 0]
+    start = order[np.concatenate([[True], depth[:-1] == 0])[: len(order)]]
+    return Chords(ray[start], t[start], t[end])
+
+
+def volume(chords: Chords, lattice: Lattice) -> float:
+    """Volume that the chords stand for, cubic units: the mean over the three axes."""
+    share = chords.length * lattice.area()[lattice.axis(chords.ray)]
+    return float(share.sum() / 3)
+
+
+def spread(chords: Chords, lattice: Lattice, count: int, seed: int) -> np.ndarray:
+    """(count, 3) float32: points at jittered even steps along all chords, one after another."""
+    weight = chords.length * lattice.area()[lattice.axis(chords.ray)]
+    ends = np.cumsum(weight)
+    if len(ends) == 0:
+        return np.zeros((0, 3), np.float32)
+    # 0.1 to 0.9 of a step: neighbours on a chord are never the same point
+    step = (np.arange(count) + np.random.default_rng(seed).uniform(0.1, 0.9, count)) / count * ends[-1]
+    chord = np.searchsorted(ends, step).clip(0, len(ends) - 1)
+    part = 1 - (ends[chord] - step) / weight[chord]
+    t = chords.start[chord] + part.clip(0.01, 0.99) * chords.length[chord]
+    return lattice.at(chords.ray[chord], t).astype(np.float32)

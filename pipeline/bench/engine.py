@@ -1,0 +1,183 @@
+"""What the engine itself costs, and whether its children stay small: `insideout bench`, with `--memory 500`.
+
+Cost: a stage whose job burns a known time of one core is run at 1 and at 2 workers, through the real runner,
+with inputs and outputs as large as a typical model's. What a model takes beyond its job is the engine's. Not
+counted are the first models, in which Ray's workers and their children start.
+
+Memory: real models, again and again under new names, through `render` at a small size, in children that are
+never replaced. The resident peak of every model is in the ledger.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from fuse.dataset.layout import Layout
+from pipeline.config import EngineConfig
+from pipeline.engine.runner import run_stage
+from pipeline.engine.session import ray_session
+from pipeline.engine.tasks import Stage, Task
+from pipeline.errors import InfrastructureError
+from pipeline.inputs.discovery import Model, discover
+from pipeline.ledger.rows import Row, latest
+from pipeline.output.commit import exclusive
+from pipeline.stages.render import render
+from render.config import RenderConfig
+
+_INPUT, _OUTPUT = 5 << 20, 4 << 20  # bytes: a textured model, its bundle
+_SETTLING = 1  # models of a worker, in a run of their own, for Ray's workers to start
+_TINY = RenderConfig(resolution=64, views=2, samples=1)
+_NEVER = 1 << 20  # models or MiB: children are not replaced
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the engine took, a model."""
+
+    workers: int
+    models_per_second: float
+    job: float  # seconds of the job itself
+    beyond: float  # seconds beyond it that its worker was taken
+    cpu: float  # seconds of a core, in all of the engine's processes together
+
+
+def process(job: dict[str, Any]) -> dict[str, Any]:
+    """The stage's job: keep one core busy for `burn` CPU-seconds, and write an output."""
+    began, cpu = time.perf_counter(), time.process_time()
+    while time.process_time() - cpu < job["burn"]:
+        sum(range(1000))
+    Path(job["output"]).write_bytes(os.urandom(_OUTPUT))
+    return {"seconds": {"burn": time.perf_counter() - began}}
+
+
+def engine_table(burn: float, count: int) -> str:
+    """A Markdown table of the engine's cost at 1 and 2 workers, for jobs of `burn` CPU-seconds."""
+    one, two = (cost(workers, burn, count) for workers in (1, 2))
+    lines = [
+        f"The engine itself: jobs of {burn:g} CPU-seconds, {count} models a worker, children up\n",
+        "| workers | models/s | job, s | beyond the job, ms | share | engine's CPU, ms a model |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [_line(one), _line(two)]
+    efficiency = two.models_per_second / (2 * one.models_per_second)
+    return "\n".join([*lines, f"\nParallel efficiency from 1 to 2 workers: {efficiency:.1%}\n"])
+
+
+def _line(cost: Cost) -> str:
+    share = cost.beyond / cost.job
+    speed = f"{cost.workers} | {cost.models_per_second:.3f} | {cost.job:.3f}"
+    return f"| {speed} | {1000 * cost.beyond:.0f} | {share:.1%} | {1000 * cost.cpu:.0f} |"
+
+
+def cost(workers: int, burn: float, count: int) -> Cost:
+    """Run `count` models a worker, and those that settle it; InfrastructureError if one fails."""
+    with tempfile.TemporaryDirectory(prefix="insideout-bench-") as folder:
+        layout = Layout(Path(folder, "out"))
+        tasks = _tasks(Path(folder), layout, workers * (count + _SETTLING), burn)
+        engine = EngineConfig(workers=workers, timeout=60 + 20 * burn)
+        stage = Stage("bench", "pipeline.bench.engine", "bench", layout, lambda _: None)
+        with exclusive(layout), ray_session(engine):
+            run_stage(stage, tasks[: workers * _SETTLING], engine)
+            before = _engine_cpu()
+            run_stage(stage, tasks, engine)
+            cpu = _engine_cpu() - before
+        rows = sorted(latest(layout.ledger("bench")).values(), key=lambda row: row.time)
+    _check(rows, len(tasks))
+    return _cost(workers, rows[workers * _SETTLING :], cpu / (workers * count))
+
+
+def _cost(workers: int, rows: Sequence[Row], cpu: float) -> Cost:
+    """From the time of each worker's first row on: what came before has children starting in it."""
+    counted = rows[workers:]
+    seconds = (rows[-1].time - rows[workers - 1].time) / len(counted)
+    job = statistics.mean(row.steps["burn"] for row in counted)
+    return Cost(workers, 1 / seconds, job, workers * seconds - job, cpu)
+
+
+def _engine_cpu() -> float:
+    """CPU-seconds so far of this process and all below it, but for the children that do the jobs."""
+    me = psutil.Process()
+    ours = [process for process in (me, *me.children(recursive=True)) if not _does_jobs(process)]
+    return sum(sum(process.cpu_times()[:2]) for process in ours if process.is_running())
+
+
+def _does_jobs(process: psutil.Process) -> bool:
+    return "pipeline.sandbox.child" in process.cmdline()
+
+
+def _tasks(folder: Path, layout: Layout, count: int, burn: float) -> list[Task]:
+    models = folder / "models"
+    models.mkdir()
+    tasks = []
+    for number in range(count):
+        path = models / f"{number:04d}.bin"
+        path.write_bytes(os.urandom(_INPUT))
+        job = {"path": str(path), "burn": burn}
+        tasks.append(Task(f"model-{number:04d}", path.name, path, layout.bundle(f"model-{number:04d}"), job))
+    return tasks
+
+
+def _check(rows: Sequence[Row], count: int) -> None:
+    failed = [row for row in rows if not row.ok]
+    if failed or len(rows) < count:
+        message = failed[0].message if failed else "models are missing"
+        raise InfrastructureError(f"The engine's bench failed: {message}")
+
+
+def memory_table(models: Path, count: int, workers: int) -> str:
+    """A Markdown table of the children's resident peaks at the run's start, middle and end."""
+    with tempfile.TemporaryDirectory(prefix="insideout-bench-") as folder:
+        listed = Path(folder, "models.csv")
+        _write_list(listed, discover(models).models, count)
+        out = Path(folder, "out")
+        engine = EngineConfig(workers=workers, recycle_models=_NEVER, recycle_mib=_NEVER)
+        render(listed, out, _TINY, engine)
+        rows = sorted(latest(out / "ledger" / "render").values(), key=lambda row: row.time)
+    return _memory_lines(rows, workers)
+
+
+def _write_list(path: Path, models: Sequence[Model], count: int) -> None:
+    """Every model in turn, as often as it takes, each time under a new name."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "uid"])
+        for number in range(count):
+            writer.writerow([models[number % len(models)].location, f"model-{number:06d}"])
+
+
+def _memory_lines(rows: Sequence[Row], workers: int) -> str:
+    third = max(1, len(rows) // 3)
+    parts = {"start": rows[:third], "middle": rows[third : 2 * third], "end": rows[2 * third :]}
+    first: dict[str, int] = {}
+    for row in rows:
+        first.setdefault(row.source, row.peak_rss_mib)
+    failed = sum(not row.ok for row in rows)
+    lines = [
+        f"{len(rows)} models ({failed} failed) from {len(first)} files, {workers} workers, 64 px, "
+        "children never replaced: resident peak of a model's process, MiB\n",
+        "| part | models | median | 90 % | largest | against the same file's first time, median |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, part in parts.items():
+        lines.append(f"| {name} | {len(part)} | {_peaks(part)} | {_growth(part, first)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _peaks(rows: Sequence[Row]) -> str:
+    peaks = sorted(row.peak_rss_mib for row in rows)
+    return f"{statistics.median(peaks):.0f} | {peaks[int(0.9 * (len(peaks) - 1))]} | {peaks[-1]}"
+
+
+def _growth(rows: Iterable[Row], first: dict[str, int]) -> str:
+    """Of the files that came before: how many MiB more than then."""
+    return f"{statistics.median(row.peak_rss_mib - first[row.source] for row in rows):+.0f}"

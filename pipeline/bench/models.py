@@ -1,0 +1,188 @@
+"""Seconds and CPU-seconds a model, by step: `insideout bench` (or `make bench`).
+
+One child is up and has done a first model (steady state); then each model is rendered and fused `--repeat`
+times and the fastest run of each step is shown: other work on the machine can only add to a time. Then what
+the engine takes beyond that. `--memory 500` shows instead whether the children stay small.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from fuse.config import FuseConfig
+from pipeline.bench import ledger as bench_ledger
+from pipeline.bench.engine import engine_table, memory_table
+from pipeline.engine.supervisor import Supervisor
+from pipeline.errors import UserError
+from pipeline.sandbox.process import Limits
+from render.config import RenderConfig
+
+BUNDLE, ROW = "bundle.zip", "row.parquet"
+INSIDE = ("geometry", "interior", "label", "solid")  # the steps that make depth, layers, labels and matter
+_ENGINE_MODELS = 8  # a worker
+Times = dict[str, tuple[float, float]]  # step -> wall seconds, CPU seconds
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "models"
+REAL_MODEL = SHARED / "draco" / "CesiumMilkTruck" / "glTF" / "CesiumMilkTruck.gltf"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure what a model costs: import, colour, geometry and fusion."""
+
+    models: list[Path] = field(default_factory=list)
+    """Model files. Without any: a mid-size textured one, CesiumMilkTruck or else the sample car."""
+    resolutions: list[int] = field(default_factory=lambda: [256, 512])
+    """Widths of a view in pixels."""
+    repeat: int = 3
+    """Runs of which the fastest counts."""
+    threads: int = os.cpu_count() or 1
+    """Threads of the one Blender child."""
+    ledger: int = 0
+    """Measure instead what a dataset of so many models costs the driver. Makes two files for each."""
+    engine: float = 2.0
+    """CPU-seconds of the jobs on which the engine's own cost is measured; 0 leaves that out."""
+    memory: int = 0
+    """Render this many models, those of --memory-models again and again, and show the children's memory."""
+    memory_models: Path = SHARED
+    """Models for --memory: a folder or a list."""
+    workers: int = 2
+    """Workers for --memory."""
+
+
+def main(arguments: list[str]) -> None:
+    """Print one table a resolution, in Markdown."""
+    bench = tyro.cli(Bench, prog="insideout bench", args=arguments)
+    if bench.ledger:
+        print(f"{machine()}\n\n{bench_ledger.measure(bench.ledger)}")
+        return
+    if bench.memory:
+        print(f"{machine()}\n\n{memory_table(bench.memory_models, bench.memory, bench.workers)}")
+        return
+    print(f"{machine()}; one Blender child, {bench.threads} threads, 20 views, best of {bench.repeat}\n")
+    with tempfile.TemporaryDirectory(prefix="insideout-bench-") as folder:
+        models = bench.models or [_default_model(Path(folder))]
+        limits = Limits(threads=bench.threads)
+        stages = {name: Supervisor(f"{name}.worker", limits) for name in ("render", "fuse")}
+        try:
+            for model in models:
+                for resolution in bench.resolutions:
+                    best = measure(stages, model, resolution, bench.repeat, folder)
+                    print(table(model.name, resolution, best))
+                    print(f"{inside_share(best)}\n{sizes(Path(folder))}\n")
+        finally:
+            for supervisor in stages.values():
+                supervisor.end()
+    if bench.engine:
+        print(engine_table(bench.engine, _ENGINE_MODELS))
+
+
+def measure(
+    stages: dict[str, Supervisor], model: Path, resolution: int, repeat: int, folder: str
+) -> dict[str, Times]:
+    """Stage -> step -> the fastest wall and CPU seconds of `repeat` runs, after one that is not counted."""
+    bundle, row = Path(folder) / BUNDLE, Path(folder) / ROW
+    config = RenderConfig(resolution=resolution)
+    common = {"uid": "bench", "scratch": folder, "config_hash": "bench"}
+    jobs: dict[str, dict[str, Any]] = {
+        "render": {
+            "path": str(model),
+            "source": model.name,
+            "config": config.model_dump(),
+            "output": str(bundle),
+        },
+        "fuse": {"bundle": str(bundle), "seed": 0, "config": FuseConfig().model_dump(), "output": str(row)},
+    }
+    jobs["render"] |= {"source_sha256": "0" * 64, "threads": stages["render"].limits.threads}
+    best: dict[str, Times] = {"render": {}, "fuse": {}}
+    for run in range(repeat + 1):
+        for name, job in jobs.items():
+            record = _done(stages[name], common | job)
+            if run > 0:
+                _keep_fastest(best[name], record)
+    return best
+
+
+def table(name: str, resolution: int, best: dict[str, Times]) -> str:
+    """A Markdown table of one model at one resolution."""
+    lines = [
+        f"{name}, {resolution} x {resolution}\n",
+        "| stage | step | seconds | CPU-seconds |",
+        "|---|---|---|---|",
+    ]
+    for stage, steps in best.items():
+        lines += [f"| {stage} | {step} | {wall:.2f} | {cpu:.2f} |" for step, (wall, cpu) in steps.items()]
+        wall, cpu = (sum(times[i] for times in steps.values()) for i in (0, 1))
+        lines.append(f"| **{stage}** | **all** | **{wall:.2f}** | **{cpu:.2f}** |")
+    return "\n".join(lines) + "\n"
+
+
+def inside_share(best: dict[str, Times]) -> str:
+    """What the inside costs, beside the lit views."""
+    steps = best["render"] | best["fuse"]
+    inside = sum(steps[step][1] for step in INSIDE if step in steps)
+    colour = steps["colour"][1]
+    share = f"{inside / colour:.0%} of the colour views' {colour:.2f}"
+    return f"{', '.join(INSIDE)}: {inside:.2f} CPU-seconds, {share}"
+
+
+def sizes(folder: Path) -> str:
+    """Bytes a model: the bundle by its members' folders, and the row."""
+    parts: Counter[str] = Counter()
+    with zipfile.ZipFile(folder / BUNDLE) as archive:
+        for member in archive.infolist():
+            parts[member.filename.split("/")[0]] += member.compress_size
+    views = ", ".join(f"{name} {size / 1e6:.2f}" for name, size in parts.most_common(8))
+    return (
+        f"MB: bundle {sum(parts.values()) / 1e6:.2f} ({views}), row {(folder / ROW).stat().st_size / 1e6:.2f}"
+    )
+
+
+def machine() -> str:
+    """This machine in a few words."""
+    model = next(
+        (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")),
+        platform.machine(),
+    )
+    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _done(supervisor: Supervisor, job: dict[str, Any]) -> dict[str, Any]:
+    outcome = supervisor.run(job)
+    if outcome.status != "ok":
+        raise UserError(f"{job.get('path', job['uid'])}: {outcome.kind}: {outcome.message}")
+    return outcome.record
+
+
+def _keep_fastest(best: Times, record: dict[str, Any]) -> None:
+    for step, wall in record["seconds"].items():
+        known = best.get(step, (float("inf"), float("inf")))
+        best[step] = (min(known[0], wall), min(known[1], record["cpu_seconds"][step]))
+
+
+def _default_model(folder: Path) -> Path:
+    if REAL_MODEL.exists():
+        return REAL_MODEL
+    samples = folder / "samples"
+    subprocess.run(
+        [sys.executable, "-m", "render.samples", str(samples)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=300,
+    )
+    return samples / "car.glb"

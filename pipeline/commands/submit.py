@@ -1,0 +1,154 @@
+"""A verb run on a Ray cluster as a job: ship the code, follow the log, end with the job's own exit code.
+
+    insideout submit --address http://HEAD:8265 render --models /shared/models --out /shared/out
+
+The job's state is asked for, never guessed from its log: Ray's log stream may end before the job does
+(ray #57002, #60665). Losing the connection or Ctrl-C leaves the job running; `--attach ID` takes it up again.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.errors import InfrastructureError, UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+_POLL = 2.0  # seconds
+_SLOWEST_POLL = 60.0
+_BYTES_A_SECOND = 500_000  # the log comes whole every time: a long one is fetched less often
+_PATIENCE = 300.0  # seconds that the head may be out of reach
+_STOP_LIMIT = 90.0
+_ENVIRONMENT = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or Ray would rebuild the environment on each worker
+    "RAY_JOB_STOP_WAIT_TIME_S": "60",  # a stopped run closes its ledger and its children first
+    "PYTHONUNBUFFERED": "1",
+}
+Answer = TypeVar("Answer")
+
+
+class Cluster:
+    """The jobs of the cluster at `address`; calls are tried again while the head is out of reach."""
+
+    def __init__(self, address: str, patience: float = _PATIENCE):
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        from ray.exceptions import AuthenticationError
+        from ray.job_submission import JobSubmissionClient
+
+        if "://" not in address:
+            raise UserError(f"--address {address}: expected http://HEAD:8265, where the dashboard listens.")
+        self.address, self.patience = address, patience
+        try:
+            self._client = JobSubmissionClient(address)
+        except AuthenticationError as error:
+            raise UserError(
+                f"{address} refuses us: {_first_line(error)}. Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to "
+                "the cluster's token, or put it into ~/.ray/auth_token (docs/cluster.md)."
+            ) from error
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InfrastructureError(
+                f"{address}: no Ray dashboard answers ({_first_line(error)}). Is it the head's port 8265, "
+                "and can it be reached from here (docs/cluster.md)?"
+            ) from error
+
+    def submit(self, arguments: Sequence[str], ship: bool) -> str:
+        """Start `insideout ARGUMENTS` on the cluster, with this checkout's code if `ship`; the job's id."""
+        program = "python -m pipeline.cli" if ship else "insideout"
+        runtime: dict[str, Any] = {"env_vars": _ENVIRONMENT}
+        if ship:
+            if not (ROOT / "pyproject.toml").is_file():
+                raise UserError(f"{ROOT} is no checkout, so there is no code to ship. Give --no-ship.")
+            runtime["working_dir"] = str(ROOT)  # .gitignore and .rayignore say what stays behind
+        try:
+            return self._client.submit_job(
+                entrypoint=f"{program} {shlex.join(arguments)}", runtime_env=runtime
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InfrastructureError(f"{self.address}: the job was not taken: {error}") from error
+
+    def follow(self, job: str) -> int:
+        """Print the job's log as it grows until the job ends; its exit code (130 if it was stopped)."""
+        shown = 0
+        while True:
+            ended = self._info(job).status.is_terminal()  # asked before the log, so that none is missed
+            log = self.log(job)
+            sys.stdout.write(log[shown:])
+            sys.stdout.flush()
+            shown = len(log)
+            if ended:
+                return self._verdict(job)
+            time.sleep(min(_SLOWEST_POLL, _POLL + shown / _BYTES_A_SECOND))
+
+    def log(self, job: str) -> str:
+        """What the job has printed so far."""
+        return self._ask(lambda: self._client.get_job_logs(job))
+
+    def stop(self, job: str) -> int:
+        """Ask the job to stop and wait until it has; 0 if it is over."""
+        self._info(job)
+        self._ask(lambda: self._client.stop_job(job))
+        deadline = time.monotonic() + _STOP_LIMIT
+        while not (status := self._info(job).status).is_terminal():
+            if time.monotonic() > deadline:
+                raise InfrastructureError(f"job {job} is still {status} {_STOP_LIMIT:.0f} s after the stop.")
+            time.sleep(0.5)
+        print(f"job {job}: {status}", file=sys.stderr)
+        return 0
+
+    def _verdict(self, job: str) -> int:
+        """The job's exit code, and a line that says how it ended."""
+        info = self._info(job)
+        status = str(info.status)
+        code = {"SUCCEEDED": 0, "STOPPED": 130}.get(status, info.driver_exit_code or 1)
+        reason = f": {(info.message or '').strip()}" if status == "FAILED" else ""
+        print(f"job {job}: {status} (exit code {code}){reason}", file=sys.stderr)
+        return code if 0 <= code <= 255 else 1
+
+    def _info(self, job: str) -> Any:
+        return self._ask(lambda: self._client.get_job_info(job))
+
+    def _ask(self, question: Callable[[], Answer]) -> Answer:
+        """Ask the head, again and again for as long as patience lasts; an unknown job is an error at once."""
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                return question()
+            except (OSError, RuntimeError) as error:
+                if "does not exist" in str(error):
+                    raise UserError(f"{self.address}: {_first_line(error)}. See its list of jobs.") from error
+                if time.monotonic() > deadline:
+                    raise InfrastructureError(
+                        f"{self.address} is out of reach ({_first_line(error)}). The job may go on: "
+                        "look again with --attach ID."
+                    ) from error
+                time.sleep(_POLL)
+
+
+def submit(
+    address: str, arguments: Sequence[str], ship: bool, wait: bool, attach: str | None, stop: str | None
+) -> int:
+    """What `insideout submit` does; the exit code is the job's."""
+    if bool(arguments) + bool(attach) + bool(stop) != 1:
+        raise UserError("submit takes one of: a verb with its flags, --attach ID, --stop ID.")
+    cluster = Cluster(address)
+    if stop:
+        return cluster.stop(stop)
+    job = attach or cluster.submit(arguments, ship)
+    again = f"insideout submit --address {address}"
+    print(f"job {job}\n  {again} --attach {job}\n  {again} --stop {job}", file=sys.stderr, flush=True)
+    if not wait:
+        return 0
+    try:
+        return cluster.follow(job)
+    except KeyboardInterrupt:
+        print(f"\nNo longer following; job {job} goes on.", file=sys.stderr)
+        return 130
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

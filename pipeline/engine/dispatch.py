@@ -1,0 +1,168 @@
+"""A stage's tasks through Ray: a bounded window of them in flight, rows as they come, faults again.
+
+What a model does to its process is the supervisor's to catch (`pipeline.engine.supervisor`), and comes back as a row
+like any other. What the machinery did (a lost node, a dead worker, a full disk) says nothing about the model:
+it goes to the end of the queue, a few times, and its row is written when that did not help. Ray itself
+retries nothing: it would not tell, and would try for ever what runs a node out of memory.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.config import EngineConfig
+from pipeline.engine.progress import Progress
+from pipeline.engine.session import Session
+from pipeline.engine.task import execute
+from pipeline.engine.tasks import Queue, Stage, Task
+from pipeline.ledger.rows import Row
+from pipeline.sandbox.process import Limits
+
+_TRIES = 3  # of a model in one run, when the machinery fails it: it may be what takes its worker down
+_TRIES_ON_LOST_NODES = 10  # where nodes come and go, a model may be unlucky more often
+_BROKEN_AFTER = 5  # models in a row, and twice the workers: on a full disk, say, all fail alike
+_STUCK_AFTER = 600.0  # seconds beyond a model's own limits, to hash its input and to store its output
+
+_COLOURS = re.compile(r"\x1b\[\d*m")  # that Ray paints its messages with
+
+
+@dataclass
+class Dispatch:
+    """One run's way through Ray."""
+
+    stage: Stage
+    engine: EngineConfig
+    run: str
+    session: Session
+    attempt: Callable[[Task], int]  # how many times earlier runs tried a task, and one
+    stop: threading.Event  # asks for a clean end
+    broken: str | None = None  # why the run ended early
+    unfinished: int = 0  # rows that say nothing about their model
+    _tries: collections.Counter[tuple[str, bool]] = field(default_factory=collections.Counter)
+    _held: dict[str, Row] = field(default_factory=dict)  # to be tried again; the rows if that is not to be
+    _unlucky: set[str] = field(default_factory=set)  # models that the machinery failed since it last did well
+
+    def rows(self, todo: Sequence[Task], progress: Progress) -> Iterator[Row]:
+        """Keep the window full and yield rows as they come, until all are in or the run has to end."""
+        import ray
+
+        launch = self._launcher()
+        waiting = Queue(todo)
+        flying: dict[Any, Task] = {}
+        if self.session.too_small():
+            progress.say(
+                f"  no node has the {self.session.threads} cores that --threads asks for: waiting for one"
+            )
+        try:
+            while (waiting or flying) and not self._ends():
+                while waiting and len(flying) < self.session.window():
+                    task = waiting.popleft()
+                    flying[launch(task)] = task
+                progress.tick()
+                for reference in _landed(list(flying)):
+                    task = flying.pop(reference)
+                    row = self._judge(task, *self._row(reference, task))
+                    if row is None:
+                        waiting.append(task)
+                    else:
+                        yield row
+            self.unfinished += len(self._held)
+            yield from self._held.values()
+        finally:
+            for reference in flying:
+                ray.cancel(reference, force=True)
+
+    def _ends(self) -> bool:
+        self.broken = self.broken or self.session.lost()
+        return self.stop.is_set() or self.broken is not None
+
+    def _launcher(self) -> Callable[[Task], Any]:
+        import ray
+
+        engine, threads = self.engine, self.session.threads
+        limits = Limits(
+            timeout=engine.timeout,
+            start_timeout=engine.start_timeout,
+            memory_mib=engine.memory_mib,
+            recycle_models=engine.recycle_models,
+            recycle_mib=engine.recycle_mib,
+            threads=threads,
+            confine=engine.confine,
+        )
+        # A crash in a used child is tried once more in a fresh one.
+        within = engine.start_timeout + 2 * engine.timeout + _STUCK_AFTER
+        recover = engine.on_existing != "overwrite"
+        remote: Any = ray.remote(execute_within).options(num_cpus=threads, max_retries=0)
+        return lambda task: remote.remote(
+            within, self.stage, task, limits, self.run, self.attempt(task), recover
+        )
+
+    def _row(self, reference: Any, task: Task) -> tuple[Row, Exception | None]:
+        """A task's row; what Ray could not bring home is the infrastructure's failure."""
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+
+        try:
+            return ray.get(reference), None
+        except RayError as error:
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            message = f"{type(cause).__name__}: {' '.join(str(cause).split())[:1000]}"
+            row = Row(
+                task.uid,
+                task.source,
+                "failed",
+                "infrastructure",
+                message,
+                log_tail=_COLOURS.sub("", str(error))[-4000:],
+                config_hash=self.stage.config_hash,
+                attempt=self.attempt(task),
+            )
+            return row, error
+
+    def _judge(self, task: Task, row: Row, error: Exception | None) -> Row | None:
+        """The row, if it is the task's last in this run; None where it is to be tried again."""
+        from ray.exceptions import NodeDiedError, WorkerCrashedError
+
+        self._held.pop(task.uid, None)
+        if row.kind != "infrastructure":
+            self._unlucky.clear()
+            return row
+        node_lost = isinstance(error, NodeDiedError)
+        self._tries[task.uid, node_lost] += 1
+        if not node_lost:
+            self._unlucky.add(task.uid)
+        if len(self._unlucky) >= max(_BROKEN_AFTER, 2 * self.session.workers):
+            self.broken = f"{len(self._unlucky)} infrastructure failures in a row. The last: {row.message}"
+        elif self._tries[task.uid, node_lost] < (_TRIES_ON_LOST_NODES if node_lost else _TRIES):
+            self._held[task.uid] = row
+            return None
+        # What takes every worker down that touches it is the model's own doing: the run is complete so.
+        self.unfinished += not isinstance(error, WorkerCrashedError)
+        return row
+
+
+def execute_within(seconds: float, *arguments: Any) -> Row:
+    """`execute`, in a worker that ends itself when even the supervisor is stuck, as on a dead disk."""
+    guard = threading.Timer(seconds, os._exit, [1])
+    guard.daemon = True
+    guard.start()
+    try:
+        return execute(*arguments)
+    finally:
+        guard.cancel()
+
+
+def _landed(flying: list[Any]) -> list[Any]:
+    """What is done among them, after at most half a second."""
+    import ray
+
+    ready, _ = ray.wait(flying, num_returns=1, timeout=0.5)
+    if ready and len(flying) > 1:  # all that is done: a big cluster finishes faster than one look a model
+        ready, _ = ray.wait(flying, num_returns=len(flying), timeout=0)
+    return ready

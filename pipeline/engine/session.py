@@ -1,0 +1,277 @@
+"""Ray, quietly: the cluster that RAY_ADDRESS names, or one of our own that leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipeline.config import EngineConfig
+from pipeline.errors import InfrastructureError
+from pipeline.sandbox.watchdog import MARK, Watchdog, clear
+
+_START_LIMIT = 120  # seconds
+_OBJECT_STORE = 80 << 20  # bytes, about Ray's least: only small records pass through it
+_FOLDER = "insideout-ray-"
+_GONE = (
+    "insideout: the driver is gone without a word. What it had started is ended; the same command goes on."
+)
+_LOCKED_WITHIN = 3.0  # seconds: a folder that is younger may not have its lock yet
+_LOOK_EVERY = 3.0  # seconds between looks at the cluster's size
+_DEMAND = 16  # waiting tasks that tell an autoscaler to start nodes, even where there is no worker yet
+_LONGEST_TEMP = 40  # characters: Ray's socket paths below it must stay under 108
+_QUIET = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run`, Ray would rebuild the environment a worker
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a task without num_gpus must still show Blender the GPU
+}
+
+# In the main thread, Ray would take SIGTERM for itself, and raise SystemExit wherever we are. What it starts
+# dies with the thread that started it (PR_SET_PDEATHSIG): this one stays.
+_ray_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def share_cores(engine: EngineConfig, available: int) -> tuple[int, int]:
+    """(workers, threads a worker) out of `available` cores; at least one of each."""
+    if engine.workers and not engine.threads:
+        return engine.workers, max(1, available // engine.workers)
+    threads = engine.threads or 1
+    return engine.workers or max(1, available // threads), threads
+
+
+@dataclass
+class Session:
+    """Ray as a run sees it: how many workers it offers now, and whether it is still there."""
+
+    engine: EngineConfig
+    threads: int  # cores a worker uses
+    servers: dict[str, psutil.Process] = field(default_factory=dict)  # of the Ray that we started
+    cluster: bool = False  # somebody else's Ray, which may grow and shrink
+    _workers: int = 0
+    _looked: float = float("-inf")
+
+    @property
+    def workers(self) -> int:
+        """Models that can be in work at once. Nodes come and go, so it is asked for again and again."""
+        import ray
+
+        if time.monotonic() - self._looked > _LOOK_EVERY:
+            self._workers = int(ray.cluster_resources().get("CPU", 0)) // self.threads
+            self._looked = time.monotonic()
+        return self._workers
+
+    def window(self) -> int:
+        """Tasks to hold in flight: one waits for each that runs, so that no worker idles between two models.
+
+        On a cluster more wait, because an autoscaler starts nodes for what waits. `--workers` caps what runs.
+        """
+        most, workers = self.engine.workers, self.workers
+        if 0 < most < workers:
+            return most
+        window = workers + max(workers, _DEMAND if self.cluster else 1)
+        return min(window, 2 * most) if most else window
+
+    def lost(self) -> str | None:
+        """What has ended of the Ray that we started; None while all is well."""
+        names = [name for name, process in self.servers.items() if not _runs(process)]
+        return f"Ray's {' and '.join(names)} on this machine died." if names else None
+
+    def too_small(self) -> bool:
+        """Whether no node has the cores that a worker asks for: the tasks wait for one that has."""
+        import ray
+
+        available = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+        return self.threads > max(available, default=0)
+
+
+@contextlib.contextmanager
+def ray_session(engine: EngineConfig) -> Iterator[Session]:
+    """Connect to Ray or start it. One that is open already stays open."""
+    os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+    import ray
+
+    if ray.is_initialized():
+        yield _connected(engine)
+    elif os.environ.get("RAY_ADDRESS"):
+        with _bounded_start():
+            _start()
+        try:
+            yield _connected(engine)
+        finally:
+            _shut_down()
+    else:
+        with _local(engine) as session:
+            yield session
+
+
+def _connected(engine: EngineConfig) -> Session:
+    import ray
+
+    _, threads = share_cores(engine, int(ray.cluster_resources().get("CPU", 1)))
+    return Session(engine, threads, cluster=True)
+
+
+@contextlib.contextmanager
+def _local(engine: EngineConfig) -> Iterator[Session]:
+    """Our own Ray: no dashboard, loopback only. When we go, killed or not, its processes and files go."""
+    workers, threads = share_cores(engine, cores())
+    with _own_folders() as (folder, scratch):
+        try:
+            with _bounded_start(), _environment(folder, scratch):
+                _start(
+                    num_cpus=workers * threads,
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE,
+                    _temp_dir=str(folder),
+                    _node_ip_address="127.0.0.1",
+                )
+            yield Session(engine, threads, _servers())
+        finally:
+            _shut_down()
+
+
+@contextlib.contextmanager
+def _own_folders() -> Iterator[tuple[Path, Path]]:
+    """(Ray's folder, the workers' temporary folder), often one; a watchdog removes both when we are gone."""
+    _clear_the_dead()
+    name = f"{_FOLDER}{uuid.uuid4().hex[:8]}"
+    folder, scratch = Path(_short_temp(), name), Path(tempfile.gettempdir(), name)
+    watchdog = Watchdog(f"{MARK}={folder}", [folder, scratch], _GONE)  # before there is anything to clear
+    try:
+        folder.mkdir(mode=0o700)
+        scratch.mkdir(mode=0o700, exist_ok=True)
+        with _locked(folder):
+            yield folder, scratch
+    finally:
+        watchdog.close()
+
+
+def _clear_the_dead() -> None:
+    """Remove what is left of sessions whose driver and watchdog were both killed: nobody holds the lock."""
+    for folder in Path(_short_temp()).glob(f"{_FOLDER}*"):
+        with contextlib.suppress(OSError):  # locked, gone meanwhile, or another user's
+            if time.time() - folder.stat().st_mtime > _LOCKED_WITHIN:
+                with _locked(folder):
+                    clear(f"{MARK}={folder}", [folder, Path(tempfile.gettempdir(), folder.name)])
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder itself; OSError if somebody else does. It ends with the process."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _environment(folder: Path, scratch: Path) -> Iterator[None]:
+    """What Ray's processes, and the workers below them, are to inherit from us."""
+    ours = {"TMPDIR": str(scratch), MARK: str(folder)}
+    before = {name: os.environ.get(name) for name in ours}
+    # Nobody else reaches this Ray, and tokens would stay in HOME.
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _servers() -> dict[str, psutil.Process]:
+    """The processes that this machine's Ray cannot do without."""
+    below = {process.name(): process for process in psutil.Process().children(recursive=True)}
+    return {name: below[name] for name in ("gcs_server", "raylet") if name in below}
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _short_temp() -> str:
+    folder = tempfile.gettempdir()
+    return folder if len(folder) <= _LONGEST_TEMP else "/tmp"
+
+
+def _start(**how: Any) -> None:
+    """`ray.init`, without a word."""
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    _apart(lambda: ray.init(log_to_driver=False, logging_level=logging.ERROR, **how))
+
+
+def _shut_down() -> None:
+    import ray
+
+    _apart(ray.shutdown)
+
+
+def _apart(work: Callable[[], object]) -> None:
+    """Do it in Ray's thread. After a Ctrl-C too it comes to its end: half a start or end leaves files."""
+    doing = _ray_thread.submit(work)
+    try:
+        doing.result()
+    finally:
+        wait([doing])
+
+
+@contextlib.contextmanager
+def _bounded_start() -> Iterator[None]:
+    """Turn any failure to start, and a start that takes for ever, into one clear error."""
+    where = os.environ.get("RAY_ADDRESS") or "on this machine"
+    # Ray waits in native code, where no exception of ours arrives: only the end of the process does.
+    watchdog = threading.Timer(_START_LIMIT, _give_up, [where])
+    watchdog.daemon = True
+    try:
+        _knock(os.environ.get("RAY_ADDRESS") or "")
+        watchdog.start()
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        summary = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InfrastructureError(
+            f"Ray did not start ({where}): {summary}. Try `insideout doctor`."
+        ) from error
+    finally:
+        watchdog.cancel()
+
+
+def _knock(address: str) -> None:
+    """Whether anybody listens at HOST:PORT; OSError if not. Ray itself would take minutes to say so."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        with socket.create_connection((host, int(port)), timeout=10):
+            pass
+
+
+def _give_up(where: str) -> None:
+    print(f"Ray did not start ({where}) within {_START_LIMIT} s. Try `insideout doctor`.", file=sys.stderr)
+    os._exit(1)  # the watchdog ends what Ray has started

@@ -1,0 +1,175 @@
+"""One model in a Ray worker: fetch, hash and stage the input, have the child do the job, commit its output.
+
+What became of it is a row. The input's key is its own hash and that of the files that it names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fuse.dataset import storage
+from pipeline.engine.supervisor import Outcome, Supervisor
+from pipeline.engine.tasks import Stage, Task, input_key
+from pipeline.errors import explain_os_error
+from pipeline.inputs.fetching import Fetched, fetch_model
+from pipeline.inputs.file_stats import ABSENT
+from pipeline.inputs.staging import Staged, admit, stage_input
+from pipeline.ledger.rows import Row
+from pipeline.output.commit import commit_file
+from pipeline.sandbox.process import Limits
+from render.failures import ModelFailure
+
+_supervisors: dict[tuple[str, Limits, str], Supervisor] = {}
+
+
+def supervisor_for(module: str, limits: Limits, run: str) -> Supervisor:
+    """This process's supervisor in a run; another run's or stage's child is closed first."""
+    key = (module, limits, run)
+    if key not in _supervisors:
+        while _supervisors:
+            _supervisors.popitem()[1].end()
+        _supervisors[key] = Supervisor(module, limits, scratch_prefix(run))
+    return _supervisors[key]
+
+
+def execute(stage: Stage, task: Task, limits: Limits, run: str, attempt: int, recover: bool) -> Row:
+    """Do one model. Never raises for the model's sake: what went wrong is in the row."""
+    row = Row(task.uid, task.source, "failed", config_hash=stage.config_hash, attempt=attempt)
+    try:
+        supervisor = supervisor_for(stage.module, limits, run)
+        with _fetched(task, supervisor.workspace.root) as fetched:
+            row = replace(row, **_input_key(fetched, task.source))
+            with supervisor.workspace.job() as (inputs, scratch):
+                staged = stage_input(fetched.path, task.source, inputs)
+                row = replace(row, **_companions_key(fetched, staged))
+                if recover and _recovered(stage, task, row):
+                    size = task.output.stat().st_size
+                    return replace(row, status="ok", bytes=size, record={"recovered": True})
+                return _supervised(stage, task, row, staged, scratch, supervisor)
+    except _Missing as missing:
+        return replace(row, kind="missing", message=str(missing))
+    except ModelFailure as failure:
+        return replace(row, kind=failure.kind, message=failure.message)
+    except Exception as error:
+        if not storage.is_fault(error):
+            raise
+        # the disk of the scratch folder, or OUT's, or the network
+        place = getattr(error, "filename", None) or stage.layout.root
+        reason = getattr(error, "strerror", None) or error
+        told = OSError(getattr(error, "errno", None), str(reason), str(place))
+        return replace(row, kind="infrastructure", message=explain_os_error(told))
+
+
+def scratch_prefix(run: str) -> str:
+    """Scratch folders' names tell whose they are."""
+    return f"insideout-{run}-{os.getpid()}-"
+
+
+class _Missing(Exception):
+    """The input is not there, or cannot be read; that is the list's fault, not the machine's."""
+
+
+@contextlib.contextmanager
+def _fetched(task: Task, root: Path) -> Iterator[Fetched]:
+    """The input on this machine: itself, or a copy that goes again."""
+    if storage.is_local(task.input):
+        yield Fetched(task.input)
+        return
+    with tempfile.TemporaryDirectory(prefix="fetched-", dir=root) as folder:
+        try:
+            found = fetch_model(task.input, task.source, Path(folder))
+        except FileNotFoundError as error:
+            raise _Missing(f"{task.input}: not there. Mend the path, or drop it.") from error
+        yield found
+
+
+def _supervised(
+    stage: Stage, task: Task, row: Row, staged: Staged, scratch: Path, supervisor: Supervisor
+) -> Row:
+    output, work = scratch / task.output.name, scratch / "work"
+    work.mkdir()
+    told = {key: str(staged.path) if value == str(task.input) else value for key, value in task.job.items()}
+    job = {
+        **told,
+        "notes": staged.notes,
+        "source_sha256": row.input_sha256,
+        "companions_sha256": row.companions_sha256,
+        "output": str(output),
+        "scratch": str(work),
+        "threads": supervisor.limits.threads,
+    }
+    row = replace(_with_outcome(row, supervisor.run(job)), confinement=supervisor.confinement)
+    if not row.ok:
+        return row
+    if output.is_symlink() or not output.is_file():
+        return replace(row, status="failed", kind="error", message="The worker wrote no output.")
+    return replace(row, bytes=commit_file(output, task.output, stage.layout))
+
+
+def _recovered(stage: Stage, task: Task, row: Row) -> bool:
+    """Whether the output is there, of this input and configuration, though no ledger row says so."""
+    key = (input_key(row.input_sha256, row.companions_sha256), row.config_hash)
+    return task.output.exists() and stage.recover(task.output) == key
+
+
+def _with_outcome(row: Row, outcome: Outcome) -> Row:
+    record = dict(outcome.record)
+    steps = record.pop("seconds", {})
+    record.pop("cpu_seconds", None)  # for `insideout bench`; here it would be half of a row
+    return replace(
+        row,
+        status=outcome.status,
+        kind=outcome.kind,
+        message=outcome.message,
+        returncode=outcome.returncode,
+        signal=outcome.signal,
+        seconds=round(outcome.seconds, 3),
+        steps=steps if isinstance(steps, dict) else {},
+        peak_rss_mib=outcome.peak_rss_mib,
+        log_tail=outcome.log_tail,
+        record=record,
+    )
+
+
+def _input_key(fetched: Fetched, source: str) -> dict[str, Any]:
+    """The input's hash, and its size and time: while those stay, a later run need not read it again."""
+    try:
+        real = admit(fetched.path, source)
+        size, changed = _stamp(fetched, fetched.path)
+        return {"input_sha256": _sha256(real), "input_size": size, "input_mtime_ns": changed}
+    except OSError as error:
+        raise _Missing(f"{fetched.path}: {error.strerror}. Mend the path, or drop it.") from error
+
+
+def _companions_key(fetched: Fetched, staged: Staged) -> dict[str, Any]:
+    """Of the files that the input names: names, sizes and times, and one hash of names and contents."""
+    folder = fetched.path.parent
+    absent = [[os.path.relpath(path, folder), ABSENT, 0] for path in staged.absent]
+    if not staged.companions:
+        return {"companions": absent or None}
+    names = [os.path.relpath(path, folder) for path in staged.companions]
+    hashes = [_sha256(path) for path in staged.companions]
+    stamps = [_stamp(fetched, path) for path in staged.companions]
+    whole = json.dumps(sorted(zip(names, hashes, strict=True)))
+    return {
+        "companions": [*([name, *stamp] for name, stamp in zip(names, stamps, strict=True)), *absent],
+        "companions_sha256": hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest(),
+    }
+
+
+def _stamp(fetched: Fetched, path: Path) -> tuple[int, int]:
+    """Size and time where the file came from."""
+    return fetched.stamps.get(path) or storage.stamp(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,148 @@
+"""OUT/dataset.json, what this dataset is and how to make it again; and OUT/README.md, its card for people.
+
+No times and no machine in either: the same models, configuration and versions give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from typing import Any
+
+from pydantic import BaseModel
+
+from fuse.dataset import storage
+from fuse.dataset.layout import Layout
+from fuse.dataset.manifest import read_manifest
+from fuse.dataset.shard import SCHEMA
+from pipeline.config import config_hash
+from pipeline.engine.resume import Known
+from pipeline.errors import UserError
+from pipeline.output.commit import commit_bytes
+
+SCHEMA_VERSION = 1
+PACKAGES = ("insideout", "bpy", "numpy", "open3d", "pyarrow", "fpsample", "trimesh", "assimp-py", "pillow")
+Record = dict[str, Any]
+
+
+def read(layout: Layout) -> Record:
+    """dataset.json; an empty record where there is none yet."""
+    try:
+        record = json.loads(storage.read_bytes(layout.dataset))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(
+            f"{layout.dataset}: not JSON ({error}). Put it back, or choose another --out."
+        ) from error
+    if record.get("schema_version") != SCHEMA_VERSION:
+        found = record.get("schema_version")
+        raise UserError(f"{layout.dataset}: schema {found!r}, this release knows {SCHEMA_VERSION}.")
+    return record
+
+
+def claim(layout: Layout, stage: str, config: BaseModel, overwrite: bool) -> None:
+    """Record the stage's configuration before its work begins; UserError if OUT was made with another."""
+    values = config.model_dump(mode="json")
+    record = read(layout)
+    before = record.get("stages", {}).get(stage, {}).get("config", values)
+    changed = sorted(key for key in before.keys() | values.keys() if before.get(key) != values.get(key))
+    if changed and not overwrite:
+        keys = (f"{stage}.{key} {before.get(key)!r} -> {values.get(key)!r}" for key in changed)
+        raise UserError(
+            f"{layout.root} was made with another configuration: {', '.join(keys)}. "
+            "Choose another --out, or do all again with --on-existing overwrite."
+        )
+    stages = record.get("stages", {}) | {stage: {"config": values, "config_hash": config_hash(config)}}
+    _write(layout, record | {"stages": stages})
+
+
+def describe(layout: Layout) -> None:
+    """Bring versions, seeds and totals up to date, and write the card."""
+    record = read(layout)
+    stages = record.get("stages", {})
+    seeds = {name: stage["config"]["seed"] for name, stage in stages.items() if "seed" in stage["config"]}
+    _write(layout, record | {"versions": versions(), "seeds": seeds, "totals": _totals(layout)})
+    commit_bytes(_card(read(layout)).encode(), layout.card, layout)
+
+
+def render_config_hash(layout: Layout) -> str | None:
+    """The configuration that OUT's bundles should have."""
+    return read(layout).get("stages", {}).get("render", {}).get("config_hash")
+
+
+def seed(layout: Layout) -> int:
+    """The dataset's seed: the render stage's."""
+    return read(layout).get("seeds", {}).get("render", 0)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what shapes the bytes."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _write(layout: Layout, record: Record) -> None:
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **record}, indent=2, sort_keys=True) + "\n"
+    commit_bytes(text.encode(), layout.dataset, layout)
+
+
+def _totals(layout: Layout) -> Record:
+    """Counts a stage, failures by class, and what the shards hold."""
+    totals: Record = {}
+    for stage in ("render", "fuse"):
+        known = Known.load(layout.ledger(stage))
+        if len(known):
+            ok, failed = known.totals()
+            totals[stage] = {"ok": ok, "failed": dict(sorted(failed.items()))}
+    parts = read_manifest(layout.clouds)
+    if parts:
+        totals["clouds"] = {
+            "shards": len(parts),
+            "rows": sum(part.rows for part in parts),
+            "bytes": sum(part.bytes for part in parts),
+        }
+    return totals
+
+
+def _card(record: Record) -> str:
+    """The dataset card, Markdown."""
+    totals = record["totals"]
+    sections = [
+        "# An InsideOut dataset",
+        "Views and coloured point clouds of 3D models. `views/` holds a bundle a model (a NeRF dataset when "
+        "unzipped), `clouds/` Parquet shards with a row a model, `ledger/` what happened to each, and "
+        "`dataset.json` everything needed to make it again.",
+        "## Counts",
+        _table(("stage", "ok", "failed"), [_counts(stage, totals) for stage in totals if stage != "clouds"]),
+    ]
+    if "clouds" in totals:
+        clouds = totals["clouds"]
+        sections.append(f"{clouds['rows']} rows in {clouds['shards']} shards, {clouds['bytes']} bytes.")
+    failures = [(stage, kind, n) for stage in totals for kind, n in totals[stage].get("failed", {}).items()]
+    if failures:
+        sections += ["## Failures", _table(("stage", "class", "models"), failures)]
+    sections += [
+        "## Shard columns",
+        _table(("column", "type"), [(field.name, f"`{field.type}`") for field in SCHEMA]),
+        "and `image_00`, `image_01`, ...: PNG bytes, a column a view.",
+        "## Made with",
+        _table(("package", "version"), list(record["versions"].items())),
+        "## Configuration",
+        f"```json\n{json.dumps(record['stages'], indent=2, sort_keys=True)}\n```",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _counts(stage: str, totals: Record) -> tuple[str, int, int]:
+    return stage, totals[stage]["ok"], sum(totals[stage]["failed"].values())
+
+
+def _table(header: tuple[str, ...], rows: list[Any]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

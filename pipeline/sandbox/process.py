@@ -1,0 +1,323 @@
+"""The supervisor's side of one child process: its pipes, the end of its log, its memory, its death."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import select
+import shutil
+import site
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.inputs.staging import Workspace
+from pipeline.sandbox.child import HEADER, LARGEST_FRAME, encode_frame
+from pipeline.sandbox.confine import Confine, Plan, has_gpu
+from pipeline.sandbox.cores import Cores
+from pipeline.sandbox.watchdog import MARK, end_all
+
+_POLL = 0.05  # seconds between looks at memory and deadline
+_TREE_EVERY = 0.5  # seconds between looks for grandchildren: a look at all processes of the machine
+_LOG_KEPT = 16 << 10  # bytes
+_TAIL = 4000  # characters of the log in a ledger row
+_PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+_PASSED = re.compile(
+    "PATH|LANG|LC_.*|TZ|LD_LIBRARY_PATH|LD_PRELOAD|VIRTUAL_ENV|PYTHON(HASHSEED|FAULTHANDLER|DONTWRITEBYTECODE)"
+    "|(CUDA|NVIDIA|HIP|ROCR|GPU|ONEAPI|SYCL)_.*|(LIBGL|MESA|GALLIUM|EGL|__EGL|__GLX|CYCLES|TBB)_.*"
+)
+_HOMES = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "BLENDER_USER_RESOURCES")
+_THREAD_LIMITS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+
+# PR_SET_PDEATHSIG follows the thread that forked: all children come from this one, which outlives them.
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may use."""
+
+    timeout: float = 900  # seconds a job
+    start_timeout: float = 180  # seconds to load the stage's module
+    memory_mib: int = 8192  # resident, the child's whole tree
+    recycle_models: int = 200
+    recycle_mib: int = 3072
+    threads: int = 1
+    confine: Confine = "off"  # a confined child reads and writes in its supervisor's workspace only
+
+
+class BrokenChild(Exception):
+    """The child is of no more use: why, as the ledger's class and message."""
+
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
+        self.kind, self.message = kind, message
+
+
+class Child:
+    """One process, the pipes to it, its log's tail, its memory, and its temporary folder."""
+
+    def __init__(self, module: str, limits: Limits, workspace: Workspace):
+        self.limits = limits
+        self.confinement: str | None = None  # the level reached, once it has greeted
+        self._cores = Cores(limits.threads)
+        self._home = Path(tempfile.mkdtemp(prefix="home-", dir=workspace.work))
+        self.served = 0
+        self.peak_mib = 0.0
+        self._log = bytearray()
+        self._buffer = bytearray()
+        self._tree: list[int] = []
+        self._tree_seen = 0.0
+        jobs, self._jobs = os.pipe()
+        self._results, results = os.pipe()
+        self._output, output = os.pipe()
+        theirs = (jobs, results, output)
+        plan = _plan(limits, workspace, self._cores.numbers)
+        try:
+            self.process: subprocess.Popen[bytes] = _spawner.submit(
+                _spawn,
+                [module, str(os.getpid()), str(jobs), str(results)],
+                plan,
+                limits.threads,
+                output,
+                self._home,
+            ).result()
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        for descriptor in (self._results, self._output):
+            os.set_blocking(descriptor, False)
+        self._watched = [self._results, self._output]
+
+    def greet(self) -> None:
+        """Wait until the stage's module is loaded."""
+        try:
+            hello = self._receive(self.limits.start_timeout, "infrastructure")
+        except BrokenChild as broken:
+            kind = "out_of_memory" if broken.kind == "out_of_memory" else "infrastructure"
+            raise BrokenChild(kind, f"The worker process did not start: {broken.message}") from broken
+        if not hello.get("ready"):
+            raise BrokenChild("infrastructure", f"The worker process did not start: {hello.get('message')}")
+        self.confinement = str(hello.get("confinement"))
+
+    def ask(self, job: dict[str, Any], timeout: float) -> dict[str, Any]:
+        """Send a job and wait for its answer."""
+        try:
+            remaining = memoryview(encode_frame(job))
+            while remaining:
+                remaining = remaining[os.write(self._jobs, remaining) :]
+        except BrokenPipeError as error:
+            raise BrokenChild("crash", "The process closed its job pipe.") from error
+        return self._receive(timeout, "timeout")
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def stop(self) -> None:
+        """Close the job pipe, which a child takes as the end, and kill what does not leave in time."""
+        os.close(self._jobs)
+        self._jobs = -1
+        self._drain_log()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(2)
+        self.kill()
+
+    def kill(self) -> int:
+        """Kill the child and all that comes of it, reap it, close the pipes; the child's return code."""
+        if self.alive():
+            self.process.kill()
+        returncode = self.process.wait()
+        end_all(f"TMPDIR={self._home}")  # what it has left behind would fall to init, out of our sight
+        self._drain_log()
+        self._close()
+        return returncode
+
+    def resident_mib(self) -> float:
+        """Resident memory of the child and everything below it."""
+        if self._may_fork() and time.monotonic() - self._tree_seen > _TREE_EVERY:
+            self._tree = _below(self.process.pid)
+            self._tree_seen = time.monotonic()
+        return sum(_resident_mib(pid) for pid in (self.process.pid, *self._tree))
+
+    def has_company(self) -> bool:
+        """Whether a process of its making is left, a daemon say: it is the parent of its orphans."""
+        return self._may_fork() and bool(_below(self.process.pid))
+
+    def _may_fork(self) -> bool:
+        """Not where seccomp forbids it; then there is no need to look at all processes of the machine."""
+        return not (self.confinement or "").startswith("full")
+
+    def log_tail(self) -> str | None:
+        return self._log.decode("utf-8", "replace")[-_TAIL:].strip() or None
+
+    def forget_log(self) -> None:
+        """What was printed before belongs to the model before."""
+        self._drain_log()
+        self._log.clear()
+
+    def _receive(self, timeout: float, late: str) -> dict[str, Any]:
+        """The next frame, watching memory and the clock meanwhile."""
+        deadline = time.monotonic() + timeout
+        looked = 0.0
+        while True:
+            ready, _, _ = select.select(self._watched, [], [], _POLL)
+            if self._output in ready:
+                self._drain_log()
+            if self._results in ready and (frame := self._read_frame()) is not None:
+                self._drain_log()
+                self.peak_mib = max(self.peak_mib, self.resident_mib())
+                return frame
+            now = time.monotonic()
+            if now - looked >= _POLL:
+                looked = now
+                self._watch_memory()
+            if now > deadline:
+                raise BrokenChild(late, f"No answer within {timeout:g} s.")
+
+    def _read_frame(self) -> dict[str, Any] | None:
+        """Take what has come; a frame when it is whole."""
+        part = os.read(self._results, 1 << 20)
+        if not part:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
+            raise BrokenChild("crash", "The process closed its result pipe.")
+        self._buffer += part
+        if len(self._buffer) < HEADER.size:
+            return None
+        size = HEADER.unpack_from(self._buffer)[0]
+        if size > LARGEST_FRAME:
+            raise BrokenChild("crash", "The process wrote garbage on the protocol.")
+        if len(self._buffer) < HEADER.size + size:
+            return None
+        body = bytes(self._buffer[HEADER.size : HEADER.size + size])
+        del self._buffer[: HEADER.size + size]
+        try:
+            frame = json.loads(body)
+        except ValueError:
+            frame = None
+        if not isinstance(frame, dict) or not frame.keys() & {"ready", "status"} or self._buffer:
+            raise BrokenChild("crash", "The process wrote garbage on the protocol.")
+        return frame
+
+    def _watch_memory(self) -> None:
+        resident = self.resident_mib()
+        self.peak_mib = max(self.peak_mib, resident)
+        if resident > self.limits.memory_mib:
+            raise BrokenChild(
+                "out_of_memory",
+                f"{resident:.0f} MiB resident, {self.limits.memory_mib} allowed. --memory-mib allows more.",
+            )
+
+    def _drain_log(self) -> None:
+        """Take what was printed, so that the child never blocks on it, and keep the end."""
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(64):  # of 64 KiB: one that prints without end must not keep us from the clock
+                part = os.read(self._output, 1 << 16)
+                if not part:
+                    self._watched = [self._results]
+                    break
+                self._log += part
+                del self._log[:-_LOG_KEPT]
+
+    def _close(self) -> None:
+        for descriptor in (self._jobs, self._results, self._output):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._jobs = self._results = self._output = -1
+        self._cores.release()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+
+def _spawn(
+    arguments: list[str], plan: Plan, threads: int, output: int, home: Path
+) -> subprocess.Popen[bytes]:
+    """Start the child. No new session: Ray ends a dead worker's process group, and ours must be in it."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "pipeline.sandbox.child", *arguments, json.dumps(plan.to_json())],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=tuple(map(int, arguments[2:4])),
+        env=_environment(threads, home),
+        cwd=home,
+    )
+
+
+def _plan(limits: Limits, workspace: Workspace, cores: tuple[int, ...]) -> Plan:
+    """What the child may touch: Python and our packages, its folders, its cores."""
+    own = [Path(path) for path in _module_path()]
+    installed = {sys.prefix, sys.base_prefix, sys.exec_prefix, site.getusersitepackages()}
+    packages = [str(entry) for folder in own for entry in folder.glob("*") if _is_code(entry)]
+    libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
+    return Plan(
+        confine=limits.confine,
+        program=(*sorted(installed), *packages, *map(os.path.abspath, libraries)),
+        listed=tuple(map(str, own)),
+        read=(str(workspace.input),),
+        write=(str(workspace.work),),
+        cores=cores,
+        memory=limits.memory_mib << 20,
+        gpu=has_gpu(),
+    )
+
+
+def _is_code(entry: Path) -> bool:
+    return entry.suffix == ".py" or (entry / "__init__.py").is_file()
+
+
+def _module_path() -> list[str]:
+    """Where the child finds modules besides Python's own folders: this package's folder, and PYTHONPATH."""
+    package = str(Path(__file__).resolve().parents[2])
+    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return list(dict.fromkeys([package, *map(os.path.abspath, given)]))
+
+
+def _environment(threads: int, home: Path) -> dict[str, str]:
+    """What the child needs of ours, and no credential; thread pools limited before anything loads them."""
+    kept = {name: value for name, value in os.environ.items() if name == MARK or _PASSED.fullmatch(name)}
+    return {
+        **kept,
+        **dict.fromkeys(_THREAD_LIMITS, str(threads)),
+        **dict.fromkeys(_HOMES, str(home)),
+        "MALLOC_ARENA_MAX": "2",
+        "MESA_SHADER_CACHE_DIR": str(home.parent / "shaders"),  # EEVEE's; outlives the child, not the worker
+        "PYTHONPATH": os.pathsep.join(_module_path()),
+    }
+
+
+def _below(pid: int) -> list[int]:
+    """The living processes that come of `pid`."""
+    children: dict[int, list[int]] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{entry.name}/stat", "rb") as file:
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+                if state != b"Z":
+                    children.setdefault(int(parent), []).append(int(entry.name))
+    found = list(children.get(pid, ()))
+    for other in found:  # it grows while it is walked
+        found += children.get(other, ())
+    return found
+
+
+def _resident_mib(pid: int) -> float:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_MIB
+    except (OSError, IndexError):
+        return 0.0

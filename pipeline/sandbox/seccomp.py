@@ -1,0 +1,128 @@
+"""A seccomp filter for a process that computes: no socket, no other process, no change of who may do what.
+
+The kernel asks a small program (classic BPF) about every system call. Ours refuses a list of them with EPERM
+or EACCES, so that libraries see an error instead of dying; everything else, threads too, goes on. A list of
+what is refused cannot be complete: it is the second wall, behind Landlock.
+Documentation/userspace-api/seccomp_filter.rst; numbers: arch/x86/entry/syscalls/syscall_64.tbl, and
+include/uapi/asm-generic/unistd.h for aarch64.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from dataclasses import dataclass
+
+from pipeline.sandbox.landlock import no_new_privileges
+
+_PR_SET_SECCOMP, _FILTER = 22, 2
+_LOAD, _RETURN = 0x20, 0x06
+_EQUAL, _AT_LEAST, _ANY_BIT = 0x15, 0x35, 0x45
+_ALLOW, _ERROR, _KILL = 0x7FFF0000, 0x50000, 0x80000000
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data
+_X32 = 0x40000000
+_CLONE_THREAD = 0x10000
+_CLONE3 = 435
+_libc = ctypes.CDLL(None, use_errno=True)
+
+Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """A machine's system calls."""
+
+    audit: int  # AUDIT_ARCH_*
+    socket: int
+    clone: int
+    on_self: tuple[
+        int, ...
+    ]  # kill, tgkill, prlimit64, ...: allowed with 0 or our own process as the first argument
+    denied: tuple[int, ...]
+
+
+def _words(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split()))
+
+
+# Denied, in this order: fork, vfork, execve, execveat; ptrace, process_vm_*; io_uring; perf, bpf,
+# userfaultfd; keys; mount, pivot_root, chroot, namespaces, the new mount calls; handles; pidfd_open,
+# pidfd_getfd, pidfd_send_signal; modules, kexec; setsid, setpgid; truncate, chmod, chown, utime, xattr,
+# mknod; memfd; System V and POSIX queues and memory; vmsplice; sched_setaffinity, setpriority, ioprio_set;
+# signals with data, tkill.
+_MACHINES = {
+    "x86_64": _Numbers(
+        0xC000003E,
+        socket=41,
+        clone=56,
+        on_self=(62, 234, 302),
+        denied=_words(
+            "57 58 59 322 101 310 311 425 426 427 298 321 323 248 249 250 165 166 155 161 272 308 "
+            "303 304 428 429 430 432 442 434 438 424 175 176 313 246 112 109 76 90 91 92 93 94 132 "
+            "235 260 261 268 280 452 319 447 188 189 190 197 198 199 133 259 29 64 68 240 278 203 "
+            "141 251 129 297 200"
+        ),
+    ),
+    "aarch64": _Numbers(
+        0xC00000B7,
+        socket=198,
+        clone=220,
+        on_self=(129, 131, 261),
+        denied=_words(
+            "221 281 117 270 271 425 426 427 241 280 282 217 218 219 40 39 41 51 97 268 264 265 428 "
+            "429 430 432 442 434 438 424 105 106 273 104 157 154 45 52 53 54 55 88 452 279 447 5 6 "
+            "7 14 15 16 33 194 190 186 180 75 122 140 30 138 240 130"
+        ),
+    ),
+}
+
+
+def install() -> bool:
+    """Put the filter on this thread and those it starts. False where the kernel or the machine has none."""
+    numbers = _MACHINES.get(platform.machine())
+    if numbers is None:
+        return False
+    program = b"".join(struct.pack("=HBBI", *line) for line in _program(numbers, os.getpid()))
+    code = ctypes.create_string_buffer(program, len(program))
+    holder = _Program(len(program) // 8, ctypes.addressof(code))
+    try:
+        no_new_privileges()
+    except OSError:
+        return False
+    nothing = [ctypes.c_ulong(0)] * 2
+    return _libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_FILTER), ctypes.byref(holder), *nothing) == 0
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def _program(numbers: _Numbers, own: int) -> list[Instruction]:
+    """The filter's lines: another machine's calls end the process, the listed ones fail, the rest pass."""
+    lines = [_load(_ARCHITECTURE), (_EQUAL, 1, 0, numbers.audit), _end(_KILL), _load(_NUMBER)]
+    lines += [(_AT_LEAST, 0, 1, _X32), _error(errno.ENOSYS)]
+    lines += [(_EQUAL, 0, 1, numbers.socket), _error(errno.EACCES)]
+    lines += [(_EQUAL, 0, 1, _CLONE3), _error(errno.ENOSYS)]  # glibc then uses clone, whose flags can be seen
+    lines += [(_EQUAL, 0, 4, numbers.clone), _load(_FIRST_ARGUMENT), (_ANY_BIT, 0, 1, _CLONE_THREAD)]
+    lines += [_end(_ALLOW), _error(errno.EPERM)]
+    for number in numbers.on_self:
+        lines += [(_EQUAL, 0, 5, number), _load(_FIRST_ARGUMENT), (_EQUAL, 1, 0, 0), (_EQUAL, 0, 1, own)]
+        lines += [_end(_ALLOW), _error(errno.EPERM)]
+    for number in numbers.denied:
+        lines += [(_EQUAL, 0, 1, number), _error(errno.EPERM)]
+    return [*lines, _end(_ALLOW)]
+
+
+def _load(offset: int) -> Instruction:
+    return (_LOAD, 0, 0, offset)
+
+
+def _end(value: int) -> Instruction:
+    return (_RETURN, 0, 0, value)
+
+
+def _error(number: int) -> Instruction:
+    return _end(_ERROR | number)

@@ -1,0 +1,177 @@
+"""The fuse stage as a run: a staged row a bundle, then the rows packed into shards, then the manifest.
+
+Shards are append-only: rows that they hold and that still match their bundle are never touched. A shard with
+a row whose bundle or configuration has changed is taken apart first, and its other rows are packed anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from fuse.config import FuseConfig
+from fuse.dataset import packing, storage
+from fuse.dataset.layout import Layout
+from fuse.dataset.manifest import Part, read_manifest, write_manifest
+from fuse.dataset.shard import Shard, write_shard
+from pipeline.config import EngineConfig, config_hash
+from pipeline.engine.resume import Known, LocalStamps, Resume, Stamps
+from pipeline.engine.runner import Summary, run_stage
+from pipeline.engine.session import ray_session
+from pipeline.engine.tasks import Stage, Task, Tasks, no_key
+from pipeline.errors import UserError
+from pipeline.ledger.compact import fold
+from pipeline.output import record as dataset
+from pipeline.output.commit import exclusive
+
+_NO_BUNDLES = "{out}: no view bundles. Run `insideout render --models DIR --out {out}` first."
+
+
+class Source(NamedTuple):
+    """A bundle to fuse."""
+
+    uid: str
+    name: str  # below OUT/views
+
+
+def fuse(out: Path, config: FuseConfig, engine: EngineConfig, only: Collection[str] | None = None) -> Summary:
+    """Fuse every bundle of `out`, or those of the uids `only`, into its cloud shards."""
+    layout = Layout(out.absolute())
+    if not layout.views.is_dir():
+        raise UserError(_NO_BUNDLES.format(out=layout.root))
+    with exclusive(layout):
+        tasks, stamps = fuse_tasks(layout, config)
+        if only is not None:
+            tasks = tasks.among(only)
+            if not tasks:
+                raise UserError(f"{layout.root}: none of the {len(only)} models has a bundle. Render first.")
+        dataset.claim(layout, "fuse", config, overwrite=engine.on_existing == "overwrite")
+        fold(layout.ledger("fuse"), layout.temporary)
+        _sweep(layout)
+        summary = _fuse(layout, tasks, stamps, config, engine)
+        dataset.describe(layout)
+    return summary
+
+
+def _fuse(
+    layout: Layout, tasks: Tasks, stamps: Stamps | LocalStamps, config: FuseConfig, engine: EngineConfig
+) -> Summary:
+    stage = Stage("fuse", "fuse.worker", config_hash(config), layout, no_key)
+    known = Known.load(layout.ledger(stage.name))
+
+    def resume(stored: Collection[str] | None) -> Resume:
+        there = (lambda *_: True) if stored is None else (lambda uid, _: uid in stored)
+        return Resume(stage.config_hash, known, engine.on_existing, there, stamps)
+
+    packed = _drop_stale_rows(layout, tasks, resume(None))
+    summary = run_stage(
+        stage, tasks, engine, resume=resume(packed | layout.staged()), models=str(layout.root)
+    )
+    if summary.exit_code == 0:
+        pack(layout, config, engine, dataset.seed(layout))
+    return summary
+
+
+def fuse_tasks(layout: Layout, config: FuseConfig) -> tuple[Tasks, Stamps | LocalStamps]:
+    """A task a bundle that the current render configuration made, in the order of their uids.
+
+    And the bundles' sizes and times: where they are remote, the listing has told them.
+    """
+    known, wanted = Known.load(layout.ledger("render")), dataset.render_config_hash(layout)
+    stamps = LocalStamps() if storage.is_local(layout.root) else Stamps()
+    views, sources = str(layout.views), []
+    for uid, entry in layout.bundles():
+        seen = known.get(uid)
+        if seen is not None and not (seen.ok and seen.config_hash == wanted):
+            continue  # an older configuration's: rendering it again was begun and has not come this far
+        sources.append(Source(uid, entry.name))
+        if isinstance(stamps, Stamps):
+            stamps.add(f"{views}/{entry.name}", entry.size, entry.mtime_ns)
+    if not sources:
+        raise UserError(_NO_BUNDLES.format(out=layout.root))
+    make = _maker(layout, config)
+    return Tasks(sorted(sources), make, lambda source: (source.uid, f"{views}/{source.name}")), stamps
+
+
+def _maker(layout: Layout, config: FuseConfig) -> Callable[[Source], Task]:
+    common = {
+        "config": config.model_dump(mode="json"),
+        "config_hash": config_hash(config),
+        "seed": dataset.seed(layout),
+    }
+
+    def task(source: Source) -> Task:
+        path = layout.views / source.name
+        job = {"uid": source.uid, "bundle": str(path), **common}
+        return Task(source.uid, f"views/{source.name}", path, layout.staged_row(source.uid), job)
+
+    return task
+
+
+def pack(layout: Layout, config: FuseConfig, engine: EngineConfig, seed: int) -> list[Part]:
+    """Pack the staged rows into new shards, name them in the manifest, and clear the staging folder."""
+    parts = read_manifest(layout.clouds)
+    staged = layout.staged()
+    packed = packing.packed_uids(layout.clouds, parts) if staged else set()
+    plans = packing.plan_shards(staged, parts, packed, seed, config.shard_rows)
+    if plans:
+        new = _pack_all(plans, layout, config, engine)
+        write_manifest(layout.clouds, [*parts, *new])
+    storage.remove_folder(layout.staging)
+    return read_manifest(layout.clouds)
+
+
+def _pack_all(
+    plans: Sequence[packing.Plan], layout: Layout, config: FuseConfig, engine: EngineConfig
+) -> list[Part]:
+    places = (layout.staging, layout.clouds)
+    common = (*places, config_hash(config), dataset.versions(), config.row_group_mib)
+    if len(plans) == 1:  # not worth starting Ray for
+        return [packing.pack_shard(plans[0], *common)]
+    import ray
+
+    with ray_session(engine):
+        task = ray.remote(packing.pack_shard).options(num_cpus=1, max_retries=3)
+        return ray.get([task.remote(plan, *common) for plan in plans])
+
+
+def _drop_stale_rows(layout: Layout, tasks: Tasks, resume: Resume) -> set[str]:
+    """Take apart every shard that holds a row to be made again; the uids that are packed afterwards."""
+    parts = read_manifest(layout.clouds)
+    stale = {task.uid for task in resume.todo(tasks)} if parts else set()
+    kept: list[Part] = []
+    packed: set[str] = set()
+    for part, uids in zip(parts, packing.uids_by_part(layout.clouds, parts), strict=True):
+        if stale.isdisjoint(uids):
+            kept.append(part)
+            packed.update(uids)
+        else:
+            _unpack(layout, part, leave_out=stale)
+    if len(kept) < len(parts):
+        write_manifest(layout.clouds, kept)
+        _sweep(layout)
+    return packed
+
+
+def _unpack(layout: Layout, part: Part, leave_out: Collection[str]) -> None:
+    """Put a shard's rows back into the staging folder."""
+    with Shard(layout.clouds / part.file) as shard:
+        for group in range(shard.row_groups):
+            table = shard.table(group)
+            for index, uid in enumerate(table["uid"].to_pylist()):
+                if uid not in leave_out:
+                    with storage.writing(layout.staged_row(uid), layout.staging) as path:
+                        write_shard(path, [table.slice(index, 1)], part.config_hash, {})
+
+
+def _sweep(layout: Layout) -> None:
+    """Remove shards that the manifest does not name, and what a killed packer left."""
+    named = {part.file for part in read_manifest(layout.clouds)}
+    storage.remove([path for path in layout.clouds.glob("part-*.parquet") if path.name not in named])
+    if storage.is_local(layout.root):
+        for path in (*layout.clouds.glob(".*"), *layout.staging.glob(".*")):
+            if path.is_file():
+                path.unlink()
+            elif path != layout.staging:
+                storage.remove_folder(path)

@@ -1,0 +1,305 @@
+"""A model file becomes objects of the current, empty Blender scene; what its content is decides the importer.
+
+    imported = import_model(Path("chair.glb"), scratch)  # in a process with bpy, after an empty factory reset
+
+Blender's own importers read glb, gltf, obj, fbx, stl, ply, usd, abc, dae and blend; `render.importing.convert` reads
+3ds, off, 3mf, x3d and wrl, and the Collada files that Blender reads as empty; `render.importing.gltf` rewrites glTF
+extensions that Blender refuses. An importer that reports FINISHED proves nothing: an import counts when
+something that can have faces arrived. Nothing is written beside the model, only below `scratch`; scripts
+inside .blend files never run.
+
+Colours: attributes end with linear values such that what the file meant as the sRGB byte c is
+srgb_to_linear(c). Blender does so itself for PLY, OBJ and FBX (bytes and floats are taken as sRGB) and for
+Collada; glTF's COLOR_0 and USD's displayColor are linear by their specifications and stay as they are.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+
+from render.failures import ModelFailure
+from render.importing import archives, convert, gltf, ply, rawmesh, stl
+from render.importing.formats import explain, sniff
+from render.importing.rawmesh import srgb_to_linear
+from render.importing.references import companions
+
+GEOMETRY_TYPES = frozenset({"CURVE", "SURFACE", "FONT", "META"})
+"""Object types besides meshes that can evaluate to faces."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """How a model came in."""
+
+    format: str
+    """What the content is: glb, usda, 3ds, ..."""
+    importer: str
+    """What read it: a Blender operator, or `assimp` and the like."""
+    notes: list[str] = field(default_factory=list)
+    """What did not survive, in words for the ledger."""
+
+
+def import_model(path: Path, scratch: Path) -> Imported:
+    """Import `path` into the current, empty scene and set its first frame.
+
+    `scratch` is a folder that may be filled; it must live as long as the scene. Raises ModelFailure:
+    `unsupported` where the content is no format known here, `import_error` with the importer's own reason,
+    `empty` where nothing with faces came. Hostile files may kill the process: the caller's supervisor
+    answers for that.
+    """
+    path = path.resolve()
+    kind = _kind(path)
+    scratch.mkdir(parents=True, exist_ok=True)
+    imported = _READERS[kind](path, kind, scratch)
+    _require_geometry(path, imported)
+    scene = bpy.context.scene
+    scene.frame_set(scene.frame_start)
+    return imported
+
+
+def _kind(path: Path) -> str:
+    try:
+        kind = sniff(path)
+    except OSError as error:
+        raise ModelFailure("import_error", f"{path.name} cannot be read: {error}") from error
+    if kind is None:
+        raise ModelFailure("unsupported", explain(path))
+    return kind
+
+
+def _run(operator: Callable[..., set[str]], path: Path, **options: Any) -> str:
+    """Call a Blender import operator; gives its name. An error or a refusal becomes a ModelFailure with the
+    reason."""
+    name = operator.idname_py()  # type: ignore[attr-defined]
+    try:
+        result = operator(filepath=str(path), **options)
+    except RuntimeError as error:
+        raise ModelFailure("import_error", f"{path.name}: {name}: {_reason(error, path)}") from error
+    if result != {"FINISHED"}:
+        raise ModelFailure("import_error", f"{path.name}: {name} refused the file without a reason: damaged?")
+    return name
+
+
+def _reason(error: RuntimeError, path: Path) -> str:
+    """Blender's report in one line; of an add-on's traceback the last line, which holds the exception."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if any("Traceback" in line for line in lines):
+        lines = [line for line in lines if not line.startswith(("Location:", "File "))][-1:]
+    text = " ".join(lines).replace(str(path), path.name).removeprefix("Error: ").removeprefix("Python: ")
+    return text[:500] or "no reason given"
+
+
+def _gltf(path: Path, kind: str, scratch: Path) -> Imported:
+    plain, notes = gltf.plain_gltf(path, scratch)
+    name = _run(bpy.ops.import_scene.gltf, plain, disable_bone_shape=True, loglevel=50)
+    _leave_orphans_out()
+    return Imported(kind, name, notes)
+
+
+def _leave_orphans_out() -> None:
+    """Nodes of no scene (levels of detail, say) are not shown, unless nothing else is there."""
+    layer = bpy.context.view_layer
+    orphans = layer.layer_collection.children.get("Orphan Nodes")
+    if orphans is not None:
+        orphans.exclude = True
+        if not any(map(_may_have_faces, layer.objects)):
+            orphans.exclude = False
+
+
+def _obj(path: Path, kind: str, scratch: Path) -> Imported:
+    name = _run(bpy.ops.wm.obj_import, path)
+    for mesh in bpy.data.meshes:
+        for attribute in mesh.color_attributes:
+            _tame(attribute)
+    return Imported(kind, name)
+
+
+def _tame(attribute: Any) -> None:
+    """Some exporters write OBJ colours as 0..255, which Blender takes for fractions; some write NaN."""
+    values = np.empty(len(attribute.data) * 4, np.float32)
+    attribute.data.foreach_get("color", values)
+    colours = values.reshape(-1, 4)
+    if len(colours) == 0 or (np.isfinite(colours).all() and colours[:, :3].max() <= 1.001):
+        return
+    colours = np.nan_to_num(colours, nan=0.8)
+    if colours[:, :3].max() > 1.001:
+        written = 1.055 * np.maximum(colours[:, :3], 0).astype(np.float64) ** (1 / 2.4) - 0.055
+        small = colours[:, :3] <= 0.0031308
+        colours[:, :3] = srgb_to_linear(np.where(small, colours[:, :3] * 12.92, written) / 255)
+    attribute.data.foreach_set("color", colours.ravel())
+
+
+def _fbx(path: Path, kind: str, scratch: Path) -> Imported:
+    name = _run(bpy.ops.wm.fbx_import, path)
+    _link_in_order()
+    if not any(map(_may_have_faces, bpy.context.view_layer.objects)) and b"NurbsSurface" in path.read_bytes():
+        raise ModelFailure(
+            "unsupported",
+            f"{path.name}: holds NURBS surfaces, which Blender does not read from FBX: export polygons",
+        )
+    return Imported(kind, name)
+
+
+def _link_in_order() -> None:
+    """Blender links what it reads from FBX in the order of memory addresses, another one every time."""
+    linked = bpy.context.collection.objects
+    things = sorted(linked, key=lambda thing: thing.name)
+    for thing in things:
+        linked.unlink(thing)
+    for thing in things:
+        linked.link(thing)
+
+
+def _ply(path: Path, kind: str, scratch: Path) -> Imported:
+    ply.require_elements(path)
+    coloured = ply.coloured_ply(path)
+    if coloured is None:
+        return Imported(kind, _run(bpy.ops.wm.ply_import, path))
+    return Imported(kind, "trimesh", rawmesh.build([coloured]))
+
+
+def _stl(path: Path, kind: str, scratch: Path) -> Imported:
+    """Blender drops the colours that Magics and VisCAM keep in a facet's spare bytes: such files are read
+    here."""
+    coloured = stl.coloured_stl(path)
+    if coloured is None:
+        return Imported(kind, _run(bpy.ops.wm.stl_import, path))
+    return Imported(kind, "render.importing.stl", rawmesh.build([coloured]))
+
+
+def _usd(path: Path, kind: str, scratch: Path) -> Imported:
+    """USD picks a reader by extension, and resolves references beside the layer: see `_under_suffix`."""
+    if kind == "usdz":
+        archives.check(path)
+    fitting = {kind, "usd"} if kind != "usdz" else {kind}
+    if path.suffix.lower()[1:] not in fitting:
+        path = _under_suffix(path, kind, scratch)
+    name = _run(
+        bpy.ops.wm.usd_import,
+        path,
+        import_textures_mode="IMPORT_PACK",
+        create_world_material=False,
+        validate_meshes=True,
+    )
+    return Imported(kind, name)
+
+
+def _abc(path: Path, kind: str, scratch: Path) -> Imported:
+    with path.open("rb") as file:
+        if file.read(4) == b"\x89HDF":
+            raise ModelFailure(
+                "unsupported",
+                f"{path.name} is Alembic in its obsolete HDF5 encoding, which Blender cannot read: "
+                "rewrite it with `abcconvert -toOgawa`",
+            )
+    return Imported(
+        kind, _run(bpy.ops.wm.alembic_import, path, as_background_job=False, validate_meshes=True)
+    )
+
+
+def _dae(path: Path, kind: str, scratch: Path) -> Imported:
+    """Blender reads some exporters' Collada as empty, and says nothing: those go through assimp."""
+    try:
+        name = _run(bpy.ops.wm.collada_import, path)
+        reason = None if any(map(_may_have_faces, bpy.context.scene.objects)) else "Blender reads it as empty"
+    except ModelFailure as failure:
+        name, reason = "", failure.message
+    if reason is None:
+        return Imported(kind, name)
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    return _converted(path, kind, scratch, [f"through assimp: {reason}"])
+
+
+def _converted(path: Path, kind: str, scratch: Path, notes: list[str] | None = None) -> Imported:
+    importer, more = convert.build(path, kind, scratch)
+    return Imported(kind, importer, [*(notes or []), *more])
+
+
+def _blend(path: Path, kind: str, scratch: Path) -> Imported:
+    """Open the file (appending would skip the upgrade of old files), then move its active scene's contents
+    into a new scene: its engine, compositor and colour management stay outside, its scripts are never run."""
+    name = _run(bpy.ops.wm.open_mainfile, path, use_scripts=False, load_ui=False)
+    old, layer = bpy.context.scene, bpy.context.view_layer
+    scene = bpy.data.scenes.new("InsideOut")
+    for child in old.collection.children:
+        scene.collection.children.link(child)
+    for thing in old.collection.objects:
+        scene.collection.objects.link(thing)
+    _copy_exclusions(layer.layer_collection, scene.view_layers[0].layer_collection)
+    scene.frame_start, scene.frame_end = old.frame_start, max(old.frame_start, old.frame_end)
+    bpy.context.window.scene = scene
+    for other in [s for s in bpy.data.scenes if s != scene]:
+        bpy.data.scenes.remove(other)
+    missing = [
+        lib.filepath for lib in bpy.data.libraries if not Path(bpy.path.abspath(lib.filepath)).is_file()
+    ]
+    return Imported(kind, name, [f"linked library missing: {file}" for file in missing])
+
+
+def _copy_exclusions(old: bpy.types.LayerCollection, new: bpy.types.LayerCollection) -> None:
+    for child in old.children:
+        twin = new.children[child.name]
+        twin.exclude = child.exclude
+        _copy_exclusions(child, twin)
+
+
+def _under_suffix(path: Path, suffix: str, scratch: Path) -> Path:
+    """The same file under a name with the right suffix, and around it, in their places, the files it names.
+
+    Copies: a confined process makes no symbolic links.
+    """
+    around, below = path.parent.parent, scratch / "renamed"
+    renamed = below / path.parent.name / f"{path.stem}.{suffix}"
+    copies = {below / file.relative_to(around): file for file in companions(path, around)} | {renamed: path}
+    for target, file in copies.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    return renamed
+
+
+def _require_geometry(path: Path, imported: Imported) -> None:
+    """Raise ModelFailure `empty` where nothing that can have faces arrived, and say what arrived instead."""
+    objects = list(bpy.context.view_layer.objects)
+    if any(map(_may_have_faces, objects)):
+        return
+    meshes = [thing.data for thing in objects if thing.type == "MESH"]
+    if any(len(mesh.edges) for mesh in meshes):
+        what = "only lines, no faces"
+    elif any(len(mesh.vertices) for mesh in meshes) or any(thing.type == "POINTCLOUD" for thing in objects):
+        what = "only points, no faces"
+    elif meshes:
+        what = "a mesh without any vertices"
+    elif objects:
+        what = "no geometry, only " + ", ".join(sorted({thing.type.lower() for thing in objects}))
+    else:
+        what = "no objects at all"
+    raise ModelFailure(
+        "empty", f"{path.name}: {imported.importer} read it as {imported.format} and found {what}"
+    )
+
+
+def _may_have_faces(thing: bpy.types.Object) -> bool:
+    if thing.type == "MESH":
+        return len(thing.data.polygons) > 0 or len(thing.modifiers) > 0
+    return thing.type in GEOMETRY_TYPES or (thing.type == "EMPTY" and thing.instance_type == "COLLECTION")
+
+
+_READERS: dict[str, Callable[[Path, str, Path], Imported]] = {
+    **dict.fromkeys(("glb", "gltf"), _gltf),
+    **dict.fromkeys(("usd", "usda", "usdc", "usdz"), _usd),
+    **dict.fromkeys(("3ds", "off", "3mf", "x3d", "wrl"), _converted),
+    "obj": _obj,
+    "fbx": _fbx,
+    "stl": _stl,
+    "ply": _ply,
+    "abc": _abc,
+    "dae": _dae,
+    "blend": _blend,
+}

@@ -1,0 +1,112 @@
+"""Formats without a Blender importer, read and built as Blender meshes: 3ds, off, 3mf, x3d, wrl, stubborn
+Collada.
+
+Assimp reads 3ds and Collada, with node transforms, material colours, colour textures, texture coordinates,
+normals and vertex colours. Its X3D reader stops at textures, its OFF reader drops colours, its 3MF reader
+drops the materials of single triangles, and it has none for VRML: those four are read by `render.importing.off`,
+`render.importing.threemf` and `render.importing.x3d`.
+
+Vertical axis: assimp turns 3ds and dae to Y-up, X3D and VRML are Y-up; all are turned to Blender's Z-up,
+off and 3mf stay as they are. Colours of all these formats are display values and are taken as sRGB; only
+Collada's are taken as linear, as Blender's own Collada importer takes materials (vertex colours: as sRGB,
+as it does too).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import assimp_py
+import numpy as np
+
+from render.failures import ModelFailure
+from render.importing import off, rawmesh, threemf, x3d
+from render.importing.rawmesh import RawMaterial, RawMesh, srgb_to_linear
+
+_FLAGS = assimp_py.Process_Triangulate | assimp_py.Process_SortByPType
+
+
+def build(path: Path, kind: str, scratch: Path) -> tuple[str, list[str]]:
+    """Make the objects of `path`, of format `kind`, in the current scene; (what read it, notes).
+
+    Raises ModelFailure.
+    """
+    if kind == "off":
+        name, meshes = "render.importing.off", off.read_off(path)
+    elif kind == "3mf":
+        name, meshes = "render.importing.threemf", threemf.read_3mf(path, scratch)
+    elif kind in ("x3d", "wrl"):
+        name, meshes = "render.importing.x3d", x3d.read_x3d(path)
+    else:
+        name, meshes = "assimp", read_assimp(path, kind, scratch)
+    return name, rawmesh.build(meshes)
+
+
+def read_assimp(path: Path, kind: str, scratch: Path) -> list[RawMesh]:
+    """Every mesh of the scene at its place, Z up. Raises ModelFailure with assimp's words."""
+    named = path
+    if path.suffix.lower() != f".{kind}":  # assimp picks its reader by the name
+        named = scratch / f"renamed.{kind}"
+        shutil.copyfile(path, named)
+    try:
+        scene = assimp_py.import_file(str(named), _FLAGS)
+    except RuntimeError as error:
+        raise ModelFailure(
+            "import_error", f"{path.name}: {str(error).replace(str(named), path.name)[:500]}"
+        ) from error
+    linear = kind == "dae"
+    materials = [_material(material, path, linear) for material in scene.materials]
+    placed = _placed(scene.root_node, rawmesh.Y_UP)
+    return [raw for i, matrix in placed if (raw := _mesh(scene.meshes[i], matrix, materials))]
+
+
+def _placed(node: Any, parent: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(mesh index, world matrix) of every mesh under `node`."""
+    matrix = parent @ np.array(node.transformation, float)
+    for index in node.mesh_indices:
+        yield index, matrix
+    for child in node.children:
+        yield from _placed(child, matrix)
+
+
+def _mesh(mesh: Any, matrix: np.ndarray, materials: list[RawMaterial]) -> RawMesh | None:
+    """One mesh with its coinciding vertices welded, or None where it is not of triangles."""
+    if mesh.num_faces == 0 or mesh.num_indices != 3 * mesh.num_faces:
+        return None
+    corners = np.asarray(mesh.indices, np.int64).ravel()
+    vertices, where = np.unique(_rows(mesh.vertices, mesh), axis=0, return_inverse=True)
+    colours = _rows(mesh.colors[0], mesh) if mesh.colors else None
+    if colours is not None:
+        colours[:, :3] = srgb_to_linear(colours[:, :3])
+    return RawMesh(
+        name=mesh.name or "Mesh",
+        vertices=vertices,
+        corners=where.ravel()[corners],
+        sizes=np.full(mesh.num_faces, 3),
+        uv=_rows(mesh.texcoords[0], mesh)[corners, :2] if mesh.texcoords else None,
+        colours=None if colours is None else colours[corners],
+        normals=_rows(mesh.normals, mesh)[corners] if mesh.normals else None,
+        material=materials[mesh.material_index] if mesh.material_index < len(materials) else None,
+        matrix=matrix,
+    )
+
+
+def _rows(values: Any, mesh: Any) -> np.ndarray:
+    """assimp_py's flat memory view as one row a vertex."""
+    return np.array(values, np.float64).reshape(mesh.num_vertices, -1)
+
+
+def _material(found: dict[str, Any], path: Path, linear: bool) -> RawMaterial:
+    colour = np.array(found.get("COLOR_DIFFUSE", (0.8, 0.8, 0.8))[:3], float)
+    red, green, blue = (float(c) for c in (colour if linear else srgb_to_linear(colour)))
+    opacity = float(found.get("OPACITY", 1.0))
+    textures = found.get("TEXTURES", {}).get(assimp_py.TextureType_DIFFUSE, [])
+    return RawMaterial(
+        name=found.get("NAME") or "Material",
+        colour=(red, green, blue),
+        alpha=opacity if opacity > 0 else 1.0,  # many exporters write 0 and mean opaque
+        texture=rawmesh.find_texture(textures[0], path.parent) if textures else None,
+    )

@@ -1,0 +1,70 @@
+"""OFF (Object File Format), with its vertex and face colours.
+
+The grammar is Geomview's: a header [ST][C][N][4][n]OFF, three counts, vertices with the optional parts
+that the header announces, then faces: a count, as many indices, and perhaps a colour. Numbers up to 1 with
+a point are fractions, the others bytes; both are display values (sRGB).
+www.geomview.org/docs/html/OFF.html
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from render.failures import ModelFailure
+from render.importing.rawmesh import RawMesh, srgb_to_linear
+
+_HEADER = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF\b\s*(BINARY)?")
+
+
+def read_off(path: Path) -> list[RawMesh]:
+    """The one mesh of an ASCII OFF file. Raises ModelFailure."""
+    text = re.sub(r"#[^\n]*", "", path.read_text("utf-8", "replace").lstrip("\ufeff"))
+    header = _HEADER.match(text.lstrip())
+    flags = header.groups() if header else (None,) * 6
+    if flags[4] or flags[5]:
+        raise ModelFailure("unsupported", f"{path.name}: only ASCII OFF in three dimensions is read")
+    body = text.lstrip()[header.end() :] if header else text
+    try:
+        return [_read(path.stem, body.split("\n"), bool(flags[1]), 4 if flags[3] else 3)]
+    except (ValueError, IndexError) as error:
+        raise ModelFailure(
+            "invalid", f"{path.name}: OFF that ends early or holds no numbers: {error}"
+        ) from error
+
+
+def _read(name: str, lines: list[str], coloured: bool, width: int) -> RawMesh:
+    rows = [line.split() for line in lines if line.strip()]
+    n_vertices, n_faces = int(rows[0][0]), int(rows[0][1])
+    if n_vertices < 0 or n_faces < 0 or n_vertices + n_faces + 1 > len(rows):
+        raise ValueError(
+            f"{n_vertices} vertices and {n_faces} faces announced, {len(rows) - 1} lines present"
+        )
+    rows = rows[1:]
+    points = np.array([row[:width] for row in rows[:n_vertices]], float).reshape(-1, width)
+    if width == 4:
+        points = points[:, :3] / points[:, 3:]
+    faces = [[int(x) for x in row[1 : int(row[0]) + 1]] for row in rows[n_vertices : n_vertices + n_faces]]
+    tails = [row[int(row[0]) + 1 :] for row in rows[n_vertices : n_vertices + n_faces]]
+    sizes = np.array([len(face) for face in faces], int)
+    corners = np.array([index for face in faces for index in face], int)
+    of_vertices = (
+        _colours([row[-4:] if len(row) >= width + 4 else row[-3:] for row in rows[:n_vertices]])
+        if coloured
+        else None
+    )
+    colours = None
+    if of_vertices is not None:
+        colours = of_vertices[np.clip(corners, 0, n_vertices - 1)]
+    elif any(len(tail) >= 3 for tail in tails):
+        colours = np.repeat(_colours([tail if len(tail) >= 3 else ["170"] * 3 for tail in tails]), sizes, 0)
+    return RawMesh(name, points, corners, sizes, colours=colours)
+
+
+def _colours(rows: list[list[str]]) -> np.ndarray:
+    """Linear (N, 3) from the words of each colour."""
+    fractions = any("." in word for row in rows for word in row[:3])
+    values = np.array([row[:3] for row in rows], float).reshape(-1, 3)
+    return srgb_to_linear(values if fractions and values.max(initial=0) <= 1 else values / 255)

@@ -1,0 +1,49 @@
+"""Facet colours of binary STL, which Blender's importer drops.
+
+Two conventions keep 15 bits of colour in a facet's last two bytes
+(en.wikipedia.org/wiki/STL_(file_format)#Color): Magics (a header with `COLOR=`, red in the low bits, bit
+15 clear where the facet has its own colour) and VisCAM or SolidView (blue in the low bits, bit 15 set
+where the colour is valid).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from render.importing.rawmesh import RawMesh, srgb_to_linear
+
+_FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("spare", "<u2")])
+
+
+def coloured_stl(path: Path) -> RawMesh | None:
+    """The model with its facet colours, or None where it is not a binary STL with colours."""
+    with path.open("rb") as file:
+        header = file.read(84)
+        count = int.from_bytes(header[80:84], "little")
+        if path.stat().st_size != 84 + 50 * count or count == 0:
+            return None
+        facets = np.fromfile(file, _FACET, count)
+    colours = facet_colours(header[:80], facets["spare"])
+    if colours is None:
+        return None
+    corners = facets["corners"].reshape(-1, 3)
+    vertices, where = np.unique(corners, axis=0, return_inverse=True)
+    linear = np.repeat(srgb_to_linear(colours / 255), 3, 0)
+    return RawMesh(path.stem, vertices, where.ravel(), np.full(count, 3), colours=linear)
+
+
+def facet_colours(header: bytes, spare: np.ndarray) -> np.ndarray | None:
+    """sRGB bytes (T, 3) of each facet from the header (80 bytes) and the spare words (T,) uint16; None
+    without colours."""
+    five = np.stack([spare & 31, spare >> 5 & 31, spare >> 10 & 31], 1)
+    flagged = spare >> 15 == 1
+    at = header.find(b"COLOR=")
+    if at >= 0:
+        default = np.frombuffer(header[at + 6 : at + 9].ljust(3, b"\0"), np.uint8)
+        return np.where(flagged[:, None], default, np.round(five * (255 / 31)).astype(np.uint8))
+    plausible = flagged | (spare == 0)
+    if not flagged.any() or not plausible.all() or (spare == 0xFFFF).all():
+        return None
+    return np.where(flagged[:, None], np.round(five[:, ::-1] * (255 / 31)), 204).astype(np.uint8)

@@ -1,0 +1,140 @@
+"""The lit views: engine settings, and one image a view in Blender's own `Standard` view transform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+from PIL import Image
+
+from render.bundle import Camera
+from render.cameras import image_box
+from render.config import RenderConfig
+from render.seeds import seed_for
+from render.shading.lights import Lights
+
+ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
+BOUNCES = 2  # light that has bounced more often adds nothing that a coloured cloud could show
+GLASS_BOUNCES = 6
+CARD_LAYERS = 64  # stacked alpha cards before a ray turns black
+
+
+def new_camera(resolution: int) -> bpy.types.Object:
+    """The scene's only camera, and the square image it takes."""
+    scene = bpy.context.scene
+    camera = bpy.data.objects.new("InsideOut camera", bpy.data.cameras.new("InsideOut camera"))
+    scene.collection.objects.link(camera)
+    scene.camera = camera
+    render = scene.render
+    render.resolution_x = render.resolution_y = resolution
+    render.resolution_percentage = 100
+    render.pixel_aspect_x = render.pixel_aspect_y = 1
+    return camera
+
+
+def move_camera(thing: bpy.types.Object, camera: Camera, outline: np.ndarray) -> None:
+    """Stand Blender's camera at a view. Points (N, 3) that enclose the model give the clip range and what of
+    the image is rendered: pixels outside stay empty without a ray being sent."""
+    distance = float(np.linalg.norm(camera.camera_to_world[:3, 3]))
+    radius = float(np.linalg.norm(outline, axis=1).max())
+    thing.data.sensor_fit = "HORIZONTAL"
+    thing.data.angle = camera.fov
+    thing.data.clip_start = max(1e-3, (distance - radius) * 0.5)
+    thing.data.clip_end = (distance + radius) * 2
+    thing.matrix_world = Matrix(camera.camera_to_world.tolist())
+    render = bpy.context.scene.render
+    low, high = image_box(camera, outline, render.resolution_x)
+    render.use_border, render.use_crop_to_border = True, False
+    render.border_min_x, render.border_min_y = low
+    render.border_max_x, render.border_max_y = high
+
+
+def lit_views(
+    config: RenderConfig, uid: str, cameras: list[Camera], outline: np.ndarray, threads: int, scratch: Path
+) -> list[np.ndarray]:
+    """Render every view lit. Returns (H, W, 4) uint8 sRGB images with straight alpha."""
+    lights = Lights(config, uid)
+    use_engine(config, seed_for(config.seed, uid, "noise"), threads)
+    thing = new_camera(config.resolution)
+    path = scratch / "colour.png"
+    images = []
+    for camera in cameras:
+        move_camera(thing, camera, outline)
+        lights.aim(camera)
+        bpy.context.scene.render.filepath = str(path)
+        bpy.ops.render.render(write_still=True)
+        with Image.open(path) as image:
+            images.append(np.array(image))
+        path.unlink()
+    bpy.context.scene.render.use_persistent_data = False  # frees the session: samples are read anew
+    return images
+
+
+def use_engine(config: RenderConfig, noise_seed: int, threads: int) -> None:
+    """Set everything that the look of a lit view depends on."""
+    scene = bpy.context.scene
+    render = scene.render
+    render.engine = ENGINES[config.engine]
+    render.film_transparent = True
+    render.use_persistent_data = True
+    render.use_motion_blur = render.use_simplify = False
+    render.dither_intensity = 0
+    render.threads_mode, render.threads = "FIXED", threads
+    settings = render.image_settings
+    settings.file_format, settings.color_mode, settings.color_depth, settings.compression = (
+        "PNG",
+        "RGBA",
+        "8",
+        0,
+    )
+    scene.display_settings.display_device = "sRGB"
+    scene.view_settings.view_transform, scene.view_settings.look = "Standard", "None"
+    scene.view_settings.exposure, scene.view_settings.gamma = 0, 1
+    {"cycles": _cycles, "eevee": _eevee, "workbench": _workbench}[config.engine](config, noise_seed)
+
+
+def _cycles(config: RenderConfig, noise_seed: int) -> None:
+    cycles = bpy.context.scene.cycles
+    cycles.device = "GPU" if config.device != "cpu" and use_gpu(required=config.device == "gpu") else "CPU"
+    cycles.samples, cycles.seed = config.samples, noise_seed & 0x7FFFFFFF
+    cycles.use_adaptive_sampling = cycles.use_denoising = False
+    cycles.max_bounces = GLASS_BOUNCES
+    cycles.diffuse_bounces = cycles.glossy_bounces = BOUNCES
+    cycles.transmission_bounces = GLASS_BOUNCES
+    cycles.volume_bounces = 0
+    cycles.transparent_max_bounces = CARD_LAYERS
+    cycles.caustics_reflective = cycles.caustics_refractive = False
+    cycles.sample_clamp_indirect = 4
+
+
+def use_gpu(required: bool = False) -> bool:
+    """Enable the first GPU back end that has a device. Raises RuntimeError where it must and none is."""
+    preferences = bpy.context.preferences.addons["cycles"].preferences
+    for kind in ("OPTIX", "CUDA", "HIP", "ONEAPI", "METAL"):
+        try:
+            preferences.compute_device_type = kind
+        except TypeError:  # this build of Blender does not know the back end
+            continue
+        preferences.refresh_devices()
+        found = [device for device in preferences.devices if device.type == kind]
+        if found:
+            for device in preferences.devices:
+                device.use = device == found[0]
+            return True
+    if required:
+        raise RuntimeError("device gpu was asked for, but Cycles finds none; use --device auto or cpu")
+    return False
+
+
+def _eevee(config: RenderConfig, _: int) -> None:
+    eevee = bpy.context.scene.eevee
+    eevee.taa_render_samples = config.samples
+    eevee.use_raytracing = False
+
+
+def _workbench(_: RenderConfig, __: int) -> None:
+    shading = bpy.context.scene.display.shading
+    shading.light, shading.studio_light, shading.color_type = "STUDIO", "paint.sl", "TEXTURE"
+    bpy.context.scene.display.render_aa = "8"

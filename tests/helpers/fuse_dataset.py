@@ -1,0 +1,48 @@
+"""A small dataset folder made from known shapes, by the steps that the engine takes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from fuse.config import FuseConfig
+from fuse.dataset.manifest import read_manifest, write_manifest
+from fuse.dataset.packing import pack_shard, packed_uids, plan_shards
+from fuse.worker import process
+from tests.helpers import fuse_scenes as scenes
+
+CUBE_COLOURS = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [0, 255, 255], [255, 0, 255]]
+SHAPES = {
+    "cube": scenes.Scene().box([-1, -1, -1], [1, 1, 1], CUBE_COLOURS),
+    "plate": scenes.Scene().box([-1, -0.6, -0.05], [1, 0.6, 0.05], (9, 200, 9)),
+    "tower": scenes.Scene().box([-0.3, -0.2, -1], [0.3, 0.2, 1], (30, 60, 90)),
+    "ball": scenes.sphere(40),
+}
+
+
+def bundle_path(out: Path, uid: str) -> Path:
+    return out / "views" / hashlib.sha256(uid.encode()).hexdigest()[:2] / f"{uid}.zip"
+
+
+def add_models(out: Path, uids: list[str], shard_rows: int = 3) -> dict[str, dict]:
+    """Render, fuse and pack models into a dataset folder as the engine does; return the fuse records."""
+    records, staging = {}, out / "staging"
+    for uid in uids:
+        path = bundle_path(out, uid)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scenes.bundle(path, SHAPES[uid.split("-")[0]], views=6, size=48, uid=uid)
+        staging.mkdir(exist_ok=True)
+        job = {
+            "uid": uid,
+            "bundle": str(path),
+            "config": FuseConfig.model_validate({"points": 300}).model_dump(),
+            "seed": 7,
+        }
+        records[uid] = process({**job, "output": str(staging / f"{uid}.parquet"), "scratch": str(out)})
+    clouds = out / "clouds"
+    parts = read_manifest(clouds)
+    plans = plan_shards(uids, parts, packed_uids(clouds, parts), seed=7, shard_rows=shard_rows)
+    common = (staging, clouds, "abc", {"insideout": "test"})
+    new = [pack_shard(plan, *common, row_group_mib=0.005) for plan in plans]
+    write_manifest(clouds, [*parts, *new])
+    return records

@@ -1,0 +1,59 @@
+"""Archives are judged by their directory: entries, expansion, names."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from render.failures import ModelFailure
+from render.importing import archives
+
+
+def archive(path: Path, entries: dict[str, bytes], kind: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", kind) as file:
+        for name, data in entries.items():
+            file.writestr(name, data)
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ModelFailure) as caught:
+        archives.check(path)
+    assert caught.value.kind == "unsafe_archive" and path.name in caught.value.message
+    return caught.value.message
+
+
+def test_an_ordinary_archive_passes(tmp_path: Path):
+    archives.check(archive(tmp_path / "a.usdz", {"a.usda": b"#usda 1.0", "maps/a.png": b"x"}))
+
+
+@pytest.mark.parametrize("name", ["../a.usda", "maps/../../a.usda", "/a.usda", "C:/a.usda", "..\\a.usda"])
+def test_names_that_leave(tmp_path: Path, name: str):
+    assert "outside the archive" in refusal(archive(tmp_path / "a.usdz", {name: b"x"}))
+
+
+def test_too_many_entries(tmp_path: Path):
+    entries = {f"{number}.usda": b"" for number in range(archives.MOST_ENTRIES + 1)}
+    assert "entries" in refusal(archive(tmp_path / "a.usdz", entries))
+
+
+def test_a_bomb(tmp_path: Path):
+    bomb = archive(tmp_path / "a.3mf", {"3D/3dmodel.model": bytes(70 << 20)}, zipfile.ZIP_DEFLATED)
+    assert "unpack to" in refusal(bomb)
+
+
+def test_a_directory_too_large_to_be_read(tmp_path: Path):
+    path = archive(tmp_path / "a.usdz", {"a.usda": b"x"})
+    data = bytearray(path.read_bytes())
+    at = data.rfind(b"PK\x05\x06")
+    data[at + 12 : at + 16] = (1 << 30).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert "directory" in refusal(path)
+
+
+def test_a_damaged_archive_is_left_to_its_importer(tmp_path: Path):
+    path = archive(tmp_path / "a.usdz", {"a.usda": b"x" * 1000})
+    path.write_bytes(path.read_bytes()[:500])
+    archives.check(path)

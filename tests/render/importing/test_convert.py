@@ -1,0 +1,363 @@
+"""Formats that Blender lacks, and glTF that it refuses: shapes, places, axes, colours, textures."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import meshoptimizer
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers.importing import (
+    BYTES,
+    POINTS,
+    attempt,
+    bring_in,
+    linear,
+    shared,
+    size,
+    worst_vertex_colour,
+)
+
+CUBE = np.array([[x, y, z] for x in (0, 1) for y in (0, 2) for z in (0, 3)], float)
+
+
+def _off(header: str, vertex_tails: list[str], face_tails: list[str]) -> str:
+    rows = [" ".join(map(str, p)) + tail for p, tail in zip(POINTS, vertex_tails, strict=True)]
+    faces = [face + tail for face, tail in zip(("3 0 1 2", "3 0 2 3"), face_tails, strict=True)]
+    return "\n".join([header, "# comment", "4 2 0", *rows, *faces]) + "\n"
+
+
+@pytest.mark.parametrize("scale", [255, 1.0])
+def test_off_vertex_colours(scale: float, tmp_path: Path) -> None:
+    values = BYTES if scale == 255 else BYTES / 255
+    tails = [" " + " ".join(map(str, v)) + (" 255" if scale == 255 else " 1.0") for v in values]
+    (tmp_path / "quad.off").write_text(_off("COFF", tails, ["", ""]))
+    assert worst_vertex_colour(bring_in(tmp_path / "quad.off", tmp_path / "s")) < 1e-6
+
+
+def test_off_face_colours_and_polygons(tmp_path: Path) -> None:
+    (tmp_path / "quad.off").write_text(_off("OFF", [""] * 4, ["  200 100 50", "  0 0 64"]))
+    corners = np.array(bring_in(tmp_path / "quad.off", tmp_path / "s")["corners"])
+    assert np.allclose(corners[:3, 3:], linear([200, 100, 50])) and np.allclose(
+        corners[3:, 3:], linear([0, 0, 64])
+    )
+
+
+def _3mf(path: Path, resources: str, triangles: str, extra: dict[str, bytes] | None = None) -> None:
+    vertices = "".join(f'<vertex x="{x}" y="{y}" z="{z}"/>' for x, y, z in POINTS)
+    core = "http://schemas.microsoft.com/3dmanufacturing"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "3D/3dmodel.model",
+            f'<model xmlns="{core}/core/2015/02" xmlns:m="{core}/material/2015/02"><resources>{resources}'
+            f'<object id="1" pid="5" pindex="0"><mesh><vertices>{vertices}</vertices>'
+            f"<triangles>{triangles}</triangles></mesh></object>"
+            '<object id="2"><components><component objectid="1" transform="1 0 0 0 1 0 0 0 1 0 0 5"/>'
+            "</components>"
+            '</object></resources><build><item objectid="2" transform="1 0 0 0 1 0 0 0 1 10 0 0"/></build>'
+            "</model>",
+        )
+        for name, content in (extra or {}).items():
+            archive.writestr(name, content)
+
+
+def test_3mf_places_and_colours(tmp_path: Path) -> None:
+    colours = "".join('<m:color color="#{:02X}{:02X}{:02X}FF"/>'.format(*c) for c in BYTES)
+    _3mf(
+        tmp_path / "a.3mf",
+        f'<m:colorgroup id="5">{colours}</m:colorgroup>'
+        '<basematerials id="6"><base name="b" displaycolor="#0A141E"/></basematerials>',
+        '<triangle v1="0" v2="1" v3="2" p1="0" p2="1" p3="2"/>'
+        '<triangle v1="0" v2="2" v3="3" pid="6" p1="0"/>',
+    )
+    found = bring_in(tmp_path / "a.3mf", tmp_path / "s")
+    assert np.allclose(found["low"], [10, 0, 5]) and np.allclose(found["high"], [12, 1, 5])
+    corners = np.array(found["corners"])
+    assert np.allclose(corners[:3, 3:], linear(BYTES[:3]), atol=1e-6)
+    assert np.allclose(corners[3:, 3:], linear([10, 20, 30]), atol=1e-6)
+
+
+def test_3mf_textures(tmp_path: Path) -> None:
+    Image.new("RGB", (2, 2)).save(tmp_path / "t.png")
+    _3mf(
+        tmp_path / "a.3mf",
+        '<m:texture2d id="7" path="/3D/t.png" contenttype="image/png"/><m:texture2dgroup id="5" texid="7">'
+        '<m:tex2coord u="0" v="0"/><m:tex2coord u="1" v="0"/><m:tex2coord u="1" v="1"/></m:texture2dgroup>',
+        '<triangle v1="0" v2="1" v3="2" p1="0" p2="1" p3="2"/>',
+        {"3D/t.png": (tmp_path / "t.png").read_bytes()},
+    )
+    found = bring_in(tmp_path / "a.3mf", tmp_path / "s")
+    assert found["loaded"] == 1 and found["faces"] == 1
+    assert np.allclose(np.array(found["corners"])[:, 3:], [[0, 0], [1, 0], [1, 1]])
+
+
+WRL = """#VRML V2.0 utf8
+PROTO Unused [ field SFFloat x 1 ] { Group { children [ ] } }
+DEF A Transform { translation 10 0 0 rotation 0 1 0 1.5707963 children [
+  DEF QUAD Shape {
+    appearance Appearance { material Material { diffuseColor 1 0 0 } } # a comment with { and "
+    geometry IndexedFaceSet {
+      coord Coordinate { point [ 0 0 0, 2 0 0, 2 1 0, 0 1 0 ] }
+      color Color { color [ 1 0 0, 0 0.50196 0, 0 0 0.25098, 0.78431 0.39216 0.19608 ] }
+      coordIndex [ 0, 1, 2, 3, -1 ]
+    } } ] }
+Switch { whichChoice -1 choice [ Shape { geometry Box { } } ] }
+USE QUAD
+ROUTE A.x TO B.y
+"""
+X3D = """<?xml version="1.0"?><X3D><Scene>
+<Transform translation="10 0 0" rotation="0 1 0 1.5707963"><Shape DEF="QUAD">
+<Appearance><Material diffuseColor="1 0 0"/></Appearance>
+<IndexedFaceSet coordIndex="0 1 2 3 -1"><Coordinate point="0 0 0, 2 0 0, 2 1 0, 0 1 0"/>
+<Color color="1 0 0 0 0.50196 0 0 0 0.25098 0.78431 0.39216 0.19608"/></IndexedFaceSet></Shape></Transform>
+<Switch whichChoice="-1"><Shape><Box/></Shape></Switch><Shape USE="QUAD"/></Scene></X3D>"""
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.wrl", WRL), ("a.x3d", X3D)])
+def test_vrml_and_x3d_say_the_same(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    found = bring_in(tmp_path / name, tmp_path / "s")
+    corners = np.array(found["corners"])
+    assert found["faces"] == 2
+    # Turned about +y, the file's (2, 1, 0) goes to (10, 1, -2), and Z up makes that (10, 2, 1).
+    assert np.allclose(corners[:4, :3], [[10, 0, 0], [10, 2, 0], [10, 2, 1], [10, 0, 1]], atol=1e-5)
+    assert np.allclose(corners[4:, :3], [[0, 0, 0], [2, 0, 0], [2, 0, 1], [0, 0, 1]], atol=1e-5)
+    assert np.allclose(corners[:4, 3:6], linear(BYTES), atol=1e-4)
+
+
+def test_x3d_textures_materials_and_sheared_places(tmp_path: Path) -> None:
+    Image.new("RGB", (2, 2)).save(tmp_path / "Skin.PNG")
+    (tmp_path / "a.x3d").write_text(
+        '<X3D><Scene><Transform scale="1 4 1"><Transform rotation="0 0 1 0.7853982"><Shape><Appearance>'
+        '<Material diffuseColor="0.78431 0.39216 0.19608" transparency="0.25"/>'
+        '<ImageTexture url=\'"gone.jpg" "skin.png"\'/></Appearance>'
+        '<IndexedFaceSet coordIndex="0 1 2 3" texCoordIndex="3 2 1 0">'
+        '<Coordinate point="0 0 0 2 0 0 2 2 0 0 2 0"/><TextureCoordinate point="0 0 1 0 1 1 0 1"/>'
+        "</IndexedFaceSet></Shape></Transform></Transform>"
+        "</Scene></X3D>"
+    )
+    found = bring_in(tmp_path / "a.x3d", tmp_path / "s")
+    assert found["loaded"] == 1 and found["notes"] == []
+    corners = np.array(found["corners"])
+    assert np.allclose(corners[:, 3:], [[0, 1], [1, 1], [1, 0], [0, 0]])
+    root = np.sqrt(2)
+    assert np.allclose(
+        corners[:, [0, 2]], [[0, 0], [root, 4 * root], [0, 8 * root], [-root, 4 * root]], atol=1e-4
+    )
+    base = next(iter(found["bases"].values()))
+    assert np.allclose(base, [*linear([200, 100, 50]), 0.75], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "extent"),
+    [
+        ('<Box size="1 2 3"/>', (1, 3, 2)),
+        ('<Sphere radius="2"/>', (4, 4, 4)),
+        ('<Cylinder radius="1" height="5"/>', (2, 2, 5)),
+        ('<Cone bottomRadius="1" height="3"/>', (2, 2, 3)),
+        ('<Extrusion spine="0 0 0 0 3 0"/>', (2, 2, 3)),
+        ('<Extrusion crossSection="0 0 0 1 1 1 1 0 0 0" spine="0 0 0 4 0 0"/>', (4, 1, 1)),
+        ('<ElevationGrid xDimension="3" zDimension="2" height="0 1 0 0 1 0"/>', (2, 1, 1)),
+        (
+            '<IndexedTriangleSet index="0 1 2"><Coordinate point="0 0 0 1 0 0 0 1 0"/></IndexedTriangleSet>',
+            (1, 0, 1),
+        ),
+    ],
+)
+def test_x3d_primitives_have_the_right_size(
+    geometry: str, extent: tuple[float, float, float], tmp_path: Path
+) -> None:
+    (tmp_path / "a.x3d").write_text(f"<X3D><Scene><Shape>{geometry}</Shape></Scene></X3D>")
+    assert np.allclose(size(bring_in(tmp_path / "a.x3d", tmp_path / "s")), extent, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind"),
+    [
+        ("loop.wrl", "#VRML V2.0 utf8\nDEF A Group { children [ USE A ] }", "invalid"),
+        ("loop.x3d", '<X3D><Scene><Group DEF="A"><Group USE="A"/></Group></Scene></X3D>', "invalid"),
+        ("old.wrl", "#VRML V1.0 ascii\nSeparator { Cube { } }", "unsupported"),
+        ("cut.wrl", "#VRML V2.0 utf8\nGroup { children [ Shape {", "invalid"),
+        ("cut.off", "OFF\n4 2 0\n0 0 0\n", "invalid"),
+        ("nan.off", "OFF\n1 1 0\na b c\n3 0 0 0\n", "invalid"),
+        (
+            "laughs.x3d",
+            '<!DOCTYPE X3D [<!ENTITY a "b"><!ENTITY c SYSTEM "file:///etc/passwd">]><X3D>&c;</X3D>',
+            "invalid",
+        ),
+        ("deep.wrl", "#VRML V2.0 utf8\n" + "Group { children [ " * 5000, "invalid"),
+    ],
+)
+def test_damaged_and_hostile_files_fail_cleanly(name: str, text: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    outcome = attempt(tmp_path / name, tmp_path / "s")
+    assert (outcome.status, outcome.kind) == ("failed", kind), outcome.message
+    assert name in (outcome.message or "")
+
+
+def _3ds(vertices: np.ndarray, faces: list[list[int]], colour: tuple[int, int, int]) -> bytes:
+    def chunk(identity: int, body: bytes) -> bytes:
+        return struct.pack("<HI", identity, len(body) + 6) + body
+
+    points = struct.pack("<H", len(vertices)) + vertices.astype("<f4").tobytes()
+    triangles = struct.pack("<H", len(faces)) + b"".join(struct.pack("<4H", *face, 7) for face in faces)
+    used = b"paint\0" + struct.pack("<H", len(faces)) + struct.pack(f"<{len(faces)}H", *range(len(faces)))
+    mesh = chunk(0x4110, points) + chunk(0x4120, triangles + chunk(0x4130, used))
+    material = chunk(0xA000, b"paint\0") + chunk(0xA020, chunk(0x0011, bytes(colour)))
+    return chunk(
+        0x4D4D, chunk(0x3D3D, chunk(0xAFFF, material) + chunk(0x4000, b"box\0" + chunk(0x4100, mesh)))
+    )
+
+
+@pytest.mark.parametrize("suffix", [".3ds", ".bin"])
+def test_3ds_shape_axis_and_colour(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"box{suffix}"
+    path.write_bytes(_3ds(CUBE, [[0, 1, 3], [4, 5, 7], [2, 3, 7], [0, 4, 6]], (200, 100, 50)))
+    found = bring_in(path, tmp_path / "s")
+    assert found["format"] == "3ds" and found["faces"] == 4
+    assert np.allclose(found["low"], [0, 0, 0], atol=1e-6) and np.allclose(
+        found["high"], [1, 2, 3], atol=1e-6
+    )
+    assert np.allclose(found["bases"]["paint"][:3], linear([200, 100, 50]), atol=1e-3)
+
+
+def _meshopt(**changes: Any) -> tuple[dict[str, Any], bytes]:
+    """A box whose positions are quantised to 16 bits and compressed, with 16-bit compressed indices."""
+    positions = np.zeros((8, 4), "<u2")
+    positions[:, :3] = CUBE * 1000
+    triangles = np.array([0, 1, 3, 0, 3, 2, 4, 6, 7, 4, 7, 5, 0, 4, 5, 0, 5, 1, 2, 3, 7, 2, 7, 6], "<u4")
+    attributes = bytes(meshoptimizer.encode_vertex_buffer(positions.view(np.uint8).reshape(8, 8), 8, 8))
+    indices = bytes(meshoptimizer.encode_index_buffer(triangles, len(triangles), 8))
+    binary = attributes + bytes(-len(attributes) % 4) + indices
+    start = len(binary) - len(indices)
+
+    def view(offset: int, length: int, stride: int, count: int, mode: str, at: int) -> dict[str, Any]:
+        inner = {
+            "buffer": 0,
+            "byteOffset": offset,
+            "byteLength": length,
+            "byteStride": stride,
+            "count": count,
+        }
+        outer = {"buffer": 1, "byteOffset": at, "byteLength": stride * count}
+        outer |= {"byteStride": stride} if mode == "ATTRIBUTES" else {}
+        return outer | {"extensions": {"EXT_meshopt_compression": inner | {"mode": mode}}}
+
+    names = ["EXT_meshopt_compression", "KHR_mesh_quantization"]
+    document = {
+        "asset": {"version": "2.0"},
+        "extensionsUsed": names,
+        "extensionsRequired": names,
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "scale": [0.001, 0.001, 0.001]}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
+        "buffers": [
+            {"byteLength": len(binary)},
+            {"byteLength": 112, "extensions": {"EXT_meshopt_compression": {"fallback": True}}},
+        ],
+        "bufferViews": [
+            view(0, len(attributes), 8, 8, "ATTRIBUTES", 0),
+            view(start, len(indices), 2, len(triangles), "TRIANGLES", 64),
+        ],
+        "accessors": [
+            {
+                "bufferView": 0,
+                "componentType": 5123,
+                "count": 8,
+                "type": "VEC3",
+                "min": [0, 0, 0],
+                "max": [1000, 2000, 3000],
+            },
+            {"bufferView": 1, "componentType": 5123, "count": len(triangles), "type": "SCALAR"},
+        ],
+        **changes,
+    }
+    return document, binary
+
+
+def _glb(document: dict[str, Any], binary: bytes) -> bytes:
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    binary += bytes(-len(binary) % 4)
+    body = (
+        struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
+    )
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body
+
+
+def test_meshopt_compression(tmp_path: Path) -> None:
+    (tmp_path / "box.glb").write_bytes(_glb(*_meshopt()))
+    found = bring_in(tmp_path / "box.glb", tmp_path / "s")
+    assert found["faces"] == 8
+    assert np.allclose(found["low"], [0, -3, 0], atol=1e-6) and np.allclose(
+        found["high"], [1, 0, 2], atol=1e-6
+    )
+
+
+def test_damaged_meshopt_data_is_invalid(tmp_path: Path) -> None:
+    document, binary = _meshopt()
+    (tmp_path / "box.glb").write_bytes(_glb(document, bytes(len(binary))))
+    outcome = attempt(tmp_path / "box.glb", tmp_path / "s")
+    assert outcome.kind == "invalid" and "EXT_meshopt_compression" in (outcome.message or "")
+
+
+def test_basis_textures_are_dropped_and_named(tmp_path: Path) -> None:
+    """One texture has a plain image to fall back on, beside the model; the other has nothing."""
+    Image.new("RGB", (2, 2)).save(tmp_path / "plain image.png")
+    document, binary = _meshopt()
+    document["extensionsUsed"].append("KHR_texture_basisu")
+    document["extensionsRequired"].append("KHR_texture_basisu")
+    document["images"] = [{"uri": "a.ktx2"}, {"uri": "plain%20image.png"}]
+    basis = {"KHR_texture_basisu": {"source": 0}}
+    document["textures"] = [{"extensions": basis}, {"source": 1, "extensions": dict(basis)}]
+    factor = [0.5, 0.25, 0.125, 1]
+    document["materials"] = [
+        {"name": name, "pbrMetallicRoughness": {"baseColorTexture": {"index": i}, "baseColorFactor": factor}}
+        for i, name in enumerate(("lost", "kept"))
+    ]
+    primitive = document["meshes"][0]["primitives"][0]
+    document["meshes"][0]["primitives"] = [primitive | {"material": 0}, primitive | {"material": 1}]
+    (tmp_path / "box.glb").write_bytes(_glb(document, binary))
+    found = bring_in(tmp_path / "box.glb", tmp_path / "s")
+    assert len(found["notes"]) == 1 and "1 textures missing" in found["notes"][0]
+    assert np.allclose(found["bases"]["lost"][:3], factor[:3]) and found["loaded"] == 1
+
+
+def test_plain_files_are_handed_on_untouched(tmp_path: Path) -> None:
+    from render.importing.gltf import plain_gltf
+
+    path = shared("models", "draco/CesiumMilkTruck/glTF/CesiumMilkTruck.gltf")
+    assert plain_gltf(path, tmp_path) == (path, []) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "extent", "loaded"),
+    [
+        ("assimp/3DS/fels.3ds", [3.505, 3.206, 4.682], 0),
+        ("assimp/3DS/cubes_with_alpha.3DS", [955.1, 1282.2, 516.6], 0),
+        ("assimp/Collada/teapots.DAE", [1.007, 1.285, 0.493], 1),
+        (
+            "aws-small-house/aws_robomaker_residential_Refrigerator_01/meshes/aws_Refrigerator_01_visual.DAE",
+            None,
+            2,
+        ),
+        ("assimp/OFF/Wuson.off", [0.92, 1.516, 3.244], 0),
+        ("assimp/WRL/Wuson.wrl", [0.92, 1.516, 3.244], 0),
+        ("assimp/X3D/ComputerKeyboard.x3d", [0.45, 0.98, 0.105], 0),
+        ("assimp/3MF/box.3mf", [10, 20, 30], 0),
+        ("gkjohnson-demo-data/nasa-m2020/Ingenuity.glb", None, 9),
+        ("playcanvas/jet-fighter.glb", [13.99, 10.03, 4.78], 0),
+    ],
+)
+def test_real_models(name: str, extent: list[float] | None, loaded: int, tmp_path: Path) -> None:
+    found = bring_in(shared("models", name), tmp_path / "s")
+    assert found["faces"] > 0 and found["loaded"] >= loaded
+    if extent is not None:
+        assert np.allclose(size(found), extent, rtol=0.01)

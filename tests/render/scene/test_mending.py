@@ -1,0 +1,88 @@
+"""What real files get wrong and a dataset must not show: black faces, magenta, parts far from home."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from render.bundle import Bundle
+from tests.helpers.rays import RayCaster, points_of
+
+Render = Callable[..., Bundle]
+Blender = Callable[[str], None]
+
+QUAD = """v -1 0 -1
+v 1 0 -1
+v 1 0 1
+v -1 0 1
+vt 0 0
+vt 1 0
+vt 1 1
+vt 0 1
+"""
+
+
+def darkest(bundle: Bundle) -> float:
+    """Ratio of lit colour to albedo, in linear light, of the darkest 5 % of all full pixels."""
+    ratios = [
+        (view.rgba[..., :3].astype(float).mean(-1) / 255)[view.rgba[..., 3] == 255] ** 2.2
+        / (view.albedo.astype(float).mean(-1) / 255)[view.rgba[..., 3] == 255].clip(0.01) ** 2.2
+        for view in bundle.views()
+    ]
+    flat = np.sort(np.concatenate(ratios))
+    return float(flat[: max(1, len(flat) // 20)].mean())
+
+
+def test_faces_that_stand_twice_are_not_black(render: Render, tmp_path: Path) -> None:
+    path = tmp_path / "twice.obj"
+    path.write_text(QUAD + QUAD.split("vt")[0] + "f 1 2 3 4\nf 8 7 6 5\n")
+    bundle = render(path, samples=16)
+    assert len(bundle.mesh().faces) == 2
+    assert "1 faces repeated" in str(bundle.meta["notes"])
+    assert darkest(bundle) > 0.2
+
+
+def test_normals_that_contradict_their_faces_are_not_black(render: Render, tmp_path: Path) -> None:
+    path = tmp_path / "inward.obj"
+    path.write_text(QUAD + "vn 0 -1 0\nf 1/1/1 4/4/1 3/3/1 2/2/1\n")  # wound to face +y, normals say -y
+    bundle = render(path, samples=16)
+    assert "lit flat" in str(bundle.meta["notes"])
+    assert darkest(bundle) > 0.2
+
+
+def test_a_texture_with_a_stale_path_is_found_beside_the_model(render: Render, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "Textures").mkdir(parents=True)
+    Image.new("RGB", (4, 4), (200, 100, 50)).save(folder / "Textures" / "Paint.PNG")
+    (folder / "quad.mtl").write_text("newmtl m\nmap_Kd C:/Users/Somebody/Desktop/paint.png\n")
+    (folder / "quad.obj").write_text("mtllib quad.mtl\n" + QUAD + "usemtl m\nf 1/1 2/2 3/3 4/4\n")
+    bundle = render(folder / "quad.obj")
+    assert bundle.meta["missing_textures"] == []
+    assert "found beside" in str(bundle.meta["notes"])
+    colours = np.concatenate([view.albedo[view.depth > 0] for view in bundle.views()])
+    assert np.abs(colours.astype(int) - (200, 100, 50)).max() <= 3
+    shutil.rmtree(folder / "Textures")
+    assert render(folder / "quad.obj").meta["missing_textures"] == ["paint.png"]
+
+
+def test_a_part_far_from_its_origin_keeps_its_digits(
+    render: Render, blender: Blender, tmp_path: Path
+) -> None:
+    path = tmp_path / "far.blend"
+    blender(f"""
+        bpy.ops.mesh.primitive_uv_sphere_add(segments=128, ring_count=64)
+        for vertex in bpy.context.object.data.vertices:
+            vertex.co.x += 1000
+        bpy.ops.wm.save_as_mainfile(filepath="{path}")
+    """)
+    bundle = render(path)
+    assert bundle.meta["center"][0] == pytest.approx(1000, abs=1e-3)
+    for view in bundle.views():
+        error = np.abs(view.depth - RayCaster(bundle).depth(view))[view.depth > 0]
+        assert np.quantile(error, 0.99) < 3e-5  # in world float32 it would be above 1e-4 everywhere
+        assert np.abs(np.linalg.norm(points_of(view), axis=1) - 1).max() < 2e-3  # the file's own float32

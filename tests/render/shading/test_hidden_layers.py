@@ -1,0 +1,238 @@
+"""Hidden layers: every surface along each ray, in order and in colour, against an independent ray caster."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import open3d as o3d
+import pytest
+
+from render.bundle import Bundle, View
+from tests.helpers.rays import model, pixel_rays
+
+Render = Callable[..., Bundle]
+Blender = Callable[[str], None]
+
+PAINT = """
+    def paint(color):
+        material = bpy.data.materials.new("m")
+        material.use_nodes = True
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color]
+        material.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (*linear, 1)
+        bpy.context.object.data.materials.append(material)
+        return material
+"""
+SAVE = "\n    bpy.ops.wm.save_as_mainfile(filepath='{path}')"
+
+
+def scene(blender: Blender, tmp_path: Path, script: str) -> Path:
+    path = tmp_path / "scene.blend"
+    blender(PAINT + script + SAVE.replace("{path}", str(path)))
+    return path
+
+
+def caster(vertices: np.ndarray, faces: np.ndarray) -> o3d.t.geometry.RaycastingScene:
+    found = o3d.t.geometry.RaycastingScene()
+    found.add_triangles(
+        o3d.core.Tensor.from_numpy(vertices), o3d.core.Tensor.from_numpy(faces.astype(np.uint32))
+    )
+    return found
+
+
+def crossings(view: View, mesh: o3d.t.geometry.RaycastingScene) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) number of surfaces that Open3D finds along each ray, and (H, W, K) their depths, NaN past the
+    last one; those within 1e-5 of the one before are the same surface."""
+    origin, directions = pixel_rays(view)
+    rays = np.concatenate([np.broadcast_to(origin, directions.shape), directions], -1).astype(np.float32)
+    hits = mesh.list_intersections(o3d.core.Tensor.from_numpy(rays.reshape(-1, 6)))
+    ray, depth = hits["ray_ids"].numpy().astype(np.int64), hits["t_hit"].numpy()
+    order = np.lexsort((depth, ray))
+    ray, depth = ray[order], depth[order]
+    new = np.concatenate([[True], (np.diff(ray) > 0) | (np.diff(depth) > 1e-5)])
+    ray, depth = ray[new], depth[new]
+    rank = np.arange(len(ray)) - np.searchsorted(ray, ray)
+    table = np.full((view.depth.size, rank.max() + 1), np.nan)
+    table[ray, rank] = depth
+    count = np.bincount(ray, minlength=view.depth.size)
+    return count.reshape(view.depth.shape), table.reshape(*view.depth.shape, -1)
+
+
+@pytest.mark.parametrize(
+    "name", ["draco/CesiumMilkTruck/glTF/CesiumMilkTruck.gltf", "kenney/City-Builder/building-small-a.glb"]
+)
+def test_the_surfaces_along_each_ray_are_an_independent_ray_casters(render: Render, name: str) -> None:
+    bundle = render(model(name), views=3, resolution=96)
+    mesh = bundle.mesh()
+    truth = caster(mesh.vertices, mesh.faces)
+    agree, rays = 0, 0
+    for view in bundle.views():
+        count, depths = crossings(view, truth)
+        same = view.layer_count() == count
+        agree += (same & (count > 0)).sum()
+        rays += (count > 0).sum()
+        for rank, layer in enumerate((view, *view.hidden)):
+            there = same & (layer.depth > 0)
+            error = np.abs(layer.depth[there] - depths[there][:, min(rank, depths.shape[-1] - 1)])
+            assert np.quantile(error, 0.99) < 6e-5
+            normal = layer.normal[there]
+            towards = -pixel_rays(view)[1][there]
+            assert ((normal * towards).sum(1) > -0.02).all(), "normals face the ray"
+    assert rays > 3000
+    assert agree / rays > 0.98
+
+
+def test_more_surfaces_than_slots_come_in_order_and_in_colour(
+    render: Render, blender: Blender, tmp_path: Path
+) -> None:
+    path = scene(
+        blender,
+        tmp_path,
+        """
+    for k in range(20):
+        bpy.ops.mesh.primitive_uv_sphere_add(segments=48, ring_count=24, radius=1 + 0.1 * k)
+        paint((k * 12 / 255, 1 - k * 12 / 255, 0.5))
+    """,
+    )
+    bundle = render(path, views=2, resolution=64, slots=6)
+    for view in bundle.views():
+        assert len(view.hidden) == 39
+        middle = slice(28, 36)  # rays there cross every shell twice
+        for rank, layer in enumerate((view, *view.hidden)):
+            shell = 19 - rank if rank < 20 else rank - 20
+            wanted = np.rint([shell * 12, 255 - shell * 12, 127.5])
+            assert np.abs(layer.albedo[middle, middle] - wanted).max() <= 1
+        depths = np.stack([layer.depth[middle, middle] for layer in (view, *view.hidden)])
+        assert (np.diff(depths, axis=0) > 0).all()
+    few = render(path, "few", views=2, resolution=64, slots=6, layers=10)
+    assert [len(view.hidden) for view in few.views()] == [9, 9]
+    deep = next(bundle.views())
+    for ours, same in zip(next(few.views()).hidden, deep.hidden, strict=False):
+        assert (ours.albedo == same.albedo).all()
+
+
+LEAF = """
+    import numpy as np
+    bpy.ops.mesh.primitive_cube_add(size=1)
+    paint((0, 1, 0))
+    bpy.ops.mesh.primitive_cube_add(size=2)
+    leaf = paint((1, 0, 0))
+    tree = leaf.node_tree
+    image = bpy.data.images.new("i", 4, 4, alpha=True)
+    image.pixels = [1, 0, 0, {alpha}] * 16
+    image.pack()
+    node = tree.nodes.new("ShaderNodeTexImage")
+    node.image = image
+    tree.links.new(node.outputs["Alpha"], tree.nodes["Principled BSDF"].inputs["Alpha"])
+"""
+
+
+@pytest.mark.parametrize(("alpha", "layers"), [(0.3, 2), (0.7, 4)])
+def test_holes_are_no_layers(
+    render: Render, blender: Blender, tmp_path: Path, alpha: float, layers: int
+) -> None:
+    path = scene(blender, tmp_path, LEAF.replace("{alpha}", str(alpha)))
+    for view in render(path, views=2, resolution=48).views():
+        count = view.layer_count()
+        assert count.max() == layers
+        assert set(np.unique(count[22:26, 22:26])) == {layers}
+
+
+def test_coinciding_surfaces_are_one(render: Render, blender: Blender, tmp_path: Path) -> None:
+    """The same box twice, once by way of another transform, and a decal on its side."""
+    path = scene(
+        blender,
+        tmp_path,
+        """
+    bpy.ops.mesh.primitive_cube_add(size=2)
+    paint((1, 0, 0))
+    bpy.ops.mesh.primitive_cube_add(size=2 / 3, location=(0, 0, 0))
+    bpy.context.object.scale = (3.0000001, 3, 3)
+    """,
+    )
+    for view in render(path, views=3, resolution=48).views():
+        assert view.layer_count().max() == 2
+
+
+def test_the_interior_mask_is_where_the_inner_object_is(
+    render: Render, blender: Blender, tmp_path: Path
+) -> None:
+    path = scene(
+        blender,
+        tmp_path,
+        """
+    bpy.ops.mesh.primitive_ico_sphere_add(subdivisions=5, radius=1)
+    bpy.ops.mesh.primitive_cube_add(size=0.7)
+    """,
+    )
+    bundle = render(path, views=6, resolution=96)
+    corners = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32) * 0.35
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = np.array([face for a, b, c, d in quads for face in ((a, b, c), (a, c, d))])
+    cube = caster(corners * np.float32(bundle.meta["scale"]), faces)
+    for view in bundle.views():
+        inside = crossings(view, cube)[0] > 0
+        assert inside.sum() > 300
+        assert view.interior is not None
+        assert (view.interior != inside).sum() <= 4
+
+
+def test_a_lone_solid_has_no_interior(render: Render, blender: Blender, tmp_path: Path) -> None:
+    path = scene(blender, tmp_path, "\n    bpy.ops.mesh.primitive_cube_add(size=2)")
+    for view in render(path, views=12, resolution=64).views():
+        assert view.interior is not None and not view.interior.any()
+        assert view.layer_count().max() == 2
+
+
+def test_without_hidden_layers_there_are_none(render: Render, blender: Blender, tmp_path: Path) -> None:
+    path = scene(blender, tmp_path, "\n    bpy.ops.mesh.primitive_cube_add(size=2)")
+    with_layers = render(path, "with", resolution=48)
+    without = render(path, "without", resolution=48, hidden=False)
+    for view, full in zip(without.views(), with_layers.views(), strict=True):
+        assert view.hidden == () and view.interior is None and view.layer_count().max() == 1
+        assert (view.depth == full.depth).all() and (view.albedo == full.albedo).all()
+    names = zipfile.ZipFile(without.path).namelist()
+    assert not any(name.startswith(("hidden/", "interior/")) for name in names)
+
+
+def test_empty_layers_and_pixels_cost_little(render: Render, blender: Blender, tmp_path: Path) -> None:
+    path = scene(blender, tmp_path, "\n    bpy.ops.mesh.primitive_cube_add(size=2)")
+    bundle = render(path, resolution=256)
+    with zipfile.ZipFile(bundle.path) as archive:
+        hidden = sum(i.file_size for i in archive.infolist() if i.filename.startswith("hidden/"))
+    assert hidden < 4 * 60_000
+
+
+OVERFLOW = """
+    import sys
+    sys.path.insert(0, ".")
+    from pathlib import Path
+    import numpy as np
+    from render.shading import materials
+    from render.bundle import Camera
+    from render.cameras import look_at_origin
+    from render.failures import ModelFailure
+    from render.shading.geometry import GeometryRenderer
+    bpy.ops.mesh.primitive_cube_add(size=1)
+    bpy.context.object.data.materials.append(bpy.data.materials.new("m"))
+    bpy.data.materials["m"].use_nodes = True
+    renderer = GeometryRenderer({slots}, 32, 1, Path("{folder}"))
+    materials.switch_to_surface_records(renderer.group)
+    camera = Camera(look_at_origin(np.array([1.0, 2.0, 3.0]), 4.0), 0.7)
+    try:
+        found = renderer.surfaces(camera, np.array([(-1.0, -1, -1), (1, 1, 1)]), 64)
+        print("found", len(found.pixel))
+        said = ""
+    except ModelFailure as failure:
+        said = failure.message
+    assert ("too large" in said) == {fails}, said
+"""
+
+
+@pytest.mark.parametrize(("slots", "fails"), [(16, False), (252, True)])
+def test_a_shader_that_cycles_cannot_hold_is_an_error_not_an_empty_image(
+    blender: Blender, tmp_path: Path, slots: int, fails: bool
+) -> None:
+    blender(OVERFLOW.format(slots=slots, folder=tmp_path, fails=fails))

@@ -1,0 +1,62 @@
+"""The image encoder on real images and the real weights."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
+from training.conditioning.encoder import EfficientNetLite0, load_pixels
+
+
+@pytest.fixture(scope="module")
+def encoder() -> EfficientNetLite0:
+    return EfficientNetLite0()
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_alpha_is_put_on_white_and_the_image_kept_square() -> None:
+    pixels = np.zeros((20, 40, 4), np.uint8)
+    pixels[:, :20] = (200, 0, 0, 255)
+    square = load_pixels(encode_png(pixels), 40)
+    assert square.shape == (40, 40, 3)
+    assert (square[20, 5] == (200, 0, 0)).all()
+    assert (square[20, 35] == 255).all()  # transparent black
+    assert (square[2, 5] == 255).all()  # the margin of a wide image
+
+
+def test_weights_know_objects(encoder: EfficientNetLite0) -> None:
+    """Views of one object are nearer to each other than to any other object's."""
+    rows = [make_row(i, 2, 16) for i in range(8)]
+    grids = encoder([row[f"image_{view:02d}"] for row in rows for view in range(2)])
+    assert grids.shape == (16, encoder.features, encoder.cells)
+    flat = torch.nn.functional.normalize(grids.mean(2), dim=1)
+    likeness = (flat @ flat.T).fill_diagonal_(-1)
+    assert (likeness.argmax(1) // 2 == torch.arange(16) // 2).all()
+
+
+def test_the_network_is_frozen(encoder: EfficientNetLite0) -> None:
+    image = make_row(0, 1, 16)["image_00"]
+    first, alone = encoder([image]), encoder([image, make_row(1, 1, 16)["image_00"]])[:1]
+    torch.testing.assert_close(first, alone, atol=1e-4, rtol=1e-4)  # batch norm does not look at its batch
+    assert not first.requires_grad
+
+
+def test_decoded_images_give_the_same(encoder: EfficientNetLite0) -> None:
+    images = [make_row(i, 1, 16)["image_00"] for i in range(3)]
+    pixels = np.stack([load_pixels(image, encoder.size) for image in images])
+    assert torch.equal(encoder.encode(pixels), encoder(images))
+
+
+def test_a_text_is_refused(encoder: EfficientNetLite0) -> None:
+    with pytest.raises(TypeError, match="'a chair' is a text"):
+        encoder(["a chair"])

@@ -1,0 +1,212 @@
+"""What a training step costs: ours beside a plain reading of the published attention, in one run.
+
+    python -m training.benchmarks.step                      # base40M, one cloud a step on a CPU
+    python -m training.benchmarks.step --models base40M base300M upsample --batch 64 --compile    # on a GPU
+
+A step is a forward pass at the model's own number of points with 256 grid tokens (and 1,024 coarse points for
+the upsampler), the hybrid loss, the backward pass, clipping and AdamW. The published attention is an einsum
+with its softmax in float32, always recomputed in the backward pass; everything around it is the same network
+with the same weights. The two take turns, and the best of `--repeat` counts. Utilisation is the model's own
+work (three forward passes, recomputation not counted) over the device's dense bfloat16 peak. On a CPU that
+others use too, compare the processor's seconds, with `--threads 1`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from training.networks.point_e import PUBLISHED, assemble
+from training.networks.transformer import Attention, PointTransformer, Shape
+from training.objectives.diffusion import Diffusion
+
+CELLS = 256
+COARSE = 1024
+PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
+"""Dense bfloat16 operations a second, by a part of the device's name; of the SXM versions."""
+
+
+class PublishedAttention(Attention):
+    """Point-E's attention as its code reads: einsum, softmax in float32, under recomputation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed = checkpoint(self._attend, self.c_qkv(x), use_reentrant=False)
+        assert isinstance(mixed, Tensor)
+        return self.c_proj(mixed)
+
+    def _attend(self, qkv: Tensor) -> Tensor:
+        batch, tokens, width = qkv.shape
+        each = width // self.heads // 3
+        scale = 1 / math.sqrt(math.sqrt(each))
+        q, k, v = qkv.view(batch, tokens, self.heads, -1).split(each, dim=-1)
+        weight = torch.einsum("bthc,bshc->bhts", q * scale, k * scale)
+        weight = torch.softmax(weight.float(), dim=-1).type(weight.dtype)
+        return torch.einsum("bhts,bshc->bthc", weight, v).reshape(batch, tokens, -1)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A way to train a model, and what a step of it took."""
+
+    name: str
+    seconds: float
+    processor: float
+    """Seconds of all cores together: what to compare on a machine that others use too."""
+    memory: float
+    """Most bytes on the GPU; 0 on a CPU."""
+
+
+def with_published_attention(model: PointTransformer) -> PointTransformer:
+    """A copy of the model whose attention is the published one."""
+    plain = copy.deepcopy(model)
+    for block in plain.backbone.resblocks:
+        published = PublishedAttention(model.shape.width, model.shape.heads).to(
+            next(model.parameters()).device
+        )
+        published.load_state_dict(block.get_submodule("attn").state_dict())
+        block.attn = published
+    return plain
+
+
+def operations(shape: Shape, points: int, context: int, features: int, cells: int, coarse: int) -> float:
+    """Of a forward pass on one cloud: two for each multiplication of a matrix.
+
+    `context` is every token that is not a point. Norms, softmax and activations are left out.
+    """
+    tokens, width = points + context, shape.width
+    block = tokens * 24 * width**2 + 4 * tokens**2 * width
+    ends = 2 * points * width * shape.channels * (1 + shape.outputs)
+    condition = 2 * width * (features * cells + shape.channels * coarse) + 16 * width**2
+    return shape.layers * block + ends + condition
+
+
+def make_step(model: PointTransformer, name: str, batch: int, half: bool) -> Callable[[], None]:
+    """A function that makes one optimiser step on random clouds of the model's own kind."""
+    known, device = PUBLISHED[name], next(model.parameters()).device
+    diffusion = Diffusion(schedule=known.schedule)
+    condition = {"embeddings": torch.randn(batch, known.features, CELLS, device=device)}
+    if known.family == "upsample":
+        condition["low_res"] = torch.rand(batch, 6, COARSE, device=device) * 2 - 1
+    start = torch.rand(batch, 6, known.points, device=device) * 2 - 1
+    t = diffusion.times((torch.arange(batch) + 0.5) / batch).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            loss = diffusion.losses(model, start, t, torch.randn_like(start), **condition)["loss"].mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def measure(steps: dict[str, Callable[[], None]], repeat: int, device: torch.device) -> list[Timing]:
+    """The best time of each, after one step to warm up; they take turns, so that all see the same machine."""
+    seconds, processor = ({name: math.inf for name in steps} for _ in range(2))
+    memory = dict.fromkeys(steps, 0.0)
+    for turn in range(repeat + 1):
+        for name, step in steps.items():
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+                torch.cuda.reset_peak_memory_stats()
+            began, used = time.perf_counter(), time.process_time()
+            step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+                memory[name] = float(torch.cuda.max_memory_allocated())
+            if turn:
+                seconds[name] = min(seconds[name], time.perf_counter() - began)
+                processor[name] = min(processor[name], time.process_time() - used)
+    return [Timing(name, seconds[name], processor[name], memory[name]) for name in steps]
+
+
+def compare(name: str, batch: int, repeat: int, device: torch.device, options: argparse.Namespace) -> str:
+    """Lines about one model."""
+    known = PUBLISHED[name]
+    torch.manual_seed(0)
+    shape = replace(known.shape, recompute=options.recompute)
+    model = assemble(known.family, shape, known.features).to(device)
+    ways = {} if options.ours_only else {"published attention": (with_published_attention(model), False)}
+    ways["ours"] = (model, False)
+    if options.half:
+        if not options.ours_only:
+            ways["published attention, bfloat16"] = (with_published_attention(model), True)
+        ways["ours, bfloat16"] = (copy.deepcopy(model), True)
+    if device.type == "cuda":  # float32 is no way to train there
+        ways = {way: value for way, value in ways.items() if value[1]}
+    if options.compile:
+        for way, (network, _) in ways.items():
+            if way.startswith("ours"):
+                network.backbone.compile()
+    steps = {way: make_step(network, name, batch, half) for way, (network, half) in ways.items()}
+    return report(name, batch, measure(steps, repeat, device), device)
+
+
+def report(name: str, batch: int, timings: list[Timing], device: torch.device) -> str:
+    """A line a way of training: seconds, rate, how it stands to the first, utilisation, memory."""
+    known = PUBLISHED[name]
+    coarse = COARSE if known.family == "upsample" else 0
+    context = 1 + CELLS + coarse
+    work = 3 * batch * operations(known.shape, known.points, context, known.features, CELLS, coarse)
+    peak = _peak(device)
+    lines = [
+        f"{name}: {known.points} points + {context} tokens, batch {batch}, {work / 1e12:.2f} Tflop a step"
+    ]
+    for timing in timings:
+        line = f"  {timing.name:30} {timing.seconds:8.3f} s  {batch / timing.seconds:8.2f} clouds/s"
+        line += f"  {timings[0].seconds / timing.seconds:5.2f} x  {work / timing.seconds / 1e12:7.2f} Tflop/s"
+        if device.type == "cpu":
+            share = timings[0].processor / timing.processor
+            line += f"  {timing.processor:8.3f} CPU-s  {share:5.2f} x"
+        else:
+            line += f"  {timing.memory / 2**30:5.1f} GiB"
+        if peak:
+            line += f"  {work / timing.seconds / peak:5.1%} of peak"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _peak(device: torch.device) -> float:
+    if device.type != "cuda":
+        return 0.0
+    name = torch.cuda.get_device_name(device)
+    return next((peak for part, peak in PEAKS.items() if part in name), 0.0)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """`python -m training.benchmarks.step --help` names the flags."""
+    names = [name for name, known in PUBLISHED.items() if known.family in ("grid", "upsample")]
+    parser = argparse.ArgumentParser(prog="python -m training.benchmarks.step", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--models", nargs="+", choices=names, default=["base40M"])
+    parser.add_argument("--batch", type=int, default=0, help="clouds a step; 0: 1 on a CPU, 32 on a GPU")
+    parser.add_argument("--repeat", type=int, default=3, help="steps that are timed")
+    parser.add_argument("--threads", type=int, default=0, help="cores on a CPU; 0: what PyTorch chooses")
+    parser.add_argument("--half", action="store_true", help="in bfloat16 too; a GPU does nothing else")
+    parser.add_argument("--compile", action="store_true", help="compile our transformer's blocks")
+    parser.add_argument("--recompute", action="store_true", help="our blocks under recomputation")
+    parser.add_argument("--ours-only", action="store_true", help="leave the published attention out")
+    options = parser.parse_args(arguments)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    options.half = options.half or device.type == "cuda"
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"PyTorch {torch.__version__} on {where}, best of {options.repeat}")
+    for name in options.models:
+        batch = options.batch or (32 if device.type == "cuda" else 1)
+        print(compare(name, batch, options.repeat, device, options), flush=True)
+
+
+if __name__ == "__main__":
+    main()

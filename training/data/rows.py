@@ -1,0 +1,198 @@
+"""One row group of a shard in memory, and the clouds that its rows make.
+
+Point columns are read as bytes and looked at through numpy views: only the points in use are copied.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from fuse.dataset.shard import Shard, ShardError, image_column
+from training.data.channels import to_network
+from training.data.point_mix import Mix, PointsFrom, UnionOrder
+from training.data.shuffle import Group
+
+Places = slice | np.ndarray
+COUNTS = {"outside": ("n_outside",), "outside+hidden": ("n_outside", "n_hidden"), "solid": ("n_solid",)}
+"""The columns that count a mix's points."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a sample is made of: points `low_points`.. of the mix, and what goes with them."""
+
+    mix: Mix
+    points: int
+    low_points: int
+    step_points: int
+    target: Literal["rgb", "albedo"]
+    images: bool = True
+    captions: bool = False
+
+    def columns(self, view: int) -> list[str]:
+        """The columns of a shard that a sample needs."""
+        names = ["uid"]
+        if self.mix.kind == "solid":
+            names += ["solid_xyz"]
+        else:
+            names += ["outside_xyz", f"outside_{self.target}"]
+        if self.mix.kind == "outside+hidden":
+            names += ["hidden_xyz", "hidden_albedo"]
+        return names + [image_column(view)] * self.images + ["caption", "source"] * self.captions
+
+
+def usable_rows(shard: Shard, group: int, split: str, kind: PointsFrom) -> np.ndarray:
+    """The rows of a row group that belong to the split and have points of the kind, (R,) int64."""
+    table = shard.table(group, ["split", *COUNTS[kind]])
+    points = sum(table[name].to_numpy() for name in COUNTS[kind])
+    return np.flatnonzero((np.array(table["split"].to_pylist()) == split) & (points > 0))
+
+
+class Blobs:
+    """A binary column as arrays: `blobs[row]` is a view, (N, width) of `dtype`, on the column's memory."""
+
+    def __init__(self, column: pa.ChunkedArray, dtype: str, width: int = 3):
+        array = column.combine_chunks()
+        _, offsets, data = array.buffers()
+        self._offsets = np.frombuffer(offsets, np.int32)[array.offset :].tolist()
+        self._data = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+        self._dtype, self._width = np.dtype(dtype), width
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        data = self._data[self._offsets[row] : self._offsets[row + 1]]
+        return data.view(self._dtype).reshape(-1, self._width)
+
+
+class RowGroup:
+    """The columns of a row group, and which of a cloud's points this epoch's step sees."""
+
+    def __init__(self, group: Group, table: pa.Table, recipe: Recipe, view: int, rng: np.random.Generator):
+        self.path, self.index, self.recipe = group.path, group.index, recipe
+        self._strings = {
+            name: table[name].to_pylist()
+            for name in ("uid", "caption", "source")
+            if name in table.schema.names
+        }
+        self._images = table[image_column(view)] if recipe.images else None
+        kinds = {"solid": ("solid",), "outside": ("outside",), "outside+hidden": ("outside", "hidden")}
+        colours = {"outside": f"outside_{recipe.target}", "hidden": "hidden_albedo"}
+        self._xyz = [Blobs(table[f"{kind}_xyz"], "<f4") for kind in kinds[recipe.mix.kind]]
+        self._rgb = [Blobs(table[colours[kind]], "u1") for kind in kinds[recipe.mix.kind] if kind in colours]
+        # Every row takes its own stretch of one permutation: a draw of its own for each costs as much as the
+        # rest of its sample, and any stretch is a uniform choice too.
+        order = rng.permutation(recipe.points)
+        self._permutation = np.concatenate([order, order[: recipe.step_points]])
+        self._starts = rng.integers(recipe.points, size=table.num_rows)
+
+    def fill(self, row: int, points: np.ndarray, low: np.ndarray, union: UnionOrder) -> None:
+        """Write the row's points (C, N) and coarse cloud (C, n) as a step sees them, in the network's frame.
+
+        ShardError where the row has no points of the kind.
+        """
+        recipe = self.recipe
+        xyz, rgb = [column[row] for column in self._xyz], [column[row] for column in self._rgb]
+        sizes = [len(one) for one in xyz]
+        if not any(sizes):
+            raise ShardError(
+                f"{self.path}: {self.uid(row)} has no {recipe.mix.kind} points. Fuse it again, or take other "
+                "points (points_from)."
+            )
+        sampled = len(sizes) == 2 and recipe.mix.share is None
+        places = self._by_sampling(row, xyz, union) if sampled else self._by_quota(row, sizes)
+        for out, some in zip((low, points), places, strict=True):
+            _write(out, xyz, rgb, some)
+
+    def _by_sampling(self, row: int, xyz: list[np.ndarray], union: UnionOrder) -> list[list[Places]]:
+        """The points of each kind, of the coarse cloud and of the step's points, from one order over both."""
+        recipe, outside, chosen = self.recipe, len(xyz[0]), self._choose(row)
+        key, count = (self.path, self.index, row), recipe.low_points + recipe.points
+        low, points = np.split(union.members(key, xyz[0], xyz[1], count), [recipe.low_points])
+        points = points if chosen is None else points[chosen]
+        return [[some[some < outside], some[some >= outside] - outside] for some in (low, points)]
+
+    def _by_quota(self, row: int, sizes: list[int]) -> list[list[Places]]:
+        """The same from each kind's own order."""
+        recipe, hidden = self.recipe, sizes[1] if len(sizes) > 1 else 0
+        low = recipe.mix.ranges(sizes[0], hidden, recipe.low_points)
+        points = recipe.mix.ranges(sizes[0], hidden, recipe.points, recipe.low_points)
+        return [_places(low, sizes, None), _places(points, sizes, self._choose(row))]
+
+    def _choose(self, row: int) -> np.ndarray | None:
+        """Which of the cloud's points this epoch's step sees, (step_points,); None for all."""
+        if self.recipe.step_points == self.recipe.points:
+            return None
+        return self._permutation[self._starts[row] :][: self.recipe.step_points]
+
+    def uid(self, row: int) -> str:
+        """The row's model."""
+        return self._strings["uid"][row]
+
+    def image(self, row: int) -> bytes:
+        """The row's PNG, from the view of this epoch; empty where the recipe wants none."""
+        return self._images[row].as_py() if self._images is not None else b""
+
+    def caption(self, row: int) -> str:
+        """The row's caption, if the recipe wants it; where there is none, the file's name in words."""
+        source = self._strings["source"][row]
+        return self._strings["caption"][row] or Path(source).stem.replace("_", " ").replace("-", " ")
+
+
+class OpenShards:
+    """Shards kept open, a few a thread: opening one costs as much as reading five rows of it."""
+
+    def __init__(self, limit: int = 16):
+        self._limit = limit
+        self._held = threading.local()
+
+    def read(self, group: Group, view: int, recipe: Recipe, rng: np.random.Generator) -> RowGroup:
+        """Read the columns that the recipe needs, images of one view."""
+        table = self._open(group.path).table(group.index, recipe.columns(view))
+        return RowGroup(group, table, recipe, view, rng)
+
+    def _open(self, path: Path) -> Shard:
+        held: OrderedDict[Path, Shard] = self._held.__dict__.setdefault("shards", OrderedDict())
+        if path not in held:
+            held[path] = Shard(path)
+        held.move_to_end(path)
+        if len(held) > self._limit:
+            held.popitem(last=False)[1].file.close(force=True)  # what we opened, too
+        return held[path]
+
+
+def _places(ranges: list[tuple[int, int]], sizes: list[int], chosen: np.ndarray | None) -> list[Places]:
+    """The points of each kind: all of their range, or those of the ranges' points that are `chosen`."""
+    result: list[Places] = []
+    before = 0
+    for (first, last), size in zip(ranges, sizes, strict=False):
+        if chosen is not None:
+            mine = chosen - before
+            places = first + mine[(mine >= 0) & (mine < last - first)] if len(sizes) > 1 else first + mine
+        elif last <= size:
+            result.append(slice(first, last))
+            continue
+        else:
+            places = np.arange(first, last)
+        before += last - first
+        result.append(places % size if last > size else places)
+    return result
+
+
+def _write(out: np.ndarray, xyz: list[np.ndarray], rgb: list[np.ndarray], places: list[Places]) -> None:
+    """Outside points, then hidden ones, into `out` (C, N), the network's frame."""
+    at = 0
+    for kind, place in enumerate(places):
+        chosen = xyz[kind][place]
+        to_network(
+            chosen,
+            rgb[kind][place] if rgb else None,
+            kind == 1 if len(places) > 1 else None,
+            out[:, at : at + len(chosen)],
+        )
+        at += len(chosen)

@@ -1,0 +1,59 @@
+"""The processes that train together: none but this one, or those of a `torch.distributed` group.
+
+Whoever starts the processes sets the group up (Ray Train in `pipeline.stages.train`, or torchrun); `train` only
+asks here. Sums run over a CPU group, because a flag or a loss must not wait for the GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among those that train one model."""
+
+    rank: int = 0
+    size: int = 1
+    _group: Any = None
+
+    @classmethod
+    def current(cls) -> World:
+        """The group that is set up, or this process alone."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return cls()
+        group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+        return cls(dist.get_rank(), dist.get_world_size(), group)
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum over all processes, on the CPU; every process must ask for it."""
+        value = value.detach().cpu().clone()
+        if self.size > 1:
+            dist.all_reduce(value, group=self._group)
+        return value
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        return bool(flag) if self.size == 1 else bool(self.sum(torch.tensor([int(flag)])).item())
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            dist.barrier(group=self._group)
+
+    def join(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """The model with gradients averaged over all processes; itself where there is one."""
+        if self.size == 1:
+            return model
+        return DistributedDataParallel(model, [device] if device.type == "cuda" else None)

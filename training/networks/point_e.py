@@ -1,0 +1,167 @@
+"""Point-E's published models by name, and their checkpoints.
+
+    model = build("base40M")                       # sizes, names and parameter counts as published
+    load_weights(model, Path("base_40m.pt"))       # an official checkpoint, or the weights of one of ours
+
+The table has every model that OpenAI released; `build` also makes a model of any other size, and with the
+options of `transformer.Shape`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from training.networks.sdf import PointCloudSDF
+from training.networks.transformer import (
+    ImageGridTransformer,
+    ImageVectorTransformer,
+    PointDiffusionTransformer,
+    PointTransformer,
+    Shape,
+    UpsampleTransformer,
+)
+from training.objectives.diffusion import Schedule
+
+Family = Literal["uncond", "vector", "grid", "upsample"]
+FAMILIES = ("uncond", "vector", "grid", "upsample")
+
+
+@dataclass(frozen=True)
+class Published:
+    """One of OpenAI's models."""
+
+    family: Family
+    shape: Shape
+    features: int
+    """Width of the condition: CLIP's vector or the cells of its grid; 0: there is none."""
+    encoder: str
+    """What makes the condition, by `encoder`'s names."""
+    schedule: Schedule
+    points: int
+    """Points that it draws; the upsampler's come on top of 1,024."""
+    parameters: int
+
+
+_40M, _300M, _1B = Shape(512, 12, 8), Shape(1024, 24, 16), Shape(2048, 24, 32)
+PUBLISHED = {
+    "base40M-uncond": Published("uncond", _40M, 0, "none", "cosine", 1024, 39_940_108),
+    "base40M-textvec": Published("vector", _40M, 768, "clip_text", "cosine", 1024, 40_333_836),
+    "base40M-imagevec": Published("vector", _40M, 768, "clip_image", "cosine", 1024, 40_333_836),
+    "base40M": Published("grid", _40M, 1024, "clip_grid", "cosine", 1024, 40_466_956),
+    "base300M": Published("grid", _300M, 1024, "clip_grid", "cosine", 1024, 311_778_316),
+    "base1B": Published("grid", _1B, 1024, "clip_grid", "cosine", 1024, 1_244_311_564),
+    "upsample": Published("upsample", _40M, 1024, "clip_grid", "linear", 3072, 40_470_540),
+}
+SDF_PARAMETERS = 9_481_985
+
+
+class WeightsError(ValueError):
+    """Weights that do not fit; the message names the file and the cure."""
+
+
+def build(name: str, features: int | None = None, **options: Any) -> PointTransformer:
+    """An untrained model: a name of `PUBLISHED`, or a family with `options` of `Shape` for its size.
+
+    `features` overrides the width of the condition, `options` whatever else of the shape (`channels=7`).
+    Raises ValueError for a name that does not exist.
+    """
+    if name in PUBLISHED:
+        known = PUBLISHED[name]
+        width = known.features if features is None else features
+        return assemble(known.family, replace(known.shape, **options), width)
+    if name not in FAMILIES:
+        raise ValueError(f"{name!r}: no such model. There are {', '.join([*PUBLISHED, *FAMILIES])}.")
+    return assemble(name, Shape(**options), features or 0)
+
+
+def assemble(family: Family, shape: Shape, features: int) -> PointTransformer:
+    """The network of a family; `features` is the width of its condition."""
+    match family:
+        case "uncond":
+            return PointDiffusionTransformer(shape)
+        case "vector":
+            return ImageVectorTransformer(shape, features)
+        case "grid":
+            return ImageGridTransformer(shape, features)
+        case "upsample":
+            return UpsampleTransformer(shape, features)
+
+
+def build_sdf() -> PointCloudSDF:
+    """The published model `sdf`: the signed distance that a cloud of 4,096 points tells of."""
+    return PointCloudSDF(width=256, encoder_layers=8, decoder_layers=4, heads=4)
+
+
+def load_weights(model: nn.Module, path: Path) -> list[str]:
+    """Fill `model` by name from an official checkpoint, or from one of ours (its mean weights).
+
+    What the model has on top of the file (`qk_norm`, `skips`) keeps its first values; these names are
+    returned. A seventh channel begins silent beside the six of the file. Raises WeightsError where the file
+    cannot be read, has a size that does not fit, or has a weight that the model lacks.
+    """
+    weights = read_weights(path)
+    own = model.state_dict()
+    if missing := sorted(set(weights) - set(own)):
+        raise WeightsError(f"{path}: it has {_some(missing)}, the model has not. Choose the model it is of.")
+    fitted = {name: _fitted(weights[name], own[name]) for name in weights}
+    wrong = [
+        f"{name} {tuple(weights[name].shape)} for {tuple(own[name].shape)}"
+        for name, value in fitted.items()
+        if value.shape != own[name].shape
+    ]
+    if wrong:
+        raise WeightsError(
+            f"{path}: {_some(wrong)}. Choose the model, or the encoder, that it was made with."
+        )
+    new = sorted(set(own) - set(weights))
+    if strange := [name for name in new if not _optional(name)]:
+        raise WeightsError(f"{path}: it lacks {_some(strange)}. Choose the model that it is of.")
+    model.load_state_dict(fitted, strict=False)
+    return new
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in a file by their published names; of our checkpoints, the running mean."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such file.") from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+        raise WeightsError(f"{path}: not a checkpoint of PyTorch ({error}). Download it again.") from error
+    weights = state.get("ema", state) if isinstance(state, Mapping) else {}
+    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise WeightsError(f"{path}: no weights by name in this file. Give an official or an own checkpoint.")
+    return dict(weights)
+
+
+def _fitted(weight: Tensor, own: Tensor) -> Tensor:
+    """`weight` with zeros for the channels that only the model has, if these are all it lacks."""
+    gaps = [
+        axis for axis in range(own.dim()) if axis < weight.dim() and weight.shape[axis] != own.shape[axis]
+    ]
+    if weight.dim() != own.dim() or len(gaps) != 1:
+        return weight
+    (axis,) = gaps
+    parts = {(6, 7): 1, (12, 14): 2}.get((weight.shape[axis], own.shape[axis]), 0)
+    if not parts:
+        return weight
+    halves = [
+        torch.cat([half, half.new_zeros(*half.shape[:axis], 1, *half.shape[axis + 1 :])], dim=axis)
+        for half in weight.chunk(parts, dim=axis)
+    ]
+    return torch.cat(halves, dim=axis)
+
+
+def _optional(name: str) -> bool:
+    return any(part in name for part in ("backbone.skips.", ".q_norm.", ".k_norm."))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

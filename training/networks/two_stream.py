@@ -1,0 +1,92 @@
+"""A two-stream transformer whose cost is linear in the points: learnt at 1,024, drawn at any number.
+
+The network of PointInfinity (Huang et al. 2024, arXiv:2404.03566), after RIN (arXiv:2212.11972).
+The points are one stream, a fixed number of learned latents the other. A block *reads* the points into the
+latents by cross-attention, computes among the latents alone, and *writes* back to each point, again by
+cross-attention. Points never look at each other, so the network is equivariant to their order, and twice the
+points cost twice as much. What is known of the surface lives in the latents, whose number does not depend on
+the points: no upsampler is needed. Time and image are tokens among the latents.
+
+Not taken over: RIN's latent self-conditioning, which makes a sampler carry state from step to step.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from training.networks.sdf import CrossBlock
+from training.networks.transformer import MLP, Block, Shape, initialise_linears, timestep_embedding
+
+
+class TwoStreamBlock(nn.Module):
+    """Read, compute among the latents, write."""
+
+    def __init__(self, shape: Shape, latent_layers: int):
+        super().__init__()
+        self.read = CrossBlock(shape.width, shape.heads, shape.qk_norm)
+        self.compute = nn.ModuleList(
+            Block(shape.width, shape.heads, shape.qk_norm) for _ in range(latent_layers)
+        )
+        self.write = CrossBlock(shape.width, shape.heads, shape.qk_norm)
+
+    def forward(self, points: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """points: (B, N, width), latents: (B, L, width) -> both, changed."""
+        latents = self.read(latents, points)
+        for block in self.compute:
+            latents = block(latents)
+        return self.write(points, latents), latents
+
+
+class TwoStreamTransformer(nn.Module):
+    """The network: `shape.layers` blocks of `latent_layers` each over `latents` latents.
+
+    `features` is the width of the image's tokens; 0: there is no condition.
+    """
+
+    def __init__(self, shape: Shape, features: int, latents: int = 256, latent_layers: int = 4):
+        super().__init__()
+        self.shape = shape
+        width = shape.width
+        self.time_embed = MLP(width)
+        self.input_proj = nn.Linear(shape.channels, width)
+        self.latents = nn.Parameter(torch.randn(latents, width) / math.sqrt(width))
+        self.ln_points, self.ln_latents = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(TwoStreamBlock(shape, latent_layers) for _ in range(shape.layers))
+        self.ln_post = nn.LayerNorm(width)
+        self.output_proj = nn.Linear(width, shape.outputs * shape.channels)
+        for part in (self.time_embed, self.blocks):
+            initialise_linears(part, 0.25 / math.sqrt(width))
+        nn.init.zeros_(self.output_proj.weight)
+        nn.init.zeros_(self.output_proj.bias)
+        if features:
+            self.clip_embed = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, width))
+
+    @property
+    def channels(self) -> int:
+        return self.shape.channels
+
+    def forward(self, x: Tensor, t: Tensor, embeddings: Tensor | None = None) -> Tensor:
+        """x: (B, channels, N), t: (B,), embeddings: (B, features, cells) -> (B, outputs * channels, N).
+
+        A grid of zeros stands for "no image": the normalisation turns it into a learned constant.
+        """
+        points = self.ln_points(self.input_proj(x.transpose(1, 2)))
+        tokens = [
+            self.latents.expand(len(x), -1, -1),
+            self.time_embed(timestep_embedding(t, self.shape.width))[:, None],
+        ]
+        if embeddings is not None:
+            tokens.append(self.clip_embed(embeddings.transpose(1, 2)))
+        latents = self.ln_latents(torch.cat(tokens, dim=1))
+        for block in self.blocks:
+            points, latents = self._run(block, points, latents)
+        return self.output_proj(self.ln_post(points)).transpose(1, 2)
+
+    def _run(self, block: nn.Module, points: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
+        if self.shape.recompute and torch.is_grad_enabled():
+            return checkpoint(block, points, latents, use_reentrant=False)  # pyright: ignore[reportReturnType]
+        return block(points, latents)
