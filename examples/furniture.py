@@ -3,9 +3,9 @@
     apt-get download sweethome3d-furniture && dpkg -x sweethome3d-furniture_*.deb furniture
     python examples/furniture.py furniture out/furniture/models 320
 
-unpacks the catalogues (zip files of OBJ models) and writes models.csv beside them: path, caption, category
-and licence of all models or of so many, evenly chosen. `insideout render --models` takes the list;
-examples/it_learns.sh goes on. The models are CC0 and CC-BY; the list keeps the licence and the creator.
+unpacks the catalogs (zip files of OBJ models) and writes models.csv beside them: path, caption, category
+and license of all models or of so many, evenly chosen. `insideout render --models` takes the list;
+examples/it_learns.sh goes on. The models are CC0 and CC-BY; the list keeps the license and the creator.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ FIELDS: tuple[str, ...] = ("path", "caption", "category", "license")
 
 
 def main(source: Path, target: Path, count: int | None = None) -> None:
-    """Unpack every catalogue below `source` into `target` and list its models, or `count` of them."""
-    catalogues = sorted(source.rglob("*.sh3f"))
-    if not catalogues:
-        sys.exit(f"{source}: no .sh3f catalogues below it. Unpack Debian's sweethome3d-furniture there.")
+    """Unpack every catalog below `source` into `target` and list its models, or `count` of them."""
+    catalogs = sorted(source.rglob("*.sh3f"))
+    if not catalogs:
+        sys.exit(f"{source}: no .sh3f catalogs below it. Unpack Debian's sweethome3d-furniture there.")
     target.mkdir(parents=True, exist_ok=True)
-    rows = [row for catalogue in catalogues for row in unpack(catalogue, target / catalogue.stem)]
+    rows = [row for catalog in catalogs for row in unpack(catalog, target / catalog.stem)]
     if count and count < len(rows):
         rows = [rows[i * len(rows) // count] for i in range(count)]
     with (target / "models.csv").open("w", newline="", encoding="utf-8") as file:
@@ -36,9 +36,9 @@ def main(source: Path, target: Path, count: int | None = None) -> None:
     print(f"{len(rows)} models in {target / 'models.csv'}")
 
 
-def unpack(catalogue: Path, folder: Path) -> Iterator[dict[str, str]]:
-    """Unzip a catalogue and give a line for each model that it really has."""
-    with zipfile.ZipFile(catalogue) as archive:
+def unpack(catalog: Path, folder: Path) -> Iterator[dict[str, str]]:
+    """Unzip a catalog and give a line for each model that it really has."""
+    with zipfile.ZipFile(catalog) as archive:
         archive.extractall(folder)
         properties = archive.read("PluginFurnitureCatalog.properties").decode("latin-1")
     values = dict(re.findall(r"^([^#!\s][^=\s]*)=(.*)$", properties, re.MULTILINE))

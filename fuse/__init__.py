@@ -1,1 +1,1 @@
-"""From view bundles to coloured clouds, and the Parquet shards that hold them."""
+"""From view bundles to colored clouds, and the Parquet shards that hold them."""

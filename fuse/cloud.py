@@ -1,4 +1,4 @@
-"""A coloured, oriented point cloud: the type that fusion makes and everything after it reads."""
+"""A colored, oriented point cloud: the type that fusion makes and everything after it reads."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Cloud:
-    """N surface points in the normalised frame."""
+    """N surface points in the normalized frame."""
 
     xyz: np.ndarray  # (N, 3) float32
-    rgb: np.ndarray  # (N, 3) uint8, lit colour, sRGB
-    albedo: np.ndarray  # (N, 3) uint8, unlit base colour, sRGB
-    normal: np.ndarray  # (N, 3) float32, unit length, towards the camera that saw the point
+    rgb: np.ndarray  # (N, 3) uint8, lit color, sRGB
+    albedo: np.ndarray  # (N, 3) uint8, unlit base color, sRGB
+    normal: np.ndarray  # (N, 3) float32, unit length, toward the camera that saw the point
 
     def __len__(self) -> int:
         return len(self.xyz)

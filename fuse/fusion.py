@@ -25,7 +25,7 @@ class Fused:
     """A dense cloud and what was measured on the way."""
 
     cloud: Cloud
-    footprint: float  # a pixel's width at the origin's distance, normalised units
+    footprint: float  # a pixel's width at the origin's distance, normalized units
     mixed_dropped: int  # samples of FILM or MIXED grade that had a better one beside them
     mixed_kept: int  # points of those grades in the cloud
 
@@ -70,7 +70,7 @@ def needless(samples: Samples, footprint: float, grades: Sequence[int] = (FILM, 
         better = np.unique(keys[samples.grade < grade])
         if asked.any() and len(better):
             cells, back = np.unique(keys[asked], return_inverse=True)
-            result[asked] = _has_neighbour(cells, better, side)[back]
+            result[asked] = _has_neighbor(cells, better, side)[back]
     return result
 
 
@@ -91,7 +91,7 @@ def near(asked: np.ndarray, known: np.ndarray, reach: float) -> np.ndarray:
     """(N,) bool: which of the (N, 3) points have one of the (M, 3) known ones within about `reach`."""
     keys, side = _cell_keys(np.concatenate([asked, known]), reach / 2)
     cells, back = np.unique(keys[: len(asked)], return_inverse=True)
-    return _has_neighbour(cells, np.unique(keys[len(asked) :]), side)[back]
+    return _has_neighbor(cells, np.unique(keys[len(asked) :]), side)[back]
 
 
 def _cell_keys(xyz: np.ndarray, cell: float) -> tuple[np.ndarray, int]:
@@ -107,7 +107,7 @@ def _cell_keys(xyz: np.ndarray, cell: float) -> tuple[np.ndarray, int]:
     return keys, side
 
 
-def _has_neighbour(asked: np.ndarray, keys: np.ndarray, side: int) -> np.ndarray:
+def _has_neighbor(asked: np.ndarray, keys: np.ndarray, side: int) -> np.ndarray:
     """Whether any of the 27 cells around each asked cell is among the sorted `keys`."""
     found = np.zeros(len(asked), bool)
     for x in (-1, 0, 1):

@@ -25,7 +25,7 @@ LOOKS = (6, 30)  # directions asked about before cells may grow, and before SURP
 MANY = 16  # points left by the first look, a point wanted, above which cells grow
 SURPLUS = 2  # candidates a hidden point that is wanted
 CRACK = 1.5  # footprints: an open point without a seen one nearer than that is in a crack
-NEIGHBOURS = 8  # seen points that tell the light in a crack
+NEIGHBORS = 8  # seen points that tell the light in a crack
 AREA_SAMPLES = 4096  # points of the mesh by which the hidden share of its area is measured
 
 
@@ -35,7 +35,7 @@ class Points:
 
     xyz: np.ndarray  # (N, 3) float32
     albedo: np.ndarray  # (N, 3) uint8 sRGB
-    normal: np.ndarray  # (N, 3) float32, unit length, towards the camera whose ray found the point
+    normal: np.ndarray  # (N, 3) float32, unit length, toward the camera whose ray found the point
     layer: np.ndarray  # (N,) uint8, surfaces that this ray met before it
     facing: np.ndarray  # (N,) float32, cosine between the normal and the ray
 
@@ -93,7 +93,7 @@ def further_points(views: Sequence[View], footprint: float) -> Points:
 def label(points: Points, caster: Caster, footprint: float, wanted: int) -> tuple[Points, Points]:
     """Split into hidden points, evenly thinned to at most SURPLUS times `wanted`, and open ones.
 
-    The more directions a point has been asked about without escaping, the fewer of its neighbours are needed.
+    The more directions a point has been asked about without escaping, the fewer of its neighbors are needed.
     """
     index = np.arange(len(points))
     open_ones, start = [], 0
@@ -111,8 +111,8 @@ def label(points: Points, caster: Caster, footprint: float, wanted: int) -> tupl
 def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
     """The open points that stand farther than CRACK footprints from all `seen` ones, lit as those are.
 
-    No view shows their lit colour. They get their albedo under the light of the nearest seen points: times
-    the median, over NEIGHBOURS of these, of the ratio of lit to unlit luminance (linear Rec. 709).
+    No view shows their lit color. They get their albedo under the light of the nearest seen points: times
+    the median, over NEIGHBORS of these, of the ratio of lit to unlit luminance (linear Rec. 709).
     """
     if not len(candidates) or not len(seen):
         return seen.take(_NO_INDEX)
@@ -121,8 +121,8 @@ def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
         return seen.take(_NO_INDEX)
     search = o3d.core.nns.NearestNeighborSearch(o3d.core.Tensor.from_numpy(seen.xyz))
     search.knn_index()
-    neighbours, _ = search.knn_search(o3d.core.Tensor.from_numpy(far.xyz), min(NEIGHBOURS, len(seen)))
-    light = np.median(_light(seen)[neighbours.numpy()], axis=1)
+    neighbors, _ = search.knn_search(o3d.core.Tensor.from_numpy(far.xyz), min(NEIGHBORS, len(seen)))
+    light = np.median(_light(seen)[neighbors.numpy()], axis=1)
     return Cloud(far.xyz, _lit(far.albedo, light), far.albedo, far.normal)
 
 

@@ -19,7 +19,7 @@ from render.bundle import Mesh
 from render.cameras import fibonacci_sphere
 
 DIRECTIONS = 512
-SKIN = 2e-3  # normalised units
+SKIN = 2e-3  # normalized units
 _STRIDE = 317  # coprime to DIRECTIONS and near its golden section: every prefix of the order is spread out
 _FIRST = 2  # directions of the first round
 _MOST_RAYS = 1 << 20  # traced at once

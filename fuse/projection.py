@@ -2,7 +2,7 @@
 
 The pinhole looks along its own -z with +y up; pixel (i, j)'s ray goes through (i + 0.5, j + 0.5), and depth
 is planar z, one sample at that place. So every point lies on a surface, also at silhouettes: there are no
-flying pixels. What is averaged over the pixel is the lit colour: where a pixel straddles two surfaces it
+flying pixels. What is averaged over the pixel is the lit color: where a pixel straddles two surfaces it
 mixes both. Pixels are graded by that here; `fuse.fusion` decides which of the mixed ones are needed.
 """
 
@@ -18,13 +18,13 @@ from fuse.cloud import Cloud, concatenate
 from render.bundle import Camera, Layer, View
 
 STEP = 1.0
-"""A neighbour this many footprints off a pixel's tangent plane is another surface."""
+"""A neighbor this many footprints off a pixel's tangent plane is another surface."""
 GRAZING = 0.5
 """Seen with a smaller cosine between normal and view, a surface mirrors its surroundings (Fresnel)."""
 CLEAN, FILM, MIXED = 0, 1, 2
-"""Grades of a pixel: it shows one surface alone; a surface and film, its straight colour true but from fewer
-samples, or a surface at a grazing angle; more than one surface, or none although its centre meets one."""
-_NEIGHBOURS = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
+"""Grades of a pixel: it shows one surface alone; a surface and film, its straight color true but from fewer
+samples, or a surface at a grazing angle; more than one surface, or none although its center meets one."""
+_NEIGHBORS = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Samples:
 
 @lru_cache(maxsize=4)
 def ray_grid(height: int, width: int, fov: float) -> np.ndarray:
-    """(H, W, 3) float64 rays through the pixel centres, camera axes, z = -1: times depth they are points."""
+    """(H, W, 3) float64 rays through the pixel centers, camera axes, z = -1: times depth they are points."""
     half = np.tan(fov / 2)
     x = ((np.arange(width) + 0.5) / width * 2 - 1) * half
     y = (1 - (np.arange(height) + 0.5) / height * 2) * half * height / width
@@ -55,7 +55,7 @@ def unit_grid(height: int, width: int, fov: float) -> np.ndarray:
 
 
 def pixel_size(camera: Camera, width: int) -> float:
-    """A pixel's width at the distance of the origin, in normalised units."""
+    """A pixel's width at the distance of the origin, in normalized units."""
     return float(np.linalg.norm(camera.camera_to_world[:3, 3]) * 2 * np.tan(camera.fov / 2) / width)
 
 
@@ -74,7 +74,7 @@ def project_view(view: View) -> Samples:
     hit = np.flatnonzero(view.depth > 0)
     xyz, albedo, normal, facing = project_layer(view.camera, view)
     rgba = view.rgba.reshape(-1, 4)[hit]
-    rgb = np.where(rgba[:, 3:] == 0, albedo, rgba[:, :3])  # no colour sample met what the centre meets
+    rgb = np.where(rgba[:, 3:] == 0, albedo, rgba[:, :3])  # no color sample met what the center meets
     grade = grade_pixels(view).ravel()[hit]
     grade[(grade == CLEAN) & (facing < GRAZING)] = FILM
     return Samples(Cloud(xyz, rgb, albedo, normal), grade, facing)
@@ -83,22 +83,22 @@ def project_view(view: View) -> Samples:
 def project_layer(
     camera: Camera, layer: Layer | View
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Back-project one layer: (N, 3) float32 points, (N, 3) uint8 albedo, (N, 3) float32 normals towards the
+    """Back-project one layer: (N, 3) float32 points, (N, 3) uint8 albedo, (N, 3) float32 normals toward the
     camera and (N,) float32 cosines between the two, in the order of the pixels."""
     shape, fov = layer.depth.shape, camera.fov
     hit = np.flatnonzero(layer.depth > 0)
     rays = ray_grid(*shape, fov).reshape(-1, 3)[hit]
     rotation, origin = camera.camera_to_world[:3, :3], camera.camera_to_world[:3, 3]
     xyz = (rays * layer.depth.ravel()[hit, None].astype(np.float64)) @ rotation.T + origin
-    towards = unit_grid(*shape, fov).reshape(-1, 3)[hit] @ -rotation.T.astype(np.float32)
-    normal, facing = _face(layer.normal.reshape(-1, 3)[hit], towards)
+    toward = unit_grid(*shape, fov).reshape(-1, 3)[hit] @ -rotation.T.astype(np.float32)
+    normal, facing = _face(layer.normal.reshape(-1, 3)[hit], toward)
     return xyz.astype(np.float32), layer.albedo.reshape(-1, 3)[hit], normal, facing
 
 
 def grade_pixels(view: View) -> np.ndarray:
     """(H, W) uint8: the grade of every pixel, CLEAN also where there is no surface.
 
-    A pixel is MIXED when a neighbour lies more than STEP footprints off its tangent plane, and FILM when it
+    A pixel is MIXED when a neighbor lies more than STEP footprints off its tangent plane, and FILM when it
     is partly transparent beside a miss: an evenly translucent surface is clean.
     """
     hit = view.depth > 0
@@ -115,41 +115,41 @@ def grade_pixels(view: View) -> np.ndarray:
 
 
 def _off_plane(view: View, where: np.ndarray) -> np.ndarray:
-    """For the pixels in `where`: how far the farthest of the eight neighbours lies off the tangent plane."""
+    """For the pixels in `where`: how far the farthest of the eight neighbors lies off the tangent plane."""
     rays = ray_grid(*view.depth.shape, view.camera.fov).astype(np.float32)
     points = np.pad(rays * view.depth[..., None], ((1, 1), (1, 1), (0, 0))).reshape(-1, 3)
     hit = np.pad(view.depth > 0, 1).ravel()
     normal = view.normal[where] @ view.camera.camera_to_world[:3, :3].astype(np.float32)
     width = where.shape[1] + 2
     place = np.flatnonzero(np.pad(where, 1))
-    centre = points[place]
-    off = np.zeros(len(centre), np.float32)
-    for i, j in _NEIGHBOURS:
+    center = points[place]
+    off = np.zeros(len(center), np.float32)
+    for i, j in _NEIGHBORS:
         beside = place + (i * width + j)
-        distance = np.abs(_dot(points[beside] - centre, normal))
+        distance = np.abs(_dot(points[beside] - center, normal))
         np.maximum(off, np.where(hit[beside], distance, 0), out=off)
     return off
 
 
 def _spread(image: np.ndarray, reduce: np.ufunc) -> np.ndarray:
-    """(H, W): `reduce` over each pixel's 3 x 3 neighbourhood; the border repeats."""
+    """(H, W): `reduce` over each pixel's 3 x 3 neighborhood; the border repeats."""
     tall = np.pad(image, ((1, 1), (0, 0)), mode="edge")
     column = reduce(reduce(tall[:-2], tall[1:-1]), tall[2:])
     wide = np.pad(column, ((0, 0), (1, 1)), mode="edge")
     return reduce(reduce(wide[:, :-2], wide[:, 1:-1]), wide[:, 2:])
 
 
-def _face(normal: np.ndarray, towards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _face(normal: np.ndarray, toward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Turn (N, 3) normals, in place, to the camera; return them and the cosine.
 
     Where there is none it becomes the way to the camera. A shading normal may lean slightly away at a
     silhouette: mirroring it moves it little.
     """
     absent = _dot(normal, normal) < 0.25
-    normal[absent] = towards[absent]
-    facing = _dot(normal, towards)
+    normal[absent] = toward[absent]
+    facing = _dot(normal, toward)
     away = facing < 0
-    normal[away] -= 2 * facing[away, None] * towards[away]
+    normal[away] -= 2 * facing[away, None] * toward[away]
     normal /= np.sqrt(_dot(normal, normal))[:, None]
     return normal, np.abs(facing).clip(0, 1)
 

@@ -53,16 +53,16 @@ def distinct(xyz: np.ndarray) -> np.ndarray:
     return order[np.concatenate([[True], (points[1:] != points[:-1]).any(1)])]
 
 
-def spacing(xyz: np.ndarray, probes: int = 512, neighbour: int = 1) -> float:
-    """Median distance to the n-th nearest neighbour, over the first `probes` points; 0 for too few points."""
-    if len(xyz) <= neighbour:
+def spacing(xyz: np.ndarray, probes: int = 512, neighbor: int = 1) -> float:
+    """Median distance to the n-th nearest neighbor, over the first `probes` points; 0 for too few points."""
+    if len(xyz) <= neighbor:
         return 0.0
     squared = (xyz.astype(np.float64) ** 2).sum(1)
     nearest = []
     for block in np.array_split(np.arange(min(probes, len(xyz))), max(1, probes * len(xyz) // 2**22)):
         distance = squared[block, None] - 2 * xyz[block].astype(np.float64) @ xyz.T + squared
         distance[np.arange(len(block)), block] = np.inf
-        nearest.append(np.partition(distance, neighbour - 1, axis=1)[:, neighbour - 1])
+        nearest.append(np.partition(distance, neighbor - 1, axis=1)[:, neighbor - 1])
     return float(np.sqrt(np.median(np.concatenate(nearest)).clip(0)))
 
 

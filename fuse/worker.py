@@ -85,12 +85,12 @@ def split_of(uid: str, validation: float) -> str:
 
 
 def singular_values(xyz: np.ndarray) -> np.ndarray:
-    """(3,) float32, falling, of the centred (N, 3) cloud / sqrt(N): a flat object's last one is near 0.
+    """(3,) float32, falling, of the centered (N, 3) cloud / sqrt(N): a flat object's last one is near 0.
 
     Nichol et al., "Point-E" (2022), section 4.1, drops models whose smallest is tiny.
     """
-    centred = xyz.astype(np.float64) - xyz.mean(0, dtype=np.float64)
-    variances = np.linalg.eigvalsh(centred.T @ centred / len(xyz))
+    centered = xyz.astype(np.float64) - xyz.mean(0, dtype=np.float64)
+    variances = np.linalg.eigvalsh(centered.T @ centered / len(xyz))
     return np.sqrt(variances[::-1].clip(0)).astype(np.float32)
 
 

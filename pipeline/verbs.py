@@ -58,7 +58,7 @@ class Render:
 
 @dataclass(frozen=True)
 class Fuse:
-    """Fuse the view bundles of a dataset into coloured point clouds, in Parquet shards."""
+    """Fuse the view bundles of a dataset into colored point clouds, in Parquet shards."""
 
     out: Place
     """The dataset folder."""
@@ -92,7 +92,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Generate:
-    """Draw the coloured point cloud of the object in an image, or that a text describes."""
+    """Draw the colored point cloud of the object in an image, or that a text describes."""
 
     checkpoint: Path
     """A checkpoint, or a run's folder: its newest; with --name, OpenAI's file."""
@@ -111,7 +111,7 @@ class Generate:
     steps: int = 64
     """Sampling steps."""
     guidance: float = 3.0
-    """Weight of the image or text: 1 is none beyond what was learnt."""
+    """Weight of the image or text: 1 is none beyond what was learned."""
     seed: int = 0
     """Another seed, another cloud."""
     batch: int = 8
@@ -139,7 +139,7 @@ class Evaluate:
     steps: int = 16
     """Sampling steps."""
     guidance: float = 3.0
-    """Weight of the image: 1 is none beyond what was learnt."""
+    """Weight of the image: 1 is none beyond what was learned."""
     seed: int = 0
     """Another seed, other clouds."""
     untrained: bool = False
@@ -159,10 +159,10 @@ class Export:
     uid: Positional[str]
     """The model's uid, or its source path."""
     to: Path
-    """FILE.ply (coloured points), FILE.npz (Point-E's format), FILE.png (the model cut open), or a folder
+    """FILE.ply (colored points), FILE.npz (Point-E's format), FILE.png (the model cut open), or a folder
     (NeRF dataset)."""
     albedo: bool = False
-    """Unlit colours in place of lit ones."""
+    """Unlit colors in place of lit ones."""
     points: Literal["outside", "hidden", "solid", "all"] = "outside"
     """Which points a .ply or .npz gets; `all` labels them 0, 1 and 2."""
 

@@ -1,14 +1,14 @@
 """The view bundle: one stored zip a model, a NeRF dataset when unzipped. Its writer and its reader.
 
     transforms.json        NeRF convention, OpenGL camera-to-world, one frame a view
-    rgba/000.png           lit colour, 8-bit sRGB, straight alpha
-    albedo/000.png         unlit base colour, 8-bit sRGB
+    rgba/000.png           lit color, 8-bit sRGB, straight alpha
+    albedo/000.png         unlit base color, 8-bit sRGB
     depth/000.png          16-bit planar z; 0 is no surface, 1..65535 spans depth_near..depth_far
     normal/000.png         8-bit world normals, (n + 1) / 2 * 255, facing the camera; 0,0,0 is no surface
     hidden/000_1_depth.png the surface behind the first, likewise _albedo and _normal; 000_2_... behind that
     layers/000.png         8-bit number of surfaces along each ray; 255 is 255 or more
     interior/000.png       255 where a surface lies behind that no view sees
-    mesh.npz               the evaluated triangles in the normalised frame
+    mesh.npz               the evaluated triangles in the normalized frame
     meta.json              where the model came from, what was found in it, how it was rendered
 
 The bytes are a function of the contents: no times, no machine. Needs numpy and Pillow only.
@@ -39,7 +39,7 @@ class BundleError(ValueError):
 class Camera:
     """A pinhole that looks along its own -z with +y up (OpenGL); square pixels, square image."""
 
-    camera_to_world: np.ndarray  # (4, 4) float64, normalised frame
+    camera_to_world: np.ndarray  # (4, 4) float64, normalized frame
     fov: float  # radians, across the full width and height
 
 
@@ -47,7 +47,7 @@ class Camera:
 class Layer:
     """The surfaces that the rays of one view meet at one place in their order."""
 
-    depth: np.ndarray  # (H, W) float32, planar z in normalised units, 0 where there is no surface
+    depth: np.ndarray  # (H, W) float32, planar z in normalized units, 0 where there is no surface
     albedo: np.ndarray  # (H, W, 3) uint8, 0 where there is no surface
     normal: np.ndarray  # (H, W, 3) float32, unit length, 0 where there is no surface
 
@@ -58,7 +58,7 @@ class View:
 
     camera: Camera
     rgba: np.ndarray  # (H, W, 4) uint8, straight alpha
-    depth: np.ndarray  # (H, W) float32, planar z in normalised units, 0 where there is no surface
+    depth: np.ndarray  # (H, W) float32, planar z in normalized units, 0 where there is no surface
     albedo: np.ndarray  # (H, W, 3) uint8, 0 where there is no surface
     normal: np.ndarray  # (H, W, 3) float32, unit length, 0 where there is no surface
     hidden: tuple[Layer, ...] = ()  # nearest first
@@ -71,7 +71,7 @@ class View:
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles in the normalised frame."""
+    """Triangles in the normalized frame."""
 
     vertices: np.ndarray  # (V, 3) float32
     faces: np.ndarray  # (F, 3) int32

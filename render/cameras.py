@@ -14,7 +14,7 @@ CELLS = 16  # a unit, of the grid that stands in for the vertices
 
 
 def place_cameras(config: RenderConfig, uid: str, radius: float) -> list[Camera]:
-    """Cameras that look at the origin and see a sphere of `radius` (normalised units) whole."""
+    """Cameras that look at the origin and see a sphere of `radius` (normalized units) whole."""
     rng = np.random.default_rng(seed_for(config.seed, uid, "cameras"))
     fov = np.radians(config.fov)
     filled = np.tan(fov / 2) * max(1 - 2 * config.border / config.resolution, 0.1)

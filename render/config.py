@@ -23,13 +23,13 @@ class RenderConfig(BaseModel):
     border: int = Field(default=2, ge=2, le=1024)
     """Pixels that stay empty at every edge; the bounding sphere fills the rest. The filter needs two."""
     engine: Literal["cycles", "eevee", "workbench"] = "cycles"
-    """What renders colour. Geometry (depth, albedo, normals) always comes from Cycles."""
+    """What renders color. Geometry (depth, albedo, normals) always comes from Cycles."""
     samples: int = Field(default=16, ge=1)
-    """Colour samples a pixel. Depth is one sample at the pixel centre whatever this says."""
+    """Color samples a pixel. Depth is one sample at the pixel center whatever this says."""
     lights: Literal["standard", "random", "camera"] = "standard"
     """White world and two opposed suns; four suns from random directions; or one sun behind each camera."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    """Where Cycles renders colour. `auto` takes a GPU when there is one; geometry always uses the CPU."""
+    """Where Cycles renders color. `auto` takes a GPU when there is one; geometry always uses the CPU."""
     hidden: bool = True
     """Keep the surfaces behind the first one too: the inside."""
     layers: int = Field(default=64, ge=1, le=255)

@@ -19,7 +19,7 @@ from render.importing.blender import Imported, import_model
 from render.scene import freeze as scene
 from render.scene.textures import mend_textures
 from render.shading import materials
-from render.shading.colour import lit_views
+from render.shading.color import lit_views
 from render.shading.geometry import GeometryRenderer
 from render.shading.interior import interior_masks
 from render.stopwatch import Stopwatch
@@ -45,7 +45,7 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
         materials.prepare(frozen.objects)
     cameras = place_cameras(config, job["uid"], frozen.radius)
     outline = enclosing_points(frozen.mesh.vertices)
-    with watch("colour"):
+    with watch("color"):
         rgba = lit_views(config, job["uid"], cameras, outline, threads, scratch)
     with watch("geometry"):
         views, notes = _geometry_views(config, cameras, rgba, outline, threads, scratch)

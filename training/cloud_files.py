@@ -28,7 +28,7 @@ def write_points(path: Path, points: np.ndarray) -> None:
 
 
 def write_glb(path: Path, xyz: np.ndarray, rgb: np.ndarray, hidden: np.ndarray | None = None) -> None:
-    """Points as a binary glTF, whose frame has Y up; labelled ones as two nodes, `outside` and `hidden`."""
+    """Points as a binary glTF, whose frame has Y up; labeled ones as two nodes, `outside` and `hidden`."""
     import trimesh
 
     upright = xyz[:, [0, 2, 1]] * np.array([1, 1, -1], np.float32)

@@ -18,7 +18,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     steps: int = Field(default=3000, ge=1)
-    """Optimiser steps."""
+    """Optimizer steps."""
     batch: int = Field(default=16, ge=1)
     """Clouds a step, over all processes and parts of it."""
     accumulate: int = Field(default=1, ge=1)
@@ -38,7 +38,7 @@ class TrainConfig(BaseModel):
     """Points of each cloud that one step sees, drawn afresh every time; 0: all. Steps cost less, clouds are
     still sampled with any number of points, because the network does not know how many there are."""
     target: Literal["rgb", "albedo"] = "rgb"
-    """Which colour a point has: as lit, or the material's own. Hidden points have only their own."""
+    """Which color a point has: as lit, or the material's own. Hidden points have only their own."""
     split: str = "train"
     """The rows to train on, by the shards' `split` column."""
     views: int = Field(default=0, ge=0)
@@ -57,7 +57,7 @@ class TrainConfig(BaseModel):
     latent_layers: int = Field(default=4, ge=1)
     """For `two_stream`: layers among the latents in each block."""
     qk_norm: bool = False
-    """Normalise queries and keys: stable in bfloat16 at high rates."""
+    """Normalize queries and keys: stable in bfloat16 at high rates."""
     long_skips: bool = False
     """Connect early blocks with late ones."""
     checkpoint_activations: bool = False
@@ -68,7 +68,7 @@ class TrainConfig(BaseModel):
     """Begin with these weights: an official checkpoint, one of ours, or a run's folder."""
 
     prediction: Literal["epsilon", "v", "flow", "edm"] = "v"
-    """What the network predicts: the noise, as Point-E, or the velocity, learnt in far fewer steps; or the
+    """What the network predicts: the noise, as Point-E, or the velocity, learned in far fewer steps; or the
     direction of a rectified flow, or EDM's mixture."""
     schedule: Literal["cosine", "linear"] = "cosine"
     """Of the noise, for epsilon and v; Point-E's upsampler has `linear`."""
@@ -164,7 +164,7 @@ class TrainConfig(BaseModel):
         if self.points_from == "outside+hidden" and self.target == "rgb":
             raise ValueError(
                 "points_from outside+hidden needs target albedo: no light falls on hidden points, and a "
-                "cloud of both would mix two meanings of colour"
+                "cloud of both would mix two meanings of color"
             )
         if self.streams > self.batch or self.accumulate > self.batch:
             raise ValueError(f"streams and accumulate cannot exceed the batch, {self.batch}")

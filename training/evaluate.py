@@ -2,7 +2,7 @@
 
     print(evaluate(Path("OUT/checkpoints/tiny"), Path("OUT")).summary())
 
-The Chamfer distance of every drawn cloud to every object's true cloud: a model that has learnt its data comes
+The Chamfer distance of every drawn cloud to every object's true cloud: a model that has learned its data comes
 nearest to its own object, and much nearer than to the others.
 """
 
@@ -28,13 +28,13 @@ from training.scores.distances import chamfer_matrix
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures of an evaluation; distances in the normalised frame, whose longest side is 2."""
+    """The figures of an evaluation; distances in the normalized frame, whose longest side is 2."""
 
     objects: int
     nearest: int
     """Drawn clouds whose nearest true cloud is their own object's."""
     nearest_colored: int
-    """The same with every channel of a point, xyz and colour in [-1, 1]: for objects of one shape."""
+    """The same with every channel of a point, xyz and color in [-1, 1]: for objects of one shape."""
     own: float
     """Mean Chamfer distance to the own object's cloud."""
     other: float
@@ -42,7 +42,7 @@ class Evaluation:
     ratio: float
     """own / other."""
     own_color: float
-    """Mean distance, levels of 255, between a drawn point's colour and that of the nearest true point."""
+    """Mean distance, levels of 255, between a drawn point's color and that of the nearest true point."""
     uids: list[str]
     distances: list[list[float]]
     """Of cloud i, drawn for object i, to object j."""
@@ -62,8 +62,8 @@ class Evaluation:
             lines.append(f"{matrix[i, i]:7.3f} {rest.mean():7.3f} {rest.min():7.3f}  {self.uids[i]}{taken}")
         lines.append(
             f"own object nearest for {self.nearest} of {self.objects} ({self.nearest_colored} by shape and "
-            f"colour); Chamfer distance to the own cloud {self.own:.3f}, to the others {self.other:.3f} "
-            f"(ratio {self.ratio:.2f}); colour off by {self.own_color:.0f} of 255"
+            f"color); Chamfer distance to the own cloud {self.own:.3f}, to the others {self.other:.3f} "
+            f"(ratio {self.ratio:.2f}); color off by {self.own_color:.0f} of 255"
         )
         return "\n".join(lines)
 
@@ -173,7 +173,7 @@ def _sample(table: RowGroup, row: int, recipe: Recipe, union: UnionOrder) -> Sam
 
 
 def _color_gap(drawn: np.ndarray, true: np.ndarray) -> float:
-    """(C, N) clouds: the mean colour difference at the nearest true point, in levels of 255; NaN without."""
+    """(C, N) clouds: the mean color difference at the nearest true point, in levels of 255; NaN without."""
     if len(drawn) < 6:
         return float("nan")
     gaps = ((drawn[:3, :, None] - true[:3, None, :]) ** 2).sum(0)

@@ -1,4 +1,4 @@
-"""Draw coloured clouds from a checkpoint, for images or for texts.
+"""Draw colored clouds from a checkpoint, for images or for texts.
 
     generate(Path("OUT/checkpoints/tiny"), Path("chair.ply"), images=[Path("chair.png")])
 
@@ -36,7 +36,7 @@ class Sampling:
     steps: int = 64
     """Sampling steps."""
     guidance: float = 3.0
-    """Weight of the image or text: 1 is none beyond what was learnt."""
+    """Weight of the image or text: 1 is none beyond what was learned."""
     seed: int = 0
     """Another seed, another cloud."""
     batch: int = 8

@@ -27,7 +27,7 @@ BINS = 4
 
 
 class Learner:
-    """The network, the mean of its weights and the optimiser. `parts` is what a checkpoint holds."""
+    """The network, the mean of its weights and the optimizer. `parts` is what a checkpoint holds."""
 
     def __init__(self, config: TrainConfig, device: torch.device, world: World):
         self.config, self.device, self.world = config, device, world
@@ -58,7 +58,7 @@ class Learner:
         return [*losses, *(f"loss_{quarter}" for quarter in range(1, BINS + 1))]
 
     def learn(self, batch: Batch, step: int) -> Tensor:
-        """One optimiser step from this process's part of a batch; sums and counts, see `_tally`."""
+        """One optimizer step from this process's part of a batch; sums and counts, see `_tally`."""
         config = self.config
         drawn = self._draw(batch, step, config.batch, self.world.rank * len(batch.points), config.cond_drop)
         parts = list(_slices(len(batch.points), config.accumulate))
@@ -149,7 +149,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 @torch.no_grad()
 def update_mean(ema: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the running mean of the weights towards the model."""
+    """Move the running mean of the weights toward the model."""
     get_ema_multi_avg_fn(decay)(list(ema.parameters()), list(model.parameters()), None)
 
 

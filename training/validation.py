@@ -1,7 +1,7 @@
 """What a run is judged by while it trains: losses on clouds it does not learn from, and pictures of clouds.
 
 Always the same clouds, views, times and noise, and the mean weights, so that two lines of validation.jsonl
-differ by what was learnt between them and by nothing else.
+differ by what was learned between them and by nothing else.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class Validation:
 
 
 def _to_draw(config: TrainConfig, clouds: Path) -> Batch:
-    """Clouds to draw: some that are learnt from, then as many that are not, where there are any."""
+    """Clouds to draw: some that are learned from, then as many that are not, where there are any."""
     count = config.sample_count
     held = _read(config, clouds, config.val_split, count // 2, step_points=0) if count > 1 else None
     rest = count - (len(held.points) if held else 0)
-    learnt = _read(config, clouds, config.split, rest, step_points=0)
-    return Batch.join([batch for batch in (learnt, held) if batch])
+    learned = _read(config, clouds, config.split, rest, step_points=0)
+    return Batch.join([batch for batch in (learned, held) if batch])
 
 
 def _whole(batch: Batch, points: Tensor) -> np.ndarray:

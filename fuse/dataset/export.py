@@ -19,7 +19,7 @@ from render.bundle import Bundle
 LABELS = ("outside", "hidden", "solid")
 Wanted = Literal["outside", "hidden", "solid", "all"]
 _COLUMNS = ["uid"] + [name for name in SCHEMA.names if name.startswith(tuple(f"{kind}_" for kind in LABELS))]
-_SOLID_GREY = 128  # matter has no colour
+_SOLID_GRAY = 128  # matter has no color
 
 
 class ExportError(ValueError):
@@ -29,9 +29,9 @@ class ExportError(ValueError):
 def export(out: Path, uid: str, to: Path, albedo: bool = False, points: Wanted = "outside") -> Path:
     """Write the model `uid` (its uid or its source path) of the dataset `out` to `to`; return `to`.
 
-    `to` ends in .ply: coloured points with normals; in .npz: Point-E's format; in .png: pictures of the
+    `to` ends in .ply: colored points with normals; in .npz: Point-E's format; in .png: pictures of the
     cloud, of its hidden points and of both cut open; else it is a folder, and gets the unzipped view bundle,
-    which NeRF tools read, and `pictures/` of its layers. `albedo` takes unlit colours in place of lit ones;
+    which NeRF tools read, and `pictures/` of its layers. `albedo` takes unlit colors in place of lit ones;
     hidden points have no others. With `points` all, each has a label: 0 outside, 1 hidden, 2 solid.
     """
     kind = to.suffix.lower()
@@ -59,10 +59,10 @@ def export(out: Path, uid: str, to: Path, albedo: bool = False, points: Wanted =
 
 
 def _points(row: Row, kind: str, albedo: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(N, 3) float32 points, (N, 3) uint8 colours and (N, 3) float32 normals of one kind; 0 for solids."""
+    """(N, 3) float32 points, (N, 3) uint8 colors and (N, 3) float32 normals of one kind; 0 for solids."""
     xyz = decode(row, f"{kind}_xyz")
     if kind == "solid":
-        return xyz, np.full(xyz.shape, _SOLID_GREY, np.uint8), np.zeros(xyz.shape, np.float32)
+        return xyz, np.full(xyz.shape, _SOLID_GRAY, np.uint8), np.zeros(xyz.shape, np.float32)
     lit = kind == "outside" and not albedo
     return (
         xyz,
@@ -89,7 +89,7 @@ def write_ply(
     normal: np.ndarray | None = None,
     label: np.ndarray | None = None,
 ) -> None:
-    """(N, 3) points, (N, 3) uint8 colours, perhaps (N, 3) normals and (N,) uint8 labels, as binary PLY."""
+    """(N, 3) points, (N, 3) uint8 colors, perhaps (N, 3) normals and (N,) uint8 labels, as binary PLY."""
     columns = [(name, "<f4", xyz[:, i]) for i, name in enumerate("xyz")]
     if normal is not None:
         columns += [(f"n{name}", "<f4", normal[:, i]) for i, name in enumerate("xyz")]

@@ -49,7 +49,7 @@ CAMERA = pa.struct(
 )
 QUALITY = pa.struct(
     [
-        pa.field("singular_values", _floats(3), nullable=False),  # of the centred cloud / sqrt(N), falling
+        pa.field("singular_values", _floats(3), nullable=False),  # of the centered cloud / sqrt(N), falling
         pa.field("dense_outside", pa.int64(), nullable=False),  # points after merging, before sampling
         pa.field("dense_hidden", pa.int64(), nullable=False),
         pa.field(
@@ -58,14 +58,14 @@ QUALITY = pa.struct(
         pa.field("hidden_fraction", pa.float32(), nullable=False),  # of the mesh's area
         pa.field("spacing", pa.float32(), nullable=False),  # median distance to the nearest outside point
         pa.field("footprint", pa.float32(), nullable=False),  # a pixel's width at the origin's distance
-        pa.field("mixed_dropped", pa.int64(), nullable=False),  # pixels of mixed colour beside a clean one
+        pa.field("mixed_dropped", pa.int64(), nullable=False),  # pixels of mixed color beside a clean one
         pa.field("mixed_kept", pa.int64(), nullable=False),  # and those that alone show their surface
         pa.field(
             "watertight", pa.bool_(), nullable=False
         ),  # all but a thousandth of the area is closed shells'
         pa.field("closed_share", pa.float32(), nullable=False),  # of the area, in closed shells
         pa.field("shells", pa.int32(), nullable=False),  # closed ones, cavities included
-        pa.field("volume", pa.float32(), nullable=False),  # of the matter, cubic normalised units
+        pa.field("volume", pa.float32(), nullable=False),  # of the matter, cubic normalized units
         pa.field("volume_fraction", pa.float32(), nullable=False),  # of the bounding box
         pa.field("thickness_low", pa.float32(), nullable=False),  # 5th percentile over the solid points
         pa.field("thickness_median", pa.float32(), nullable=False),

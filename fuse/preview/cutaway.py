@@ -1,4 +1,4 @@
-"""Pictures of the inside: a cloud cut open, its hidden points in colour; a view's layers side by side."""
+"""Pictures of the inside: a cloud cut open, its hidden points in color; a view's layers side by side."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fuse.preview.picture import draw_cloud
 from render.bundle import Camera, View
 from render.cameras import look_at_origin
 
-_TOWARDS = (0.6, -1.0, 0.6)  # the eye
+_TOWARD = (0.6, -1.0, 0.6)  # the eye
 _FOV = np.radians(30)
-_GHOST = 0.22  # what is left of the outside's colour
+_GHOST = 0.22  # what is left of the outside's color
 
 
 def draw_inside(
@@ -21,9 +21,9 @@ def draw_inside(
     hidden_rgb: np.ndarray,
     size: int = 384,
 ) -> Image.Image:
-    """Three pictures in a row: the outside as it is; hidden points in colour within the outside as a ghost;
-    and both cut open. Clouds are (N, 3) points and (N, 3) uint8 colours."""
-    eye = np.array(_TOWARDS) / np.linalg.norm(_TOWARDS)
+    """Three pictures in a row: the outside as it is; hidden points in color within the outside as a ghost;
+    and both cut open. Clouds are (N, 3) points and (N, 3) uint8 colors."""
+    eye = np.array(_TOWARD) / np.linalg.norm(_TOWARD)
     reach = float(np.linalg.norm(outside_xyz, axis=1).max())
     camera = Camera(look_at_origin(eye, reach / np.sin(_FOV / 2)), float(_FOV))
     cut = _cut_normal(outside_xyz, eye)
@@ -50,7 +50,7 @@ def _cut_normal(xyz: np.ndarray, eye: np.ndarray) -> np.ndarray:
 
 def draw_layers(view: View) -> Image.Image:
     """One view in a row of pictures: lit; the number of surfaces along each ray, the most of them white; the
-    pixels with an unseen surface behind, red; and the unlit colour of each layer, the first one first."""
+    pixels with an unseen surface behind, red; and the unlit color of each layer, the first one first."""
     count = view.layer_count()
     depth = np.repeat((count / max(count.max(), 1) * 255)[..., None], 3, axis=2)
     panels = [_on_white(view.rgba), depth, _marked(view)]

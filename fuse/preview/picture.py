@@ -11,7 +11,7 @@ from render.bundle import Camera
 _SHARP = 3  # the picture is drawn this many times larger, then reduced
 _LIGHT = np.array([-0.35, 0.55, 0.76], np.float32)  # in camera axes: upper left, from behind the eye
 _LARGEST = 16  # a ball's radius is at most this part of the picture: the cost grows with its area
-_FILL = 0.7  # a ball's radius in distances to the fourth neighbour: closes the surface, evenly spread or not
+_FILL = 0.7  # a ball's radius in distances to the fourth neighbor: closes the surface, evenly spread or not
 
 
 def draw_cloud(
@@ -23,14 +23,14 @@ def draw_cloud(
     radius: float | None = None,
     background: tuple[int, int, int] = (255, 255, 255),
 ) -> Image.Image:
-    """A picture of (N, 3) points with (N, 3) uint8 colours, `size` pixels square.
+    """A picture of (N, 3) points with (N, 3) uint8 colors, `size` pixels square.
 
-    Without a camera the view is orthographic from `direction` (towards the eye) and fits the cloud.
+    Without a camera the view is orthographic from `direction` (toward the eye) and fits the cloud.
     `radius` of a ball is in the cloud's units; by default it follows from the points' own spacing.
     """
     canvas = np.full((size * _SHARP, size * _SHARP, 3), background, np.float32)
     if len(xyz):
-        radius = _FILL * spacing(xyz, neighbour=4) or 0.02 if radius is None else radius
+        radius = _FILL * spacing(xyz, neighbor=4) or 0.02 if radius is None else radius
         seen = _perspective(xyz, camera, size) if camera else _fitted(xyz, direction, size, radius)
         screen, depth, balls = seen
         shade = 1 - 0.22 * _unit_range(depth)  # farther is a little darker
@@ -68,7 +68,7 @@ def _paint(
     screen: np.ndarray,
     depth: np.ndarray,
     radius: np.ndarray,
-    colour: np.ndarray,
+    color: np.ndarray,
     thick: float,
 ) -> None:
     """Draw balls of `radius` canvas pixels at `screen`, the nearest winning; they bulge by `thick`."""
@@ -90,11 +90,11 @@ def _paint(
     shown = np.flatnonzero(owner[:, 0] >= 0)
     point, offset = owner[shown].T
     flat = (corner[point] + np.array(offsets)[offset] + 0.5 - screen[point]) / radius[point, None]
-    canvas.reshape(-1, 3)[shown] = colour[point] * _ball_light(flat)[:, None]
+    canvas.reshape(-1, 3)[shown] = color[point] * _ball_light(flat)[:, None]
 
 
 def _ball_light(flat: np.ndarray) -> np.ndarray:
-    """(M,) brightness of a ball at (M, 2) offsets in radii: mostly flat, so that colours stay themselves."""
+    """(M,) brightness of a ball at (M, 2) offsets in radii: mostly flat, so that colors stay themselves."""
     normal = np.stack([flat[:, 0], -flat[:, 1], np.sqrt((1 - (flat**2).sum(1)).clip(0))], 1)
     return 0.8 + 0.24 * (normal @ _LIGHT).clip(0)
 

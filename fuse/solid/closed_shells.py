@@ -123,7 +123,7 @@ def measures(vertices: np.ndarray, surface: Surface) -> tuple[np.ndarray, np.nda
 
 
 def winding_numbers(vertices: np.ndarray, faces: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(N,) generalised winding number of triangles (float64 vertices, int64 faces) at places (N, 3) float64.
+    """(N,) generalized winding number of triangles (float64 vertices, int64 faces) at places (N, 3) float64.
 
     Within 0.01 of the exact sum over solid angles. Barill et al., "Fast winding numbers" (2018); libigl.
     """
@@ -200,7 +200,7 @@ def _orientation(vertices: np.ndarray, faces: np.ndarray, patch: np.ndarray) -> 
     with a positive volume.
     """
     parts = int(patch.max()) + 1 if len(patch) else 0
-    first, second, same = _neighbours(faces)
+    first, second, same = _neighbors(faces)
     count = len(faces)
     # two nodes a face, kept and flipped; an edge run through in opposite directions joins like with like
     other = np.where(same, second + count, second)
@@ -218,7 +218,7 @@ def _orientation(vertices: np.ndarray, faces: np.ndarray, patch: np.ndarray) -> 
     return flip ^ np.where(unsure, measures(vertices, turned)[0] < 0, share > 0.5)[patch], orientable
 
 
-def _neighbours(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _neighbors(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of faces across edges that just two share, and whether both run it in the same direction."""
     edge, direction = edges(faces)
     corner = np.argsort(edge, kind="stable")

@@ -1,6 +1,6 @@
 """What surfaces enclose, whatever their orientation: a flood from outside over the points of a ray lattice.
 
-Neighbouring points are linked when no triangle lies between them, which the rays through them know exactly;
+Neighboring points are linked when no triangle lies between them, which the rays through them know exactly;
 so walls of any thinness hold. A second flood passes no link beside which another is cut: cracks and holes
 smaller than the lattice's pitch do not drain what they are in. What either flood does not reach is a pocket.
 Some are nonsense: those of few points (in narrow clefts the lattice is too coarse for the flood), those with
@@ -68,7 +68,7 @@ def _enclosed(
         points = np.flatnonzero(label == pocket)
         chosen = points[np.linspace(0, len(points) - 1, PROBES).astype(np.int64)]
         inside[pocket] = not _escapes(_points(lattice, chosen), scene)
-    # a few points that a cleft cut off take the side of their neighbours
+    # a few points that a cleft cut off take the side of their neighbors
     sure = ((size >= SMALLEST) | (free > 0))[label]
     return _held(members[:, sure], np.where(inside[label], label, -1)[sure])
 

@@ -2,13 +2,13 @@
 
 Matter is where the winding number is above one half. By that rule a closed single sheet (a ball, a room
 without wall thickness) is solid through and through, and what stands in it is matter within matter; walls
-modelled with two sides are solid and the room between them is not; a shell drawn inside out within another is
+modeled with two sides are solid and the room between them is not; a shell drawn inside out within another is
 a cavity. The methods, the most certain first. Open sheets beside solids do not spoil them, for a part is
 judged by its own triangles alone:
 
 winding: closed shells (`fuse.solid.closed_shells`), and parts that almost are, for example a scan with a hole: at least
     `LEVEL` of the rays that meet them along each axis leave as often as they enter. On such a ray the signed
-    crossings count the winding number; where a ray miscounts a closed shell, through an edge, the generalised
+    crossings count the winding number; where a ray miscounts a closed shell, through an edge, the generalized
     winding number over all triangles is asked (Jacobson et al. 2013, Barill et al. 2018; libigl).
 stabbing: parts whose orientation says nothing, but which as many rays cross an even number of times: the
     pieces after an odd number of crossings. Parity knows no overlaps, so each part counts alone.

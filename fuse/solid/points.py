@@ -31,12 +31,12 @@ GAUGED = 1024
 class Solid:
     """Points in the matter in farthest-point order, every prefix spread evenly; and what the mesh is like."""
 
-    xyz: np.ndarray  # (N, 3) float32, normalised frame; N is 0 where method is none, else the count asked for
+    xyz: np.ndarray  # (N, 3) float32, normalized frame; N is 0 where method is none, else the count asked for
     method: str  # winding, stabbing, flood, several of them joined by +, or none
     watertight: bool  # all but a thousandth of the surface belongs to closed shells
     closed_share: float  # share of the surface's area that belongs to closed shells
     shells: int  # closed shells, cavities included
-    volume: float  # of the matter, cubic normalised units, from the rays: a few per cent off for thin walls
+    volume: float  # of the matter, cubic normalized units, from the rays: a few per cent off for thin walls
     volume_fraction: float  # of the bounding box
     thickness: tuple[float, float, float]  # shortest chord through a point: 5th, 50th, 95th percentile
 

@@ -16,7 +16,7 @@ import open3d as o3d
 from fuse.solid.closed_shells import Surface, face_normals
 
 MARGIN = 0.01
-"""How far outside the box rays start, in normalised units."""
+"""How far outside the box rays start, in normalized units."""
 GEOMETRIES = 256
 """Most geometries of a scene; more parts share them."""
 APART = 1e-6
@@ -204,7 +204,7 @@ def spread(chords: Chords, lattice: Lattice, count: int, seed: int) -> np.ndarra
     ends = np.cumsum(weight)
     if len(ends) == 0:
         return np.zeros((0, 3), np.float32)
-    # 0.1 to 0.9 of a step: neighbours on a chord are never the same point
+    # 0.1 to 0.9 of a step: neighbors on a chord are never the same point
     step = (np.arange(count) + np.random.default_rng(seed).uniform(0.1, 0.9, count)) / count * ends[-1]
     chord = np.searchsorted(ends, step).clip(0, len(ends) - 1)
     part = 1 - (ends[chord] - step) / weight[chord]

@@ -77,7 +77,7 @@ def _model(base: Path, layout: Layout, number: int, key: str) -> Row:
         kind="crash" if failed else None,
         message="The process died: SIGSEGV." if failed else None,
         seconds=number % 977 / 100,
-        steps={"import": 0.0436, "freeze": 0.0013, "colour": 0.0606, "geometry": 0.2058, "write": 0.015},
+        steps={"import": 0.0436, "freeze": 0.0013, "color": 0.0606, "geometry": 0.2058, "write": 0.015},
         peak_rss_mib=300 + number % 613,
         log_tail=_TAIL if failed else None,
         config_hash=key,

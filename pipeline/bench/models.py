@@ -38,7 +38,7 @@ REAL_MODEL = SHARED / "draco" / "CesiumMilkTruck" / "glTF" / "CesiumMilkTruck.gl
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure what a model costs: import, colour, geometry and fusion."""
+    """Measure what a model costs: import, color, geometry and fusion."""
 
     models: list[Path] = field(default_factory=list)
     """Model files. Without any: a mid-size textured one, CesiumMilkTruck or else the sample car."""
@@ -131,8 +131,8 @@ def inside_share(best: dict[str, Times]) -> str:
     """What the inside costs, beside the lit views."""
     steps = best["render"] | best["fuse"]
     inside = sum(steps[step][1] for step in INSIDE if step in steps)
-    colour = steps["colour"][1]
-    share = f"{inside / colour:.0%} of the colour views' {colour:.2f}"
+    color = steps["color"][1]
+    share = f"{inside / color:.0%} of the color views' {color:.2f}"
     return f"{', '.join(INSIDE)}: {inside:.2f} CPU-seconds, {share}"
 
 

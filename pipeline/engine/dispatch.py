@@ -29,7 +29,7 @@ _TRIES_ON_LOST_NODES = 10  # where nodes come and go, a model may be unlucky mor
 _BROKEN_AFTER = 5  # models in a row, and twice the workers: on a full disk, say, all fail alike
 _STUCK_AFTER = 600.0  # seconds beyond a model's own limits, to hash its input and to store its output
 
-_COLOURS = re.compile(r"\x1b\[\d*m")  # that Ray paints its messages with
+_COLORS = re.compile(r"\x1b\[\d*m")  # that Ray paints its messages with
 
 
 @dataclass
@@ -119,7 +119,7 @@ class Dispatch:
                 "failed",
                 "infrastructure",
                 message,
-                log_tail=_COLOURS.sub("", str(error))[-4000:],
+                log_tail=_COLORS.sub("", str(error))[-4000:],
                 config_hash=self.stage.config_hash,
                 attempt=self.attempt(task),
             )

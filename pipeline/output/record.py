@@ -115,7 +115,7 @@ def _card(record: Record) -> str:
     totals = record["totals"]
     sections = [
         "# An InsideOut dataset",
-        "Views and coloured point clouds of 3D models. `views/` holds a bundle a model (a NeRF dataset when "
+        "Views and colored point clouds of 3D models. `views/` holds a bundle a model (a NeRF dataset when "
         "unzipped), `clouds/` Parquet shards with a row a model, `ledger/` what happened to each, and "
         "`dataset.json` everything needed to make it again.",
         "## Counts",

@@ -8,7 +8,7 @@ extensions that Blender refuses. An importer that reports FINISHED proves nothin
 something that can have faces arrived. Nothing is written beside the model, only below `scratch`; scripts
 inside .blend files never run.
 
-Colours: attributes end with linear values such that what the file meant as the sRGB byte c is
+Colors: attributes end with linear values such that what the file meant as the sRGB byte c is
 srgb_to_linear(c). Blender does so itself for PLY, OBJ and FBX (bytes and floats are taken as sRGB) and for
 Collada; glTF's COLOR_0 and USD's displayColor are linear by their specifications and stay as they are.
 """
@@ -122,18 +122,18 @@ def _obj(path: Path, kind: str, scratch: Path) -> Imported:
 
 
 def _tame(attribute: Any) -> None:
-    """Some exporters write OBJ colours as 0..255, which Blender takes for fractions; some write NaN."""
+    """Some exporters write OBJ colors as 0..255, which Blender takes for fractions; some write NaN."""
     values = np.empty(len(attribute.data) * 4, np.float32)
     attribute.data.foreach_get("color", values)
-    colours = values.reshape(-1, 4)
-    if len(colours) == 0 or (np.isfinite(colours).all() and colours[:, :3].max() <= 1.001):
+    colors = values.reshape(-1, 4)
+    if len(colors) == 0 or (np.isfinite(colors).all() and colors[:, :3].max() <= 1.001):
         return
-    colours = np.nan_to_num(colours, nan=0.8)
-    if colours[:, :3].max() > 1.001:
-        written = 1.055 * np.maximum(colours[:, :3], 0).astype(np.float64) ** (1 / 2.4) - 0.055
-        small = colours[:, :3] <= 0.0031308
-        colours[:, :3] = srgb_to_linear(np.where(small, colours[:, :3] * 12.92, written) / 255)
-    attribute.data.foreach_set("color", colours.ravel())
+    colors = np.nan_to_num(colors, nan=0.8)
+    if colors[:, :3].max() > 1.001:
+        written = 1.055 * np.maximum(colors[:, :3], 0).astype(np.float64) ** (1 / 2.4) - 0.055
+        small = colors[:, :3] <= 0.0031308
+        colors[:, :3] = srgb_to_linear(np.where(small, colors[:, :3] * 12.92, written) / 255)
+    attribute.data.foreach_set("color", colors.ravel())
 
 
 def _fbx(path: Path, kind: str, scratch: Path) -> Imported:
@@ -159,19 +159,19 @@ def _link_in_order() -> None:
 
 def _ply(path: Path, kind: str, scratch: Path) -> Imported:
     ply.require_elements(path)
-    coloured = ply.coloured_ply(path)
-    if coloured is None:
+    colored = ply.colored_ply(path)
+    if colored is None:
         return Imported(kind, _run(bpy.ops.wm.ply_import, path))
-    return Imported(kind, "trimesh", rawmesh.build([coloured]))
+    return Imported(kind, "trimesh", rawmesh.build([colored]))
 
 
 def _stl(path: Path, kind: str, scratch: Path) -> Imported:
-    """Blender drops the colours that Magics and VisCAM keep in a facet's spare bytes: such files are read
+    """Blender drops the colors that Magics and VisCAM keep in a facet's spare bytes: such files are read
     here."""
-    coloured = stl.coloured_stl(path)
-    if coloured is None:
+    colored = stl.colored_stl(path)
+    if colored is None:
         return Imported(kind, _run(bpy.ops.wm.stl_import, path))
-    return Imported(kind, "render.importing.stl", rawmesh.build([coloured]))
+    return Imported(kind, "render.importing.stl", rawmesh.build([colored]))
 
 
 def _usd(path: Path, kind: str, scratch: Path) -> Imported:
@@ -224,7 +224,7 @@ def _converted(path: Path, kind: str, scratch: Path, notes: list[str] | None = N
 
 def _blend(path: Path, kind: str, scratch: Path) -> Imported:
     """Open the file (appending would skip the upgrade of old files), then move its active scene's contents
-    into a new scene: its engine, compositor and colour management stay outside, its scripts are never run."""
+    into a new scene: its engine, compositor and color management stay outside, its scripts are never run."""
     name = _run(bpy.ops.wm.open_mainfile, path, use_scripts=False, load_ui=False)
     old, layer = bpy.context.scene, bpy.context.view_layer
     scene = bpy.data.scenes.new("InsideOut")

@@ -1,14 +1,14 @@
 """Formats without a Blender importer, read and built as Blender meshes: 3ds, off, 3mf, x3d, wrl, stubborn
 Collada.
 
-Assimp reads 3ds and Collada, with node transforms, material colours, colour textures, texture coordinates,
-normals and vertex colours. Its X3D reader stops at textures, its OFF reader drops colours, its 3MF reader
+Assimp reads 3ds and Collada, with node transforms, material colors, color textures, texture coordinates,
+normals and vertex colors. Its X3D reader stops at textures, its OFF reader drops colors, its 3MF reader
 drops the materials of single triangles, and it has none for VRML: those four are read by `render.importing.off`,
 `render.importing.threemf` and `render.importing.x3d`.
 
 Vertical axis: assimp turns 3ds and dae to Y-up, X3D and VRML are Y-up; all are turned to Blender's Z-up,
-off and 3mf stay as they are. Colours of all these formats are display values and are taken as sRGB; only
-Collada's are taken as linear, as Blender's own Collada importer takes materials (vertex colours: as sRGB,
+off and 3mf stay as they are. Colors of all these formats are display values and are taken as sRGB; only
+Collada's are taken as linear, as Blender's own Collada importer takes materials (vertex colors: as sRGB,
 as it does too).
 """
 
@@ -78,16 +78,16 @@ def _mesh(mesh: Any, matrix: np.ndarray, materials: list[RawMaterial]) -> RawMes
         return None
     corners = np.asarray(mesh.indices, np.int64).ravel()
     vertices, where = np.unique(_rows(mesh.vertices, mesh), axis=0, return_inverse=True)
-    colours = _rows(mesh.colors[0], mesh) if mesh.colors else None
-    if colours is not None:
-        colours[:, :3] = srgb_to_linear(colours[:, :3])
+    colors = _rows(mesh.colors[0], mesh) if mesh.colors else None
+    if colors is not None:
+        colors[:, :3] = srgb_to_linear(colors[:, :3])
     return RawMesh(
         name=mesh.name or "Mesh",
         vertices=vertices,
         corners=where.ravel()[corners],
         sizes=np.full(mesh.num_faces, 3),
         uv=_rows(mesh.texcoords[0], mesh)[corners, :2] if mesh.texcoords else None,
-        colours=None if colours is None else colours[corners],
+        colors=None if colors is None else colors[corners],
         normals=_rows(mesh.normals, mesh)[corners] if mesh.normals else None,
         material=materials[mesh.material_index] if mesh.material_index < len(materials) else None,
         matrix=matrix,
@@ -100,13 +100,13 @@ def _rows(values: Any, mesh: Any) -> np.ndarray:
 
 
 def _material(found: dict[str, Any], path: Path, linear: bool) -> RawMaterial:
-    colour = np.array(found.get("COLOR_DIFFUSE", (0.8, 0.8, 0.8))[:3], float)
-    red, green, blue = (float(c) for c in (colour if linear else srgb_to_linear(colour)))
+    color = np.array(found.get("COLOR_DIFFUSE", (0.8, 0.8, 0.8))[:3], float)
+    red, green, blue = (float(c) for c in (color if linear else srgb_to_linear(color)))
     opacity = float(found.get("OPACITY", 1.0))
     textures = found.get("TEXTURES", {}).get(assimp_py.TextureType_DIFFUSE, [])
     return RawMaterial(
         name=found.get("NAME") or "Material",
-        colour=(red, green, blue),
+        color=(red, green, blue),
         alpha=opacity if opacity > 0 else 1.0,  # many exporters write 0 and mean opaque
         texture=rawmesh.find_texture(textures[0], path.parent) if textures else None,
     )

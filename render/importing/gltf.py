@@ -1,7 +1,7 @@
 """glTF extensions that Blender's importer refuses, rewritten into a plain GLB below the scratch folder.
 
 EXT_meshopt_compression is decoded (with the meshoptimizer package). KHR_texture_basisu has no maintained
-decoder under a known licence on PyPI: such a texture falls back to its plain image where the file has one,
+decoder under a known license on PyPI: such a texture falls back to its plain image where the file has one,
 else it is dropped and named in the notes, so that the model itself is kept. Material extensions that a file
 requires and Blender does not know are ignored likewise. Every other file is handed on as it is.
 
@@ -221,7 +221,7 @@ def _drop_basisu(document: Json) -> list[str]:
     if not lost:
         return []
     return [
-        f"{len(lost)} textures missing: Basis Universal (KTX 2) cannot be decoded here; plain colours stay"
+        f"{len(lost)} textures missing: Basis Universal (KTX 2) cannot be decoded here; plain colors stay"
     ]
 
 

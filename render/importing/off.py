@@ -1,7 +1,7 @@
-"""OFF (Object File Format), with its vertex and face colours.
+"""OFF (Object File Format), with its vertex and face colors.
 
 The grammar is Geomview's: a header [ST][C][N][4][n]OFF, three counts, vertices with the optional parts
-that the header announces, then faces: a count, as many indices, and perhaps a colour. Numbers up to 1 with
+that the header announces, then faces: a count, as many indices, and perhaps a color. Numbers up to 1 with
 a point are fractions, the others bytes; both are display values (sRGB).
 www.geomview.org/docs/html/OFF.html
 """
@@ -35,7 +35,7 @@ def read_off(path: Path) -> list[RawMesh]:
         ) from error
 
 
-def _read(name: str, lines: list[str], coloured: bool, width: int) -> RawMesh:
+def _read(name: str, lines: list[str], colored: bool, width: int) -> RawMesh:
     rows = [line.split() for line in lines if line.strip()]
     n_vertices, n_faces = int(rows[0][0]), int(rows[0][1])
     if n_vertices < 0 or n_faces < 0 or n_vertices + n_faces + 1 > len(rows):
@@ -51,20 +51,20 @@ def _read(name: str, lines: list[str], coloured: bool, width: int) -> RawMesh:
     sizes = np.array([len(face) for face in faces], int)
     corners = np.array([index for face in faces for index in face], int)
     of_vertices = (
-        _colours([row[-4:] if len(row) >= width + 4 else row[-3:] for row in rows[:n_vertices]])
-        if coloured
+        _colors([row[-4:] if len(row) >= width + 4 else row[-3:] for row in rows[:n_vertices]])
+        if colored
         else None
     )
-    colours = None
+    colors = None
     if of_vertices is not None:
-        colours = of_vertices[np.clip(corners, 0, n_vertices - 1)]
+        colors = of_vertices[np.clip(corners, 0, n_vertices - 1)]
     elif any(len(tail) >= 3 for tail in tails):
-        colours = np.repeat(_colours([tail if len(tail) >= 3 else ["170"] * 3 for tail in tails]), sizes, 0)
-    return RawMesh(name, points, corners, sizes, colours=colours)
+        colors = np.repeat(_colors([tail if len(tail) >= 3 else ["170"] * 3 for tail in tails]), sizes, 0)
+    return RawMesh(name, points, corners, sizes, colors=colors)
 
 
-def _colours(rows: list[list[str]]) -> np.ndarray:
-    """Linear (N, 3) from the words of each colour."""
+def _colors(rows: list[list[str]]) -> np.ndarray:
+    """Linear (N, 3) from the words of each color."""
     fractions = any("." in word for row in rows for word in row[:3])
     values = np.array([row[:3] for row in rows], float).reshape(-1, 3)
     return srgb_to_linear(values if fractions and values.max(initial=0) <= 1 else values / 255)

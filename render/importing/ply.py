@@ -1,7 +1,7 @@
-"""PLY files whose colour Blender's importer drops: colours of faces, and textures named in a comment.
+"""PLY files whose color Blender's importer drops: colors of faces, and textures named in a comment.
 
 Scanning tools write `comment TextureFile NAME` and texture coordinates for each vertex or each corner of a
-face (MeshLab), CAD tools colour whole faces. Such files are read with trimesh; every other PLY is
+face (MeshLab), CAD tools color whole faces. Such files are read with trimesh; every other PLY is
 Blender's.
 """
 
@@ -25,7 +25,7 @@ _COUNT = re.compile(
 _ELEMENT = re.compile(rb"^element\s+(\w+)\s+\d+[^\n]*\n((?:(?!element|end_header)[^\n]*\n)*)", re.MULTILINE)
 
 
-def coloured_ply(path: Path) -> RawMesh | None:
+def colored_ply(path: Path) -> RawMesh | None:
     """The model with what Blender would drop of it, or None where that is nothing or the file is damaged."""
     with path.open("rb") as file:
         header = file.read(_HEADER).partition(b"end_header")[0].replace(b"\r\n", b"\n") + b"end_header"
@@ -76,4 +76,4 @@ def _raw(name: str, found: dict[str, Any], image: Path | None) -> RawMesh | None
         uv = np.asarray(found["visual"].uv, float)[faces.ravel()]
         return RawMesh(name, vertices, corners, sizes, uv=uv, material=RawMaterial(image.name, texture=image))
     bytes_ = np.asarray(found["face_colors"], float).reshape(len(faces), -1)[:, :3]
-    return RawMesh(name, vertices, corners, sizes, colours=np.repeat(srgb_to_linear(bytes_ / 255), sizes, 0))
+    return RawMesh(name, vertices, corners, sizes, colors=np.repeat(srgb_to_linear(bytes_ / 255), sizes, 0))

@@ -13,7 +13,7 @@ SEGMENTS = 64
 
 
 def box(size: np.ndarray) -> RawMesh:
-    """Centred at the origin; `size` (3,)."""
+    """Centered at the origin; `size` (3,)."""
     signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     faces = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
     return RawMesh("", signs * size / 2, np.array(faces).ravel(), np.full(6, 4))

@@ -1,4 +1,4 @@
-"""Triangles, colours and materials that no Blender importer read, turned into Blender meshes.
+"""Triangles, colors and materials that no Blender importer read, turned into Blender meshes.
 
 The readers of formats that Blender lacks (`render.importing.convert`, `render.importing.stl`) describe what they found in
 these plain types.
@@ -18,8 +18,8 @@ Y_UP = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], float
 """Takes Y-up, -Z-forward coordinates to Blender's Z-up, as Blender's own importers do."""
 
 
-COLOUR = "Color"
-"""The colour attribute of a mesh that has colours of its own."""
+COLOR = "Color"
+"""The color attribute of a mesh that has colors of its own."""
 _NORMALS = "normals to be"
 
 
@@ -28,11 +28,11 @@ class RawMaterial:
     """What a fixed-function format says of a surface."""
 
     name: str = "Material"
-    colour: tuple[float, float, float] = (0.8, 0.8, 0.8)
+    color: tuple[float, float, float] = (0.8, 0.8, 0.8)
     """Diffuse, linear."""
     alpha: float = 1.0
     texture: Path | None = None
-    """Colour texture; a path that does not exist is kept, so that it is counted as missing."""
+    """Color texture; a path that does not exist is kept, so that it is counted as missing."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class RawMesh:
     corners: np.ndarray  # (C,) int, vertex indices, polygon after polygon
     sizes: np.ndarray  # (F,) int, corners of each polygon
     uv: np.ndarray | None = None  # (C, 2) float, origin at the lower left
-    colours: np.ndarray | None = None  # (C, 3 or 4) float, linear
+    colors: np.ndarray | None = None  # (C, 3 or 4) float, linear
     normals: np.ndarray | None = None  # (C, 3) float, unit
     material: RawMaterial | None = None
     matrix: np.ndarray = field(default_factory=lambda: np.eye(4))  # (4, 4), to world
@@ -86,7 +86,7 @@ def build(meshes: list[RawMesh]) -> list[str]:
         thing.matrix_parent_inverse = Matrix(raw.matrix.tolist())
         bpy.context.scene.collection.objects.link(thing)
         if raw.material is not None:
-            key = (raw.material, raw.colours is not None)
+            key = (raw.material, raw.colors is not None)
             if key not in materials:
                 materials[key] = _material(*key)
             thing.data.materials.append(materials[key])
@@ -108,10 +108,10 @@ def _mesh(raw: RawMesh) -> bpy.types.Mesh:
     mesh.polygons.foreach_set("loop_start", (np.cumsum(sizes) - sizes).astype(np.int32))
     if raw.uv is not None:
         _fill(mesh.uv_layers.new(name="UVMap").uv, "vector", raw.uv)
-    if raw.colours is not None:
+    if raw.colors is not None:
         rgba = np.ones((len(raw.corners), 4), np.float32)
-        rgba[:, : raw.colours.shape[1]] = raw.colours
-        _fill(mesh.color_attributes.new(COLOUR, "FLOAT_COLOR", "CORNER").data, "color", rgba)
+        rgba[:, : raw.colors.shape[1]] = raw.colors
+        _fill(mesh.color_attributes.new(COLOR, "FLOAT_COLOR", "CORNER").data, "color", rgba)
     if raw.normals is not None:
         _fill(mesh.attributes.new(_NORMALS, "FLOAT_VECTOR", "CORNER").data, "vector", raw.normals)
     mesh.update(calc_edges=True)
@@ -142,23 +142,23 @@ def _apply_normals(mesh: bpy.types.Mesh) -> None:
     mesh.normals_split_custom_set(np.nan_to_num(normals).reshape(-1, 3).tolist())
 
 
-def _material(raw: RawMaterial, coloured: bool) -> bpy.types.Material:
-    """A Principled material; colours of vertices or faces stand in for the diffuse colour, a texture for
+def _material(raw: RawMaterial, colored: bool) -> bpy.types.Material:
+    """A Principled material; colors of vertices or faces stand in for the diffuse color, a texture for
     both."""
     material = bpy.data.materials.new(raw.name)
     material.use_nodes = True
     nodes, links = material.node_tree.nodes, material.node_tree.links
     shader = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
-    shader.inputs["Base Color"].default_value = (*raw.colour, 1.0)
+    shader.inputs["Base Color"].default_value = (*raw.color, 1.0)
     shader.inputs["Alpha"].default_value = raw.alpha
-    material.diffuse_color = (*raw.colour, raw.alpha)
+    material.diffuse_color = (*raw.color, raw.alpha)
     if raw.texture is not None:
         image = nodes.new("ShaderNodeTexImage")
         image.image = _image(raw.texture)
         links.new(image.outputs["Color"], shader.inputs["Base Color"])
-    elif coloured:
+    elif colored:
         attribute = nodes.new("ShaderNodeVertexColor")
-        attribute.layer_name = COLOUR
+        attribute.layer_name = COLOR
         links.new(attribute.outputs["Color"], shader.inputs["Base Color"])
     return material
 

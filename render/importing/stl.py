@@ -1,9 +1,9 @@
-"""Facet colours of binary STL, which Blender's importer drops.
+"""Facet colors of binary STL, which Blender's importer drops.
 
-Two conventions keep 15 bits of colour in a facet's last two bytes
+Two conventions keep 15 bits of color in a facet's last two bytes
 (en.wikipedia.org/wiki/STL_(file_format)#Color): Magics (a header with `COLOR=`, red in the low bits, bit
-15 clear where the facet has its own colour) and VisCAM or SolidView (blue in the low bits, bit 15 set
-where the colour is valid).
+15 clear where the facet has its own color) and VisCAM or SolidView (blue in the low bits, bit 15 set
+where the color is valid).
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from render.importing.rawmesh import RawMesh, srgb_to_linear
 _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("spare", "<u2")])
 
 
-def coloured_stl(path: Path) -> RawMesh | None:
-    """The model with its facet colours, or None where it is not a binary STL with colours."""
+def colored_stl(path: Path) -> RawMesh | None:
+    """The model with its facet colors, or None where it is not a binary STL with colors."""
     with path.open("rb") as file:
         header = file.read(84)
         count = int.from_bytes(header[80:84], "little")
         if path.stat().st_size != 84 + 50 * count or count == 0:
             return None
         facets = np.fromfile(file, _FACET, count)
-    colours = facet_colours(header[:80], facets["spare"])
-    if colours is None:
+    colors = facet_colors(header[:80], facets["spare"])
+    if colors is None:
         return None
     corners = facets["corners"].reshape(-1, 3)
     vertices, where = np.unique(corners, axis=0, return_inverse=True)
-    linear = np.repeat(srgb_to_linear(colours / 255), 3, 0)
-    return RawMesh(path.stem, vertices, where.ravel(), np.full(count, 3), colours=linear)
+    linear = np.repeat(srgb_to_linear(colors / 255), 3, 0)
+    return RawMesh(path.stem, vertices, where.ravel(), np.full(count, 3), colors=linear)
 
 
-def facet_colours(header: bytes, spare: np.ndarray) -> np.ndarray | None:
+def facet_colors(header: bytes, spare: np.ndarray) -> np.ndarray | None:
     """sRGB bytes (T, 3) of each facet from the header (80 bytes) and the spare words (T,) uint16; None
-    without colours."""
+    without colors."""
     five = np.stack([spare & 31, spare >> 5 & 31, spare >> 10 & 31], 1)
     flagged = spare >> 15 == 1
     at = header.find(b"COLOR=")

@@ -1,7 +1,7 @@
-"""3MF: the mesh objects of its build, with components, materials, vertex colours and textures.
+"""3MF: the mesh objects of its build, with components, materials, vertex colors and textures.
 
 Core specification 1.3 and the materials extension 1.2 (github.com/3MFConsortium): `basematerials` and
-`colorgroup` are sRGB and become corner colours; a `texture2dgroup` becomes a textured material. Parts that
+`colorgroup` are sRGB and become corner colors; a `texture2dgroup` becomes a textured material. Parts that
 other packages add by `p:path` (production extension) are followed. Z is up, as in Blender.
 """
 
@@ -27,7 +27,7 @@ class _Part:
     """The resources of one .model part, by id."""
 
     objects: dict[str, ElementTree.Element] = field(default_factory=dict)
-    colours: dict[str, np.ndarray] = field(default_factory=dict)  # id -> (N, 3) linear
+    colors: dict[str, np.ndarray] = field(default_factory=dict)  # id -> (N, 3) linear
     coordinates: dict[str, np.ndarray] = field(default_factory=dict)  # id -> (N, 2)
     textures: dict[str, Path] = field(default_factory=dict)  # id of the group -> image
     items: list[ElementTree.Element] = field(default_factory=list)
@@ -63,9 +63,9 @@ class _Package:
             elif tag == "item":
                 part.items.append(element)
             elif tag == "basematerials":
-                part.colours[name] = _colours([child.get("displaycolor", "") for child in element])
+                part.colors[name] = _colors([child.get("displaycolor", "") for child in element])
             elif tag == "colorgroup":
-                part.colours[name] = _colours([child.get("color", "") for child in element])
+                part.colors[name] = _colors([child.get("color", "") for child in element])
             elif tag == "texture2d":
                 images[name] = self._extract(element.get("path", ""), name)
             elif tag == "texture2dgroup":
@@ -158,11 +158,11 @@ def _group(
         uv = np.concatenate([part.coordinates[texture][spots or [0, 0, 0]] for _, spots, _ in rows])
         material = RawMaterial(texture, texture=part.textures[texture])
         return RawMesh(name, vertices, corners, sizes, uv=uv, material=material, matrix=matrix)
-    if not any(pid in part.colours for _, _, pid in rows):
+    if not any(pid in part.colors for _, _, pid in rows):
         return RawMesh(name, vertices, corners, sizes, matrix=matrix)
     plain = np.full((3, 3), 0.8)
-    colours = [part.colours[pid][spots] if spots and pid in part.colours else plain for _, spots, pid in rows]
-    return RawMesh(name, vertices, corners, sizes, colours=np.concatenate(colours), matrix=matrix)
+    colors = [part.colors[pid][spots] if spots and pid in part.colors else plain for _, spots, pid in rows]
+    return RawMesh(name, vertices, corners, sizes, colors=np.concatenate(colors), matrix=matrix)
 
 
 def _tag(element: ElementTree.Element) -> str:
@@ -181,7 +181,7 @@ def _matrix(element: ElementTree.Element) -> np.ndarray:
     return matrix
 
 
-def _colours(words: list[str]) -> np.ndarray:
+def _colors(words: list[str]) -> np.ndarray:
     """`#RRGGBB` or `#RRGGBBAA` to linear (N, 3)."""
     padded = [(word.lstrip("#") + "CCCCCC")[:6] for word in words]
     return srgb_to_linear(

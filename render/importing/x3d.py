@@ -1,4 +1,4 @@
-"""X3D and VRML 2 scenes as meshes: groups, transforms, DEF and USE, inlined files, shapes, colours, textures.
+"""X3D and VRML 2 scenes as meshes: groups, transforms, DEF and USE, inlined files, shapes, colors, textures.
 
 Geometry nodes: IndexedFaceSet, IndexedTriangleSet, TriangleSet, IndexedQuadSet, QuadSet, ElevationGrid,
 Extrusion, Box, Sphere, Cylinder, Cone. Lines, points and text have no faces and are left out. Y is up.
@@ -73,12 +73,12 @@ def _transform(node: Node) -> np.ndarray:
     """T C R SR S -SR -C, in the words of the standard; the identity for plain groups."""
     if node.type not in ("Transform", "HAnimHumanoid", "HAnimJoint", "HAnimSite"):
         return np.eye(4)
-    centre, scale = node.numbers("center", "0 0 0"), node.numbers("scale", "1 1 1")
+    center, scale = node.numbers("center", "0 0 0"), node.numbers("scale", "1 1 1")
     turn, skew = (_rotation(node.numbers(name, "0 0 1 0")) for name in ("rotation", "scaleOrientation"))
     linear = turn @ skew @ np.diag(scale) @ skew.T
     matrix = np.eye(4)
     matrix[:3, :3] = linear
-    matrix[:3, 3] = node.numbers("translation", "0 0 0") + centre - linear @ centre
+    matrix[:3, 3] = node.numbers("translation", "0 0 0") + center - linear @ center
     return matrix
 
 
@@ -108,7 +108,7 @@ def _shape(node: Node, matrix: np.ndarray, path: Path) -> RawMesh | None:
         mesh.corners,
         mesh.sizes,
         uv,
-        mesh.colours,
+        mesh.colors,
         material=material,
         matrix=matrix,
     )
@@ -131,27 +131,27 @@ def _moved_uv(uv: np.ndarray | None, moved: Node | None) -> np.ndarray | None:
     """-C S R C T, in the words of the standard: what the texture's transform does to coordinates."""
     if uv is None or moved is None:
         return uv
-    centre, angle = moved.numbers("center", "0 0"), float(moved.numbers("rotation", "0")[0])
+    center, angle = moved.numbers("center", "0 0"), float(moved.numbers("rotation", "0")[0])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    shifted = (uv + moved.numbers("translation", "0 0") + centre) @ turn.T
-    return shifted * moved.numbers("scale", "1 1") - centre
+    shifted = (uv + moved.numbers("translation", "0 0") + center) @ turn.T
+    return shifted * moved.numbers("scale", "1 1") - center
 
 
 def _faces(node: Node) -> RawMesh | None:
-    """IndexedFaceSet: polygons that end at -1; colours by vertex or by face, with their own indices or
+    """IndexedFaceSet: polygons that end at -1; colors by vertex or by face, with their own indices or
     without."""
     points = _points(node)
     split = _Split(node.numbers("coordIndex").astype(int))
     per_vertex = node.flag("colorPerVertex", True)
-    colour = _colours(node)
-    colours = None
-    if colour is not None:
+    color = _colors(node)
+    colors = None
+    if color is not None:
         index = node.numbers("colorIndex").astype(int)
         if per_vertex:
-            colours = _picked(colour, split.same(index) if len(index) else split.corners)
+            colors = _picked(color, split.same(index) if len(index) else split.corners)
         else:
             of_face = index[: len(split.sizes)] if len(index) else np.arange(len(split.sizes))
-            colours = np.repeat(_picked(colour, of_face), split.sizes, 0)
+            colors = np.repeat(_picked(color, of_face), split.sizes, 0)
     uv, texture = None, node.child("TextureCoordinate")
     if texture is not None:
         index = node.numbers("texCoordIndex").astype(int)
@@ -160,8 +160,8 @@ def _faces(node: Node) -> RawMesh | None:
         )
     ccw = node.flag("ccw", True)
     corners, sizes = split.wound(ccw)
-    uv, colours = split.turned(ccw, uv, colours)
-    return RawMesh("", points, corners, sizes, uv, colours)
+    uv, colors = split.turned(ccw, uv, colors)
+    return RawMesh("", points, corners, sizes, uv, colors)
 
 
 class _Split:
@@ -179,7 +179,7 @@ class _Split:
         """Another index field with the same ends, as one index a corner."""
         kept = index[index != -1]
         if len(kept) != len(self.corners):
-            raise ValueError(f"{len(kept)} colour or texture indices for {len(self.corners)} corners")
+            raise ValueError(f"{len(kept)} color or texture indices for {len(self.corners)} corners")
         return kept
 
     def wound(self, ccw: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -202,17 +202,17 @@ def _points(node: Node) -> np.ndarray:
     return coordinate.numbers("point").reshape(-1, 3)
 
 
-def _colours(node: Node) -> np.ndarray | None:
+def _colors(node: Node) -> np.ndarray | None:
     """Linear (N, 3)."""
-    colour = node.child("Color", "ColorRGBA")
-    if colour is None:
+    color = node.child("Color", "ColorRGBA")
+    if color is None:
         return None
-    return srgb_to_linear(colour.numbers("color").reshape(-1, 4 if colour.type == "ColorRGBA" else 3)[:, :3])
+    return srgb_to_linear(color.numbers("color").reshape(-1, 4 if color.type == "ColorRGBA" else 3)[:, :3])
 
 
 def _picked(values: np.ndarray, index: np.ndarray) -> np.ndarray:
     if len(values) == 0:
-        raise ValueError("colours or texture coordinates are indexed, but there are none")
+        raise ValueError("colors or texture coordinates are indexed, but there are none")
     return values[np.clip(index, 0, len(values) - 1)]
 
 
@@ -222,14 +222,14 @@ def _sets(node: Node) -> RawMesh | None:
     size = 4 if "Quad" in node.type else 3
     corners = node.numbers("index").astype(int) if node.type.startswith("Indexed") else np.arange(len(points))
     corners = corners[: len(corners) // size * size]
-    colour, texture = _colours(node), node.child("TextureCoordinate")
+    color, texture = _colors(node), node.child("TextureCoordinate")
     return RawMesh(
         "",
         points,
         corners,
         np.full(len(corners) // size, size),
         uv=None if texture is None else _picked(texture.numbers("point").reshape(-1, 2), corners),
-        colours=None if colour is None else _picked(colour, corners),
+        colors=None if color is None else _picked(color, corners),
     )
 
 
@@ -244,11 +244,11 @@ def _grid(node: Node) -> RawMesh | None:
     points = np.stack([across.ravel() * x, height[: columns * rows], along.ravel() * z], 1)
     corners = primitives.grid(rows, columns).ravel()
     uv = np.stack([across.ravel() / (columns - 1), along.ravel() / (rows - 1)], 1)[corners]
-    colour, colours = _colours(node), None
-    if colour is not None:
+    color, colors = _colors(node), None
+    if color is not None:
         per_vertex = node.flag("colorPerVertex", True)
-        colours = _picked(colour, corners if per_vertex else np.repeat(np.arange(len(corners) // 4), 4))
-    return RawMesh("", points, corners, np.full(len(corners) // 4, 4), uv, colours)
+        colors = _picked(color, corners if per_vertex else np.repeat(np.arange(len(corners) // 4), 4))
+    return RawMesh("", points, corners, np.full(len(corners) // 4, 4), uv, colors)
 
 
 def _box(node: Node) -> RawMesh:

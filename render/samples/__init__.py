@@ -1,6 +1,6 @@
 """The embedded sample set: models made with Blender itself, for demos and tests that need no download.
 
-Between them they have textures, vertex colours, metal, glass, glow, cut-out leaves, instances, several roots,
+Between them they have textures, vertex colors, metal, glass, glow, cut-out leaves, instances, several roots,
 every file format that Blender can write, and known insides: what their objects named "Inside ..." hold can be
 seen from nowhere outside. All are CC0-1.0.
 
@@ -21,7 +21,7 @@ def make_samples(folder: Path) -> list[Path]:
 
     Needs bpy in this process, and empties its scene. Raises RuntimeError if an exporter writes nothing.
     """
-    from render.samples.catalogue import SAMPLES
+    from render.samples.catalog import SAMPLES
     from render.samples.files import save
     from render.samples.stage import Stage
 

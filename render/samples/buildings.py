@@ -16,7 +16,7 @@ from render.samples.stage import Stage
 
 
 def gable(length: float, width: float, height: float) -> Shape:
-    """A roof along x on z = 0, its texture tiled by the metre and running down both slopes."""
+    """A roof along x on z = 0, its texture tiled by the meter and running down both slopes."""
     return _along_x([(-width / 2, 0), (width / 2, 0), (0, height)], length).tiled(1.0)
 
 
@@ -180,10 +180,10 @@ def _treasure(stage: Stage, gold: Any) -> None:
     coins = [coin.turned("x", rng.uniform(-50, 50)).moved(x, y, 0.15 + 0.4 * rng.random()) for x, y in heap]
     stage.place("Inside coins", joined(coins), gold)
     jewels = (("Ruby", 0xD01440), ("Emerald", 0x12A05C), ("Sapphire", 0x1E50D8))
-    for number, (name, colour) in enumerate(jewels):
+    for number, (name, color) in enumerate(jewels):
         place = (-0.45 + 0.45 * number, 0, 0.72)
         stage.place(
-            f"Inside {name.lower()}", ball(0.13, 8, 4), stage.paint(name, colour, roughness=0.1), place
+            f"Inside {name.lower()}", ball(0.13, 8, 4), stage.paint(name, color, roughness=0.1), place
         )
 
 
@@ -200,9 +200,9 @@ def _along_x(outline: Sequence[Point2], length: float) -> Shape:
 
 
 def chair(stage: Stage) -> None:
-    """A wooden chair with a chequered cushion."""
+    """A wooden chair with a checkered cushion."""
     wood = stage.paper("Chair wood", paint.planks(0xD9A566, 0xA87038, 3))
-    cloth = stage.paper("Chequered cloth", paint.checks(0xF7F2E6, 0xD1495B))
+    cloth = stage.paper("Checkered cloth", paint.checks(0xF7F2E6, 0xD1495B))
     legs = [box(0.07, 0.07, 0.45, 0.015).moved(x, -0.2, 0.225) for x in (-0.2, 0.2)]
     posts = [box(0.07, 0.07, 1.0, 0.015).moved(x, 0.2, 0.5) for x in (-0.2, 0.2)]
     slats = [box(0.36, 0.04, 0.08, 0.015).moved(0, 0.2, z) for z in (0.6, 0.74, 0.88)]

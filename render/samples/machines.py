@@ -10,7 +10,7 @@ import numpy as np
 from render.samples.shapes import Point3, Shape, box, cylinder, joined, lathe, torus, tube
 from render.samples.stage import Stage
 
-CYLINDERS = (-0.42, -0.14, 0.14, 0.42)  # along the shaft, metres
+CYLINDERS = (-0.42, -0.14, 0.14, 0.42)  # along the shaft, meters
 CRANK = 0.38  # the shaft's height
 THROW = 0.09  # of the crank pins; the middle two point the other way
 

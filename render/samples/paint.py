@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 
-def rgb(colour: int) -> np.ndarray:
+def rgb(color: int) -> np.ndarray:
     """(3,) float64 sRGB in 0..1 of 0xRRGGBB."""
-    return np.array([colour >> 16 & 255, colour >> 8 & 255, colour & 255]) / 255
+    return np.array([color >> 16 & 255, color >> 8 & 255, color & 255]) / 255
 
 
 def plane(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Texture coordinates u (to the right) and v (up) of the texels' centres, each (size, size) in 0..1."""
+    """Texture coordinates u (to the right) and v (up) of the texels' centers, each (size, size) in 0..1."""
     ticks = (np.arange(size) + 0.5) / size
     return np.broadcast_to(ticks, (size, size)), np.broadcast_to(1 - ticks[:, None], (size, size))
 
@@ -37,15 +37,15 @@ def clouds(u: np.ndarray, v: np.ndarray, cells: int, seed: int) -> np.ndarray:
 
 
 def blend(low: int, high: int, amount: np.ndarray) -> np.ndarray:
-    """(..., 3) float64: from one colour to another as `amount` (...) goes from 0 to 1."""
+    """(..., 3) float64: from one color to another as `amount` (...) goes from 0 to 1."""
     amount = np.clip(amount, 0, 1)[..., None]
     return rgb(low) * (1 - amount) + rgb(high) * amount
 
 
-def finish(colour: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
-    """(H, W, 3) float colours in 0..1, and an alpha where there is one, as the image's bytes."""
-    opacity = np.ones(colour.shape[:2]) if alpha is None else alpha
-    return np.round(np.clip(np.dstack([colour, opacity]), 0, 1) * 255).astype(np.uint8)
+def finish(color: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
+    """(H, W, 3) float colors in 0..1, and an alpha where there is one, as the image's bytes."""
+    opacity = np.ones(color.shape[:2]) if alpha is None else alpha
+    return np.round(np.clip(np.dstack([color, opacity]), 0, 1) * 255).astype(np.uint8)
 
 
 def masonry(brick: int, dark: int, joint: int, rows: int, size: int = 256, seed: int = 1) -> np.ndarray:
@@ -56,8 +56,8 @@ def masonry(brick: int, dark: int, joint: int, rows: int, size: int = 256, seed:
     shade = np.random.default_rng(seed).random((rows, rows // 2))
     shade = shade[course.astype(int), np.floor(along).astype(int) % (rows // 2)]
     gap = (v * rows % 1 < 0.12) | (along % 1 < 0.06)
-    colour = blend(brick, dark, shade * 0.8 + 0.2 * noise(u, v, 32, seed))
-    return finish(np.where(gap[..., None], rgb(joint), colour))
+    color = blend(brick, dark, shade * 0.8 + 0.2 * noise(u, v, 32, seed))
+    return finish(np.where(gap[..., None], rgb(joint), color))
 
 
 def roof_tiles(tile: int, dark: int, rows: int = 8, size: int = 256) -> np.ndarray:
@@ -100,9 +100,9 @@ def globe(size: int = 512) -> np.ndarray:
     u, v = plane(size)
     height = clouds(u, v, 4, 21) - 0.08 * np.abs(2 * v - 1)
     land = blend(0x3E8E41, 0xD9B36C, (height - 0.5) * 5)
-    colour = np.where((height > 0.5)[..., None], land, blend(0x1B4F9C, 0x4FA3DB, height * 2))
+    color = np.where((height > 0.5)[..., None], land, blend(0x1B4F9C, 0x4FA3DB, height * 2))
     ice = np.abs(2 * v - 1) + 0.08 * clouds(u, v, 8, 30) > 0.88
-    return finish(np.where(ice[..., None], rgb(0xF2F6FA), colour))
+    return finish(np.where(ice[..., None], rgb(0xF2F6FA), color))
 
 
 def leaf(size: int = 128) -> np.ndarray:
@@ -111,8 +111,8 @@ def leaf(size: int = 128) -> np.ndarray:
     width = 0.42 * np.sin(np.pi * np.clip((v - 0.04) / 0.92, 0, 1)) ** 0.8
     inside = np.abs(u - 0.5) < width
     vein = (np.abs(u - 0.5) < 0.015) | (np.abs((v - np.abs(u - 0.5)) * 8 % 1 - 0.5) < 0.06)
-    colour = np.where(vein[..., None], rgb(0xB6D96C), blend(0x2F8F3A, 0x7CC04B, noise(u, v, 8, 4)))
-    return finish(colour, inside.astype(float))
+    color = np.where(vein[..., None], rgb(0xB6D96C), blend(0x2F8F3A, 0x7CC04B, noise(u, v, 8, 4)))
+    return finish(color, inside.astype(float))
 
 
 def label(paper: int, ink: int, accent: int, size: int = 256) -> np.ndarray:
@@ -122,27 +122,27 @@ def label(paper: int, ink: int, accent: int, size: int = 256) -> np.ndarray:
     frame = (v < 0.06) | (v > 0.94)
     sun = np.hypot((x - 0.5) * 1.6, v - 0.66) < 0.16
     lines = (np.abs((v - 0.12) * 10 % 1 - 0.5) < 0.2) & (v < 0.42) & (np.abs(x - 0.5) < 0.3)
-    colour = np.where((frame | sun)[..., None], rgb(accent), rgb(paper))
-    return finish(np.where(lines[..., None], rgb(ink), colour))
+    color = np.where((frame | sun)[..., None], rgb(accent), rgb(paper))
+    return finish(np.where(lines[..., None], rgb(ink), color))
 
 
 def stickers(ground: int, size: int = 256) -> np.ndarray:
     """A fridge's door: a plain ground with round and square magnets on it."""
     u, v = plane(size)
-    colour = np.broadcast_to(rgb(ground), (size, size, 3)).copy()
+    color = np.broadcast_to(rgb(ground), (size, size, 3)).copy()
     for x, y, radius, ink in (
         (0.3, 0.8, 0.08, 0xE84A4A),
         (0.62, 0.72, 0.07, 0xF2B632),
         (0.4, 0.3, 0.06, 0x3C7DD9),
     ):
-        colour[np.hypot(u - x, (v - y) * 1.6) < radius] = rgb(ink)
+        color[np.hypot(u - x, (v - y) * 1.6) < radius] = rgb(ink)
     for x, y, radius, ink in (
         (0.66, 0.86, 0.09, 0xFFFFFF),
         (0.35, 0.6, 0.11, 0xF7E9B0),
         (0.65, 0.4, 0.06, 0x7A4FBF),
     ):
-        colour[(np.abs(u - x) < radius) & (np.abs(v - y) < radius * 0.7)] = rgb(ink)
-    return finish(colour)
+        color[(np.abs(u - x) < radius) & (np.abs(v - y) < radius * 0.7)] = rgb(ink)
+    return finish(color)
 
 
 def checks(light: int, dark: int, count: int = 8, size: int = 256) -> np.ndarray:

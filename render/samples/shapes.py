@@ -20,7 +20,7 @@ Point3 = tuple[float, float, float]
 @dataclass(frozen=True)
 class Shape:
     vertices: np.ndarray
-    """(V, 3) float64, metres."""
+    """(V, 3) float64, meters."""
     faces: tuple[tuple[int, ...], ...]
     """Vertex numbers of each polygon, counter-clockwise from outside."""
     uv: np.ndarray
@@ -49,14 +49,14 @@ class Shape:
         corners = np.repeat(drop, [len(f) for f in self.faces])
         return replace(self, faces=tuple(kept), uv=self.uv[~corners])
 
-    def centres(self) -> np.ndarray:
+    def centers(self) -> np.ndarray:
         """(faces, 3) the mean of each polygon's corners."""
         return np.array([self.vertices[list(f)].mean(axis=0) for f in self.faces])
 
-    def tiled(self, metres: float) -> Shape:
-        """Texture coordinates from the position instead, along each face's main axis: one tile a `metres`."""
+    def tiled(self, meters: float) -> Shape:
+        """Texture coordinates from the position instead, along each face's main axis: one tile a `meters`."""
         flat = [_flatten(self.vertices[list(f)]) for f in self.faces]
-        return replace(self, uv=np.concatenate(flat) / metres)
+        return replace(self, uv=np.concatenate(flat) / meters)
 
     def __add__(self, other: Shape) -> Shape:
         moved = tuple(tuple(i + len(self.vertices) for i in f) for f in other.faces)

@@ -1,4 +1,4 @@
-"""Samples that are one closed surface within another, in other colours: the plainest known insides.
+"""Samples that are one closed surface within another, in other colors: the plainest known insides.
 
 Objects whose name begins with "Inside" can be seen from nowhere outside: tests and later stages rely on it.
 """
@@ -13,15 +13,15 @@ from render.samples.stage import Stage
 
 
 def nested_shells(stage: Stage) -> None:
-    """Three concentric spheres, blue round yellow round red, as vertex colours."""
-    dye = stage.dye("Shell colours")
+    """Three concentric spheres, blue round yellow round red, as vertex colors."""
+    dye = stage.dye("Shell colors")
     for name, radius, low, high in (
         ("Shell", 1.0, 0x1B4FB8, 0x58A6F0),
         ("Inside middle", 0.66, 0xE8B71E, 0xFFE58A),
         ("Inside core", 0.33, 0xB0141E, 0xF0605A),
     ):
         shape = ball(radius, 48, 24)
-        stage.place(name, shape, dye, colours=paint.blend(low, high, shape.vertices[:, 2] / radius / 2 + 0.5))
+        stage.place(name, shape, dye, colors=paint.blend(low, high, shape.vertices[:, 2] / radius / 2 + 0.5))
 
 
 def cube_in_sphere(stage: Stage) -> None:
@@ -32,17 +32,17 @@ def cube_in_sphere(stage: Stage) -> None:
 
 def walnut(stage: Stage) -> None:
     """A wrinkled shell with a seam, thick, and the kernel's two halves within."""
-    dye = stage.dye("Walnut colours", roughness=0.8)
+    dye = stage.dye("Walnut colors", roughness=0.8)
     shell, wrinkle = _wrinkled(1.0, 96, 64, 0.05)
     seam = np.exp(-((shell.vertices[:, 1] / 0.06) ** 2))
     shell = Shape(shell.vertices * (1 + 0.06 * seam)[:, None], shell.faces, shell.uv).scaled(1.1, 0.95, 0.92)
-    stage.place("Shell", shell, dye, colours=paint.blend(0x6B431F, 0xC99A62, wrinkle * 1.1 + 0.3 * seam))
+    stage.place("Shell", shell, dye, colors=paint.blend(0x6B431F, 0xC99A62, wrinkle * 1.1 + 0.3 * seam))
     lining = ball(0.84, 48, 24).scaled(1.1, 0.95, 0.92).inverted()
-    stage.place("Inside lining", lining, dye, colours=np.tile(paint.rgb(0xE3C79A), (len(lining.vertices), 1)))
+    stage.place("Inside lining", lining, dye, colors=np.tile(paint.rgb(0xE3C79A), (len(lining.vertices), 1)))
     for side in (-1, 1):
         half, folds = _wrinkled(0.62, 64, 40, 0.12, seed=40 + side)
         half = half.scaled(1.15, 0.52, 0.95).moved(y=side * 0.34)
-        stage.place(f"Inside kernel {side}", half, dye, colours=paint.blend(0xA8641E, 0xF6D48C, folds))
+        stage.place(f"Inside kernel {side}", half, dye, colors=paint.blend(0xA8641E, 0xF6D48C, folds))
 
 
 def _wrinkled(
@@ -119,14 +119,14 @@ def watermelon(stage: Stage) -> None:
 
 
 def matryoshka(stage: Stage) -> None:
-    """Three wooden dolls, one in the other, of three colours."""
+    """Three wooden dolls, one in the other, of three colors."""
     dolls = (
         ("", 1.0, 0xC8203C, 0xF2B632),
         ("Inside middle ", 0.72, 0x2468B0, 0x8FD06A),
         ("Inside small ", 0.48, 0x6E3FA8, 0xF27FB0),
     )
     for doll, size, dress, scarf in dolls:
-        colours = {
+        colors = {
             "dress": dress,
             "scarf": scarf,
             "belt": scarf,
@@ -135,7 +135,7 @@ def matryoshka(stage: Stage) -> None:
             "mouth": 0xC8203C,
         }
         for part, shape in _doll().items():
-            lacquer = stage.paint(f"{doll}{part}", colours[part], roughness=0.3)
+            lacquer = stage.paint(f"{doll}{part}", colors[part], roughness=0.3)
             stage.place(f"{doll}{part}", shape.scaled(size, size, size), lacquer, (0, 0, 0.5 * (1 - size)))
 
 

@@ -17,8 +17,8 @@ from PIL import Image
 from render.samples.paint import rgb
 from render.samples.shapes import Point3, Shape
 
-COLOURS = "Color"
-"""Name of the vertex colour attribute, the one that PLY and glTF writers expect."""
+COLORS = "Color"
+"""Name of the vertex color attribute, the one that PLY and glTF writers expect."""
 SHARP = math.radians(35)
 """Edges that bend more than this stay sharp; the others are shaded smooth."""
 
@@ -33,16 +33,16 @@ class Stage:
     def paint(
         self,
         name: str,
-        colour: int = 0xFFFFFF,
+        color: int = 0xFFFFFF,
         *,
         metallic: float = 0.0,
         roughness: float = 0.5,
         glass: float = 0.0,
         glow: float = 0.0,
     ) -> Any:
-        """A material of one colour, 0xRRGGBB in sRGB; `glass` is its transmission, `glow` its emission."""
+        """A material of one color, 0xRRGGBB in sRGB; `glass` is its transmission, `glow` its emission."""
         material, shader = _principled(name)
-        linear = (*_linear(rgb(colour)), 1.0)
+        linear = (*_linear(rgb(color)), 1.0)
         shader.inputs["Base Color"].default_value = linear
         shader.inputs["Metallic"].default_value = metallic
         shader.inputs["Roughness"].default_value = roughness
@@ -68,11 +68,11 @@ class Stage:
         return material
 
     def dye(self, name: str, *, roughness: float = 0.6) -> Any:
-        """A material that shows the object's vertex colours."""
+        """A material that shows the object's vertex colors."""
         material, shader = _principled(name)
         shader.inputs["Roughness"].default_value = roughness
         source = material.node_tree.nodes.new("ShaderNodeVertexColor")
-        source.layer_name = COLOURS
+        source.layer_name = COLORS
         material.node_tree.links.new(source.outputs["Color"], shader.inputs["Base Color"])
         return material
 
@@ -85,10 +85,10 @@ class Stage:
         turn: Point3 = (0, 0, 0),
         *,
         parent: Any = None,
-        colours: np.ndarray | None = None,
+        colors: np.ndarray | None = None,
     ) -> Any:
-        """A new object; `turn` in degrees about x, y, z; `colours` (V, 3) sRGB in 0..1 a vertex."""
-        mesh = _mesh(name, shape, colours)
+        """A new object; `turn` in degrees about x, y, z; `colors` (V, 3) sRGB in 0..1 a vertex."""
+        mesh = _mesh(name, shape, colors)
         mesh.materials.append(material)
         return self.again(name, mesh, at, turn, parent=parent)
 
@@ -130,20 +130,20 @@ def _principled(name: str) -> tuple[Any, Any]:
     return material, material.node_tree.nodes["Principled BSDF"]
 
 
-def _mesh(name: str, shape: Shape, colours: np.ndarray | None) -> Any:
+def _mesh(name: str, shape: Shape, colors: np.ndarray | None) -> Any:
     mesh = bpy.data.meshes.new(name)
     mesh.from_pydata(shape.vertices.tolist(), [], [list(f) for f in shape.faces])
     mesh.uv_layers.new(name="UVMap").data.foreach_set("uv", shape.uv.astype(np.float32).ravel())
-    if colours is not None:
-        rgba = np.column_stack([colours, np.ones(len(colours))]).astype(np.float32)
+    if colors is not None:
+        rgba = np.column_stack([colors, np.ones(len(colors))]).astype(np.float32)
         rgba = rgba[[i for face in shape.faces for i in face]]
-        attribute = mesh.color_attributes.new(COLOURS, "BYTE_COLOR", "CORNER")  # all that Alembic can write
+        attribute = mesh.color_attributes.new(COLORS, "BYTE_COLOR", "CORNER")  # all that Alembic can write
         attribute.data.foreach_set("color_srgb", rgba.ravel())
     mesh.shade_smooth()
     mesh.set_sharp_from_angle(angle=SHARP)
     return mesh
 
 
-def _linear(colour: np.ndarray) -> list[float]:
+def _linear(color: np.ndarray) -> list[float]:
     """sRGB to linear light (IEC 61966-2-1)."""
-    return np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4).tolist()
+    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4).tolist()

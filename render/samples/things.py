@@ -1,4 +1,4 @@
-"""Sample things of one idea each: metal, glow, cut-out leaves, vertex colours, instances, several roots."""
+"""Sample things of one idea each: metal, glow, cut-out leaves, vertex colors, instances, several roots."""
 
 from __future__ import annotations
 
@@ -175,14 +175,14 @@ def mushroom(stage: Stage) -> None:
     )
 
 
-def _from_above(shape: Shape, metres: float) -> Shape:
-    """The texture is cast straight down, one tile `metres` wide."""
+def _from_above(shape: Shape, meters: float) -> Shape:
+    """The texture is cast straight down, one tile `meters` wide."""
     corners = shape.vertices[[i for face in shape.faces for i in face]]
-    return Shape(shape.vertices, shape.faces, corners[:, :2] / metres)
+    return Shape(shape.vertices, shape.faces, corners[:, :2] / meters)
 
 
 def gear(stage: Stage) -> None:
-    """A toothed wheel with a round hole: STL, so without any colour."""
+    """A toothed wheel with a round hole: STL, so without any color."""
     teeth, outline = 14, []
     for n in range(teeth):
         for share, radius in ((0.0, 0.8), (0.22, 0.8), (0.3, 1.0), (0.62, 1.0), (0.72, 0.8)):
@@ -202,8 +202,8 @@ def gear(stage: Stage) -> None:
 
 
 def snowman(stage: Stage) -> None:
-    """Three balls of snow, hat, scarf, carrot: vertex colours, no texture."""
-    dye = stage.dye("Snowman colours")
+    """Three balls of snow, hat, scarf, carrot: vertex colors, no texture."""
+    dye = stage.dye("Snowman colors")
     buttons = [ball(0.07, 12, 8).moved(0, -0.62 + 0.02 * n, 1.35 + 0.25 * n) for n in range(2)]
     eyes = [ball(0.06, 12, 8).moved(x, -0.37, 2.35) for x in (-0.15, 0.15)]
     nose = cylinder(0.09, 0.5, 16, top=0).turned("x", 90).moved(0, -0.38, 2.22)
@@ -213,13 +213,13 @@ def snowman(stage: Stage) -> None:
     parts = (("Snow", snow, 0xF2F6FB), ("Hat", hat, 0x2B2B33), ("Coal", joined(buttons + eyes), 0x1E1E22),
              ("Nose", nose, 0xF28C28), ("Arms", joined(arms), 0x7A5230),
              ("Scarf", torus(0.45, 0.13, 32, 10).moved(z=1.95), 0xD62839))  # fmt: skip
-    for name, shape, colour in parts:
-        stage.place(name, shape, dye, colours=_one_colour(shape, colour))
+    for name, shape, color in parts:
+        stage.place(name, shape, dye, colors=_one_color(shape, color))
 
 
 def sailboat(stage: Stage) -> None:
-    """A boat under sail, coloured a vertex."""
-    dye = stage.dye("Boat colours")
+    """A boat under sail, colored a vertex."""
+    dye = stage.dye("Boat colors")
     t = np.linspace(-1, 1, 17)
     rings = []
     for depth in (0.0, 0.25, 0.6, 1.0):
@@ -233,22 +233,22 @@ def sailboat(stage: Stage) -> None:
     parts = (("Hull", hull, 0xB8342C), ("Deck", deck, 0xD9A566), ("Sail", sail, 0xFBF6E9),
              ("Jib", jib, 0xF2B632), ("Mast", cylinder(0.04, 2.3, 12).moved(z=0.45), 0x6E4A2A),
              ("Cabin", box(0.6, 0.4, 0.24, 0.05).moved(0.35, 0, 0.62), 0x2F6FB5))  # fmt: skip
-    for name, shape, colour in parts:
-        stage.place(name, shape, dye, colours=_one_colour(shape, colour))
+    for name, shape, color in parts:
+        stage.place(name, shape, dye, colors=_one_color(shape, color))
 
 
-def _one_colour(shape: Shape, colour: int) -> np.ndarray:
-    return np.tile(paint.rgb(colour), (len(shape.vertices), 1))
+def _one_color(shape: Shape, color: int) -> np.ndarray:
+    return np.tile(paint.rgb(color), (len(shape.vertices), 1))
 
 
 def robot(stage: Stage) -> None:
     """A robot of many parts in a tree of parents."""
     blue = stage.paint("Robot blue", 0x3F7FBF, metallic=0.3, roughness=0.4)
-    grey = stage.paint("Robot grey", 0x9AA3AD, metallic=0.8, roughness=0.4)
+    gray = stage.paint("Robot gray", 0x9AA3AD, metallic=0.8, roughness=0.4)
     glow = stage.paint("Robot eye", 0x7CF5E0, glow=1.5)
     body = stage.place("Body", box(0.9, 0.6, 1.0, 0.1, 3), blue, (0, 0, 1.2))
-    head = stage.place("Head", box(0.6, 0.5, 0.45, 0.08, 3), grey, (0, 0, 0.82), parent=body)
-    stage.place("Neck", cylinder(0.12, 0.2, 20), grey, (0, 0, 0.45), parent=body)
+    head = stage.place("Head", box(0.6, 0.5, 0.45, 0.08, 3), gray, (0, 0, 0.82), parent=body)
+    stage.place("Neck", cylinder(0.12, 0.2, 20), gray, (0, 0, 0.45), parent=body)
     stage.place(
         "Aerial",
         cylinder(0.02, 0.25, 10) + ball(0.06, 16, 8).moved(z=0.28),
@@ -264,13 +264,13 @@ def robot(stage: Stage) -> None:
         arm = stage.place(
             f"Arm {side}",
             cylinder(0.09, 0.75, 20).moved(z=-0.75),
-            grey,
+            gray,
             (side * 0.55, 0, 0.4),
             (0, side * -14, 0),
             parent=body,
         )
         stage.place(f"Hand {side}", ball(0.15, 20, 10), blue, (0, 0, -0.8), parent=arm)
         leg = stage.place(
-            f"Leg {side}", cylinder(0.12, 0.6, 20).moved(z=-0.6), grey, (side * 0.24, 0, -0.45), parent=body
+            f"Leg {side}", cylinder(0.12, 0.6, 20).moved(z=-0.6), gray, (side * 0.24, 0, -0.45), parent=body
         )
         stage.place(f"Foot {side}", box(0.32, 0.5, 0.16, 0.05), blue, (0, -0.08, -0.65), parent=leg)

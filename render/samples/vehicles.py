@@ -23,10 +23,10 @@ from render.samples.stage import Stage
 
 
 def wheel(radius: float, width: float) -> tuple[Shape, Shape]:
-    """Tyre and hub, standing upright with the axle along y through the origin."""
-    tyre = torus(radius - width * 0.4, width * 0.4, 32, 10).scaled(1, 1, 1.25).turned("x", 90)
+    """Tire and hub, standing upright with the axle along y through the origin."""
+    tire = torus(radius - width * 0.4, width * 0.4, 32, 10).scaled(1, 1, 1.25).turned("x", 90)
     hub = cylinder(radius - width * 0.45, width * 0.8).moved(z=-width * 0.4).turned("x", 90)
-    return tyre, hub
+    return tire, hub
 
 
 def car(stage: Stage) -> None:
@@ -42,7 +42,7 @@ def car(stage: Stage) -> None:
     stage.place("Roof", box(1.32, 1.2, 0.07, 0.03).moved(-0.37, 0, 1.5), red)
     stage.place("Pillars", _car_pillars(), red)
     for number, (x, y) in enumerate((x, y) for x in (-1.3, 1.35) for y in (-0.83, 0.83)):
-        for part, shape, material in zip(("Tyre", "Hub"), wheel(0.36, 0.26), (rubber, chrome), strict=True):
+        for part, shape, material in zip(("Tire", "Hub"), wheel(0.36, 0.26), (rubber, chrome), strict=True):
             stage.place(f"{part} {number}", shape, material, (x, y, 0.36))
     for side in (-1, 1):
         stage.place(
@@ -72,7 +72,7 @@ def _car_body() -> Shape:
         for x, w, low, mid, top in stations
     ])  # fmt: skip
     skin = loft(rings)
-    x, y, z = skin.centres().T
+    x, y, z = skin.centers().T
     return skin.without((np.abs(x + 0.3) < 0.5) & (np.abs(y) < 0.1) & (z > 0.9))
 
 
@@ -132,7 +132,7 @@ def bus(stage: Stage) -> None:
     """A yellow bus with rows of blue seats, a driver's seat and poles inside."""
     yellow = stage.paint("Yellow", 0xF2B21B, roughness=0.4)
     glass = stage.paint("Bus glass", 0x1E3140, roughness=0.2)
-    rubber = stage.paint("Tyre", 0x202022, roughness=0.9)
+    rubber = stage.paint("Tire", 0x202022, roughness=0.9)
     hub = stage.paint("Hub", 0xC9CDD2, metallic=0.9, roughness=0.35)
     stage.place("Body", box(8.0, 2.5, 2.5, 0.25, 4), yellow, (0, 0, 1.75))
     stage.place("Roof", box(7.2, 2.0, 0.2, 0.08), stage.paint("White roof", 0xF5F3EC), (0, 0, 3.03))
@@ -148,7 +148,7 @@ def bus(stage: Stage) -> None:
     stage.place("Windscreens", joined(screens), glass, (0, 0, 2.2))
     stage.place("Doors", box(0.8, 0.06, 1.9, 0.02), stage.paint("Door", 0x3A6EA5), (3.3, -1.26, 1.6))
     for number, (x, y) in enumerate((x, y) for x in (-2.6, 2.3) for y in (-1.15, 1.15)):
-        for part, shape, material in zip(("Tyre", "Hub"), wheel(0.5, 0.36), (rubber, hub), strict=True):
+        for part, shape, material in zip(("Tire", "Hub"), wheel(0.5, 0.36), (rubber, hub), strict=True):
             stage.place(f"{part} {number}", shape, material, (x, y, 0.5))
     lamp = stage.paint("Lamp", 0xFFF6D0, glow=0.8)
     for side in (-1, 1):
@@ -162,7 +162,7 @@ def _bus_inside(stage: Stage) -> None:
     places = [(r, n, -3.0 + 0.85 * r, y) for r in range(7) for n, y in enumerate((-0.85, -0.35, 0.35, 0.85))]
     for row, number, x, y in places[1:]:
         stage.again(f"Inside seat {row} {number}", first.data, (x, y, 0.85))
-    stage.place("Inside floor", box(7.4, 2.2, 0.05), stage.paint("Grey floor", 0x8A8F94), (0, 0, 0.8))
+    stage.place("Inside floor", box(7.4, 2.2, 0.05), stage.paint("Gray floor", 0x8A8F94), (0, 0, 0.8))
     stage.place("Inside driver", seat(0.55, 0.55, 0.8), stage.paint("Red cloth", 0xC02C2C), (3.1, 0.6, 0.85))
     stage.place(
         "Inside wheel",

@@ -1,4 +1,4 @@
-"""The scene that is rendered: imported objects frozen as Blender evaluates them, in the normalised frame.
+"""The scene that is rendered: imported objects frozen as Blender evaluates them, in the normalized frame.
 
 Importers leave rigs, modifiers, constraints, instances, cameras and lights behind. `freeze` evaluates all of
 it once (depsgraph, instances included), keeps one plain mesh for each distinct evaluated geometry and one
@@ -32,7 +32,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Frozen:
-    """The frozen scene: `x_normalised = (x_world - center) * scale`."""
+    """The frozen scene: `x_normalized = (x_world - center) * scale`."""
 
     objects: list[bpy.types.Object]
     mesh: Mesh
@@ -43,7 +43,7 @@ class Frozen:
 
     @property
     def radius(self) -> float:
-        """Of the bounding sphere about the origin, normalised units."""
+        """Of the bounding sphere about the origin, normalized units."""
         return float(np.linalg.norm(self.mesh.vertices.astype(np.float64), axis=1).max())
 
 
@@ -53,7 +53,7 @@ def reset() -> None:
 
 
 def freeze(path_name: str) -> Frozen:
-    """Evaluate the imported scene, normalise it and replace it by plain meshes. Raises ModelFailure."""
+    """Evaluate the imported scene, normalize it and replace it by plain meshes. Raises ModelFailure."""
     counts = count_imported()
     frame = _show_what_renders()
     notes: list[str] = []
@@ -64,7 +64,7 @@ def freeze(path_name: str) -> Frozen:
             f"{path_name}: imported, but nothing in it has a face that renders. A point cloud, a rig?",
         )
     vertices, faces = _triangles(placed)
-    center, scale = normalisation(vertices, faces, path_name)
+    center, scale = normalization(vertices, faces, path_name)
     anchor = _replace_scene()
     objects = [_place(p, center, scale, anchor) for p in placed]
     mesh = Mesh(((vertices - center) * scale).astype(np.float32), faces)
@@ -72,8 +72,8 @@ def freeze(path_name: str) -> Frozen:
     return Frozen(objects, mesh, center, scale, counts, notes)
 
 
-def normalisation(vertices: np.ndarray, faces: np.ndarray, path_name: str) -> tuple[np.ndarray, float]:
-    """Centre (3,) and scale that bring the box of all faces to longest side -1..1. Raises ModelFailure."""
+def normalization(vertices: np.ndarray, faces: np.ndarray, path_name: str) -> tuple[np.ndarray, float]:
+    """Center (3,) and scale that bring the box of all faces to longest side -1..1. Raises ModelFailure."""
     used = vertices[np.unique(faces)]
     low, high = used.min(0), used.max(0)
     side = float((high - low).max())
@@ -204,7 +204,7 @@ def _replace_scene() -> bpy.types.Object:
 
 
 def _place(placed: Placed, center: np.ndarray, scale: float, anchor: bpy.types.Object) -> bpy.types.Object:
-    """A new object for one place, in the normalised frame."""
+    """A new object for one place, in the normalized frame."""
     matrix = placed.matrix.copy()
     matrix[:3, 3] -= center
     matrix[:3] *= scale

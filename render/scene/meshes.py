@@ -31,7 +31,7 @@ def mend(mesh: bpy.types.Mesh) -> list[str]:
 def bring_near(mesh: bpy.types.Mesh) -> np.ndarray:
     """Move vertices that lie far from their own origin next to it; returns the new origin, (3,) float64.
 
-    Blender and Cycles transform in float32: a part modelled in map coordinates would lose its last digits.
+    Blender and Cycles transform in float32: a part modeled in map coordinates would lose its last digits.
     """
     own = vertices(mesh).astype(np.float64)
     low, high = own.min(0), own.max(0)

@@ -2,8 +2,8 @@
 
 Every surface is a pure Transparent BSDF, so the camera ray walks through the whole object. One node group,
 shared by all materials, writes packed value AOVs gated by the ray's transparent depth: slot j holds the j-th
-surface's base colour, normal and signed depth (negative where alpha is below 0.5: a hole). Cycles adds AOVs
-along the path, and sample 0 goes through the pixel centre, so every slot is exact. docs/layers.md tells how.
+surface's base color, normal and signed depth (negative where alpha is below 0.5: a hole). Cycles adds AOVs
+along the path, and sample 0 goes through the pixel center, so every slot is exact. docs/layers.md tells how.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import OpenEXR
 
 from render.bundle import Camera, Layer
 from render.failures import ModelFailure
-from render.shading.colour import move_camera, new_camera
+from render.shading.color import move_camera, new_camera
 
 MOST_SLOTS = 256  # give up on a ray that crosses as many holes before its first surface
 KINDS = ("color", "normal", "depth")
@@ -32,7 +32,7 @@ class Surfaces:
 
     pixel: np.ndarray  # (N,) int64, row-major
     rank: np.ndarray  # (N,) int64: the how manieth of its ray, from 0
-    depth: np.ndarray  # (N,) float32, planar z, normalised units
+    depth: np.ndarray  # (N,) float32, planar z, normalized units
     albedo: np.ndarray  # (N, 3) uint8 sRGB
     normal: np.ndarray  # (N, 3) float32, world, facing the camera
     shape: tuple[int, int]  # height and width of the view
@@ -115,7 +115,7 @@ def _use_geometry_engine(slots: int, threads: int) -> None:
     render.use_motion_blur = render.use_simplify = False
     cycles.samples, cycles.seed = 1, 0
     cycles.use_adaptive_sampling = cycles.use_denoising = False
-    cycles.pixel_filter_type, cycles.filter_width = "GAUSSIAN", 0.01  # a wide one misses the centre by 5e-4
+    cycles.pixel_filter_type, cycles.filter_width = "GAUSSIAN", 0.01  # a wide one misses the center by 5e-4
     cycles.transparent_max_bounces = DEEPEST_WALK
     layer = bpy.context.view_layer
     layer.pass_alpha_threshold = 0.5  # must be above 0, else the walk ends at the first surface

@@ -13,7 +13,7 @@ import numpy as np
 
 from render.bundle import Camera, Layer, View
 
-SKIN = 2e-3  # normalised units: what lies no deeper under a seen surface is part of it
+SKIN = 2e-3  # normalized units: what lies no deeper under a seen surface is part of it
 NEAR = 2  # pixels: the side of a cell; what no seen point is near cannot be seen
 EDGE = 2  # pixels: a point farther off every first surface cannot lie beside the edge of one
 
@@ -30,7 +30,7 @@ class _Front:
 
     @property
     def pixel(self) -> float:
-        """A pixel's width at the distance of the origin, normalised units."""
+        """A pixel's width at the distance of the origin, normalized units."""
         return 2 * self.half * float(np.linalg.norm(self.origin)) / self.size
 
     def off(self, points: np.ndarray, shift: tuple[float, float] = (0, 0)) -> np.ndarray:
@@ -44,7 +44,7 @@ class _Front:
 
 
 class _Surroundings:
-    """The space around everything that the views see, as cells of a grid over the normalised box."""
+    """The space around everything that the views see, as cells of a grid over the normalized box."""
 
     def __init__(self, views: Sequence[View], cell: float):
         self.cell = max(cell, 2 / 256)
@@ -95,7 +95,7 @@ def _behind(view: View) -> tuple[np.ndarray, np.ndarray]:
 def _unseen(points: np.ndarray, fronts: Sequence[_Front]) -> np.ndarray:
     """Indices of the (N, 3) points that no front sees; each is asked about only until one does.
 
-    A point beside an edge may find its own surface in a neighbouring pixel only; what is far from every
+    A point beside an edge may find its own surface in a neighboring pixel only; what is far from every
     first surface is not asked about again.
     """
     left, nearest = np.arange(len(points)), np.full(len(points), np.inf, np.float32)

@@ -64,11 +64,11 @@ def judge(name: str) -> Judge:
 
 
 def write_ply(path: Path, shape: Shape) -> None:
-    """The shape with coloured vertices: UNSEEN where a hidden face has them, else SEEN."""
-    colours = np.tile(np.array(SEEN, np.uint8), (len(shape.mesh.vertices), 1))
-    colours[shape.mesh.faces[shape.hidden]] = UNSEEN
-    corners = np.zeros(len(colours), [("xyz", "<f4", 3), ("rgb", "u1", 3)])
-    corners["xyz"], corners["rgb"] = shape.mesh.vertices, colours
+    """The shape with colored vertices: UNSEEN where a hidden face has them, else SEEN."""
+    colors = np.tile(np.array(SEEN, np.uint8), (len(shape.mesh.vertices), 1))
+    colors[shape.mesh.faces[shape.hidden]] = UNSEEN
+    corners = np.zeros(len(colors), [("xyz", "<f4", 3), ("rgb", "u1", 3)])
+    corners["xyz"], corners["rgb"] = shape.mesh.vertices, colors
     faces = np.zeros(len(shape.mesh.faces), [("n", "u1"), ("corners", "<i4", 3)])
     faces["n"], faces["corners"] = 3, shape.mesh.faces
     names = [f"property float {axis}" for axis in "xyz"] + [
@@ -156,7 +156,7 @@ def test_outside_points_are_the_outside_and_none_is_missing(rows: dict[str, Row]
 
 
 @pytest.mark.parametrize("name", CONTENTS)
-def test_the_hidden_have_their_own_colour(rows: dict[str, Row], name: str) -> None:
+def test_the_hidden_have_their_own_color(rows: dict[str, Row], name: str) -> None:
     row = rows[name]
     assert np.abs(decode(row, "hidden_albedo").astype(int) - UNSEEN).max() <= 3
     assert np.abs(decode(row, "outside_albedo").astype(int) - SEEN).max() <= 3
@@ -172,7 +172,7 @@ def test_the_hidden_share_of_the_area(rows: dict[str, Row], name: str) -> None:
 
 
 def test_normals_of_the_hidden_are_the_surfaces(rows: dict[str, Row]) -> None:
-    """Balls about the centre: every normal is along the radius, to one side or the other."""
+    """Balls about the center: every normal is along the radius, to one side or the other."""
     row = rows["nested spheres"]
     radial = decode(row, "hidden_xyz") / np.linalg.norm(decode(row, "hidden_xyz"), axis=1, keepdims=True)
     normal = decode(row, "hidden_normal") / 127.0

@@ -43,12 +43,12 @@ VERDICTS = {
     "refuse": ("empty", None),
     "blunder": ("error", None),
     "quit_python": ("error", None),
-    "daemonise_and_crash": ("crash", "SIGSEGV"),
+    "daemonize_and_crash": ("crash", "SIGSEGV"),
     "end_itself": ("infrastructure", "SIGKILL"),
     "kill_the_supervisor": ("infrastructure", None),
     "shout": None,
     "die_later": None,
-    "daemonise": None,
+    "daemonize": None,
 }
 DEEDS_AND_GOOD = [deed for fault in VERDICTS for deed in (fault, "ok")]
 
@@ -116,9 +116,9 @@ def test_the_verdicts_tell_what_happened(ended: Ended):
 def test_nothing_is_left(ended: Ended):
     assert not list(using(ended.temporary))
     assert not list(ended.temporary.iterdir())
-    said = re.search(r"daemon (\d+)", str(ended.row("daemonise_and_crash").log_tail))
+    said = re.search(r"daemon (\d+)", str(ended.row("daemonize_and_crash").log_tail))
     assert said
-    for pid in (int(said[1]), int(ended.row("daemonise").record["daemon"])):
+    for pid in (int(said[1]), int(ended.row("daemonize").record["daemon"])):
         assert not psutil.pid_exists(pid) or "pipeline.sandbox.child" not in words(psutil.Process(pid))
 
 

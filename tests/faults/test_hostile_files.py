@@ -2,7 +2,7 @@
 
 One run of `insideout render` over the files of ../shared/broken and over models planted here that are after a
 picture, a buffer and a layer outside their folder, and after a server. The control renders the planted ones
-in a child that is let go: there the picture's colour must show, else its absence proves nothing.
+in a child that is let go: there the picture's color must show, else its absence proves nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fused points lie on analytic surfaces with true colours and normals, keep thin things, leave no cracks."""
+"""Fused points lie on analytic surfaces with true colors and normals, keep thin things, leave no cracks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fuse.fusion import Fused, fuse, fuse_samples, mean_footprint, needless
 from fuse.projection import CLEAN, FILM, MIXED, Samples, grade_pixels, project, project_view, ray_grid
 from render.bundle import Bundle, View
 from tests.helpers import fuse_scenes as scenes
-from tests.helpers.fuse_dataset import CUBE_COLOURS
+from tests.helpers.fuse_dataset import CUBE_COLORS
 
 WIRES, WIDTH = 7, 0.006
 
@@ -107,18 +107,18 @@ def test_a_shift_of_one_pixel_would_be_seen() -> None:
 
 
 def test_cube_through_a_bundle(tmp_path) -> None:
-    scene = scenes.Scene().box([-1, -1, -1], [1, 1, 1], CUBE_COLOURS)
+    scene = scenes.Scene().box([-1, -1, -1], [1, 1, 1], CUBE_COLORS)
     scenes.bundle(tmp_path / "cube.zip", scene, size=128)
     with Bundle(tmp_path / "cube.zip") as bundle:
         cloud = fuse(list(bundle.views()), 0.25).cloud
     error = box_distance(cloud.xyz.astype(np.float64), [-1] * 3, [1] * 3)
     assert np.quantile(error, 0.99) < 1e-4 and error.max() < 2e-4
-    # away from the edges, colour and normal are those of the face that the point lies on
+    # away from the edges, color and normal are those of the face that the point lies on
     axis = np.abs(cloud.xyz).argmax(1)
     others = np.sort(np.abs(cloud.xyz), axis=1)[:, 1]
     inner = others < 0.95
     side = (cloud.xyz[np.arange(len(axis)), axis] > 0).astype(int)
-    want = np.array(CUBE_COLOURS)[axis * 2 + side]
+    want = np.array(CUBE_COLORS)[axis * 2 + side]
     assert (cloud.albedo[inner] == want[inner]).all()
     assert (cloud.rgb[inner] == want[inner]).all(1).mean() > 0.998
     along = cloud.normal[np.arange(len(axis)), axis] * np.where(side, 1, -1)
@@ -136,7 +136,7 @@ def test_wires_thinner_than_a_pixel_survive() -> None:
     assert nearest(spots, fused.cloud.xyz).max() < 3 * fused.footprint
 
 
-def test_wires_before_a_wall_keep_their_colour_and_the_wall_gets_none() -> None:
+def test_wires_before_a_wall_keep_their_color_and_the_wall_gets_none() -> None:
     scene = scenes.wire_grid(WIRES, 0.012).box([-1, -1, -0.5], [1, 1, -0.45], (10, 10, 250))
     fused = fuse(views_of(scene), 0.25)
     cloud = fused.cloud
@@ -146,7 +146,7 @@ def test_wires_before_a_wall_keep_their_colour_and_the_wall_gets_none() -> None:
     wrong = np.abs(cloud.rgb.astype(int) - cloud.albedo).max(1) > 8
     assert wrong[wall].mean() < 0.01
     assert wrong[wires].mean() < 0.15
-    # without the grades the colours would be far worse
+    # without the grades the colors would be far worse
     samples = project(views_of(scene))
     careless = fuse_samples(replace(samples, grade=np.zeros_like(samples.grade)), fused.footprint, 0.25).cloud
     wrong_careless = np.abs(careless.rgb.astype(int) - careless.albedo).max(1) > 8
@@ -177,7 +177,7 @@ def test_grades_of_pixels() -> None:
     assert (grade[view.depth == 0] == CLEAN).all()
 
 
-def test_colour_of_a_pixel_that_no_sample_met_is_the_albedo() -> None:
+def test_color_of_a_pixel_that_no_sample_met_is_the_albedo() -> None:
     view = scenes.render(scenes.sphere(20), scenes.cameras(20)[0], 32)
     dark = replace(view, rgba=np.zeros_like(view.rgba))
     assert (project_view(dark).cloud.rgb == (200, 100, 50)).all()
@@ -213,8 +213,8 @@ def test_a_mirrored_world_at_grazing_angles_is_left_out() -> None:
     views = []
     for camera in scenes.cameras(20):
         view = ball_view(camera, 96)
-        towards = camera.camera_to_world[:3, 3] / np.linalg.norm(camera.camera_to_world[:3, 3])
-        rim = (view.depth > 0) & (view.normal @ towards < 0.35)
+        toward = camera.camera_to_world[:3, 3] / np.linalg.norm(camera.camera_to_world[:3, 3])
+        rim = (view.depth > 0) & (view.normal @ toward < 0.35)
         views.append(replace(view, rgba=np.where(rim[..., None], 255, view.rgba).astype(np.uint8)))
     fused = fuse(views, 0.25)
     assert (fused.cloud.rgb == (200, 100, 50)).all()

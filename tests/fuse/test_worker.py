@@ -32,7 +32,7 @@ def test_the_record(whole: Path, tmp_path: Path) -> None:
     assert record["n_outside"] == 500 < record["dense_outside"]
     assert set(record["seconds"]) == {"decode", "project", "merge", "label", "sample", "solid", "write"}
     row = next(read_rows(tmp_path / "ball.parquet"))
-    # 500 evenly spread points on the unit ball: hexagonal packing puts neighbours 0.17 apart
+    # 500 evenly spread points on the unit ball: hexagonal packing puts neighbors 0.17 apart
     assert 0.11 < record["spacing"] < 0.18
     assert row["quality"]["dense_outside"] == record["dense_outside"]
     assert row["quality"]["singular_values"] == pytest.approx([3**-0.5] * 3, abs=0.02)

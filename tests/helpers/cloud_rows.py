@@ -1,4 +1,4 @@
-"""Shard rows of small coloured shapes, each with pictures of its own."""
+"""Shard rows of small colored shapes, each with pictures of its own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SHAPES = ("ball", "box", "rod", "plate")
 def make_row(
     index: int, views: int, points: int, split: str = "train", hidden: int = 0, solid: int = 0
 ) -> dict[str, Any]:
-    """A shard row: one of four shapes in its own colour, seen as a disc or square of that colour.
+    """A shard row: one of four shapes in its own color, seen as a disc or square of that color.
 
-    Its hidden points are the same shape at half the size, in the complementary colour; its solid ones too.
+    Its hidden points are the same shape at half the size, in the complementary color; its solid ones too.
     """
     rng = np.random.default_rng(index)
     shape = SHAPES[index % 4]

@@ -1,7 +1,7 @@
 """What Blender finds in model files, for tests that must not load Blender themselves.
 
 python -m tests.helpers.contents FOLDER OUT.npz: imports every model that FOLDER/samples.csv lists, and writes
-its images and, for each object instance, the name, the base colour and the triangles in world space.
+its images and, for each object instance, the name, the base color and the triangles in world space.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def instances() -> list[tuple[dict[str, Any], np.ndarray]]:
         corners = np.array([t.vertices[:] for t in mesh.loop_triangles], dtype=np.int64).reshape(-1, 3)
         matrix = np.array(instance.matrix_world)
         record = {"name": thing.name, "is_instance": instance.is_instance, "root": thing.parent is None}
-        record["colour"] = colour_of(mesh)
+        record["color"] = color_of(mesh)
         found.append((record, (vertices.astype(float) @ matrix[:3, :3].T + matrix[:3, 3])[corners]))
         thing.to_mesh_clear()
     return found
 
 
-def colour_of(mesh: Any) -> list[float] | None:
-    """Linear RGB: the mean of the vertex colours, else the Base Color without its texture."""
+def color_of(mesh: Any) -> list[float] | None:
+    """Linear RGB: the mean of the vertex colors, else the Base Color without its texture."""
     if mesh.color_attributes:
         data = mesh.color_attributes[0].data
         values = np.empty((len(data), 4), np.float32)

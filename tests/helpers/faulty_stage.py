@@ -92,7 +92,7 @@ def promise_much(_: dict[str, Any]) -> None:
     time.sleep(3600)
 
 
-def daemonise(_: dict[str, Any]) -> None:
+def daemonize(_: dict[str, Any]) -> None:
     """Leave a process behind that is nobody's child, in a session of its own, and all went well."""
     global daemon_pid
     reader, writer = os.pipe()
@@ -107,8 +107,8 @@ def daemonise(_: dict[str, Any]) -> None:
     daemon_pid = int(os.read(reader, 16))
 
 
-def daemonise_and_crash(order: dict[str, Any]) -> None:
-    daemonise(order)
+def daemonize_and_crash(order: dict[str, Any]) -> None:
+    daemonize(order)
     print(f"daemon {daemon_pid}")
     segfault(order)
 
@@ -165,8 +165,8 @@ DEEDS = {
     "leave_well": lambda _: os._exit(0),
     "close_pipes": close_pipes,
     "promise_much": promise_much,
-    "daemonise": daemonise,
-    "daemonise_and_crash": daemonise_and_crash,
+    "daemonize": daemonize,
+    "daemonize_and_crash": daemonize_and_crash,
     "stop_itself": stop_itself,
     "end_itself": end_itself,
     "kill_the_supervisor": kill_the_supervisor,

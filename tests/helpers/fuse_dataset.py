@@ -11,9 +11,9 @@ from fuse.dataset.packing import pack_shard, packed_uids, plan_shards
 from fuse.worker import process
 from tests.helpers import fuse_scenes as scenes
 
-CUBE_COLOURS = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [0, 255, 255], [255, 0, 255]]
+CUBE_COLORS = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [0, 255, 255], [255, 0, 255]]
 SHAPES = {
-    "cube": scenes.Scene().box([-1, -1, -1], [1, 1, 1], CUBE_COLOURS),
+    "cube": scenes.Scene().box([-1, -1, -1], [1, 1, 1], CUBE_COLORS),
     "plate": scenes.Scene().box([-1, -0.6, -0.05], [1, 0.6, 0.05], (9, 200, 9)),
     "tower": scenes.Scene().box([-0.3, -0.2, -1], [0.3, 0.2, 1], (30, 60, 90)),
     "ball": scenes.sphere(40),

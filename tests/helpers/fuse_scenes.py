@@ -1,6 +1,6 @@
 """RGBAD views of known triangles by Open3D's ray caster: what a perfect renderer would put in a bundle.
 
-Depth, albedo and normal are those of the ray through the pixel's centre; the lit colour is a mean over
+Depth, albedo and normal are those of the ray through the pixel's center; the lit color is a mean over
 4 x 4 rays of the pixel, as an anti-aliasing renderer's is. Nothing here passes through Blender or `fuse`.
 """
 
@@ -19,30 +19,30 @@ FOV = np.radians(39.5978)
 
 @dataclass
 class Scene:
-    """Triangles with a colour each; `alpha` is the colour pass's opacity of everything."""
+    """Triangles with a color each; `alpha` is the color pass's opacity of everything."""
 
     vertices: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
     faces: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int32))
-    colours: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.uint8))
+    colors: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.uint8))
     alpha: float = 1.0
 
-    def add(self, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray) -> Scene:
-        """A scene with these triangles too; `colours` is (3,) or (F, 3)."""
-        colours = np.broadcast_to(np.asarray(colours, np.uint8), (len(faces), 3))
+    def add(self, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray) -> Scene:
+        """A scene with these triangles too; `colors` is (3,) or (F, 3)."""
+        colors = np.broadcast_to(np.asarray(colors, np.uint8), (len(faces), 3))
         return Scene(
             np.concatenate([self.vertices, np.asarray(vertices, np.float32)]),
             np.concatenate([self.faces, np.asarray(faces, np.int32) + len(self.vertices)]),
-            np.concatenate([self.colours, colours]),
+            np.concatenate([self.colors, colors]),
             self.alpha,
         )
 
-    def box(self, low: list[float], high: list[float], colours: object) -> Scene:
-        """Add an axis-aligned box; `colours` (3,) or (6, 3) in the order -x +x -y +y -z +z."""
+    def box(self, low: list[float], high: list[float], colors: object) -> Scene:
+        """Add an axis-aligned box; `colors` (3,) or (6, 3) in the order -x +x -y +y -z +z."""
         corners = np.array([[i >> 2 & 1, i >> 1 & 1, i & 1] for i in range(8)])
         quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
         faces = [triangle for a, b, c, d in quads for triangle in ((a, b, c), (a, c, d))]
-        colours = np.broadcast_to(np.asarray(colours, np.uint8), (6, 3)).repeat(2, 0)
-        return self.add(np.array(low) + corners * (np.array(high) - low), np.array(faces), colours)
+        colors = np.broadcast_to(np.asarray(colors, np.uint8), (6, 3)).repeat(2, 0)
+        return self.add(np.array(low) + corners * (np.array(high) - low), np.array(faces), colors)
 
     def embree(self) -> o3d.t.geometry.RaycastingScene:
         scene = o3d.t.geometry.RaycastingScene(nthreads=1)
@@ -82,15 +82,15 @@ def render(scene: Scene, camera: Camera, size: int = 128) -> View:
     embree = scene.embree()
     depth, face, normal = _cast(embree, camera, size, 0.5, 0.5)
     hit = depth > 0
-    colour, cover = np.zeros((size, size, 3)), np.zeros((size, size, 1))
+    color, cover = np.zeros((size, size, 3)), np.zeros((size, size, 1))
     for u in (np.arange(4) + 0.5) / 4:
         for v in (np.arange(4) + 0.5) / 4:
             z, index, _ = _cast(embree, camera, size, u, v)
-            colour += np.where(z[..., None] > 0, scene.colours[index], 0)
+            color += np.where(z[..., None] > 0, scene.colors[index], 0)
             cover += z[..., None] > 0
-    straight = np.rint(colour / cover.clip(1))
+    straight = np.rint(color / cover.clip(1))
     rgba = np.concatenate([straight, np.rint(cover / 16 * 255 * scene.alpha)], -1).astype(np.uint8)
-    albedo = np.where(hit[..., None], scene.colours[face], 0).astype(np.uint8)
+    albedo = np.where(hit[..., None], scene.colors[face], 0).astype(np.uint8)
     return View(camera, rgba, depth, albedo, normal)
 
 
@@ -109,10 +109,10 @@ def bundle(path: Path, scene: Scene, views: int = 20, size: int = 128, uid: str 
     return images
 
 
-def sphere(subdivisions: int = 160, colour: object = (200, 100, 50)) -> Scene:
+def sphere(subdivisions: int = 160, color: object = (200, 100, 50)) -> Scene:
     """A finely tessellated unit sphere, its chord error below 1e-4."""
     ball = o3d.geometry.TriangleMesh.create_sphere(1.0, subdivisions)
-    return Scene().add(np.asarray(ball.vertices), np.asarray(ball.triangles), np.asarray(colour))
+    return Scene().add(np.asarray(ball.vertices), np.asarray(ball.triangles), np.asarray(color))
 
 
 def wire_grid(wires: int = 7, width: float = 0.006) -> Scene:

@@ -1,8 +1,8 @@
-"""Models that name what is not theirs: a picture of a colour that nothing else has, a buffer, a server.
+"""Models that name what is not theirs: a picture of a color that nothing else has, a buffer, a server.
 
     plant(folder, outside, port)    # writes the models below `folder`, what they are after below `outside`
 
-Each is a square with a material, so that whoever reads the picture shows its colour.
+Each is a square with a material, so that whoever reads the picture shows its color.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-COLOUR = (38, 201, 119)
+COLOR = (38, 201, 119)
 _OBJ = """mtllib {mtl}
 v -1 -1 0\nv 1 -1 0\nv 1 1 0\nv -1 1 0
 vt 0 0\nvt 1 0\nvt 1 1\nvt 0 1
@@ -99,7 +99,7 @@ def plant(folder: Path, outside: Path, port: int) -> list[str]:
     folder.mkdir(parents=True)
     outside.mkdir(parents=True)
     picture, server = outside / "secret.png", f"http://127.0.0.1:{port}"
-    Image.new("RGB", (64, 64), COLOUR).save(picture)
+    Image.new("RGB", (64, 64), COLOR).save(picture)
     _square_elsewhere(outside)
     up = "../" * 30 + str(picture).lstrip("/")
     for name, texture in {
@@ -119,8 +119,8 @@ def plant(folder: Path, outside: Path, port: int) -> list[str]:
 
 
 def shows(albedo: np.ndarray) -> bool:
-    """Whether a view's albedo, (H, W, 3) bytes, has the secret picture's colour."""
-    return bool((np.abs(albedo.astype(int) - COLOUR).max(-1) <= 4).any())
+    """Whether a view's albedo, (H, W, 3) bytes, has the secret picture's color."""
+    return bool((np.abs(albedo.astype(int) - COLOR).max(-1) <= 4).any())
 
 
 def _one_of_each(folder: Path, name: str, texture: str) -> None:

@@ -48,14 +48,14 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _corners(mesh: Any, world: np.ndarray) -> list[list[float]]:
-    """World position and linear colour of each corner: x, y, z, r, g, b; then u, v if any."""
-    colour = mesh.color_attributes.active_color if mesh.color_attributes else None
+    """World position and linear color of each corner: x, y, z, r, g, b; then u, v if any."""
+    color = mesh.color_attributes.active_color if mesh.color_attributes else None
     uv = mesh.uv_layers.active
     rows = []
     for loop in list(mesh.loops)[:MOST]:
         row = [float(x) for x in world[loop.vertex_index]]
-        if colour is not None:
-            row += list(colour.data[loop.vertex_index if colour.domain == "POINT" else loop.index].color)[:3]
+        if color is not None:
+            row += list(color.data[loop.vertex_index if color.domain == "POINT" else loop.index].color)[:3]
         if uv is not None:
             row += list(uv.uv[loop.index].vector)
         rows.append(row)

@@ -1,4 +1,4 @@
-"""Imports for the tests, each in a supervised child, and small models of known shape and colour."""
+"""Imports for the tests, each in a supervised child, and small models of known shape and color."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers.places import SHARED
 POINTS = np.array([[0, 0, 0], [2, 0, 0], [2, 1, 0], [0, 1, 0]], float)
 """A flat quad in the file's own axes: corners counterclockwise, 2 wide, 1 high."""
 BYTES = np.array([[255, 0, 0], [0, 128, 0], [0, 0, 64], [200, 100, 50]])
-"""The sRGB colour that each of those corners means."""
+"""The sRGB color that each of those corners means."""
 
 
 def linear(srgb_bytes: Any) -> np.ndarray:
@@ -57,8 +57,8 @@ def size(found: dict[str, Any]) -> np.ndarray:
     return np.array(found["high"]) - np.array(found["low"])
 
 
-def worst_vertex_colour(found: dict[str, Any], up: str = "z") -> float:
-    """The largest difference between a corner's linear colour and what its place in the quad means.
+def worst_vertex_color(found: dict[str, Any], up: str = "z") -> float:
+    """The largest difference between a corner's linear color and what its place in the quad means.
 
     `up` says which way the importer turned the file's y axis: it stays, or becomes z.
     """

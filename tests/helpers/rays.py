@@ -21,7 +21,7 @@ def model(name: str) -> Path:
 
 
 def pixel_rays(view: View) -> tuple[np.ndarray, np.ndarray]:
-    """Origin (3,) and directions (H, W, 3) of the rays through the pixels' centres, planar depth 1."""
+    """Origin (3,) and directions (H, W, 3) of the rays through the pixels' centers, planar depth 1."""
     height, width = view.depth.shape
     half = np.tan(view.camera.fov / 2)
     x = ((np.arange(width) + 0.5) / width * 2 - 1) * half
@@ -31,7 +31,7 @@ def pixel_rays(view: View) -> tuple[np.ndarray, np.ndarray]:
 
 
 def points_of(view: View) -> np.ndarray:
-    """(N, 3) float64: this view's surface points in the normalised frame."""
+    """(N, 3) float64: this view's surface points in the normalized frame."""
     origin, directions = pixel_rays(view)
     hit = view.depth > 0
     return origin + directions[hit] * view.depth[hit, None]

@@ -1,6 +1,6 @@
 """Meshes whose inside is known exactly: the truth that solids and hidden labels are tested against.
 
-Each builder returns a `Shape`. All fit the normalised box; round ones are fine enough (`ROUND` segments) that
+Each builder returns a `Shape`. All fit the normalized box; round ones are fine enough (`ROUND` segments) that
 their facets differ from the formula by less than 4e-4.
 """
 

@@ -1,4 +1,4 @@
-"""Real shards of small coloured shapes, and the published implementation's numbers."""
+"""Real shards of small colored shapes, and the published implementation's numbers."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def test_an_upsampler_continues_the_coarse_cloud(run: Path, image: Path, tmp_pat
         generate(run, tmp_path / "x.ply", [image], points=20, upsampler=upsampler, sampling=sampling(1))
 
 
-def test_labelled_clouds_keep_their_label(tmp_path: Path) -> None:
+def test_labeled_clouds_keep_their_label(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(-1, 1, (7, 40)).astype(np.float32)
     hidden = points[6] > 0

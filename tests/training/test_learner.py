@@ -146,11 +146,11 @@ def test_weights_to_begin_from(out: Path) -> None:
         torch.testing.assert_close(begun[name], weight, atol=1e-4, rtol=0)
     official = out / "weights.pt"  # as OpenAI's: names and tensors, nothing else
     torch.save(checkpoints.load(first)["ema"], official)
-    labelled = tuned.model_copy(
+    labeled = tuned.model_copy(
         update={"init_from": str(official), "points_from": "outside+hidden", "target": "albedo"}
     )
-    train(labelled, out, "labelled", report=quiet)  # a seventh channel beside the six
-    begun = checkpoints.load(out / "checkpoints" / "labelled")["model"]
+    train(labeled, out, "labeled", report=quiet)  # a seventh channel beside the six
+    begun = checkpoints.load(out / "checkpoints" / "labeled")["model"]
     assert begun["input_proj.weight"].shape[1] == 7
     with pytest.raises(point_e.WeightsError, match="Choose"):
         train(tuned.model_copy(update={"width": 64}), out, "wider", report=quiet)

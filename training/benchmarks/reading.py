@@ -99,8 +99,8 @@ def _row(index: int, rng: np.random.Generator) -> pa.Table:
     for kind, count in counts.items():
         values[f"n_{kind}"] = count
         values[f"{kind}_xyz"] = rng.uniform(-1, 1, (count, 3)).astype("<f4").tobytes()
-        for colour in ("rgb", "albedo"):
-            values[f"{kind}_{colour}"] = rng.integers(0, 256, 3 * count, np.uint8).tobytes()
+        for color in ("rgb", "albedo"):
+            values[f"{kind}_{color}"] = rng.integers(0, 256, 3 * count, np.uint8).tobytes()
     for view in range(VIEWS):
         values[image_column(view)] = _picture(rng)
     schema = schema_for(VIEWS)

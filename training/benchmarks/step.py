@@ -6,7 +6,7 @@
 A step is a forward pass at the model's own number of points with 256 grid tokens (and 1,024 coarse points for
 the upsampler), the hybrid loss, the backward pass, clipping and AdamW. The published attention is an einsum
 with its softmax in float32, always recomputed in the backward pass; everything around it is the same network
-with the same weights. The two take turns, and the best of `--repeat` counts. Utilisation is the model's own
+with the same weights. The two take turns, and the best of `--repeat` counts. Utilization is the model's own
 work (three forward passes, recomputation not counted) over the device's dense bfloat16 peak. On a CPU that
 others use too, compare the processor's seconds, with `--threads 1`.
 """
@@ -89,7 +89,7 @@ def operations(shape: Shape, points: int, context: int, features: int, cells: in
 
 
 def make_step(model: PointTransformer, name: str, batch: int, half: bool) -> Callable[[], None]:
-    """A function that makes one optimiser step on random clouds of the model's own kind."""
+    """A function that makes one optimizer step on random clouds of the model's own kind."""
     known, device = PUBLISHED[name], next(model.parameters()).device
     diffusion = Diffusion(schedule=known.schedule)
     condition = {"embeddings": torch.randn(batch, known.features, CELLS, device=device)}
@@ -153,7 +153,7 @@ def compare(name: str, batch: int, repeat: int, device: torch.device, options: a
 
 
 def report(name: str, batch: int, timings: list[Timing], device: torch.device) -> str:
-    """A line a way of training: seconds, rate, how it stands to the first, utilisation, memory."""
+    """A line a way of training: seconds, rate, how it stands to the first, utilization, memory."""
     known = PUBLISHED[name]
     coarse = COARSE if known.family == "upsample" else 0
     context = 1 + CELLS + coarse

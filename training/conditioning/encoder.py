@@ -51,7 +51,7 @@ def load_images(images: Sequence[Item], size: int) -> np.ndarray:
 
 
 def load_pixels(image: Item, size: int) -> np.ndarray:
-    """Decode, put on white by its alpha, centre on a white square, resize: (size, size, 3) uint8."""
+    """Decode, put on white by its alpha, center on a white square, resize: (size, size, 3) uint8."""
     if isinstance(image, str):
         raise TypeError(f"{image[:40]!r} is a text, and this encoder takes images. Choose clip_text.")
     with Image.open(io.BytesIO(image)) as opened:

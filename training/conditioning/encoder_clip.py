@@ -56,7 +56,7 @@ class ClipGrid:
         return hidden[:, 1:].transpose(1, 2).float().contiguous()
 
     def _see(self, pixels: np.ndarray) -> Any:
-        return self._net(pixel_values=normalised(pixels, CLIP_MEAN, CLIP_STD, self._net.device, self._dtype))
+        return self._net(pixel_values=normalized(pixels, CLIP_MEAN, CLIP_STD, self._net.device, self._dtype))
 
 
 class ClipImage(ClipGrid):
@@ -121,12 +121,12 @@ class DinoGrid:
 
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> Tensor:
-        x = normalised(pixels, IMAGENET_MEAN, IMAGENET_STD, self._net.device, self._dtype)
+        x = normalized(pixels, IMAGENET_MEAN, IMAGENET_STD, self._net.device, self._dtype)
         tokens = self._net(pixel_values=x).last_hidden_state  # class, registers, patches
         return tokens[:, -self.cells :].transpose(1, 2).float().contiguous()
 
 
-def normalised(
+def normalized(
     pixels: np.ndarray,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],

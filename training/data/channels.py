@@ -1,16 +1,16 @@
-"""The network's frame: how coordinates, colours and the hidden label become channels, and come back.
+"""The network's frame: how coordinates, colors and the hidden label become channels, and come back.
 
-Every channel spans [-1, 1]: xyz of the shards as it is (their longest side is 2), colour bytes over 127.5
+Every channel spans [-1, 1]: xyz of the shards as it is (their longest side is 2), color bytes over 127.5
 minus 1, the label -1 outside and +1 hidden. Point-E's clouds have a longest side of 1 and it scales xyz by 2
-first, which comes to the same. A cloud has 3 channels (xyz), 6 (and colour) or 7 (and label).
+first, which comes to the same. A cloud has 3 channels (xyz), 6 (and color) or 7 (and label).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-GREY = 160
-"""The colour byte of a cloud that has none."""
+GRAY = 160
+"""The color byte of a cloud that has none."""
 
 
 def to_network(
@@ -32,10 +32,10 @@ def to_network(
 
 
 def from_network(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(3, 6 or 7, N) -> (N, 3) float32 xyz and (N, 3) uint8 colours, clipped to bytes; grey without any."""
+    """(3, 6 or 7, N) -> (N, 3) float32 xyz and (N, 3) uint8 colors, clipped to bytes; gray without any."""
     xyz = np.ascontiguousarray(points[:3].T, np.float32)
     if len(points) < 6:
-        return xyz, np.full(xyz.shape, GREY, np.uint8)
+        return xyz, np.full(xyz.shape, GRAY, np.uint8)
     return xyz, np.rint((points[3:6].T + 1) * 127.5).clip(0, 255).astype(np.uint8)
 
 

@@ -7,7 +7,7 @@ A `Mix` names the points of a row that a model learns from:
   Where a model has too few hidden points, further outside points stand in their place.
 - `outside+hidden`, by one farthest-point sampling over both: the points compete, so that the share follows
   from the geometry. It is made of the first N points of each kind, in 2 ms for 1,024, and remembered.
-- `solid`: the first rows of `solid_xyz`, which have no colour.
+- `solid`: the first rows of `solid_xyz`, which have no color.
 
 The upsampler's target continues its condition: `skip` is how many points of the same mix go before.
 """
@@ -33,7 +33,7 @@ class Mix:
 
     @property
     def channels(self) -> int:
-        """xyz; and colour; and the label."""
+        """xyz; and color; and the label."""
         return {"solid": 3, "outside": 6, "outside+hidden": 7}[self.kind]
 
     def quota(self, count: int, outside: int, hidden: int) -> tuple[int, int]:

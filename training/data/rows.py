@@ -82,9 +82,9 @@ class RowGroup:
         }
         self._images = table[image_column(view)] if recipe.images else None
         kinds = {"solid": ("solid",), "outside": ("outside",), "outside+hidden": ("outside", "hidden")}
-        colours = {"outside": f"outside_{recipe.target}", "hidden": "hidden_albedo"}
+        colors = {"outside": f"outside_{recipe.target}", "hidden": "hidden_albedo"}
         self._xyz = [Blobs(table[f"{kind}_xyz"], "<f4") for kind in kinds[recipe.mix.kind]]
-        self._rgb = [Blobs(table[colours[kind]], "u1") for kind in kinds[recipe.mix.kind] if kind in colours]
+        self._rgb = [Blobs(table[colors[kind]], "u1") for kind in kinds[recipe.mix.kind] if kind in colors]
         # Every row takes its own stretch of one permutation: a draw of its own for each costs as much as the
         # rest of its sample, and any stretch is a uniform choice too.
         order = rng.permutation(recipe.points)

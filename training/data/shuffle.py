@@ -1,4 +1,4 @@
-"""The order in which rows are learnt from: a pure function of the manifest, the seed and the stream.
+"""The order in which rows are learned from: a pure function of the manifest, the seed and the stream.
 
 An epoch permutes the row groups, gives each of `streams` an equal slice of the rows, and shuffles those of
 `window` row groups together. A step takes a fixed number of rows from every stream, however many processes

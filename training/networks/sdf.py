@@ -12,7 +12,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.networks.transformer import MLP, Backbone, HeadNorm, Shape, initialise_linears
+from training.networks.transformer import MLP, Backbone, HeadNorm, Shape, initialize_linears
 
 
 class CrossAttention(nn.Module):
@@ -78,8 +78,8 @@ class PointCloudSDF(nn.Module):
         self.ln_post = nn.LayerNorm(width)
         self.output_proj = nn.Linear(width, 1)
         std = 0.25 / math.sqrt(width)
-        self.encoder.initialise(std)
-        initialise_linears(self.decoder, std)
+        self.encoder.initialize(std)
+        initialize_linears(self.decoder, std)
 
     def forward(self, points: Tensor, queries: Tensor) -> Tensor:
         """points: (B, 3, N), queries: (B, 3, Q) -> (B, Q)."""

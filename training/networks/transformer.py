@@ -1,7 +1,7 @@
 """Point-E's transformers: a noisy cloud, its time and a condition in; noise and variance out.
 
 Points are tokens without positions, so the networks are equivariant to their order and take any number of
-them. The architecture, its initialisation and every name in the state dict are those of the published
+them. The architecture, its initialization and every name in the state dict are those of the published
 checkpoints (Nichol et al. 2022, arXiv:2212.08751), which therefore load by name. Attention goes through
 `scaled_dot_product_attention` instead of the published einsum under recomputation: the same numbers, less
 memory and time. `training.networks.point_e` has the published sizes.
@@ -26,7 +26,7 @@ class Shape:
     layers: int
     heads: int
     channels: int = 6
-    """Numbers a point: xyz and colour in [-1, 1]; 7 with the label."""
+    """Numbers a point: xyz and color in [-1, 1]; 7 with the label."""
     outputs: int = 2
     """Numbers out for each one in: 2 are the prediction and the variance's place; flow and EDM need 1."""
     qk_norm: bool = False
@@ -126,9 +126,9 @@ class Backbone(nn.Module):
                 saved.append(x)
         return x
 
-    def initialise(self, std: float) -> None:
+    def initialize(self, std: float) -> None:
         """Small normal weights, zero biases; a skip begins as if it were not there."""
-        initialise_linears(self, std)
+        initialize_linears(self, std)
         with torch.no_grad():
             for skip in self.skips:
                 assert isinstance(skip, nn.Linear)
@@ -140,7 +140,7 @@ class Backbone(nn.Module):
         return block(x)
 
 
-def initialise_linears(part: nn.Module, std: float) -> None:
+def initialize_linears(part: nn.Module, std: float) -> None:
     """Normal weights of standard deviation `std` and zero biases in every linear layer."""
     for layer in part.modules():
         if isinstance(layer, nn.Linear):
@@ -161,8 +161,8 @@ class PointTransformer(nn.Module):
         self.input_proj = nn.Linear(shape.channels, shape.width)
         self.output_proj = nn.Linear(shape.width, shape.outputs * shape.channels)
         std = 0.25 / math.sqrt(shape.width)
-        initialise_linears(self.time_embed, std)
-        self.backbone.initialise(std)
+        initialize_linears(self.time_embed, std)
+        self.backbone.initialize(std)
         nn.init.zeros_(self.output_proj.weight)  # the first prediction is no noise at all
         nn.init.zeros_(self.output_proj.bias)
 
@@ -215,7 +215,7 @@ class ImageGridTransformer(PointTransformer):
     def forward(self, x: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
         """x: (B, channels, N), t: (B,), embeddings: (B, features, cells) -> (B, outputs * channels, N).
 
-        A grid of zeros stands for "no image": the normalisation turns it into a learned constant.
+        A grid of zeros stands for "no image": the normalization turns it into a learned constant.
         """
         return self.run(x, [self.time_token(t), self.clip_embed(embeddings.transpose(1, 2))])
 
@@ -244,5 +244,5 @@ class UpsampleTransformer(PointTransformer):
         return self.run(x, [self.time_token(t), grid, self.cond_point_proj(low_res.transpose(1, 2))])
 
     def scaled(self, low_res: Tensor) -> Tensor:
-        """Points in the published units (xyz in [-0.5, 0.5], colours in 0..255) in the network's frame."""
+        """Points in the published units (xyz in [-0.5, 0.5], colors in 0..255) in the network's frame."""
         return low_res * self.channel_scales[:, None] + self.channel_biases[:, None]

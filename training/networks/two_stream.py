@@ -1,4 +1,4 @@
-"""A two-stream transformer whose cost is linear in the points: learnt at 1,024, drawn at any number.
+"""A two-stream transformer whose cost is linear in the points: learned at 1,024, drawn at any number.
 
 The network of PointInfinity (Huang et al. 2024, arXiv:2404.03566), after RIN (arXiv:2212.11972).
 The points are one stream, a fixed number of learned latents the other. A block *reads* the points into the
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from training.networks.sdf import CrossBlock
-from training.networks.transformer import MLP, Block, Shape, initialise_linears, timestep_embedding
+from training.networks.transformer import MLP, Block, Shape, initialize_linears, timestep_embedding
 
 
 class TwoStreamBlock(nn.Module):
@@ -59,7 +59,7 @@ class TwoStreamTransformer(nn.Module):
         self.ln_post = nn.LayerNorm(width)
         self.output_proj = nn.Linear(width, shape.outputs * shape.channels)
         for part in (self.time_embed, self.blocks):
-            initialise_linears(part, 0.25 / math.sqrt(width))
+            initialize_linears(part, 0.25 / math.sqrt(width))
         nn.init.zeros_(self.output_proj.weight)
         nn.init.zeros_(self.output_proj.bias)
         if features:
@@ -72,7 +72,7 @@ class TwoStreamTransformer(nn.Module):
     def forward(self, x: Tensor, t: Tensor, embeddings: Tensor | None = None) -> Tensor:
         """x: (B, channels, N), t: (B,), embeddings: (B, features, cells) -> (B, outputs * channels, N).
 
-        A grid of zeros stands for "no image": the normalisation turns it into a learned constant.
+        A grid of zeros stands for "no image": the normalization turns it into a learned constant.
         """
         points = self.ln_points(self.input_proj(x.transpose(1, 2)))
         tokens = [

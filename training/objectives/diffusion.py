@@ -2,7 +2,7 @@
 
 The network may also predict the velocity v, a mixture of noise and clean cloud (Salimans and Ho 2022,
 arXiv:2202.00512). Where nearly all is noise, an error in the predicted noise is multiplied a hundredfold in
-the clean cloud; one in v is not, so a cloud's rough shape is learnt in a fraction of the steps.
+the clean cloud; one in v is not, so a cloud's rough shape is learned in a fraction of the steps.
 
 Everything here works in the network's frame, where each channel spans [-1, 1] (`training.data.channels`).
 

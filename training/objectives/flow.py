@@ -23,7 +23,7 @@ class RectifiedFlow:
     """x_t = (1 - t) start + t noise for t in 0..1; the network is told 1000 t and predicts noise - start."""
 
     mean: float = 0.0
-    """Of logit t: above 0, training favours noisy clouds."""
+    """Of logit t: above 0, training favors noisy clouds."""
     std: float = 1.0
     """Of logit t."""
     clip: bool = True

@@ -39,7 +39,7 @@ class Objective(Protocol):
     def losses(
         self, model: Model, start: Tensor, t: Tensor, noise: Tensor, **condition: Tensor
     ) -> dict[str, Tensor]:
-        """Losses a sample, each (B,): `loss` to minimise, `mse`, and what else the objective has.
+        """Losses a sample, each (B,): `loss` to minimize, `mse`, and what else the objective has.
 
         start, noise: (B, C, N), the clean clouds in the network's frame and unit noise; t: from `times`.
         """

@@ -6,7 +6,7 @@ A denoiser takes noisy clouds `x = clean + sigma * noise` and a noise level, and
 ones, so Heun and DDIM serve every objective; DDPM belongs to `Diffusion`, whose learned variance it draws
 with. Mended against the published sampler: times are fractions and no level below the trained ones is asked
 for (`Diffusion.denoiser`), guidance withholds the image and nothing else, and it moves every channel.
-`Diffusion(published=True)` gives the original behaviour for comparison.
+`Diffusion(published=True)` gives the original behavior for comparison.
 
 Sources: Karras et al. 2022 (arXiv:2206.00364), Song et al. 2020 (DDIM, arXiv:2010.02502), Ho et al. 2020
 (DDPM, arXiv:2006.11239), Ho and Salimans 2022 (guidance, arXiv:2207.12598).
@@ -86,7 +86,7 @@ def guided(conditional: Denoiser, unconditional: Denoiser, scale: float) -> Deno
 def guided_model(model: Model, condition: dict[str, Tensor], scale: float, published: bool = False) -> Model:
     """The same for DDPM, as a model of (x, t): guidance moves the prediction, the variance stays.
 
-    The published code guides the first three channels, positions, and leaves the colours.
+    The published code guides the first three channels, positions, and leaves the colors.
     """
 
     def plain(x: Tensor, t: Tensor) -> Tensor:

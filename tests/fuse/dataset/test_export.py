@@ -31,7 +31,7 @@ def test_albedo_on_request(whole: Path, tmp_path: Path) -> None:
     assert np.array_equal(np.rint(np.asarray(cloud.colors) * 255)[0], [200, 100, 50])
 
 
-def test_all_kinds_of_points_are_labelled(whole: Path, tmp_path: Path) -> None:
+def test_all_kinds_of_points_are_labeled(whole: Path, tmp_path: Path) -> None:
     row = find_row(whole, "cube")
     counts = [row_count(row, kind) for kind in ("outside", "hidden", "solid")]
     assert counts[0] and counts[2]
@@ -48,12 +48,12 @@ def row_count(row: dict, kind: str) -> int:
     return len(decode(row, f"{kind}_xyz"))
 
 
-def test_the_cut_open_picture_shows_the_hidden_in_colour() -> None:
+def test_the_cut_open_picture_shows_the_hidden_in_color() -> None:
     rng = np.random.default_rng(0)
     ball = rng.normal(size=(20_000, 3))
     ball = (ball / np.linalg.norm(ball, axis=1, keepdims=True)).astype(np.float32)
-    grey, red = np.full((20_000, 3), 128, np.uint8), np.tile(np.array([230, 20, 20], np.uint8), (20_000, 1))
-    panels = np.split(np.asarray(draw_inside(ball, grey, ball * 0.4, red, 96)).astype(int), 3, axis=1)
+    gray, red = np.full((20_000, 3), 128, np.uint8), np.tile(np.array([230, 20, 20], np.uint8), (20_000, 1))
+    panels = np.split(np.asarray(draw_inside(ball, gray, ball * 0.4, red, 96)).astype(int), 3, axis=1)
     reds = [(panel[..., 0] - panel[..., 1] > 100).sum() for panel in panels]
     assert reds[0] == 0 and reds[1] > 300 and reds[2] > 150
     assert panels[0][48, 48].max() < 170 < panels[1][20, 48].min(), "the outside is a ghost"

@@ -1,4 +1,4 @@
-"""Imports of real and small written files: colours, places, reasons, and nothing written beside the model."""
+"""Imports of real and small written files: colors, places, reasons, and nothing written beside the model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.helpers.importing import (
     linear,
     shared,
     size,
-    worst_vertex_colour,
+    worst_vertex_color,
 )
 
 XYZ = "property float x\nproperty float y\nproperty float z\n"
@@ -30,11 +30,11 @@ FACE = "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
 
 
 def _ply(kind: str, values: np.ndarray) -> str:
-    colours = "".join(f"property {kind} {name}\n" for name in ("red", "green", "blue"))
+    colors = "".join(f"property {kind} {name}\n" for name in ("red", "green", "blue"))
     rows = "".join(
         f"{' '.join(map(str, p))} {' '.join(map(str, v))}\n" for p, v in zip(POINTS, values, strict=True)
     )
-    return f"ply\nformat ascii 1.0\nelement vertex 4\n{XYZ}{colours}{FACE}{rows}4 0 1 2 3\n"
+    return f"ply\nformat ascii 1.0\nelement vertex 4\n{XYZ}{colors}{FACE}{rows}4 0 1 2 3\n"
 
 
 def _obj(values: np.ndarray) -> str:
@@ -46,7 +46,7 @@ def _obj(values: np.ndarray) -> str:
 
 def _usda() -> str:
     points = ", ".join(str(tuple(map(float, p))) for p in POINTS)
-    colours = ", ".join(str(tuple(map(float, c))) for c in linear(BYTES))
+    colors = ", ".join(str(tuple(map(float, c))) for c in linear(BYTES))
     return f"""#usda 1.0
 ( upAxis = "Z"
   metersPerUnit = 1 )
@@ -54,7 +54,7 @@ def Mesh "quad" {{
     int[] faceVertexCounts = [4]
     int[] faceVertexIndices = [0, 1, 2, 3]
     point3f[] points = [{points}]
-    color3f[] primvars:displayColor = [{colours}] ( interpolation = "vertex" )
+    color3f[] primvars:displayColor = [{colors}] ( interpolation = "vertex" )
 }}
 """
 
@@ -102,32 +102,32 @@ def _dae() -> str:
 <scene><instance_visual_scene url="#s"/></scene></COLLADA>"""
 
 
-COLOURED = {
+COLORED = {
     "bytes.ply": (_ply("uchar", BYTES), "z"),
     "floats.ply": (_ply("float", BYTES / 255), "z"),
     "fractions.obj": (_obj(BYTES / 255), "y"),
     "bytes.obj": (_obj(BYTES), "y"),
     "display.usda": (_usda(), "z"),
-    "colour0.gltf": (json.dumps(_gltf()), "y"),
-    "colours.dae": (_dae(), "z"),
+    "color0.gltf": (json.dumps(_gltf()), "y"),
+    "colors.dae": (_dae(), "z"),
 }
 
 
-@pytest.mark.parametrize("name", COLOURED)
-def test_vertex_colours_arrive_with_the_value_that_the_file_means(name: str, tmp_path: Path) -> None:
-    text, up = COLOURED[name]
+@pytest.mark.parametrize("name", COLORED)
+def test_vertex_colors_arrive_with_the_value_that_the_file_means(name: str, tmp_path: Path) -> None:
+    text, up = COLORED[name]
     (tmp_path / name).write_text(text)
     found = bring_in(tmp_path / name, tmp_path / "scratch")
-    assert worst_vertex_colour(found, up) < 0.004  # half a byte at its steepest
+    assert worst_vertex_color(found, up) < 0.004  # half a byte at its steepest
 
 
-def test_ply_faces_with_colours(tmp_path: Path) -> None:
+def test_ply_faces_with_colors(tmp_path: Path) -> None:
     path = tmp_path / "faces.ply"
     rows = "".join(" ".join(map(str, p)) + "\n" for p in POINTS)
     head = f"ply\nformat ascii 1.0\nelement vertex 4\n{XYZ}element face 2\n"
     head += "property list uchar int vertex_indices\n"
-    colours = "property uchar red\nproperty uchar green\nproperty uchar blue\nend_header\n"
-    path.write_text(f"{head}{colours}{rows}3 0 1 2 200 100 50\n3 0 2 3 0 0 64\n")
+    colors = "property uchar red\nproperty uchar green\nproperty uchar blue\nend_header\n"
+    path.write_text(f"{head}{colors}{rows}3 0 1 2 200 100 50\n3 0 2 3 0 0 64\n")
     corners = np.array(bring_in(path, tmp_path / "scratch")["corners"])
     assert np.allclose(corners[:3, 3:6], linear([200, 100, 50]), atol=1e-6)
     assert np.allclose(corners[3:, 3:6], linear([0, 0, 64]), atol=1e-6)
@@ -148,7 +148,7 @@ def test_ply_with_a_texture_named_in_a_comment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("convention", ["magics", "viscam"])
-def test_stl_facet_colours(convention: str, tmp_path: Path) -> None:
+def test_stl_facet_colors(convention: str, tmp_path: Path) -> None:
     five = [24, 12, 6]
     word = sum(c << shift for c, shift in zip(five, (0, 5, 10), strict=True))
     if convention == "viscam":
@@ -161,7 +161,7 @@ def test_stl_facet_colours(convention: str, tmp_path: Path) -> None:
     assert np.allclose(corners[:, 3:], linear(np.round(np.array(five) * 255 / 31)), atol=1e-6)
 
 
-def test_a_wrong_suffix_still_finds_its_neighbours(tmp_path: Path) -> None:
+def test_a_wrong_suffix_still_finds_its_neighbors(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (tmp_path / "part.usda").write_text(_usda())
@@ -221,8 +221,8 @@ def test_rigged_gltf_leaves_no_bone_shapes(tmp_path: Path) -> None:
 def test_nothing_is_written_beside_the_model(tmp_path: Path) -> None:
     folder = tmp_path / "models"
     folder.mkdir()
-    for name in ("bytes.ply", "colours.dae", "display.usda", "colour0.gltf"):
-        (folder / name).write_text(COLOURED[name][0])
+    for name in ("bytes.ply", "colors.dae", "display.usda", "color0.gltf"):
+        (folder / name).write_text(COLORED[name][0])
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     for path in before:
         bring_in(path, tmp_path / "scratch")
@@ -273,19 +273,19 @@ def test_nurbs_in_fbx_are_named(tmp_path: Path) -> None:
     assert outcome.kind == "unsupported" and "NURBS" in (outcome.message or "")
 
 
-def test_colours_survive_a_round_trip_through_fbx(tmp_path: Path) -> None:
+def test_colors_survive_a_round_trip_through_fbx(tmp_path: Path) -> None:
     script = (
         "import bpy\n"
         "bpy.ops.wm.read_factory_settings(use_empty=True)\n"
         "mesh = bpy.data.meshes.new('quad')\n"
         f"mesh.from_pydata({POINTS.tolist()}, [], [(0, 1, 2, 3)])\n"
-        "colours = mesh.color_attributes.new('c', 'BYTE_COLOR', 'CORNER')\n"
-        f"for item, rgb in zip(colours.data, {linear(BYTES).tolist()}): item.color = (*rgb, 1)\n"
+        "colors = mesh.color_attributes.new('c', 'BYTE_COLOR', 'CORNER')\n"
+        f"for item, rgb in zip(colors.data, {linear(BYTES).tolist()}): item.color = (*rgb, 1)\n"
         "bpy.context.scene.collection.objects.link(bpy.data.objects.new('quad', mesh))\n"
         f"bpy.ops.export_scene.fbx(filepath={str(tmp_path / 'quad.fbx')!r}, colors_type='SRGB')\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=120)
-    assert worst_vertex_colour(bring_in(tmp_path / "quad.fbx", tmp_path / "scratch"), "z") < 0.004
+    assert worst_vertex_color(bring_in(tmp_path / "quad.fbx", tmp_path / "scratch"), "z") < 0.004
 
 
 def test_obsolete_alembic_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Formats that Blender lacks, and glTF that it refuses: shapes, places, axes, colours, textures."""
+"""Formats that Blender lacks, and glTF that it refuses: shapes, places, axes, colors, textures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers.importing import (
     linear,
     shared,
     size,
-    worst_vertex_colour,
+    worst_vertex_color,
 )
 
 CUBE = np.array([[x, y, z] for x in (0, 1) for y in (0, 2) for z in (0, 3)], float)
@@ -34,14 +34,14 @@ def _off(header: str, vertex_tails: list[str], face_tails: list[str]) -> str:
 
 
 @pytest.mark.parametrize("scale", [255, 1.0])
-def test_off_vertex_colours(scale: float, tmp_path: Path) -> None:
+def test_off_vertex_colors(scale: float, tmp_path: Path) -> None:
     values = BYTES if scale == 255 else BYTES / 255
     tails = [" " + " ".join(map(str, v)) + (" 255" if scale == 255 else " 1.0") for v in values]
     (tmp_path / "quad.off").write_text(_off("COFF", tails, ["", ""]))
-    assert worst_vertex_colour(bring_in(tmp_path / "quad.off", tmp_path / "s")) < 1e-6
+    assert worst_vertex_color(bring_in(tmp_path / "quad.off", tmp_path / "s")) < 1e-6
 
 
-def test_off_face_colours_and_polygons(tmp_path: Path) -> None:
+def test_off_face_colors_and_polygons(tmp_path: Path) -> None:
     (tmp_path / "quad.off").write_text(_off("OFF", [""] * 4, ["  200 100 50", "  0 0 64"]))
     corners = np.array(bring_in(tmp_path / "quad.off", tmp_path / "s")["corners"])
     assert np.allclose(corners[:3, 3:], linear([200, 100, 50])) and np.allclose(
@@ -67,11 +67,11 @@ def _3mf(path: Path, resources: str, triangles: str, extra: dict[str, bytes] | N
             archive.writestr(name, content)
 
 
-def test_3mf_places_and_colours(tmp_path: Path) -> None:
-    colours = "".join('<m:color color="#{:02X}{:02X}{:02X}FF"/>'.format(*c) for c in BYTES)
+def test_3mf_places_and_colors(tmp_path: Path) -> None:
+    colors = "".join('<m:color color="#{:02X}{:02X}{:02X}FF"/>'.format(*c) for c in BYTES)
     _3mf(
         tmp_path / "a.3mf",
-        f'<m:colorgroup id="5">{colours}</m:colorgroup>'
+        f'<m:colorgroup id="5">{colors}</m:colorgroup>'
         '<basematerials id="6"><base name="b" displaycolor="#0A141E"/></basematerials>',
         '<triangle v1="0" v2="1" v3="2" p1="0" p2="1" p3="2"/>'
         '<triangle v1="0" v2="2" v3="3" pid="6" p1="0"/>',
@@ -201,7 +201,7 @@ def test_damaged_and_hostile_files_fail_cleanly(name: str, text: str, kind: str,
     assert name in (outcome.message or "")
 
 
-def _3ds(vertices: np.ndarray, faces: list[list[int]], colour: tuple[int, int, int]) -> bytes:
+def _3ds(vertices: np.ndarray, faces: list[list[int]], color: tuple[int, int, int]) -> bytes:
     def chunk(identity: int, body: bytes) -> bytes:
         return struct.pack("<HI", identity, len(body) + 6) + body
 
@@ -209,14 +209,14 @@ def _3ds(vertices: np.ndarray, faces: list[list[int]], colour: tuple[int, int, i
     triangles = struct.pack("<H", len(faces)) + b"".join(struct.pack("<4H", *face, 7) for face in faces)
     used = b"paint\0" + struct.pack("<H", len(faces)) + struct.pack(f"<{len(faces)}H", *range(len(faces)))
     mesh = chunk(0x4110, points) + chunk(0x4120, triangles + chunk(0x4130, used))
-    material = chunk(0xA000, b"paint\0") + chunk(0xA020, chunk(0x0011, bytes(colour)))
+    material = chunk(0xA000, b"paint\0") + chunk(0xA020, chunk(0x0011, bytes(color)))
     return chunk(
         0x4D4D, chunk(0x3D3D, chunk(0xAFFF, material) + chunk(0x4000, b"box\0" + chunk(0x4100, mesh)))
     )
 
 
 @pytest.mark.parametrize("suffix", [".3ds", ".bin"])
-def test_3ds_shape_axis_and_colour(suffix: str, tmp_path: Path) -> None:
+def test_3ds_shape_axis_and_color(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"box{suffix}"
     path.write_bytes(_3ds(CUBE, [[0, 1, 3], [4, 5, 7], [2, 3, 7], [0, 4, 6]], (200, 100, 50)))
     found = bring_in(path, tmp_path / "s")
@@ -228,7 +228,7 @@ def test_3ds_shape_axis_and_colour(suffix: str, tmp_path: Path) -> None:
 
 
 def _meshopt(**changes: Any) -> tuple[dict[str, Any], bytes]:
-    """A box whose positions are quantised to 16 bits and compressed, with 16-bit compressed indices."""
+    """A box whose positions are quantized to 16 bits and compressed, with 16-bit compressed indices."""
     positions = np.zeros((8, 4), "<u2")
     positions[:, :3] = CUBE * 1000
     triangles = np.array([0, 1, 3, 0, 3, 2, 4, 6, 7, 4, 7, 5, 0, 4, 5, 0, 5, 1, 2, 3, 7, 2, 7, 6], "<u4")

@@ -104,10 +104,10 @@ def test_a_folder_is_no_model(tmp_path: Path) -> None:
     assert "folder" in explain(tmp_path / "folder.obj")
 
 
-def test_every_real_model_is_what_its_catalogue_says() -> None:
-    catalogue = shared("models", "MODELS.csv")
-    rows = list(csv.DictReader(catalogue.open()))
-    wrong = {row["path"]: sniff(catalogue.parent / row["path"]) for row in rows}
+def test_every_real_model_is_what_its_catalog_says() -> None:
+    catalog = shared("models", "MODELS.csv")
+    rows = list(csv.DictReader(catalog.open()))
+    wrong = {row["path"]: sniff(catalog.parent / row["path"]) for row in rows}
     wrong = {path: kind for path, kind in wrong.items() if not _fits(path, kind)}
     assert len(rows) == 129 and not wrong
 

@@ -51,7 +51,7 @@ FULL = (
 class Part:
     name: str
     triangles: np.ndarray  # (T, 3, 3) world
-    colour: np.ndarray | None  # (3,) linear
+    color: np.ndarray | None  # (3,) linear
     is_instance: bool
     root: bool
 
@@ -97,7 +97,7 @@ def models(folder: Path) -> dict[str, Model]:
                     Part(
                         name=part["name"],
                         triangles=arrays[f"{path}:{n}"],
-                        colour=None if part["colour"] is None else np.array(part["colour"]),
+                        color=None if part["color"] is None else np.array(part["color"]),
                         is_instance=part["is_instance"],
                         root=part["root"],
                     )
@@ -145,7 +145,7 @@ def test_each_model_comes_back_with_faces_and_a_box(models: dict[str, Model]) ->
 
 
 def test_z_is_up_in_every_format(models: dict[str, Model]) -> None:
-    """Heights as they were modelled: an importer or exporter that forgets an axis swap shows here."""
+    """Heights as they were modeled: an importer or exporter that forgets an axis swap shows here."""
     tall = {
         "bottle.glb": 2.08,
         "house/house.gltf": 3.91,
@@ -168,12 +168,12 @@ def test_textures_resolve(models: dict[str, Model]) -> None:
         assert all(min(size) >= 128 for size in model.images.values()), (path, model.images)
 
 
-def test_vertex_colours_survive(models: dict[str, Model]) -> None:
+def test_vertex_colors_survive(models: dict[str, Model]) -> None:
     """The scarf's red, as sRGB 0xD6 = 0.672 linear, and the boat's hull, 0xB8 = 0.479."""
     hull = next(part for part in models["sailboat.abc"].parts if part.name == "Hull")
-    assert hull.colour == pytest.approx([0.479, 0.034, 0.025], abs=0.01)
+    assert hull.color == pytest.approx([0.479, 0.034, 0.025], abs=0.01)
     for path in ("nested_shells.glb", "snowman.ply", "walnut.ply"):
-        assert all(part.colour is not None for part in models[path].parts), path
+        assert all(part.color is not None for part in models[path].parts), path
 
 
 def test_instances_linked_meshes_and_roots(folder: Path, models: dict[str, Model]) -> None:
@@ -223,10 +223,10 @@ def test_the_escape_test_sees_a_way_out(models: dict[str, Model]) -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in FULL if p != "walnut.ply"])
-def test_the_inside_has_colours_of_its_own(models: dict[str, Model], path: str) -> None:
+def test_the_inside_has_colors_of_its_own(models: dict[str, Model], path: str) -> None:
     parts = models[path].parts
-    outside = np.array([p.colour for p in parts if not p.inside and p.colour is not None])
-    inside = np.array([p.colour for p in parts if p.inside and p.colour is not None])
+    outside = np.array([p.color for p in parts if not p.inside and p.color is not None])
+    inside = np.array([p.color for p in parts if p.inside and p.color is not None])
     nearest = np.linalg.norm(inside[:, None] - outside[None], axis=2).min(axis=1)
     assert nearest.max() > 0.2, (path, nearest)
 

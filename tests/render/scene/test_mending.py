@@ -28,7 +28,7 @@ vt 0 1
 
 
 def darkest(bundle: Bundle) -> float:
-    """Ratio of lit colour to albedo, in linear light, of the darkest 5 % of all full pixels."""
+    """Ratio of lit color to albedo, in linear light, of the darkest 5 % of all full pixels."""
     ratios = [
         (view.rgba[..., :3].astype(float).mean(-1) / 255)[view.rgba[..., 3] == 255] ** 2.2
         / (view.albedo.astype(float).mean(-1) / 255)[view.rgba[..., 3] == 255].clip(0.01) ** 2.2
@@ -64,8 +64,8 @@ def test_a_texture_with_a_stale_path_is_found_beside_the_model(render: Render, t
     bundle = render(folder / "quad.obj")
     assert bundle.meta["missing_textures"] == []
     assert "found beside" in str(bundle.meta["notes"])
-    colours = np.concatenate([view.albedo[view.depth > 0] for view in bundle.views()])
-    assert np.abs(colours.astype(int) - (200, 100, 50)).max() <= 3
+    colors = np.concatenate([view.albedo[view.depth > 0] for view in bundle.views()])
+    assert np.abs(colors.astype(int) - (200, 100, 50)).max() <= 3
     shutil.rmtree(folder / "Textures")
     assert render(folder / "quad.obj").meta["missing_textures"] == ["paint.png"]
 

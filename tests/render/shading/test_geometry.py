@@ -1,4 +1,4 @@
-"""Geometry truth: analytic shapes, exact normalisation, framing, and an independent ray caster."""
+"""Geometry truth: analytic shapes, exact normalization, framing, and an independent ray caster."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_multi_root_instanced_sheared_scene_is_exact(
     blender(SCENE.replace("{path}", str(path)))
     bundle = render(path, resolution=160, views=8)
     vertices = bundle.mesh().vertices
-    assert np.abs(vertices.max(0) + vertices.min(0)).max() < 1e-6  # centred
+    assert np.abs(vertices.max(0) + vertices.min(0)).max() < 1e-6  # centered
     assert (vertices.max(0) - vertices.min(0)).max() == pytest.approx(2, abs=1e-6)
     assert bundle.meta["counts"]["placed"] == 4  # three instances and the cube; the hidden one is not there
     assert bundle.meta["center"][1] == pytest.approx(1.5, abs=1e-3)  # the balls at y -6 and 9
@@ -112,7 +112,7 @@ def test_no_view_is_cropped(render: Render, blender: Blender, tmp_path: Path, ca
 
 
 @pytest.mark.parametrize("engine", ["eevee", "workbench"])
-def test_geometry_does_not_depend_on_the_colour_engine(render: Render, engine: str) -> None:
+def test_geometry_does_not_depend_on_the_color_engine(render: Render, engine: str) -> None:
     path = model("kaykit/Furniture-Bits-1.0/Assets/gltf/couch_pillows.gltf")
     other = render(path, "other", engine=engine, views=2, resolution=64)
     cycles = render(path, "cycles", views=2, resolution=64)

@@ -1,4 +1,4 @@
-"""Hidden layers: every surface along each ray, in order and in colour, against an independent ray caster."""
+"""Hidden layers: every surface along each ray, in order and in color, against an independent ray caster."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def test_the_surfaces_along_each_ray_are_an_independent_ray_casters(render: Rend
             error = np.abs(layer.depth[there] - depths[there][:, min(rank, depths.shape[-1] - 1)])
             assert np.quantile(error, 0.99) < 6e-5
             normal = layer.normal[there]
-            towards = -pixel_rays(view)[1][there]
-            assert ((normal * towards).sum(1) > -0.02).all(), "normals face the ray"
+            toward = -pixel_rays(view)[1][there]
+            assert ((normal * toward).sum(1) > -0.02).all(), "normals face the ray"
     assert rays > 3000
     assert agree / rays > 0.98
 
 
-def test_more_surfaces_than_slots_come_in_order_and_in_colour(
+def test_more_surfaces_than_slots_come_in_order_and_in_color(
     render: Render, blender: Blender, tmp_path: Path
 ) -> None:
     path = scene(

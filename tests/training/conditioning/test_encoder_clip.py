@@ -21,7 +21,7 @@ from training.conditioning.encoder_clip import (
     ClipText,
     DinoGrid,
     EncoderError,
-    normalised,
+    normalized,
 )
 
 transformers = pytest.importorskip("transformers", reason="pip install insideout[clip]")
@@ -35,7 +35,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pixels_of(images: list[bytes], size: int) -> torch.Tensor:
-    """By hand: (B, 3, size, size), normalised."""
+    """By hand: (B, 3, size, size), normalized."""
     pixels = (load_images(images, size) / 255 - MEAN) / STD
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
 
@@ -48,7 +48,7 @@ def test_images_are_prepared_as_the_library_does() -> None:
     image.save(buffer, "PNG")
     theirs = transformers.CLIPImageProcessorPil()(images=image, return_tensors="pt")["pixel_values"]
     pixels = load_images([buffer.getvalue()], 224)
-    ours = normalised(pixels, CLIP_MEAN, CLIP_STD, torch.device("cpu"), torch.float32)
+    ours = normalized(pixels, CLIP_MEAN, CLIP_STD, torch.device("cpu"), torch.float32)
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
 
 

@@ -46,12 +46,12 @@ def test_quota_takes_prefixes_and_labels_them(clouds: Path) -> None:
         hidden = min(16, row["n_hidden"])
         assert points.shape == (7, 64)
         np.testing.assert_array_equal(points[6], [-1] * (64 - hidden) + [1] * hidden)
-        xyz, colours = from_network(points)
+        xyz, colors = from_network(points)
         np.testing.assert_array_equal(
             xyz, np.concatenate([row["outside_xyz"][: 64 - hidden], row["hidden_xyz"][:hidden]])
         )
-        np.testing.assert_array_equal(colours[: 64 - hidden], row["outside_albedo"][: 64 - hidden])
-        np.testing.assert_array_equal(colours[64 - hidden :], row["hidden_albedo"][:hidden])
+        np.testing.assert_array_equal(colors[: 64 - hidden], row["outside_albedo"][: 64 - hidden])
+        np.testing.assert_array_equal(colors[64 - hidden :], row["hidden_albedo"][:hidden])
 
 
 def test_a_step_sees_some_of_the_mix(clouds: Path) -> None:
@@ -120,7 +120,7 @@ def test_remembered_orders_are_bounded() -> None:
     np.testing.assert_array_equal(again, orders[0])
 
 
-def test_solid_points_have_no_colour(clouds: Path) -> None:
+def test_solid_points_have_no_color(clouds: Path) -> None:
     for batch in samples(CloudLoader(clouds, 1, points=32, mix=Mix("solid"))).values():
         assert batch.points.shape == (1, 3, 32)
         np.testing.assert_array_equal(batch.points[0].T, row_of(batch.uids[0])["solid_xyz"][:32])
@@ -147,9 +147,9 @@ def test_the_networks_frame_and_back(channels: int) -> None:
     points = to_network(xyz, rgb if channels > 3 else None, hidden if channels > 6 else None)
     assert points.shape == (channels, 50)
     assert np.abs(points).max() <= 1
-    back, colours = from_network(points)
+    back, colors = from_network(points)
     np.testing.assert_array_equal(back, xyz)
     if channels > 3:
-        np.testing.assert_array_equal(colours, rgb)
+        np.testing.assert_array_equal(colors, rgb)
     found = hidden_of(points)
     assert found is None if channels < 7 else np.array_equal(found, hidden)  # pyright: ignore[reportArgumentType]

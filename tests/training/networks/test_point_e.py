@@ -256,7 +256,7 @@ def test_network_frame_equals_published_scaling(vectors: Vectors) -> None:
     xyz = rng.uniform(-1, 1, (50, 3)).astype(np.float32)
     rgb = rng.integers(0, 256, (50, 3)).astype(np.uint8)
     config, _ = vectors("diffusion_cosine")
-    halved = np.concatenate([xyz / 2, rgb], axis=1).T  # Point-E's frame: longest side 1, colours 0..255
+    halved = np.concatenate([xyz / 2, rgb], axis=1).T  # Point-E's frame: longest side 1, colors 0..255
     scales, biases = (np.array(config[key])[:, None] for key in ("channel_scales", "channel_biases"))
     scaled = to_network(xyz, rgb)
     np.testing.assert_allclose(scaled, halved * scales + biases, atol=1e-6)

@@ -96,8 +96,8 @@ def test_recomputed_activations_give_the_same_gradients() -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_learnt_at_few_points_it_draws_many() -> None:
-    """A ring of one radius, learnt from 32 points a cloud, is drawn with 2,000."""
+def test_learned_at_few_points_it_draws_many() -> None:
+    """A ring of one radius, learned from 32 points a cloud, is drawn with 2,000."""
     model, objective = make(seed=3).train(), RectifiedFlow()
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     generator = torch.Generator().manual_seed(0)

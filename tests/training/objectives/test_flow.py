@@ -112,7 +112,7 @@ def test_times_follow_their_distributions() -> None:
 
 @pytest.mark.parametrize("objective", [RectifiedFlow(), Edm(), Diffusion("v")], ids=["flow", "edm", "v"])
 def test_a_network_learns_one_cloud_by_any_objective(objective: Objective) -> None:
-    """A few hundred steps on one coloured cloud: what is drawn lies on it."""
+    """A few hundred steps on one colored cloud: what is drawn lies on it."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     shape = {"width": 48, "layers": 2, "heads": 2, "outputs": objective.outputs, "qk_norm": True}
@@ -132,4 +132,4 @@ def test_a_network_learns_one_cloud_by_any_objective(objective: Objective) -> No
     radius = drawn[:, :2].norm(dim=1)
     assert (radius - 0.8).abs().mean() < 0.2  # unit noise: 0.6
     assert drawn[:, 2].abs().mean() < 0.2
-    assert (drawn[:, 4] - drawn[:, 0] / 0.8).abs().mean() < 0.25  # the colour goes with the place
+    assert (drawn[:, 4] - drawn[:, 0] / 0.8).abs().mean() < 0.25  # the color goes with the place

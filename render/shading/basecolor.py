@@ -1,7 +1,7 @@
-"""A material's unlit colour and alpha, found by walking its shader tree (the rules: docs/layers.md).
+"""A material's unlit color and alpha, found by walking its shader tree (the rules: docs/layers.md).
 
 The result is a pair of *values*, each a constant or an output socket of the tree, so that textures, vertex
-colours and whatever drives a mix keep driving it. Nodes are added, none is changed.
+colors and whatever drives a mix keep driving it. Nodes are added, none is changed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import bpy
 Color = tuple[float, float, float]
 Socket = bpy.types.NodeSocket
 BLACK: Color = (0.0, 0.0, 0.0)
-GREY: Color = (0.8, 0.8, 0.8)
+GRAY: Color = (0.8, 0.8, 0.8)
 CLEAR = 1 / 64  # an alpha up to here hides the surface on purpose
 PAINTED = {"ATTRIBUTE", "VERTEX_COLOR", "GROUP", "GROUP_INPUT"}  # alpha may differ from place to place
 
 
 @dataclass(frozen=True)
 class Base:
-    """Base colour (constant or colour socket) and alpha (constant or value socket) of a surface."""
+    """Base color (constant or color socket) and alpha (constant or value socket) of a surface."""
 
     color: Color | Socket
     alpha: float | Socket
@@ -90,12 +90,12 @@ class Walk:
             return rule(self, node, output)
         if node.type.startswith("BSDF_") or node.type in {"EMISSION", "SUBSURFACE_SCATTERING"}:
             return Base(self._first(node, "Base Color", "Color"), 1.0)
-        self.notes.append(f"shader node {node.bl_idname} is unknown; grey")
-        return Base(GREY, 1.0)
+        self.notes.append(f"shader node {node.bl_idname} is unknown; gray")
+        return Base(GRAY, 1.0)
 
     def volume(self, socket: Socket) -> Base:
-        """A surface for what has only a volume: the volume's colour."""
-        self.notes.append("volume only; its colour is taken for a surface")
+        """A surface for what has only a volume: the volume's color."""
+        self.notes.append("volume only; its color is taken for a surface")
         return Base(self._first(socket.links[0].from_node, "Color"), 1.0)
 
     # ---- rules -------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Walk:
         for link in node.internal_links:
             if link.to_socket == output:
                 return self.shader_input(link.from_socket)
-        return Base(GREY, 1.0)
+        return Base(GRAY, 1.0)
 
     def _mix(self, node: bpy.types.Node, _: Socket) -> Base:
         factor = self._mix_factor(node.inputs[0])
@@ -139,7 +139,7 @@ class Walk:
         return self._value(socket)
 
     def _add(self, node: bpy.types.Node, _: Socket) -> Base:
-        """Colours add; transparencies add too, so a glow added to Transparent stays transparent."""
+        """Colors add; transparencies add too, so a glow added to Transparent stays transparent."""
         first, second = self.shader_input(node.inputs[0]), self.shader_input(node.inputs[1])
         alpha = self._math("SUBTRACT", self._math("ADD", first.alpha, second.alpha), 1.0, clamp=True)
         return Base(self._mix_color("ADD", 1.0, first.color, second.color), alpha)
@@ -147,12 +147,12 @@ class Walk:
     def _group(self, node: bpy.types.Node, output: Socket) -> Base:
         """Walk a copy of the group's tree and carry its base out by two new outputs."""
         if node.node_tree is None:
-            return Base(GREY, 1.0)
+            return Base(GRAY, 1.0)
         node.node_tree = tree = node.node_tree.copy()
         inner = Walk(tree, self, node)
         exits = [n for n in tree.nodes if n.type == "GROUP_OUTPUT" and n.is_active_output]
         if not exits or output.identifier not in {s.identifier for s in exits[0].inputs}:
-            return Base(GREY, 1.0)
+            return Base(GRAY, 1.0)
         source = _by_identifier(exits[0].inputs, output.identifier)
         base = inner.shader_input(source)
         color, alpha = _new_sockets(tree, "OUTPUT")
@@ -162,7 +162,7 @@ class Walk:
     def _group_input(self, _: bpy.types.Node, output: Socket) -> Base:
         """A shader handed into the group: walk it outside, and hand its base in by two new inputs."""
         if self.parent is None or self.node is None:
-            return Base(GREY, 1.0)
+            return Base(GRAY, 1.0)
         base = self.parent.shader_input(_by_identifier(self.node.inputs, output.identifier))
         color, alpha = _new_sockets(self.tree, "INPUT")
         entrance = self.node.inputs
@@ -177,8 +177,8 @@ class Walk:
             socket = node.inputs.get(name)
             if socket is not None:
                 return self._value(socket)
-        self.notes.append(f"{node.bl_idname} has no colour; grey")
-        return GREY
+        self.notes.append(f"{node.bl_idname} has no color; gray")
+        return GRAY
 
     def _value(self, socket: Socket):
         """What feeds an input: the linked output, or its own constant."""
@@ -244,7 +244,7 @@ FOLDED = {
 
 
 def _new_sockets(tree: bpy.types.NodeTree, side: str) -> list[str]:
-    """Add a colour and a value socket to a group's interface; their identifiers."""
+    """Add a color and a value socket to a group's interface; their identifiers."""
     kinds = ("NodeSocketColor", "NodeSocketFloat")
     return [
         tree.interface.new_socket("InsideOut base", in_out=side, socket_type=kind).identifier

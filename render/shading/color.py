@@ -16,7 +16,7 @@ from render.seeds import seed_for
 from render.shading.lights import Lights
 
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
-BOUNCES = 2  # light that has bounced more often adds nothing that a coloured cloud could show
+BOUNCES = 2  # light that has bounced more often adds nothing that a colored cloud could show
 GLASS_BOUNCES = 6
 CARD_LAYERS = 64  # stacked alpha cards before a ray turns black
 
@@ -58,7 +58,7 @@ def lit_views(
     lights = Lights(config, uid)
     use_engine(config, seed_for(config.seed, uid, "noise"), threads)
     thing = new_camera(config.resolution)
-    path = scratch / "colour.png"
+    path = scratch / "color.png"
     images = []
     for camera in cameras:
         move_camera(thing, camera, outline)

@@ -1,4 +1,4 @@
-"""Colour truth: known patches and vertex colours come back as albedo, in every format that has them."""
+"""Color truth: known patches and vertex colors come back as albedo, in every format that has them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Blender = Callable[[str], None]
 PATCHES = np.array([(200, 100, 50), (20, 200, 40), (40, 60, 220), (128, 128, 128), (255, 255, 0), (5, 5, 5)])
 LEVELS = 3
 
-# Six quads side by side in a plane, quad k of patch k. `paint` gives the quads their colour.
+# Six quads side by side in a plane, quad k of patch k. `paint` gives the quads their color.
 PLATES = """
     import numpy as np
     patches = {patches}
@@ -32,9 +32,9 @@ PLATES = """
     bpy.context.view_layer.objects.active = thing
     thing.select_set(True)
 """
-VERTEX_COLOURS = """
-    colours = mesh.color_attributes.new("Color", "BYTE_COLOR", "CORNER")
-    for loop, datum in enumerate(colours.data):
+VERTEX_COLORS = """
+    colors = mesh.color_attributes.new("Color", "BYTE_COLOR", "CORNER")
+    for loop, datum in enumerate(colors.data):
         datum.color_srgb = (*(c / 255 for c in patches[loop // 4]), 1)
 """
 TEXTURE = """
@@ -80,7 +80,7 @@ EXPORT = {
 def write_plates(blender: Blender, path: Path, paint: str) -> None:
     script = PLATES.format(patches=PATCHES.tolist()) + paint.replace("{folder}", str(path.parent))
     export = EXPORT[path.suffix[1:]].replace("{p}", str(path))
-    blender(script + "\n    " + export.replace("{colors}", str(paint == VERTEX_COLOURS)))
+    blender(script + "\n    " + export.replace("{colors}", str(paint == VERTEX_COLORS)))
 
 
 def worst_patch(bundle: Bundle) -> int:
@@ -97,9 +97,9 @@ def worst_patch(bundle: Bundle) -> int:
 
 
 @pytest.mark.parametrize("kind", ["glb", "gltf", "obj", "ply", "fbx", "usdc", "abc", "blend"])
-def test_vertex_colours(render: Render, blender: Blender, tmp_path: Path, kind: str) -> None:
+def test_vertex_colors(render: Render, blender: Blender, tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"plates.{kind}"
-    write_plates(blender, path, VERTEX_COLOURS)
+    write_plates(blender, path, VERTEX_COLORS)
     assert worst_patch(render(path)) <= LEVELS
 
 
@@ -122,8 +122,8 @@ def test_missing_texture_is_reported_and_is_not_magenta(
         image.unlink()
     bundle = render(path)
     assert bundle.meta["missing_textures"] == ["patches.png"]
-    colours = np.concatenate([view.albedo[view.depth > 0] for view in bundle.views()])
-    assert np.ptp(colours, axis=1).max() == 0  # grey, not Blender's magenta
+    colors = np.concatenate([view.albedo[view.depth > 0] for view in bundle.views()])
+    assert np.ptp(colors, axis=1).max() == 0  # gray, not Blender's magenta
 
 
 # ---- every kind of shader: target sRGB 200, 100, 50 --------------------------------------------------------
@@ -201,9 +201,9 @@ def test_albedo_of_every_kind_of_shader(
     bundle = render(path, views=2, resolution=32)
     for rank in (0, 1):  # in front, and seen through itself
         layers = [(view, *view.hidden)[rank] for view in bundle.views()]
-        colours = np.concatenate([layer.albedo[layer.depth > 0] for layer in layers])
-        assert len(colours) > 100
-        assert np.abs(colours.astype(int) - (200, 100, 50)).max() <= 1
+        colors = np.concatenate([layer.albedo[layer.depth > 0] for layer in layers])
+        assert len(colors) > 100
+        assert np.abs(colors.astype(int) - (200, 100, 50)).max() <= 1
 
 
 SHELL = """
