@@ -21,7 +21,7 @@ from fuse.projection import project
 from fuse.sampling import farthest_points, spacing
 from fuse.solid.points import Solid, solid_points
 from render.bundle import Bundle, BundleError, View
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure
 from render.seeds import seed_for
 from render.stopwatch import Stopwatch
 
@@ -39,7 +39,7 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
         with Bundle(job["bundle"]) as bundle:
             row = fuse_bundle(bundle, config, job["seed"], watch)
     except BundleError as error:
-        raise ModelFailure("fuse_error", str(error)) from error
+        raise ModelFailure(FailureClass.FUSE_ERROR, str(error)) from error
     row["uid"] = job["uid"]
     with watch("write"):
         write_shard(Path(job["output"]), [table_of(row)], job.get("config_hash", ""), {})
@@ -60,7 +60,7 @@ def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch)
         seen = fuse_samples(samples, mean_footprint(views), config.merge, config.points)
     if len(seen.cloud) == 0:
         message = f"none of {len(views)} views shows a surface. Is the model fully transparent?"
-        raise ModelFailure("empty", f"{bundle.path}: {message}")
+        raise ModelFailure(FailureClass.EMPTY, f"{bundle.path}: {message}")
     mesh = bundle.mesh()
     with watch("label"):
         inside = look_inside(

@@ -58,7 +58,8 @@ def usage() -> str:
 
 def _run(verb: str, arguments: list[str]) -> int:
     """Run a verb; errors with a message for people become one line."""
-    from pipeline.errors import InfrastructureError, UserError, explain_os_error
+    from pipeline.errors import InfrastructureError, explain_os_error
+    from render.failures import UserError
 
     try:
         from pipeline import operations, verbs

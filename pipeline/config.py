@@ -16,9 +16,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fuse.config import FuseConfig
-from pipeline.errors import UserError
 from pipeline.sandbox.confine import Confine
 from render.config import RenderConfig
+from render.failures import UserError
 from training.config import TrainConfig
 
 

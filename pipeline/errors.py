@@ -1,4 +1,4 @@
-"""What went wrong outside a model: the user's mistake, or the machinery's. Both end as one line."""
+"""What went wrong outside a model, other than a user's mistake (`render.failures`): one line, exit code 1."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ _CURES = {
     errno.ESTALE: "Mount it again",
     errno.EMFILE: "Raise the limit on open files (`ulimit -n`)",
 }
-
-
-class UserError(Exception):
-    """A mistake that the user can mend; the message names the file, the fault and the cure. Exit code 2."""
 
 
 class InfrastructureError(Exception):

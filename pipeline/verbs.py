@@ -16,8 +16,8 @@ from tyro.constructors import PrimitiveConstructorSpec
 from fuse.config import FuseConfig
 from fuse.dataset import storage
 from pipeline.config import EngineConfig, RunConfig, explain, load
-from pipeline.errors import UserError
 from render.config import RenderConfig
+from render.failures import UserError
 from training.config import TrainConfig
 
 Command = TypeVar("Command")

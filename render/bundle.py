@@ -27,11 +27,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from render.failures import UserError
+
 SCHEMA_VERSION = 1
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-class BundleError(ValueError):
+class BundleError(UserError):
     """A bundle that cannot be read; the message names the file and the cure."""
 
 

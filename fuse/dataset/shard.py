@@ -23,13 +23,14 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from fuse.dataset import storage
+from render.failures import UserError
 
 SCHEMA_VERSION = 2
 CURE = "Delete it and its line in manifest.jsonl, then run `insideout fuse` again."
 Row = dict[str, Any]
 
 
-class ShardError(ValueError):
+class ShardError(UserError):
     """A shard that cannot be read or written; the message names the file and the cure."""
 
 

@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
+from render.failures import UserError
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _COPY = 1 << 20  # bytes at a time
 _THREADS = 16  # requests in flight; a store answers one in 10 to 100 ms
@@ -34,7 +36,7 @@ _CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"}
 Answer = TypeVar("Answer")
 
 
-class StorageError(ValueError):
+class StorageError(UserError):
     """A place that cannot be used; the message names it, without its secrets, and the cure."""
 
 

@@ -15,8 +15,8 @@ from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import Row, Shard, decode
 from fuse.preview.picture import draw_cloud
-from pipeline.errors import UserError
 from render.bundle import Bundle, View
+from render.failures import UserError
 
 COLUMNS = ["uid", "source", "outside_xyz", "outside_rgb"]
 PANELS = 4

@@ -24,9 +24,9 @@ from fuse.config import FuseConfig
 from pipeline.bench import ledger as bench_ledger
 from pipeline.bench.engine import engine_table, memory_table
 from pipeline.engine.supervisor import Supervisor
-from pipeline.errors import UserError
 from pipeline.sandbox.process import Limits
 from render.config import RenderConfig
+from render.failures import UserError
 
 BUNDLE, ROW = "bundle.zip", "row.parquet"
 INSIDE = ("geometry", "interior", "label", "solid")  # the steps that make depth, layers, labels and matter

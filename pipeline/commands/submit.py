@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.errors import InfrastructureError, UserError
+from pipeline.errors import InfrastructureError
+from render.failures import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 _POLL = 2.0  # seconds

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from fuse.dataset import storage
-from pipeline.errors import UserError
 from pipeline.inputs.file_stats import Stamps
+from render.failures import UserError
 
 LISTS = {".csv", ".jsonl", ".parquet"}
 _BAD_UID = re.compile(r"[/\\\x00-\x1f\x7f]|^\.")

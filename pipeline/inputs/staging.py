@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure
 from render.importing.redaction import LARGEST, blinded
 from render.importing.references import MOST_COMPANIONS, Reference, references
 
@@ -79,9 +79,13 @@ def stage_input(path: Path, source: str, folder: Path) -> Staged:
     refused = [one for told in named.values() for one in told if one.refusal]
     for reference in refused:
         if reference.needed:
-            raise ModelFailure("outside_reference", f"{path.name}: {reference.text} {reference.refusal}")
+            raise ModelFailure(
+                FailureClass.OUTSIDE_REFERENCE, f"{path.name}: {reference.text} {reference.refusal}"
+            )
     if sum(file.stat().st_size for file in named if file != path) > _MOST_BYTES:
-        raise ModelFailure("invalid", f"{path.name}: the files that it names exceed {_MOST_BYTES >> 30} GiB")
+        raise ModelFailure(
+            FailureClass.INVALID, f"{path.name}: the files that it names exceed {_MOST_BYTES >> 30} GiB"
+        )
     for file, told in named.items():
         _put(real if file == path else file.resolve(), folder / file.relative_to(tree), told)
     found = sorted(file for file in named if file != path)
@@ -110,9 +114,11 @@ def admit(path: Path, source: str) -> Path:
     real = path.resolve(strict=True)
     if not real.is_relative_to(root.resolve()):
         cure = "Copy the file, or give the folder that it lies in."
-        raise ModelFailure("outside_reference", f"{path.name} is a link out of the models' folder. {cure}")
+        raise ModelFailure(
+            FailureClass.OUTSIDE_REFERENCE, f"{path.name} is a link out of the models' folder. {cure}"
+        )
     if not stat.S_ISREG(real.stat().st_mode):
-        raise ModelFailure("unsupported", f"{path.name} is not a regular file")
+        raise ModelFailure(FailureClass.UNSUPPORTED, f"{path.name} is not a regular file")
     return real
 
 

@@ -12,10 +12,10 @@ from fuse.dataset import storage
 from fuse.dataset.layout import Layout
 from pipeline.config import EngineConfig
 from pipeline.engine.runner import Summary
-from pipeline.errors import UserError
 from pipeline.ledger.compact import SCHEMA, Runs, batches, row_of, runs
 from pipeline.ledger.rows import Row
 from pipeline.output import record as dataset
+from render.failures import UserError
 
 
 def failed_rows(layout: Layout, stage: str, kinds: Sequence[str] = (), log: bool = False) -> list[Row]:

@@ -19,11 +19,11 @@ import pyarrow as pa
 from fuse.dataset import storage
 from fuse.dataset.layout import Layout
 from pipeline.engine.progress import clock
-from pipeline.errors import UserError
 from pipeline.inputs.discovery import discover
 from pipeline.ledger import compact
 from pipeline.ledger.rows import Run, began, run_files, run_of
 from pipeline.output import record as dataset
+from render.failures import UserError
 
 STAGES = ("render", "fuse")
 _OK, _OLDER = "ok", "older configuration"

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from fuse.dataset import storage
 from fuse.dataset.layout import Layout
-from pipeline.errors import UserError, writing
+from pipeline.errors import writing
 from pipeline.output.lock import remote_lock
+from render.failures import UserError
 
 
 def commit_file(source: Path, target: Path, layout: Layout) -> int:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fuse.dataset import storage
-from pipeline.errors import UserError
+from render.failures import UserError
 
 _BEAT = 10.0  # seconds between signs of life
 _DEAD = 60.0  # seconds without one

@@ -17,8 +17,8 @@ from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import SCHEMA
 from pipeline.config import config_hash
 from pipeline.engine.resume import Known
-from pipeline.errors import UserError
 from pipeline.output.commit import commit_bytes
+from render.failures import UserError
 
 SCHEMA_VERSION = 1
 PACKAGES = ("insideout", "bpy", "numpy", "open3d", "pyarrow", "fpsample", "trimesh", "assimp-py", "pillow")

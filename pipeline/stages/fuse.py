@@ -20,10 +20,10 @@ from pipeline.engine.resume import Known, LocalStamps, Resume, Stamps
 from pipeline.engine.runner import Summary, run_stage
 from pipeline.engine.session import ray_session
 from pipeline.engine.tasks import Stage, Task, Tasks, no_key
-from pipeline.errors import UserError
 from pipeline.ledger.compact import fold
 from pipeline.output import record as dataset
 from pipeline.output.commit import exclusive
+from render.failures import UserError
 
 _NO_BUNDLES = "{out}: no view bundles. Run `insideout render --models DIR --out {out}` first."
 

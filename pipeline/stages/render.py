@@ -10,12 +10,12 @@ from pipeline.config import EngineConfig
 from pipeline.engine.resume import Known, LocalStamps, Resume
 from pipeline.engine.runner import Summary, run_stage
 from pipeline.engine.tasks import bundle_stored, render_stage, render_tasks
-from pipeline.errors import UserError
 from pipeline.inputs.discovery import Discovery, discover
 from pipeline.ledger.compact import fold
 from pipeline.output import record as dataset
 from pipeline.output.commit import exclusive
 from render.config import RenderConfig
+from render.failures import UserError
 
 
 def render(

@@ -20,7 +20,8 @@ from typing import Any
 from fuse.dataset.storage import is_local, locate
 from pipeline.config import EngineConfig
 from pipeline.engine.session import ray_session
-from pipeline.errors import InfrastructureError, UserError
+from pipeline.errors import InfrastructureError
+from render.failures import UserError
 from training.checkpoints import found
 from training.config import TrainConfig
 from training.journal import resumable

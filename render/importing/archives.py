@@ -11,7 +11,7 @@ import struct
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure
 
 MOST_ENTRIES = 10_000
 LARGEST = 8 << 30
@@ -66,4 +66,4 @@ def _leaves(name: str) -> bool:
 
 
 def _unsafe(path: Path, what: str) -> ModelFailure:
-    return ModelFailure("unsafe_archive", f"{path.name}: {what}")
+    return ModelFailure(FailureClass.UNSAFE_ARCHIVE, f"{path.name}: {what}")

@@ -24,7 +24,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure
 from render.importing import archives, convert, gltf, ply, rawmesh, stl
 from render.importing.formats import explain, sniff
 from render.importing.rawmesh import srgb_to_linear
@@ -68,9 +68,9 @@ def _kind(path: Path) -> str:
     try:
         kind = sniff(path)
     except OSError as error:
-        raise ModelFailure("import_error", f"{path.name} cannot be read: {error}") from error
+        raise ModelFailure(FailureClass.IMPORT_ERROR, f"{path.name} cannot be read: {error}") from error
     if kind is None:
-        raise ModelFailure("unsupported", explain(path))
+        raise ModelFailure(FailureClass.UNSUPPORTED, explain(path))
     return kind
 
 
@@ -81,9 +81,13 @@ def _run(operator: Callable[..., set[str]], path: Path, **options: Any) -> str:
     try:
         result = operator(filepath=str(path), **options)
     except RuntimeError as error:
-        raise ModelFailure("import_error", f"{path.name}: {name}: {_reason(error, path)}") from error
+        raise ModelFailure(
+            FailureClass.IMPORT_ERROR, f"{path.name}: {name}: {_reason(error, path)}"
+        ) from error
     if result != {"FINISHED"}:
-        raise ModelFailure("import_error", f"{path.name}: {name} refused the file without a reason: damaged?")
+        raise ModelFailure(
+            FailureClass.IMPORT_ERROR, f"{path.name}: {name} refused the file without a reason: damaged?"
+        )
     return name
 
 
@@ -141,7 +145,7 @@ def _fbx(path: Path, kind: str, scratch: Path) -> Imported:
     _link_in_order()
     if not any(map(_may_have_faces, bpy.context.view_layer.objects)) and b"NurbsSurface" in path.read_bytes():
         raise ModelFailure(
-            "unsupported",
+            FailureClass.UNSUPPORTED,
             f"{path.name}: holds NURBS surfaces, which Blender does not read from FBX: export polygons",
         )
     return Imported(kind, name)
@@ -195,7 +199,7 @@ def _abc(path: Path, kind: str, scratch: Path) -> Imported:
     with path.open("rb") as file:
         if file.read(4) == b"\x89HDF":
             raise ModelFailure(
-                "unsupported",
+                FailureClass.UNSUPPORTED,
                 f"{path.name} is Alembic in its obsolete HDF5 encoding, which Blender cannot read: "
                 "rewrite it with `abcconvert -toOgawa`",
             )
@@ -281,7 +285,7 @@ def _require_geometry(path: Path, imported: Imported) -> None:
     else:
         what = "no objects at all"
     raise ModelFailure(
-        "empty", f"{path.name}: {imported.importer} read it as {imported.format} and found {what}"
+        FailureClass.EMPTY, f"{path.name}: {imported.importer} read it as {imported.format} and found {what}"
     )
 
 

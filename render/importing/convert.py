@@ -22,7 +22,7 @@ from typing import Any
 import assimp_py
 import numpy as np
 
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure
 from render.importing import off, rawmesh, threemf, x3d
 from render.importing.rawmesh import RawMaterial, RawMesh, srgb_to_linear
 
@@ -55,7 +55,7 @@ def read_assimp(path: Path, kind: str, scratch: Path) -> list[RawMesh]:
         scene = assimp_py.import_file(str(named), _FLAGS)
     except RuntimeError as error:
         raise ModelFailure(
-            "import_error", f"{path.name}: {str(error).replace(str(named), path.name)[:500]}"
+            FailureClass.IMPORT_ERROR, f"{path.name}: {str(error).replace(str(named), path.name)[:500]}"
         ) from error
     linear = kind == "dae"
     materials = [_material(material, path, linear) for material in scene.materials]

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 import meshoptimizer
 import numpy as np
 
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure
 
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 BASISU = "KHR_texture_basisu"
@@ -75,7 +75,7 @@ def plain_gltf(path: Path, scratch: Path) -> tuple[Path, list[str]]:
         notes += _drop_basisu(document)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFailure(
-            "invalid", f"{path.name}: {', '.join(stuck)} cannot be decoded: {error!r}"
+            FailureClass.INVALID, f"{path.name}: {', '.join(stuck)} cannot be decoded: {error!r}"
         ) from error
     notes += [f"{name} is ignored" for name in stuck if name.startswith(_DROPPABLE)]
     _forget(document, stuck)

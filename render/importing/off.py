@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure
 from render.importing.rawmesh import RawMesh, srgb_to_linear
 
 _HEADER = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF\b\s*(BINARY)?")
@@ -25,13 +25,15 @@ def read_off(path: Path) -> list[RawMesh]:
     header = _HEADER.match(text.lstrip())
     flags = header.groups() if header else (None,) * 6
     if flags[4] or flags[5]:
-        raise ModelFailure("unsupported", f"{path.name}: only ASCII OFF in three dimensions is read")
+        raise ModelFailure(
+            FailureClass.UNSUPPORTED, f"{path.name}: only ASCII OFF in three dimensions is read"
+        )
     body = text.lstrip()[header.end() :] if header else text
     try:
         return [_read(path.stem, body.split("\n"), bool(flags[1]), 4 if flags[3] else 3)]
     except (ValueError, IndexError) as error:
         raise ModelFailure(
-            "invalid", f"{path.name}: OFF that ends early or holds no numbers: {error}"
+            FailureClass.INVALID, f"{path.name}: OFF that ends early or holds no numbers: {error}"
         ) from error
 
 

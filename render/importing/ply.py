@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from trimesh.exchange.ply import load_ply
 
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure
 from render.importing.rawmesh import RawMaterial, RawMesh, find_texture, srgb_to_linear
 
 _HEADER = 65536
@@ -62,7 +62,8 @@ def require_elements(path: Path) -> None:
     room = path.stat().st_size
     if wanted > room:
         raise ModelFailure(
-            "invalid", f"{path.name}: the header counts {wanted} values or more, the file has {room} bytes"
+            FailureClass.INVALID,
+            f"{path.name}: the header counts {wanted} values or more, the file has {room} bytes",
         )
 
 

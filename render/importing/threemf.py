@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure
 from render.importing import archives
 from render.importing.rawmesh import RawMaterial, RawMesh, srgb_to_linear
 
@@ -90,7 +90,7 @@ def read_3mf(path: Path, scratch: Path) -> list[RawMesh]:
             package = _Package(archive, scratch)
             return list(_build(package))
     except (zipfile.BadZipFile, ElementTree.ParseError, KeyError, ValueError, OSError) as error:
-        raise ModelFailure("invalid", f"{path.name}: damaged 3MF: {error}") from error
+        raise ModelFailure(FailureClass.INVALID, f"{path.name}: damaged 3MF: {error}") from error
 
 
 def _build(package: _Package) -> list[RawMesh]:

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure
 
 _TOKEN = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([\[\]{}])|([^\s\[\]{}",#]+))')
 _NUMBERS = re.compile(r"\s*\[([-+0-9.eE\s,xXa-fA-F]*)\]")
@@ -65,11 +65,11 @@ def read_nodes(path: Path) -> list[Node]:
             return [_from_xml(ElementTree.fromstring(raw), {})]
         if raw[:10] == b"#VRML V1.0":
             raise ModelFailure(
-                "unsupported", f"{path.name} is VRML 1.0; only VRML 2 (VRML97) and X3D are read"
+                FailureClass.UNSUPPORTED, f"{path.name} is VRML 1.0; only VRML 2 (VRML97) and X3D are read"
             )
         return _Parser(raw.decode("utf-8", "replace")).statements()
     except (ElementTree.ParseError, ValueError, EOFError, OSError, RecursionError) as error:
-        raise ModelFailure("invalid", f"{path.name}: {error}") from error
+        raise ModelFailure(FailureClass.INVALID, f"{path.name}: {error}") from error
 
 
 def _from_xml(element: ElementTree.Element, named: dict[str, Node]) -> Node:

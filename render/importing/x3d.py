@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure
 from render.importing import primitives
 from render.importing.rawmesh import Y_UP, RawMaterial, RawMesh, find_texture, srgb_to_linear
 from render.importing.vrml import Node, read_nodes
@@ -33,7 +33,7 @@ def read_x3d(path: Path) -> list[RawMesh]:
             if mesh is not None:
                 meshes.append(mesh)
     except (ValueError, IndexError) as error:
-        raise ModelFailure("invalid", f"{path.name}: {error}") from error
+        raise ModelFailure(FailureClass.INVALID, f"{path.name}: {error}") from error
     return meshes
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from mathutils import Matrix
 
 from render.bundle import Mesh
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure
 from render.scene import meshes
 
 GEOMETRY = {"MESH", "CURVE", "SURFACE", "META", "FONT"}
@@ -60,7 +60,7 @@ def freeze(path_name: str) -> Frozen:
     placed = list(_evaluated(notes))
     if not placed:
         raise ModelFailure(
-            "empty",
+            FailureClass.EMPTY,
             f"{path_name}: imported, but nothing in it has a face that renders. A point cloud, a rig?",
         )
     vertices, faces = _triangles(placed)
@@ -79,7 +79,8 @@ def normalization(vertices: np.ndarray, faces: np.ndarray, path_name: str) -> tu
     side = float((high - low).max())
     if not np.isfinite(side) or side <= 0:
         raise ModelFailure(
-            "empty", f"{path_name}: its box has no size ({low} to {high}): every face is degenerate."
+            FailureClass.EMPTY,
+            f"{path_name}: its box has no size ({low} to {high}): every face is degenerate.",
         )
     corners = (vertices[faces] - low) / side
     area = (
@@ -88,7 +89,8 @@ def normalization(vertices: np.ndarray, faces: np.ndarray, path_name: str) -> tu
     )
     if area < SMALLEST_AREA:
         raise ModelFailure(
-            "empty", f"{path_name}: every face is degenerate: {len(faces)} of them without any area."
+            FailureClass.EMPTY,
+            f"{path_name}: every face is degenerate: {len(faces)} of them without any area.",
         )
     return (low + high) / 2, 2 / side
 

@@ -17,7 +17,7 @@ import numpy as np
 import OpenEXR
 
 from render.bundle import Camera, Layer
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure
 from render.shading.color import move_camera, new_camera
 
 MOST_SLOTS = 256  # give up on a ray that crosses as many holes before its first surface
@@ -235,7 +235,7 @@ def _read_exr(path: Path, start: int) -> Slots:
         channels = {name.split(".", 1)[1]: c.pixels for name, c in file.parts[0].channels.items()}
         if channels["Combined.A"].any():  # every surface is transparent, unless its shader was not compiled
             raise ModelFailure(
-                "render_error",
+                FailureClass.RENDER_ERROR,
                 "A material's shader is too large for Cycles once the surface record is added to it, so that "
                 "rays end there. Fewer --slots need less.",
             )

@@ -19,11 +19,11 @@ from fuse.dataset import storage
 from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.packing import packed_uids
-from pipeline.errors import UserError
 from pipeline.inputs.fetching import fetch_model
 from pipeline.ledger.compact import NAME, fold
 from pipeline.ledger.rows import Ledger, Row, latest, read_rows, run_files
 from pipeline.output.lock import remote_lock
+from render.failures import UserError
 from tests.helpers.commands import insideout
 from tests.helpers.places import ROOT
 from tests.helpers.store import KEY, SECRET, Store, s3_server

@@ -20,7 +20,7 @@ import requests
 
 from fuse.dataset import storage
 from pipeline.commands.submit import Cluster
-from pipeline.errors import UserError
+from render.failures import UserError
 from tests.helpers.places import ROOT
 from tests.helpers.store import KEY, SECRET, Store, s3_server
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure
 
 served = 0
 daemon_pid: int | None = None
@@ -134,7 +134,7 @@ def die_later(_: dict[str, Any]) -> None:
 
 
 def refuse(_: dict[str, Any]) -> None:
-    raise ModelFailure("empty", "no face in it")
+    raise ModelFailure(FailureClass.EMPTY, "no face in it")
 
 
 def blunder(_: dict[str, Any]) -> None:

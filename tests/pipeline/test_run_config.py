@@ -8,8 +8,8 @@ import pytest
 
 from fuse.config import FuseConfig
 from pipeline.config import config_hash, load
-from pipeline.errors import UserError
 from render.config import RenderConfig
+from render.failures import UserError
 from tests.helpers.places import ROOT
 
 CONFIGS = ROOT / "configs"

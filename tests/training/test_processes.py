@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.errors import UserError
 from pipeline.stages.train import train as train_together
+from render.failures import UserError
 from tests.helpers.places import ROOT
 from training import checkpoints
 from training.checkpoints import CheckpointError

@@ -13,9 +13,9 @@ from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import describe, write_manifest
 from fuse.preview.sheet import write_sheet
 from fuse.worker import process
-from pipeline.errors import UserError
 from render.bundle import Camera, Mesh, View, write_bundle
 from render.cameras import directions, look_at_origin
+from render.failures import UserError
 
 
 def disc(camera: Camera, size: int = 48) -> View:

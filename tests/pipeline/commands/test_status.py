@@ -10,12 +10,12 @@ import pytest
 from fuse.dataset.layout import Layout
 from pipeline.cli import main
 from pipeline.config import EngineConfig
-from pipeline.errors import UserError
 from pipeline.ledger.failed import failed_rows, retry
 from pipeline.ledger.rows import Ledger, Row
 from pipeline.ledger.status import Pace, Status, Tally, Top
 from pipeline.stages.render import render
 from render.config import RenderConfig
+from render.failures import UserError
 
 RUN = "20260101T000000.000000-aaaaaa"
 LATER = "20260102T000000.000000-bbbbbb"

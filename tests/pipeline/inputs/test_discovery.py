@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from pipeline.errors import UserError
 from pipeline.inputs.discovery import default_uid, discover
+from render.failures import UserError
 
 
 def touch(folder: Path, *names: str) -> Path:
