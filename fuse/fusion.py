@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fuse.cloud import Cloud
-from fuse.projection import CLEAN, FILM, MIXED, Samples, pixel_size, project
+from fuse.projection import CLEAN, FILM, MIXED, Samples, project
 from render.bundle import View
+from render.pinhole import pixel_size
 
 REACH = 1.5
 """A pixel is dropped when a point of a better grade lies within about this many footprints."""

@@ -19,6 +19,7 @@ from fuse.openness import DIRECTIONS, Caster
 from fuse.projection import project_layer
 from fuse.sampling import farthest_points
 from render.bundle import Mesh, View
+from render.srgb import linear_to_srgb, srgb_to_linear
 
 CELLS = (0.5, 1.0)  # footprints: of all points in a cell one is kept; and of MANY that the first look leaves
 LOOKS = (6, 30)  # directions asked about before cells may grow, and before SURPLUS is all that stays
@@ -151,18 +152,11 @@ def _light(cloud: Cloud) -> np.ndarray:
 def _lit(albedo: np.ndarray, light: np.ndarray) -> np.ndarray:
     """(N, 3) uint8 sRGB albedo times (N,) light, as sRGB bytes."""
     linear = (_LINEAR[albedo] * light[:, None]).clip(0, 1)
-    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(encoded * 255).astype(np.uint8)
+    return np.rint(linear_to_srgb(linear) * 255).astype(np.uint8)
 
 
 def _luminance(rgb: np.ndarray) -> np.ndarray:
     return _LINEAR[rgb] @ np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
-def _linear_bytes() -> np.ndarray:
-    """(256,) float32: sRGB bytes decoded (IEC 61966-2-1)."""
-    value = np.arange(256) / 255
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-_LINEAR = _linear_bytes()
+_LINEAR = srgb_to_linear(np.arange(256) / 255).astype(np.float32)  # (256,): of each sRGB byte

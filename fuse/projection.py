@@ -16,6 +16,7 @@ import numpy as np
 
 from fuse.cloud import Cloud, concatenate
 from render.bundle import Camera, Layer, View
+from render.pinhole import pixel_rays, world_points
 
 STEP = 1.0
 """A neighbor this many footprints off a pixel's tangent plane is another surface."""
@@ -37,26 +38,10 @@ class Samples:
 
 
 @lru_cache(maxsize=4)
-def ray_grid(height: int, width: int, fov: float) -> np.ndarray:
-    """(H, W, 3) float64 rays through the pixel centers, camera axes, z = -1: times depth they are points."""
-    half = np.tan(fov / 2)
-    x = ((np.arange(width) + 0.5) / width * 2 - 1) * half
-    y = (1 - (np.arange(height) + 0.5) / height * 2) * half * height / width
-    grid = np.stack(np.broadcast_arrays(x[None, :], y[:, None], -1.0), -1)
-    grid.flags.writeable = False
-    return grid
-
-
-@lru_cache(maxsize=4)
-def unit_grid(height: int, width: int, fov: float) -> np.ndarray:
-    """(H, W, 3) float32: `ray_grid` at unit length."""
-    rays = ray_grid(height, width, fov)
+def unit_rays(size: int, fov: float) -> np.ndarray:
+    """(S, S, 3) float32: `pixel_rays` at unit length."""
+    rays = pixel_rays(size, fov)
     return (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).astype(np.float32)
-
-
-def pixel_size(camera: Camera, width: int) -> float:
-    """A pixel's width at the distance of the origin, in normalized units."""
-    return float(np.linalg.norm(camera.camera_to_world[:3, 3]) * 2 * np.tan(camera.fov / 2) / width)
 
 
 def project(views: Iterable[View]) -> Samples:
@@ -85,14 +70,12 @@ def project_layer(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Back-project one layer: (N, 3) float32 points, (N, 3) uint8 albedo, (N, 3) float32 normals toward the
     camera and (N,) float32 cosines between the two, in the order of the pixels."""
-    shape, fov = layer.depth.shape, camera.fov
     hit = np.flatnonzero(layer.depth > 0)
-    rays = ray_grid(*shape, fov).reshape(-1, 3)[hit]
-    rotation, origin = camera.camera_to_world[:3, :3], camera.camera_to_world[:3, 3]
-    xyz = (rays * layer.depth.ravel()[hit, None].astype(np.float64)) @ rotation.T + origin
-    toward = unit_grid(*shape, fov).reshape(-1, 3)[hit] @ -rotation.T.astype(np.float32)
+    xyz = world_points(camera, layer.depth, hit).astype(np.float32)
+    rotation = camera.camera_to_world[:3, :3].astype(np.float32)
+    toward = unit_rays(layer.depth.shape[0], camera.fov).reshape(-1, 3)[hit] @ -rotation.T
     normal, facing = _face(layer.normal.reshape(-1, 3)[hit], toward)
-    return xyz.astype(np.float32), layer.albedo.reshape(-1, 3)[hit], normal, facing
+    return xyz, layer.albedo.reshape(-1, 3)[hit], normal, facing
 
 
 def grade_pixels(view: View) -> np.ndarray:
@@ -116,7 +99,7 @@ def grade_pixels(view: View) -> np.ndarray:
 
 def _off_plane(view: View, where: np.ndarray) -> np.ndarray:
     """For the pixels in `where`: how far the farthest of the eight neighbors lies off the tangent plane."""
-    rays = ray_grid(*view.depth.shape, view.camera.fov).astype(np.float32)
+    rays = pixel_rays(view.depth.shape[0], view.camera.fov).astype(np.float32)
     points = np.pad(rays * view.depth[..., None], ((1, 1), (1, 1), (0, 0))).reshape(-1, 3)
     hit = np.pad(view.depth > 0, 1).ravel()
     normal = view.normal[where] @ view.camera.camera_to_world[:3, :3].astype(np.float32)

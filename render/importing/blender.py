@@ -27,8 +27,8 @@ import numpy as np
 from render.failures import FailureClass, ModelFailure
 from render.importing import archives, convert, gltf, ply, rawmesh, stl
 from render.importing.formats import explain, sniff
-from render.importing.rawmesh import srgb_to_linear
 from render.importing.references import companions
+from render.srgb import linear_to_srgb, srgb_to_linear
 
 GEOMETRY_TYPES = frozenset({"CURVE", "SURFACE", "FONT", "META"})
 """Object types besides meshes that can evaluate to faces."""
@@ -134,9 +134,7 @@ def _tame(attribute: Any) -> None:
         return
     colors = np.nan_to_num(colors, nan=0.8)
     if colors[:, :3].max() > 1.001:
-        written = 1.055 * np.maximum(colors[:, :3], 0).astype(np.float64) ** (1 / 2.4) - 0.055
-        small = colors[:, :3] <= 0.0031308
-        colors[:, :3] = srgb_to_linear(np.where(small, colors[:, :3] * 12.92, written) / 255)
+        colors[:, :3] = srgb_to_linear(linear_to_srgb(colors[:, :3].astype(np.float64)) / 255)
     attribute.data.foreach_set("color", colors.ravel())
 
 

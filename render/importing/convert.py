@@ -24,7 +24,8 @@ import numpy as np
 
 from render.failures import FailureClass, ModelFailure
 from render.importing import off, rawmesh, threemf, x3d
-from render.importing.rawmesh import RawMaterial, RawMesh, srgb_to_linear
+from render.importing.rawmesh import RawMaterial, RawMesh
+from render.srgb import srgb_to_linear
 
 _FLAGS = assimp_py.Process_Triangulate | assimp_py.Process_SortByPType
 

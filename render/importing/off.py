@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from render.failures import FailureClass, ModelFailure
-from render.importing.rawmesh import RawMesh, srgb_to_linear
+from render.importing.rawmesh import RawMesh
+from render.srgb import srgb_to_linear
 
 _HEADER = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF\b\s*(BINARY)?")
 

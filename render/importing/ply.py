@@ -15,7 +15,8 @@ import numpy as np
 from trimesh.exchange.ply import load_ply
 
 from render.failures import FailureClass, ModelFailure
-from render.importing.rawmesh import RawMaterial, RawMesh, find_texture, srgb_to_linear
+from render.importing.rawmesh import RawMaterial, RawMesh, find_texture
+from render.srgb import srgb_to_linear
 
 _HEADER = 65536
 _TEXTURE = re.compile(rb"^comment\s+TextureFile\s+(.+?)\s*$", re.MULTILINE | re.IGNORECASE)

@@ -50,12 +50,6 @@ class RawMesh:
     matrix: np.ndarray = field(default_factory=lambda: np.eye(4))  # (4, 4), to world
 
 
-def srgb_to_linear(encoded: np.ndarray) -> np.ndarray:
-    """sRGB 0..1 to linear 0..1, IEC 61966-2-1; keeps the shape."""
-    encoded = np.clip(np.asarray(encoded, np.float64), 0, 1)
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-
-
 def find_texture(name: str, folder: Path) -> Path:
     """The image that a model in `folder` calls `name`: as told, else of the same name beside it, whatever the
     case."""

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from render.importing.rawmesh import RawMesh, srgb_to_linear
+from render.importing.rawmesh import RawMesh
+from render.srgb import srgb_to_linear
 
 _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("spare", "<u2")])
 

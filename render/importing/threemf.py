@@ -16,7 +16,8 @@ import numpy as np
 
 from render.failures import FailureClass, ModelFailure
 from render.importing import archives
-from render.importing.rawmesh import RawMaterial, RawMesh, srgb_to_linear
+from render.importing.rawmesh import RawMaterial, RawMesh
+from render.srgb import srgb_to_linear
 
 _DEPTH = 32
 _LARGEST = 1 << 30  # bytes of one part, unpacked

@@ -14,8 +14,9 @@ import numpy as np
 
 from render.failures import FailureClass, ModelFailure
 from render.importing import primitives
-from render.importing.rawmesh import Y_UP, RawMaterial, RawMesh, find_texture, srgb_to_linear
+from render.importing.rawmesh import Y_UP, RawMaterial, RawMesh, find_texture
 from render.importing.vrml import Node, read_nodes
+from render.srgb import srgb_to_linear
 
 _DEPTH = 200
 _MOST = 100_000  # shapes; nested USE can multiply without end

@@ -16,6 +16,7 @@ from PIL import Image
 
 from render.samples.paint import rgb
 from render.samples.shapes import Point3, Shape
+from render.srgb import srgb_to_linear
 
 COLORS = "Color"
 """Name of the vertex color attribute, the one that PLY and glTF writers expect."""
@@ -42,7 +43,7 @@ class Stage:
     ) -> Any:
         """A material of one color, 0xRRGGBB in sRGB; `glass` is its transmission, `glow` its emission."""
         material, shader = _principled(name)
-        linear = (*_linear(rgb(color)), 1.0)
+        linear = (*srgb_to_linear(rgb(color)).tolist(), 1.0)
         shader.inputs["Base Color"].default_value = linear
         shader.inputs["Metallic"].default_value = metallic
         shader.inputs["Roughness"].default_value = roughness
@@ -142,8 +143,3 @@ def _mesh(name: str, shape: Shape, colors: np.ndarray | None) -> Any:
     mesh.shade_smooth()
     mesh.set_sharp_from_angle(angle=SHARP)
     return mesh
-
-
-def _linear(color: np.ndarray) -> list[float]:
-    """sRGB to linear light (IEC 61966-2-1)."""
-    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4).tolist()

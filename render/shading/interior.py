@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from render.bundle import Camera, Layer, View
+from render.bundle import View
+from render.pinhole import camera_points, world_points
 
 SKIN = 2e-3  # normalized units: what lies no deeper under a seen surface is part of it
 NEAR = 2  # pixels: the side of a cell; what no seen point is near cannot be seen
@@ -51,7 +52,8 @@ class _Surroundings:
         side = int(2 / self.cell) + 4
         cells = np.zeros((side, side, side), bool)
         for view in views:
-            cells[tuple(self._place(_points(view.camera, view, np.flatnonzero(view.depth))).T)] = True
+            seen = world_points(view.camera, view.depth, np.flatnonzero(view.depth), np.float32)
+            cells[tuple(self._place(seen).T)] = True
         for axis in range(3):
             cells = cells | np.roll(cells, 1, axis) | np.roll(cells, -1, axis)
         self._cells = cells
@@ -85,7 +87,10 @@ def interior_masks(views: Sequence[View]) -> list[np.ndarray]:
 def _behind(view: View) -> tuple[np.ndarray, np.ndarray]:
     """The pixels (N,) and world points (N, 3) of all layers behind the first."""
     pixels = [np.flatnonzero(layer.depth) for layer in view.hidden]
-    points = [_points(view.camera, *found) for found in zip(view.hidden, pixels, strict=True)]
+    points = [
+        world_points(view.camera, layer.depth, pixel, np.float32)
+        for layer, pixel in zip(view.hidden, pixels, strict=True)
+    ]
     return (
         np.concatenate([np.zeros(0, np.int64), *pixels]),
         np.concatenate([np.zeros((0, 3), np.float32), *points]),
@@ -118,19 +123,6 @@ def _front(view: View) -> _Front:
     planes = np.full((view.depth.size, 4), np.inf, np.float32)
     planes[:, :3] = 0
     planes[hit, :3] = normal
-    planes[hit, 3] = np.einsum("ij,ij->i", _local(view.camera, view, hit), normal)
+    planes[hit, 3] = np.einsum("ij,ij->i", camera_points(view.camera, view.depth, hit, np.float32), normal)
     origin = view.camera.camera_to_world[:3, 3].astype(np.float32)
     return _Front(rotation, origin, float(np.tan(view.camera.fov / 2)), planes, view.depth.shape[0])
-
-
-def _points(camera: Camera, layer: Layer | View, pixel: np.ndarray) -> np.ndarray:
-    """(N, 3) float32: the (N,) pixels of a layer in the world."""
-    to_world = camera.camera_to_world.astype(np.float32)
-    return _local(camera, layer, pixel) @ to_world[:3, :3].T + to_world[:3, 3]
-
-
-def _local(camera: Camera, layer: Layer | View, pixel: np.ndarray) -> np.ndarray:
-    """(N, 3) float32: the (N,) pixels of a layer in camera axes."""
-    size, z = layer.depth.shape[0], layer.depth.ravel()[pixel]
-    across = ((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1) * np.float32(np.tan(camera.fov / 2))
-    return np.stack([across[pixel % size] * z, -across[pixel // size] * z, -z], -1)

@@ -9,8 +9,9 @@ import pytest
 
 from fuse.cloud import Cloud, concatenate
 from fuse.fusion import Fused, fuse, fuse_samples, mean_footprint, needless
-from fuse.projection import CLEAN, FILM, MIXED, Samples, grade_pixels, project, project_view, ray_grid
+from fuse.projection import CLEAN, FILM, MIXED, Samples, grade_pixels, project, project_view
 from render.bundle import Bundle, View
+from render.pinhole import pixel_rays
 from tests.helpers import fuse_scenes as scenes
 from tests.helpers.fuse_dataset import CUBE_COLORS
 
@@ -50,7 +51,7 @@ def nearest(points: np.ndarray, cloud: np.ndarray) -> np.ndarray:
 
 def ball_view(camera: scenes.Camera, size: int) -> View:
     """The unit ball in closed form: no tessellation between the test and the truth."""
-    rays = ray_grid(size, size, camera.fov) @ camera.camera_to_world[:3, :3].T
+    rays = pixel_rays(size, camera.fov) @ camera.camera_to_world[:3, :3].T
     origin = camera.camera_to_world[:3, 3]
     a, b, c = (rays**2).sum(-1), rays @ origin, origin @ origin - 1
     root = b * b - a * c
