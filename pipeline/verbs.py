@@ -250,21 +250,11 @@ def train(arguments: list[str]) -> int:
 
 def generate(arguments: list[str]) -> int:
     command = parse(Generate, "generate", arguments)
-    from training.generate import Sampling
     from training.generate import generate as run
+    from training.settings import GenerateSettings
 
-    files = run(
-        command.checkpoint,
-        command.out,
-        command.image,
-        command.text,
-        command.upsampler,
-        command.name,
-        command.points,
-        Sampling(command.steps, command.guidance, command.seed, command.batch),
-        command.device,
-        tell=print,
-    )
+    fields = dict(vars(command))
+    files = run(GenerateSettings(to=fields.pop("out"), **fields))
     print(f"generate: {', '.join(map(str, files))}")
     return 0
 
@@ -272,21 +262,10 @@ def generate(arguments: list[str]) -> int:
 def evaluate(arguments: list[str]) -> int:
     command = parse(Evaluate, "evaluate", arguments)
     from training.evaluate import evaluate as run
-    from training.generate import Sampling
+    from training.settings import EvaluateSettings
 
-    result = run(
-        command.checkpoint,
-        command.out,
-        command.count,
-        command.view,
-        command.points,
-        Sampling(command.steps, command.guidance, command.seed),
-        command.split,
-        command.untrained,
-        command.device,
-        command.pictures,
-    )
-    print(result.summary())
+    fields = dict(vars(command))
+    print(run(EvaluateSettings(dataset=fields.pop("out"), **fields)).summary())
     return 0
 
 

@@ -1,7 +1,7 @@
-"""The processes that train together: none but this one, or those of a `torch.distributed` group.
+"""The processes that train together: this one alone, or those of a `torch.distributed` group.
 
-Whoever starts the processes sets the group up (Ray Train in `pipeline.stages.train`, or torchrun); `train` only
-asks here. Sums run over a CPU group, because a flag or a loss must not wait for the GPU.
+Whoever starts the processes (Ray Train in `pipeline.stages.train`, or torchrun) sets up the group; `train`
+only looks it up here. Sums run over a CPU group, because a flag or a loss must not wait for the GPU.
 """
 
 from __future__ import annotations

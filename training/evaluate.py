@@ -1,9 +1,9 @@
 """Does a drawn cloud resemble its object? Draw one for an image of each of some objects and compare.
 
-    print(evaluate(Path("OUT/checkpoints/tiny"), Path("OUT")).summary())
+    print(evaluate(EvaluateSettings(Path("DATASET"), Path("DATASET/checkpoints/tiny"))).summary())
 
-The Chamfer distance of every drawn cloud to every object's true cloud: a model that has learned its data comes
-nearest to its own object, and much nearer than to the others.
+It computes the Chamfer distance of every generated cloud to every object's true cloud: a model that has
+learned its data comes nearest to its own object, and much nearer than to the others.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import Shard, ShardError
 from training import checkpoints
@@ -21,9 +22,10 @@ from training.config import TrainConfig
 from training.data.point_mix import UnionOrder
 from training.data.rows import OpenShards, Recipe, RowGroup, usable_rows
 from training.data.shuffle import Group
-from training.generate import Generator, Sampling
+from training.generate import Generator
 from training.pictures import draw_sheet
 from training.scores.distances import chamfer_matrix
+from training.settings import EvaluateSettings
 
 
 @dataclass(frozen=True)
@@ -79,41 +81,35 @@ class Sample:
     caption: str | None = None
 
 
-def evaluate(
-    checkpoint: Path,
-    out: Path,
-    count: int = 24,
-    view: int = 0,
-    points: int = 512,
-    sampling: Sampling = Sampling(steps=16),  # noqa: B008, frozen
-    split: str | None = None,
-    untrained: bool = False,
-    device: str = "cpu",
-    pictures: Path | None = None,
-) -> Evaluation:
-    """Draw clouds for the `view`-th image of `count` objects and compare them with the truth.
+def evaluate(settings: EvaluateSettings) -> Evaluation:
+    """Generate a cloud for one image of each of some objects and compare them with the true clouds.
 
-    `split` None is the one that was trained on; `untrained` asks the same network before its first step.
-    `pictures`, a PNG path, takes a sheet of image, drawn and true cloud of each. Raises ShardError or
-    CheckpointError.
+    Raises ShardError where the dataset cannot be read, CheckpointError for a bad checkpoint.
     """
-    generator = Generator(checkpoint, device)
+    generator = Generator(settings.checkpoint, settings.device)
     config = generator.config
-    if untrained:
+    if settings.untrained:
         model = checkpoints.build_model(config, generator.encoder.features)
-        generator.model = model.to(device).eval().requires_grad_(False)
-    points = config.points if config.model == "upsample" else points
-    samples = read_samples(out / "clouds", config, count, view, points, split or config.split)
+        generator.model = model.to(generator.device).eval().requires_grad_(False)
+    points = config.points if config.model == "upsample" else settings.points
+    samples = read_samples(
+        Layout(settings.dataset).clouds,
+        config,
+        settings.count,
+        settings.view,
+        points,
+        settings.split or config.split,
+    )
     low = [sample.low_res for sample in samples if sample.low_res is not None]
     drawn = generator.draw(
         [sample.image if sample.caption is None else sample.caption for sample in samples],
         points,
-        sampling,
+        settings.sampling,
         np.stack(low) if low else None,
     )
-    if pictures:
+    if settings.pictures:
         true = np.stack([sample.cloud for sample in samples])
-        draw_sheet([sample.image for sample in samples], drawn, true).save(pictures)
+        draw_sheet([sample.image for sample in samples], drawn, true).save(settings.pictures)
     return compare(samples, drawn)
 
 

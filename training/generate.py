@@ -1,6 +1,6 @@
 """Draw colored clouds from a checkpoint, for images or for texts.
 
-    generate(Path("OUT/checkpoints/tiny"), Path("chair.ply"), images=[Path("chair.png")])
+    generate(GenerateSettings(Path("DATASET/checkpoints/tiny"), Path("chair.ply"), (Path("chair.png"),)))
 
 writes the cloud and, beside it, chair.png: a picture of it from four sides (chair.cloud.png where the image
 itself has that name). The name's ending says the format: .ply, .npz (Point-E's) or .glb (points); any other
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,28 +18,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from render.failures import UserError
 from training import checkpoints
 from training.cloud_files import FORMATS, write_points
 from training.config import TrainConfig
 from training.networks import point_e
 from training.objectives.sampler import draw
 from training.pictures import draw_sides
+from training.settings import GenerateSettings, Sampling
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How clouds are drawn."""
-
-    steps: int = 64
-    """Sampling steps."""
-    guidance: float = 3.0
-    """Weight of the image or text: 1 is none beyond what was learned."""
-    seed: int = 0
-    """Another seed, another cloud."""
-    batch: int = 8
-    """Clouds at a time."""
 
 
 class Generator:
@@ -62,7 +49,7 @@ class Generator:
         self,
         items: Sequence[bytes | str],
         points: int = 1024,
-        sampling: Sampling = Sampling(),
+        sampling: Sampling = Sampling(),  # noqa: B008, frozen
         low_res: np.ndarray | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> np.ndarray:
@@ -99,44 +86,31 @@ class Generator:
         return draw(self.objective, model, noise, condition, sampling.steps, sampling.guidance).cpu()
 
 
-def generate(
-    checkpoint: Path,
-    out: Path,
-    images: Sequence[Path] = (),
-    texts: Sequence[str] = (),
-    upsampler: Path | None = None,
-    name: str | None = None,
-    points: int = 0,
-    sampling: Sampling = Sampling(),
-    device: str = "cpu",
-    tell: Callable[[str], None] | None = None,
-) -> list[Path]:
-    """Draw a cloud of the object in each image (by its alpha, else on its own background), or for each text.
+def generate(settings: GenerateSettings, report: Callable[[str], None] = print) -> list[Path]:
+    """Generate a cloud for each image (the object is what its alpha shows) or for each text.
 
-    `checkpoint` is a file or a run's folder, or OpenAI's file of the model `name`, with OpenAI's `upsampler`;
-    `images` are files or folders of them. `points` 0 is what the model was trained with. Returns the files
-    that were written, clouds and pictures. Raises CheckpointError for a bad checkpoint, ValueError for a bad
-    input or output name.
+    Returns the files that were written, clouds and pictures; `report` takes lines of progress. Raises
+    CheckpointError for a bad checkpoint, UserError for a bad input or output name.
     """
-    inputs = list(_inputs(images, texts))
-    targets = _targets(out, [name for name, _ in inputs])
-    base = Generator(checkpoint, device, name)
+    inputs = list(_inputs(settings.image, settings.text))
+    targets = _targets(settings.to, [name for name, _ in inputs])
+    base = Generator(settings.checkpoint, settings.device, settings.name)
     items = [item for _, item in inputs]
-    _check_kind(checkpoint, base, items)
-    clouds = base.draw(items, points or base.config.points, sampling, tell=tell)
-    if upsampler:
-        finer = Generator(upsampler, device, "upsample" if name else None)
-        clouds = refine(finer, upsampler, items, clouds, sampling, tell)
+    _check_kind(settings.checkpoint, base, items)
+    clouds = base.draw(items, settings.points or base.config.points, settings.sampling, tell=report)
+    if settings.upsampler:
+        finer = Generator(settings.upsampler, settings.device, "upsample" if settings.name else None)
+        clouds = refine(finer, settings.upsampler, items, clouds, settings.sampling, report)
     written = []
     for cloud, target in zip(clouds, targets, strict=True):
-        written += [*_write(cloud, target), _picture(cloud, target, images)]
+        written += [*_write(cloud, target), _picture(cloud, target, settings.image)]
     return written
 
 
 def published_config(name: str) -> TrainConfig:
-    """The configuration of one of OpenAI's models. ValueError for a name that it has none of."""
+    """The configuration of one of OpenAI's models. UserError for a name that it has none of."""
     if name not in point_e.PUBLISHED:
-        raise ValueError(f"{name!r}: no such model. OpenAI published {', '.join(point_e.PUBLISHED)}.")
+        raise UserError(f"{name!r}: no such model. OpenAI published {', '.join(point_e.PUBLISHED)}.")
     known = point_e.PUBLISHED[name]
     return TrainConfig.model_validate(
         {
@@ -159,7 +133,7 @@ def refine(
     path: Path,
     items: Sequence[bytes | str],
     clouds: np.ndarray,
-    sampling: Sampling = Sampling(),
+    sampling: Sampling = Sampling(),  # noqa: B008, frozen
     tell: Callable[[str], None] | None = None,
 ) -> np.ndarray:
     """Coarse clouds (B, C, n) -> with the upsampler's points behind them, (B, C, n + points).
@@ -179,25 +153,25 @@ def refine(
 
 
 def read_image(path: Path) -> bytes:
-    """The bytes of an image that can be decoded. ValueError where there is none."""
+    """The bytes of an image that can be decoded. UserError where there is none."""
     try:
         with Image.open(path) as image:
             image.load()
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such image.") from None
+        raise UserError(f"{path}: no such image.") from None
     except OSError as error:
-        raise ValueError(f"{path}: not an image that can be read ({error}). Give a PNG or a JPEG.") from error
+        raise UserError(f"{path}: not an image that can be read ({error}). Give a PNG or a JPEG.") from error
     return path.read_bytes()
 
 
 def _inputs(images: Sequence[Path], texts: Sequence[str]) -> Iterator[tuple[str, bytes | str]]:
     """A name for the output and what the cloud is drawn from."""
     if bool(images) == bool(texts):
-        raise ValueError("Give images or texts to draw from: one of both.")
+        raise UserError("Give images or texts to draw from: one of both.")
     for path in images:
         found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES) if path.is_dir() else [path]
         if not found:
-            raise ValueError(f"{path}: no images in this folder ({', '.join(sorted(IMAGES))}).")
+            raise UserError(f"{path}: no images in this folder ({', '.join(sorted(IMAGES))}).")
         for file in found:
             yield file.stem, read_image(file)
     for text in texts:
@@ -208,11 +182,11 @@ def _targets(out: Path, names: list[str]) -> list[Path]:
     """A file a cloud: `out` itself for one, else files in the folder `out`; without ending: all formats."""
     if out.suffix.lower() in FORMATS:
         if len(names) > 1:
-            raise ValueError(f"{out}: {len(names)} clouds do not fit into one file. Name a folder.")
+            raise UserError(f"{out}: {len(names)} clouds do not fit into one file. Name a folder.")
         out.parent.mkdir(parents=True, exist_ok=True)
         return [out]
     if out.suffix and not out.is_dir():
-        raise ValueError(f"{out}: cannot write {out.suffix}. Name a {', '.join(FORMATS)} file, or a folder.")
+        raise UserError(f"{out}: cannot write {out.suffix}. Name a {', '.join(FORMATS)} file, or a folder.")
     out.mkdir(parents=True, exist_ok=True)
     seen: dict[str, int] = {}
     targets = []
@@ -248,7 +222,7 @@ def _check_kind(path: Path, generator: Generator, items: Sequence[bytes | str]) 
     takes = "nothing" if generator.config.model == "uncond" else generator.encoder.takes
     given = "text" if isinstance(items[0], str) else "image"
     if takes not in (given, "nothing"):
-        raise ValueError(f"{path}: this model draws from an {takes}, not from a {given}.")
+        raise UserError(f"{path}: this model draws from an {takes}, not from a {given}.")
 
 
 def _counted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from training.cloud_files import FORMATS, write_points
 from training.config import TrainConfig
 from training.data.channels import to_network
 from training.evaluate import Sample, compare, evaluate, read_samples
-from training.generate import Generator, Sampling, generate
+from training.generate import Generator, generate
 from training.pictures import draw_sides
+from training.settings import EvaluateSettings, GenerateSettings, Sampling
 from training.train import train
 
 SMALL = TrainConfig(
@@ -43,12 +45,17 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def sampling(steps: int = 3, seed: int = 0) -> Sampling:
-    return Sampling(steps=steps, seed=seed)
+def sample(checkpoint: Path, to: Path, *images: Path, **settings: Any) -> list[Path]:
+    """`generate` in three steps, unless the settings say otherwise."""
+    return generate(GenerateSettings(checkpoint, to, images, **{"steps": 3, **settings}), quiet)
+
+
+def quiet(line: str) -> None:
+    pass
 
 
 def test_a_cloud_and_its_picture_are_written(run: Path, image: Path, tmp_path: Path) -> None:
-    ply, picture = generate(run, tmp_path / "drawn.ply", [image], points=300, sampling=sampling(4))
+    ply, picture = sample(run, tmp_path / "drawn.ply", image, points=300, steps=4)
     cloud = trimesh.load(ply)
     assert isinstance(cloud, trimesh.PointCloud)
     assert cloud.vertices.shape == (300, 3)
@@ -61,11 +68,11 @@ def test_a_cloud_and_its_picture_are_written(run: Path, image: Path, tmp_path: P
 
 def test_the_seed_decides_and_the_image_is_never_written_over(run: Path, image: Path) -> None:
     before = image.read_bytes()
-    ply, picture = generate(run, image.with_suffix(".ply"), [image], points=256, sampling=sampling())
+    ply, picture = sample(run, image.with_suffix(".ply"), image, points=256)
     assert picture.name == "ball.cloud.png"
     assert image.read_bytes() == before
-    again, _ = generate(run, image.with_name("again.ply"), [image], points=256, sampling=sampling())
-    other, _ = generate(run, image.with_name("other.ply"), [image], points=256, sampling=sampling(seed=1))
+    again, _ = sample(run, image.with_name("again.ply"), image, points=256)
+    other, _ = sample(run, image.with_name("other.ply"), image, points=256, seed=1)
     assert ply.read_bytes() == again.read_bytes() != other.read_bytes()
 
 
@@ -74,9 +81,8 @@ def test_a_folder_of_images_becomes_a_folder_of_every_format(run: Path, image: P
     Image.new("RGB", (80, 60), (250, 250, 250)).save(buffer, "JPEG")
     (image.parent / "plate.jpg").write_bytes(buffer.getvalue())
     (image.parent / "notes.txt").write_text("no image")
-    told: list[str] = []
     out = tmp_path / "clouds"
-    files = generate(run, out, [image.parent], sampling=sampling(2), tell=told.append)
+    files = sample(run, out, image.parent, steps=2)
     assert {path.name for path in files} == {
         f"{name}{end}" for name in ("ball", "plate") for end in (".ply", ".npz", ".glb", ".png")
     }
@@ -101,24 +107,24 @@ def test_clouds_do_not_depend_on_how_many_are_drawn_at_a_time(run: Path) -> None
 
 def test_bad_inputs_say_what_is_wrong(run: Path, image: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cloud\.obj: cannot write \.obj"):
-        generate(run, tmp_path / "cloud.obj", [image])
+        sample(run, tmp_path / "cloud.obj", image)
     with pytest.raises(ValueError, match=r"nothing\.png: no such image"):
-        generate(run, tmp_path / "cloud.ply", [tmp_path / "nothing.png"])
+        sample(run, tmp_path / "cloud.ply", tmp_path / "nothing.png")
     with pytest.raises(ValueError, match="2 clouds do not fit into one file"):
-        generate(run, tmp_path / "cloud.ply", [image, image])
+        sample(run, tmp_path / "cloud.ply", image, image)
     with pytest.raises(ValueError, match="images or texts"):
-        generate(run, tmp_path / "cloud.ply")
+        sample(run, tmp_path / "cloud.ply")
     with pytest.raises(ValueError, match="draws from an image, not from a text"):
-        generate(run, tmp_path / "cloud.ply", texts=["a red ball"])
+        sample(run, tmp_path / "cloud.ply", text=("a red ball",))
     with pytest.raises(CheckpointError, match="not an upsampler but grid"):
-        generate(run, tmp_path / "cloud.ply", [image], upsampler=run, sampling=sampling(1))
+        sample(run, tmp_path / "cloud.ply", image, upsampler=run, steps=1)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no images in this folder"):
-        generate(run, tmp_path / "cloud.ply", [tmp_path / "empty"])
+        sample(run, tmp_path / "cloud.ply", tmp_path / "empty")
     broken = tmp_path / "broken.png"
     broken.write_bytes(image.read_bytes()[:20])
     with pytest.raises(ValueError, match=r"broken\.png: not an image"):
-        generate(run, tmp_path / "cloud.ply", [broken])
+        sample(run, tmp_path / "cloud.ply", broken)
 
 
 def test_an_upsampler_continues_the_coarse_cloud(run: Path, image: Path, tmp_path: Path) -> None:
@@ -127,15 +133,13 @@ def test_an_upsampler_continues_the_coarse_cloud(run: Path, image: Path, tmp_pat
         update={"model": "upsample", "points": 48, "condition_points": 16, "step_points": 0, "steps": 3}
     )
     upsampler = train(finer, out, "upsample", report=lambda line: None).parent
-    coarse = generate(run, tmp_path / "coarse.npz", [image], points=16, sampling=sampling(2))[0]
-    fine = generate(
-        run, tmp_path / "fine.npz", [image], points=16, upsampler=upsampler, sampling=sampling(2)
-    )[0]
+    coarse = sample(run, tmp_path / "coarse.npz", image, points=16, steps=2)[0]
+    fine = sample(run, tmp_path / "fine.npz", image, points=16, upsampler=upsampler, steps=2)[0]
     with np.load(coarse) as low, np.load(fine) as high:
         assert high["coords"].shape == (64, 3)
         np.testing.assert_array_equal(high["coords"][:16], low["coords"])
     with pytest.raises(CheckpointError, match="continues 16 points of 6 channels; the base drew 20 of 6"):
-        generate(run, tmp_path / "x.ply", [image], points=20, upsampler=upsampler, sampling=sampling(1))
+        sample(run, tmp_path / "x.ply", image, points=20, upsampler=upsampler, steps=1)
 
 
 def test_labeled_clouds_keep_their_label(tmp_path: Path) -> None:
@@ -157,13 +161,14 @@ def test_labeled_clouds_keep_their_label(tmp_path: Path) -> None:
 
 def test_evaluation_reads_the_truth_and_draws_a_sheet(run: Path, tmp_path: Path) -> None:
     out = run.parents[1]
-    result = evaluate(run, out, 4, points=32, sampling=sampling(), pictures=tmp_path / "sheet.png")
+    settings = EvaluateSettings(out, run, count=4, points=32, steps=3)
+    result = evaluate(replace(settings, pictures=tmp_path / "sheet.png"))
     assert result.objects == 4
     assert np.shape(result.distances) == (4, 4)
     assert result.summary().count("\n") == 5
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (4 * 128, 3 * 128)
-    before = evaluate(run, out, 4, points=32, sampling=sampling(), untrained=True)
+    before = evaluate(replace(settings, untrained=True))
     assert before.own > result.own  # thirty steps are better than none
     samples = read_samples(out / "clouds", SMALL, 5, view=1, points=32, split="train")
     assert [sample.uid for sample in samples] == [make_row(i, 3, 64)["uid"] for i in range(5)]
@@ -173,7 +178,7 @@ def test_evaluation_reads_the_truth_and_draws_a_sheet(run: Path, tmp_path: Path)
     )
     assert samples[4].image == row["image_01"]
     with pytest.raises(ShardError, match="3 views, no view 7"):
-        evaluate(run, out, view=7)
+        evaluate(replace(settings, view=7))
 
 
 def test_figures_of_known_clouds() -> None:

@@ -14,10 +14,11 @@ from PIL import Image
 from training import checkpoints
 from training.config import TrainConfig
 from training.evaluate import read_samples
-from training.generate import Generator, Sampling
+from training.generate import Generator
 from training.journal import Diverged
 from training.networks import point_e
 from training.objectives.noise import VALIDATION, draw
+from training.settings import Sampling
 from training.train import train
 
 MakeDataset = Callable[..., Path]

