@@ -6,73 +6,74 @@ MODELS ?= out/samples
 DEMO ?= out/demo
 ADDRESS ?= http://127.0.0.1:8265
 ARGS ?=
-READY := .venv/.insideout-ready
 export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help samples render fuse train generate submit demo test check bench doctor lock clean
+.PHONY: help setup doctor samples render fuse train generate submit demo test soak check bench lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
-# A .venv that somebody else made is left alone, and in the way.
-$(READY): pyproject.toml requirements.lock
-	@test ! -e .venv -o -e .venv/.insideout || { echo ".venv is not this Makefile's: move it away"; exit 1; }
-	sh configs/setup-system.sh $(PYTHON)
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	touch .venv/.insideout
-	$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock -e '.[train,clip,dev]'
-	touch $@
+setup: ## system packages and .venv; every command below does it first: PYTHON=python3.11
+	@bash configs/setup.sh install "$(PYTHON)"
 
-samples: $(READY) ## make the embedded sample models: MODELS=DIR
-	$(BIN)/insideout samples $(MODELS)
+doctor: ## what is wrong with this machine or with .venv, and the fix; works before set-up
+	@bash configs/setup.sh doctor "$(PYTHON)"
 
-render: $(READY) ## models to view bundles: MODELS=DIR OUT=DIR ARGS="--views 20"
-	$(BIN)/insideout render --models $(MODELS) --out $(OUT) $(ARGS)
+samples: setup ## make the embedded sample models: MODELS=DIR
+	$(BIN)/insideout samples "$(MODELS)"
 
-fuse: $(READY) ## view bundles to cloud shards: OUT=DIR
-	$(BIN)/insideout fuse --out $(OUT) $(ARGS)
+render: setup ## models to view bundles: MODELS=DIR OUT=DIR ARGS="--views 20"
+	$(BIN)/insideout render "$(MODELS)" "$(OUT)" $(ARGS)
 
-train: $(READY) ## train a generator on the shards: OUT=DIR
-	$(BIN)/insideout train --out $(OUT) $(ARGS)
+fuse: setup ## view bundles to cloud shards: OUT=DIR
+	$(BIN)/insideout fuse "$(OUT)" $(ARGS)
 
-generate: $(READY) ## image to cloud: ARGS="--checkpoint C --image I.png --out cloud.ply"
+train: setup ## train a generator on the shards: OUT=DIR
+	$(BIN)/insideout train "$(OUT)" $(ARGS)
+
+generate: setup ## image to cloud: ARGS="--checkpoint C --image I.png --to cloud.ply"
 	$(BIN)/insideout generate $(ARGS)
 
-submit: $(READY) ## run a verb on a Ray cluster: ADDRESS=http://HEAD:8265 ARGS="render --models M --out OUT"
-	$(BIN)/insideout submit --address $(ADDRESS) $(ARGS)
+submit: setup ## run a verb on a Ray cluster: ADDRESS=http://HEAD:8265 ARGS="render MODELS OUT"
+	$(BIN)/insideout submit --address "$(ADDRESS)" $(ARGS)
 
-$(DEMO)/models/samples.csv: | $(READY)
-	$(BIN)/insideout samples $(DEMO)/models
+demo: setup ## the whole main job on the sample models, into out/demo
+	@test -e "$(DEMO)/models/samples.csv" || $(BIN)/insideout samples "$(DEMO)/models"
+	$(BIN)/insideout render "$(DEMO)/models" "$(DEMO)/dataset" --config configs/quickstart.yaml
+	$(BIN)/insideout fuse "$(DEMO)/dataset" --config configs/quickstart.yaml
+	$(BIN)/insideout verify "$(DEMO)/dataset"
+	$(BIN)/insideout sheet "$(DEMO)/dataset" --to "$(DEMO)/sheet.png" --most 100
+	$(BIN)/insideout train "$(DEMO)/dataset" --config configs/quickstart.yaml --run demo
+	$(BIN)/insideout export "$(DEMO)/dataset" car.glb --to "$(DEMO)/car"
+	$(BIN)/insideout export "$(DEMO)/dataset" car.glb --to "$(DEMO)/car.ply"
+	$(BIN)/insideout generate --checkpoint "$(DEMO)/dataset/checkpoints/demo" \
+		--image "$(DEMO)/car/rgba/000.png" --to "$(DEMO)/generated.ply"
+	$(BIN)/insideout evaluate "$(DEMO)/dataset" --checkpoint "$(DEMO)/dataset/checkpoints/demo" \
+		--pictures "$(DEMO)/evaluation.png"
+	@printf '\nThe demo is done. Look at\n'
+	@printf '  %-34s %s\n' \
+		"$(DEMO)/sheet.png" "the dataset: lit view, depth, albedo and cloud of every model" \
+		"$(DEMO)/generated.png" "a cloud generated from one picture of the car" \
+		"$(DEMO)/evaluation.png" "every sample: picture, generated cloud, true cloud" \
+		"$(DEMO)/dataset/README.md" "the dataset card"
 
-demo: $(READY) $(DEMO)/models/samples.csv ## the whole main job on the sample models, into out/demo
-	$(BIN)/insideout render --models $(DEMO)/models --out $(DEMO)/dataset --config configs/quickstart.yaml
-	$(BIN)/insideout fuse --out $(DEMO)/dataset --config configs/quickstart.yaml
-	$(BIN)/insideout verify $(DEMO)/dataset
-	$(BIN)/insideout sheet $(DEMO)/dataset --to $(DEMO)/sheet.png --most 100
-	$(BIN)/insideout train --out $(DEMO)/dataset --config configs/quickstart.yaml --run demo
-	$(BIN)/insideout export $(DEMO)/dataset car.glb --to $(DEMO)/car
-	$(BIN)/insideout export $(DEMO)/dataset car.glb --to $(DEMO)/car.ply
-	$(BIN)/insideout generate --checkpoint $(DEMO)/dataset/checkpoints/demo \
-		--image $(DEMO)/car/rgba/000.png --out $(DEMO)/generated.ply
-	$(BIN)/insideout evaluate --checkpoint $(DEMO)/dataset/checkpoints/demo --out $(DEMO)/dataset \
-		--pictures $(DEMO)/evaluation.png
+test: setup ## proves this installation: ARGS="-k name"
+	$(BIN)/python -m pytest -m "not soak" $(ARGS)
 
-test: $(READY) ## the tests: ARGS="-k name"
-	$(BIN)/python -m pytest $(ARGS)
+soak: setup ## the long forms of the tests: every broken file, kill time and real model
+	$(BIN)/python -m pytest -m soak $(ARGS)
 
-check: $(READY) ## lint, format and types
+check: setup ## lint, format, types, shell scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/shellcheck configs/setup.sh .ci/run
 
-bench: $(READY) ## seconds a model, per step
+bench: setup ## seconds per model and step
 	$(BIN)/insideout bench $(ARGS)
 
-doctor: $(READY) ## what is wrong with this machine, and the cure
-	$(BIN)/insideout doctor
-
-lock: $(READY) ## write requirements.lock from what .venv holds
+lock: setup ## write requirements.lock from what .venv holds
 	@{ sed -n '/^#/p' requirements.lock; $(BIN)/pip freeze --exclude-editable --exclude insideout \
 		| sed -E 's/ @ .*//; s/\+[a-z0-9.]+$$//' | grep '=='; } > requirements.new && mv requirements.new requirements.lock
 
