@@ -115,7 +115,7 @@ check_space() {
     local free
     free=$(df -Pk . | awk 'NR == 2 {print int($4 / 1048576)}')
     if [ "$free" -ge 6 ]; then
-        ok "$free GiB free here; set-up takes 5"
+        ok "$free GiB free here; set-up takes 5, or 10 with torch for CUDA"
     else
         wrong "$free GiB free here; set-up takes 5" "free some, or clone to a larger disk"
     fi
@@ -187,7 +187,7 @@ make_venv() {
 }
 
 install_packages() {
-    echo "set-up: $(grep -c == requirements.lock) packages into .venv, about 1.5 GB to download the first time"
+    echo "set-up: $(grep -c == requirements.lock) packages into .venv, 1.5 GB to download, 4 GB with torch for CUDA"
     if ! .venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
         -c requirements.lock -e '.[train,clip,dev]' 2>&1 | large_steps; then
         wrong "pip: $(last_error)" "$again      (continues; pip's output is in $log)" \

@@ -1,4 +1,4 @@
-"""Set-up and `make doctor` on machines that lack something: the real Makefile and script, with a PATH of fakes.
+"""Set-up and `make doctor` on machines that lack something: the real Makefile and script, a PATH of fakes.
 
 The fakes stand for what differs between machines (Python, pip, apt, the user), so that nothing is installed.
 """
@@ -15,7 +15,32 @@ import pytest
 
 from tests.helpers.places import ROOT
 
-TOOLS = "awk bash cat chmod cksum cp df dirname env expand flock grep make mkdir mv printf rm sed sh tail test touch tr wc".split()
+TOOLS = [
+    "awk",
+    "bash",
+    "cat",
+    "chmod",
+    "cksum",
+    "cp",
+    "df",
+    "dirname",
+    "env",
+    "expand",
+    "flock",
+    "grep",
+    "make",
+    "mkdir",
+    "mv",
+    "printf",
+    "rm",
+    "sed",
+    "sh",
+    "tail",
+    "test",
+    "touch",
+    "tr",
+    "wc",
+]
 PYTHON = """#!/bin/sh
 # A Python of version {version}; as .venv's it also has a pip, which installs an `insideout`.
 case "$*" in
@@ -75,7 +100,7 @@ def machine(tmp_path: Path) -> Machine:
     machine.add("ldconfig", f"#!/bin/sh\ncat <<'END'\n{libraries}\nEND\n")
     machine.add("id", "#!/bin/sh\necho 1000\n")
     machine.add("apt-cache", "#!/bin/sh\nexit 100\n")
-    machine.add("apt-get", "#!/bin/sh\necho \"apt-get $*\" >>calls\n")
+    machine.add("apt-get", '#!/bin/sh\necho "apt-get $*" >>calls\n')
     machine.add("c++", "#!/bin/sh\n")
     machine.add_python("3.11.9")
     shutil.copytree(ROOT / "configs", machine.clone / "configs")

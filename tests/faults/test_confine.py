@@ -182,7 +182,7 @@ def test_every_format_imports_and_renders_alike(renderers: dict[str, Supervisor]
 
 
 @needs_landlock
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.skipif(not MODELS.is_dir(), reason="../shared/models is not here")
 @pytest.mark.parametrize("engine", ["eevee", "workbench"])
 def test_the_other_engines_render_confined(renderers: dict[str, Supervisor], engine: str):
