@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,8 @@ def test_pods_mount_what_they_name_and_have_the_memory_for_their_cores():
 
 def test_the_image_has_every_package_and_folder():
     lines = (CLUSTER / "Dockerfile").read_text()
-    folders = re.search(r"packages = \[(.*)\]", (ROOT / "pyproject.toml").read_text())
-    assert folders
-    top = {name.split(".")[0] for name in re.findall(r'"([^"]+)"', folders[1])}
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    top = {name.split(".")[0] for name in packages}
     assert all(f"\nCOPY {name} {name}\n" in lines for name in top | {"configs"})
     assert lines.index("FROM python:3.11-slim-bookworm") < lines.index("pip install")
     assert "-c requirements.lock" in lines and "system-libraries.txt" in lines and "\nUSER ray\n" in lines
