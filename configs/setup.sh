@@ -18,10 +18,14 @@ ok() {
 
 # wrong WHAT FIX...: every further argument is one line of the fix.
 wrong() {
-    printf '%8s   %s\n' wrong "$1" >&2
-    printf '           fix: %s\n' "$2" >&2
-    [ $# -lt 3 ] || printf '                %s\n' "${@:3}" >&2
     problems=$((problems + 1))
+    local to=1
+    [ "$mode" = doctor ] || to=2
+    {
+        printf '%8s   %s\n' wrong "$1"
+        printf '           fix: %s\n' "$2"
+        [ $# -lt 3 ] || printf '                %s\n' "${@:3}"
+    } >&"$to"
 }
 
 stop_if_wrong() {
@@ -210,7 +214,7 @@ large_steps() {
 }
 
 last_error() {
-    (grep -E '^ *(ERROR|error)' "$log" || tail -n 1 "$log") 2>/dev/null | tail -n 1
+    (grep -E '^ *(ERROR|error)' "$log" || tail -n 1 "$log") 2>/dev/null | tail -n 1 | cut -c 1-200
 }
 
 doctor() {

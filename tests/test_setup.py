@@ -22,6 +22,7 @@ TOOLS = [
     "chmod",
     "cksum",
     "cp",
+    "cut",
     "df",
     "dirname",
     "env",
@@ -84,6 +85,12 @@ class Machine:
             command, cwd=self.clone, env=environment, capture_output=True, text=True, timeout=60
         )
 
+    def refusal(self, target: str, *arguments: str) -> str:
+        """What a target prints that is refused."""
+        done = self.make(target, *arguments)
+        assert done.returncode != 0
+        return done.stdout if target == "doctor" else done.stderr
+
     def calls(self) -> list[str]:
         path = self.clone / "calls"
         return path.read_text().splitlines() if path.exists() else []
@@ -124,9 +131,8 @@ def test_set_up_shows_its_progress_and_happens_once(machine: Machine):
 @pytest.mark.parametrize("target", ["setup", "demo", "test", "doctor"])
 def test_another_python_is_refused_before_there_is_a_venv(machine: Machine, target: str):
     machine.add_python("3.12.3")
-    done = machine.make(target, "PYTHON=python3.12")
-    assert done.returncode != 0
-    assert "python3.12 is Python 3.12.3" in done.stderr and "exists for Python 3.11 only" in done.stderr
+    refusal = machine.refusal(target, "PYTHON=python3.12")
+    assert "python3.12 is Python 3.12.3" in refusal and "exists for Python 3.11 only" in refusal
     assert not (machine.clone / ".venv").exists()
 
 
@@ -134,10 +140,10 @@ def test_another_python_is_refused_before_there_is_a_venv(machine: Machine, targ
 def test_where_apt_has_no_python_3_11_two_ways_are_named(machine: Machine, uid: int):
     (machine.programs / "python3.11").unlink()
     machine.add("id", f"#!/bin/sh\necho {uid}\n")
-    done = machine.make("test")
-    assert done.returncode != 0 and "python3.11 is not on this system" in done.stderr
-    assert "uv python install 3.11" in done.stderr and "conda create" in done.stderr
-    assert 'make setup PYTHON="$(uv python find 3.11)"' in done.stderr
+    refusal = machine.refusal("test")
+    assert "python3.11 is not on this system" in refusal
+    assert "uv python install 3.11" in refusal and "conda create" in refusal
+    assert 'make setup PYTHON="$(uv python find 3.11)"' in refusal
     assert not (machine.clone / ".venv").exists()
 
 
@@ -146,9 +152,9 @@ def test_what_is_missing_is_one_line_to_copy(machine: Machine):
     (machine.programs / "c++").unlink()
     machine.add("apt-cache", "#!/bin/sh\n")
     machine.add("ldconfig", "#!/bin/sh\necho libX11.so.6\n")
-    done = machine.make("demo")
-    assert done.returncode != 0 and not machine.calls()
-    (line,) = [line for line in done.stderr.splitlines() if "sudo " in line]
+    refusal = machine.refusal("demo")
+    assert not machine.calls()
+    (line,) = [line for line in refusal.splitlines() if "sudo " in line]
     assert line.strip().startswith("fix: sudo apt-get update && sudo apt-get install -y libxext6 ")
     assert line.endswith(" g++ python3.11 python3.11-venv python3.11-dev")
     assert "libx11-6" not in line, "it is there"
@@ -200,10 +206,10 @@ def moved(venv: Path) -> None:
 def test_a_broken_venv_is_named_and_the_fix_fixes_it(machine: Machine, harm, reason: str):
     assert machine.make("setup").returncode == 0
     harm(machine.clone / ".venv")
-    for target in ("doctor", "render"):
-        done = machine.make(target)
-        assert done.returncode != 0 and reason in done.stderr
-    fix = done.stderr.partition("fix: ")[2].splitlines()[0]
+    assert reason in machine.refusal("doctor")
+    refusal = machine.refusal("render")
+    assert reason in refusal
+    fix = refusal.partition("fix: ")[2].splitlines()[0]
     assert machine.run("bash", "-c", fix).returncode == 0, fix
     assert machine.make("doctor").returncode == 0
     assert machine.calls() == ["pip", "pip", "[doctor]"]
@@ -212,11 +218,9 @@ def test_a_broken_venv_is_named_and_the_fix_fixes_it(machine: Machine, harm, rea
 def test_a_set_up_that_failed_is_reported_and_continues(machine: Machine):
     network = machine.clone / "no-network"
     network.touch()
-    failed = machine.make("test")
-    assert failed.returncode != 0 and "pip: ERROR: no route to host" in failed.stderr
-    examined = machine.make("doctor")
-    assert examined.returncode != 0
-    assert "set-up has not finished; pip's last words: ERROR: no route to host" in examined.stderr
+    assert "pip: ERROR: no route to host" in machine.refusal("test")
+    reason = "set-up has not finished; pip's last words: ERROR: no route to host"
+    assert reason in machine.refusal("doctor")
     network.unlink()
     assert machine.make("setup").returncode == 0
     assert machine.make("doctor").returncode == 0
