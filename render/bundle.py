@@ -1,17 +1,17 @@
-"""The view bundle: one stored zip a model, a NeRF dataset when unzipped. Its writer and its reader.
+"""Writer and reader of the view bundle: one uncompressed zip per model, a NeRF dataset when unzipped.
 
-    transforms.json        NeRF convention, OpenGL camera-to-world, one frame a view
+    transforms.json        NeRF convention, OpenGL camera-to-world, one frame per view
     rgba/000.png           lit color, 8-bit sRGB, straight alpha
     albedo/000.png         unlit base color, 8-bit sRGB
     depth/000.png          16-bit planar z; 0 is no surface, 1..65535 spans depth_near..depth_far
     normal/000.png         8-bit world normals, (n + 1) / 2 * 255, facing the camera; 0,0,0 is no surface
-    hidden/000_1_depth.png the surface behind the first, likewise _albedo and _normal; 000_2_... behind that
-    layers/000.png         8-bit number of surfaces along each ray; 255 is 255 or more
-    interior/000.png       255 where a surface lies behind that no view sees
+    hidden/000_1_depth.png the surface behind the first, with _albedo and _normal; 000_2_... is the next
+    layers/000.png         8-bit number of surfaces along each ray; 255 means 255 or more
+    interior/000.png       255 where a surface that no view sees lies behind the first
     mesh.npz               the evaluated triangles in the normalized frame
-    meta.json              where the model came from, what was found in it, how it was rendered
+    meta.json              where the model came from, what it contains, how it was rendered
 
-The bytes are a function of the contents: no times, no machine. Needs numpy and Pillow only.
+The bytes depend on the contents only, never on time or machine. Needs numpy and Pillow only.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class BundleError(UserError):
-    """A bundle that cannot be read; the message names the file and the cure."""
+    """A bundle that cannot be read; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole that looks along its own -z with +y up (OpenGL); square pixels, square image."""
+    """A pinhole that looks along its own -z with +y up (OpenGL); pixels and image are square."""
 
     camera_to_world: np.ndarray  # (4, 4) float64, normalized frame
     fov: float  # radians, across the full width and height
@@ -47,7 +47,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Layer:
-    """The surfaces that the rays of one view meet at one place in their order."""
+    """The surfaces at one index along the rays of a view."""
 
     depth: np.ndarray  # (H, W) float32, planar z in normalized units, 0 where there is no surface
     albedo: np.ndarray  # (H, W, 3) uint8, 0 where there is no surface
@@ -56,7 +56,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class View:
-    """One RGBAD view, and the layers behind it."""
+    """One RGBAD view and the layers behind its first surfaces."""
 
     camera: Camera
     rgba: np.ndarray  # (H, W, 4) uint8, straight alpha
@@ -64,10 +64,10 @@ class View:
     albedo: np.ndarray  # (H, W, 3) uint8, 0 where there is no surface
     normal: np.ndarray  # (H, W, 3) float32, unit length, 0 where there is no surface
     hidden: tuple[Layer, ...] = ()  # nearest first
-    interior: np.ndarray | None = None  # (H, W) bool: a surface lies behind that no view sees
+    interior: np.ndarray | None = None  # (H, W) bool: a surface that no view sees lies behind
 
     def layer_count(self) -> np.ndarray:
-        """(H, W) int64: surfaces along each ray."""
+        """(H, W) int64: number of surfaces along each ray."""
         return np.sum([layer.depth > 0 for layer in (self, *self.hidden)], axis=0)
 
 
@@ -80,7 +80,7 @@ class Mesh:
 
 
 def write_bundle(path: Path, views: Sequence[View], mesh: Mesh, meta: dict[str, Any]) -> None:
-    """Write a bundle to `path`. The caller commits it (temporary name, fsync, rename)."""
+    """Write a bundle to `path`. The caller makes that atomic (temporary name, fsync, rename)."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         frames = [_write_view(archive, f"{i:03d}", view) for i, view in enumerate(views)]
         _add(archive, "transforms.json", _json(_transforms(views, frames)))
@@ -89,24 +89,24 @@ def write_bundle(path: Path, views: Sequence[View], mesh: Mesh, meta: dict[str, 
 
 
 class Bundle:
-    """A view bundle opened for reading; nothing is decoded before it is asked for."""
+    """A view bundle opened for reading; images are decoded on request."""
 
     def __init__(self, path: Path | str):
-        self.path = Path(path) if isinstance(path, str) else path  # a remote one stays what it is
+        self.path = Path(path) if isinstance(path, str) else path  # a remote path keeps its own class
         try:
             self._file = self.path.open("rb")
             self._zip = zipfile.ZipFile(self._file)
             self.transforms: dict[str, Any] = json.loads(self._zip.read("transforms.json"))
             self.meta: dict[str, Any] = json.loads(self._zip.read("meta.json"))
         except FileNotFoundError:
-            raise BundleError(f"{path}: no such bundle. Has `insideout render` made it?") from None
+            raise BundleError(f"{path}: no such bundle. Did `insideout render` write it?") from None
         except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
             raise BundleError(
-                f"{path}: not a whole view bundle ({error}). Delete it and render again."
+                f"{path}: not a complete view bundle ({error}). Delete it and render again."
             ) from error
         if self.meta.get("schema_version") != SCHEMA_VERSION:
             raise BundleError(
-                f"{path}: bundle schema {self.meta.get('schema_version')!r}, this release reads "
+                f"{path}: bundle schema {self.meta.get('schema_version')!r}, but this release reads "
                 f"{SCHEMA_VERSION}. Render again with --on-existing overwrite."
             )
         self.frames: list[dict[str, Any]] = self.transforms["frames"]
@@ -122,17 +122,17 @@ class Bundle:
         return len(self.frames)
 
     def check(self) -> None:
-        """Recompute every member's CRC; raise BundleError at the first that is wrong."""
+        """Recompute every member's CRC; raise BundleError at the first mismatch."""
         bad = self._zip.testzip()
         if bad:
             raise BundleError(f"{self.path}: member {bad} is damaged. Delete the bundle and render again.")
 
     def extract(self, folder: Path) -> None:
-        """Unzip into `folder`: a dataset that NeRF tools read as it is."""
+        """Unzip into `folder`: a dataset that NeRF tools read unchanged."""
         self._zip.extractall(folder)
 
     def read(self, name: str) -> bytes:
-        """The bytes of one member, CRC-checked."""
+        """The bytes of one member; its CRC is checked."""
         try:
             return self._zip.read(name)
         except (KeyError, zipfile.BadZipFile, OSError) as error:
@@ -183,7 +183,7 @@ class Bundle:
 
 
 def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """(H, W) float32 planar z, 0 for none -> (H, W) uint16, near, far. Each view spans its own range."""
+    """(H, W) float32 planar z, 0 for no surface -> (H, W) uint16, near, far: the image's own range."""
     hit = depth > 0
     if not hit.any():
         return np.zeros(depth.shape, np.uint16), 0.0, 1.0
@@ -194,19 +194,19 @@ def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:
 
 
 def decode_depth(code: np.ndarray, near: float, far: float) -> np.ndarray:
-    """The inverse of `encode_depth`; off by half a step, (far - near) / 131068, at most."""
+    """(H, W) uint16 -> (H, W) float32 planar z, off by at most half a step, (far - near) / 131068."""
     depth = near + (code.astype(np.float64) - 1) / 65534 * (far - near)
     return np.where(code > 0, depth, 0).astype(np.float32)
 
 
 def encode_normal(normal: np.ndarray) -> np.ndarray:
-    """(H, W, 3) float32 unit or zero -> (H, W, 3) uint8; a zero normal becomes 0,0,0."""
+    """(H, W, 3) float32 unit or zero vectors -> (H, W, 3) uint8; zero becomes 0,0,0."""
     code = np.rint((normal + 1) * 127.5)
     return np.where(normal.any(-1, keepdims=True), code, 0).clip(0, 255).astype(np.uint8)
 
 
 def decode_normal(code: np.ndarray) -> np.ndarray:
-    """The inverse of `encode_normal`, unit length again."""
+    """(H, W, 3) uint8 -> (H, W, 3) float32, unit length, 0 where the code is 0,0,0."""
     normal = code.astype(np.float32) / 127.5 - 1
     there = (code[..., 0] | code[..., 1] | code[..., 2]) > 0
     length = np.sqrt(np.einsum("...i,...i", normal, normal))
@@ -214,7 +214,7 @@ def decode_normal(code: np.ndarray) -> np.ndarray:
 
 
 def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, Any]:
-    """Write one view's images; return its frame of transforms.json."""
+    """Write one view's images; return its frame for transforms.json."""
 
     def write(path: str, pixels: np.ndarray) -> str:
         _add(archive, path, _png(pixels))
@@ -239,7 +239,7 @@ def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, An
 
 
 def _write_layer(write: Callable[[str, np.ndarray], str], layer: Layer | View, path: str) -> dict[str, Any]:
-    """Write one layer's images to `path`, which has a place for their kind; return its entries."""
+    """Write one layer's images; `{}` in `path` stands for their kind. Return its entries of the frame."""
     depth, near, far = encode_depth(layer.depth)
     return {
         "depth_file_path": write(path.format("depth"), depth),

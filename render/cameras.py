@@ -1,4 +1,4 @@
-"""Where the cameras stand: directions over the sphere, framing, camera-to-world matrices. Pure numpy."""
+"""Camera placement: directions over the sphere, framing, camera-to-world matrices. Pure numpy."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from render.seeds import seed_for
 
 GOLDEN_ANGLE = np.pi * (3 - 5**0.5)
 ORBIT_ELEVATION = np.radians(20)
-CELLS = 16  # a unit, of the grid that stands in for the vertices
+CELLS = 16  # per unit, of the grid whose corners replace the vertices
 
 
 def place_cameras(config: RenderConfig, uid: str, radius: float) -> list[Camera]:
-    """Cameras that look at the origin and see a sphere of `radius` (normalized units) whole."""
+    """Cameras that look at the origin and see the whole sphere of `radius` (normalized units)."""
     rng = np.random.default_rng(seed_for(config.seed, uid, "cameras"))
     fov = np.radians(config.fov)
-    filled = np.tan(fov / 2) * max(1 - 2 * config.border / config.resolution, 0.1)
-    distance = radius / np.sin(np.arctan(filled))
+    half_width = np.tan(fov / 2) * max(1 - 2 * config.border / config.resolution, 0.1)
+    distance = radius / np.sin(np.arctan(half_width))
     return [Camera(look_at_origin(d, distance), fov) for d in directions(config.cameras, config.views, rng)]
 
 
 def directions(kind: str, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, 3) float64 unit vectors from the origin to the cameras."""
+    """(N, 3) float64 unit vectors from the origin to `count` cameras."""
     if kind == "orbit":
         azimuth = 2 * np.pi * np.arange(count) / count
         flat = np.stack([np.cos(azimuth), np.sin(azimuth)], 1) * np.cos(ORBIT_ELEVATION)
@@ -35,7 +35,7 @@ def directions(kind: str, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def fibonacci_sphere(count: int) -> np.ndarray:
-    """(count, 3) evenly spread unit vectors (spherical Fibonacci lattice, Swinbank and Purser 2006)."""
+    """(N, 3) float64 evenly spread unit vectors (spherical Fibonacci lattice, Swinbank and Purser 2006)."""
     index = np.arange(count) + 0.5
     z = 1 - 2 * index / count
     angle = GOLDEN_ANGLE * index
@@ -44,7 +44,7 @@ def fibonacci_sphere(count: int) -> np.ndarray:
 
 
 def random_rotation(rng: np.random.Generator) -> np.ndarray:
-    """(3, 3) rotation, uniform over SO(3): the matrix of a random unit quaternion (Shoemake 1992)."""
+    """(3, 3) float64 rotation, uniform over SO(3): the matrix of a random unit quaternion (Shoemake 1992)."""
     w, x, y, z = (q := rng.normal(size=4)) / np.linalg.norm(q)
     return np.array(
         [
@@ -56,7 +56,7 @@ def random_rotation(rng: np.random.Generator) -> np.ndarray:
 
 
 def look_at_origin(direction: np.ndarray, distance: float) -> np.ndarray:
-    """(4, 4) float64 camera-to-world, OpenGL axes: looks along -z at the origin, +y as near up as can be."""
+    """(4, 4) float64 camera-to-world, OpenGL axes: -z toward the origin, +y as close to up as possible."""
     back = direction / np.linalg.norm(direction)
     up = np.array([0.0, 0.0, 1.0]) if abs(back[2]) < 0.9999 else np.array([0.0, 1.0, 0.0])
     right = np.cross(up, back)
@@ -67,16 +67,16 @@ def look_at_origin(direction: np.ndarray, distance: float) -> np.ndarray:
 
 
 def enclosing_points(vertices: np.ndarray) -> np.ndarray:
-    """(V, 3) vertices in -1..1 -> (N, 3) float64, fewer, whose hull holds them: corners of a grid's cells."""
+    """(V, 3) vertices in -1..1 -> (N, 3) float64 grid points, usually fewer, whose hull contains them."""
     cells = np.unique(np.floor(vertices * CELLS).astype(np.int64), axis=0)
     corners = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1]), -1).reshape(-1, 3)
     return np.unique((cells[:, None] + corners).reshape(-1, 3), axis=0) / CELLS
 
 
 def image_box(camera: Camera, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where points (N, 3) fall in an image of `size` pixels: lowest and highest corner, x right, y up, 0..1.
+    """Lower left and upper right corner (2,) of the image area that points (N, 3) cover; x right, y up, 0..1.
 
-    Whole pixels, and two more on every side for the pixel filter.
+    Rounded out to whole pixels of `size`, plus two on every side for the pixel filter.
     """
     local = (points - camera.camera_to_world[:3, 3]) @ camera.camera_to_world[:3, :3]
     place = (local[:, :2] / -local[:, 2:] / np.tan(camera.fov / 2) + 1) / 2 * size

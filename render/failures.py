@@ -1,7 +1,7 @@
-"""What can go wrong: the classes of failed models, for every stage, and the mistakes of people.
+"""What can go wrong: classes of failed models, for every stage, and users' mistakes.
 
-A model that cannot be processed is a `ModelFailure` of one class, which becomes a row of the ledger. A mistake in
-a command, a configuration or a file that a person chose is a `UserError`, which ends the command with one line.
+A model that cannot be processed raises a `ModelFailure` of one class, which becomes a ledger row. A mistake
+in a command, a configuration or a chosen file is a `UserError`, which ends the command with one line.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ class FailureClass(StrEnum):
     """A ledger row's class: why a model failed."""
 
     IMPORT_ERROR = "import_error"
-    """The file is damaged, or its importer refused it."""
+    """The file is damaged, or its importer rejected it."""
     UNSUPPORTED = "unsupported"
-    """The content is of no format that can be read; the message names the way out."""
+    """No importer reads this content; the message says what to do."""
     EMPTY = "empty"
-    """Nothing in the file has a face that renders."""
+    """Nothing in the file has faces that render."""
     INVALID = "invalid"
-    """A row of a list that cannot be used, or a file that exceeds a limit."""
+    """An unusable row of a model list, or a file that exceeds a limit."""
     OUTSIDE_REFERENCE = "outside_reference"
-    """The geometry depends on a file that the model may not have."""
+    """The geometry needs a file that the model may not read."""
     UNSAFE_ARCHIVE = "unsafe_archive"
-    """An archive that unpacks to too much, or to places outside itself."""
+    """An archive that unpacks to too much data or to paths outside its folder."""
     RENDER_ERROR = "render_error"
-    """Blender did not render."""
+    """Blender failed to render."""
     FUSE_ERROR = "fuse_error"
     """The view bundle is damaged."""
     ERROR = "error"
-    """An exception in our own code: please report it."""
+    """An exception in InsideOut itself: please report it."""
     CRASH = "crash"
-    """The model's process died, or broke the protocol."""
+    """The model's process died or broke the protocol."""
     TIMEOUT = "timeout"
     """The model took longer than `--timeout`."""
     OUT_OF_MEMORY = "out_of_memory"
-    """The model's process grew beyond `--memory-mib`, or was refused memory."""
+    """The model's process exceeded `--memory-mib`, or an allocation failed."""
     MISSING = "missing"
-    """The file is not there, or cannot be read. Every run tries it again."""
+    """The file does not exist or cannot be read. Every run retries it."""
     INFRASTRUCTURE = "infrastructure"
-    """Ray, a disk, the network or another person's signal. It says nothing about the model; every run tries again."""
+    """Ray, a disk, the network or a signal from outside. Not the model's fault; every run retries it."""
 
 
 class ModelFailure(Exception):
-    """One model's failure: its class in the ledger, and a message that names what was wrong and the remedy."""
+    """One model's failure: its class in the ledger, and a message that names the fault and the remedy."""
 
     def __init__(self, kind: FailureClass, message: str):
         super().__init__(message)
@@ -62,4 +62,4 @@ class ModelFailure(Exception):
 
 
 class UserError(ValueError):
-    """A mistake that a person can correct; the message names the file, the fault and the remedy."""
+    """A mistake that the user can fix; the message names the file, the fault and the remedy."""

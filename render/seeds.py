@@ -1,4 +1,4 @@
-"""Every random choice of a model comes from the run's seed, the model's uid and the name of the choice."""
+"""Seeds: a random choice depends on the run's seed, the model's uid and the choice's purpose alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wall and CPU seconds by step, for the ledger and the benchmark."""
+"""Wall and CPU seconds per step, for the ledger and the benchmark."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """`with watch("merge"): ...` adds to that step. CPU seconds are those of all the process's threads."""
+    """`with watch("merge"): ...` adds to that step. CPU seconds count all threads of the process."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -22,7 +22,7 @@ class Stopwatch:
         self._add(self.cpu_seconds, step, time.process_time() - cpu)
 
     def record(self) -> dict[str, dict[str, float]]:
-        """What a worker adds to its ledger record."""
+        """The entries that a worker adds to its ledger record."""
         return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
 
     @staticmethod

@@ -17,7 +17,7 @@ from render.cameras import enclosing_points, place_cameras
 from render.config import RenderConfig
 from render.importing.blender import Imported, import_model
 from render.scene import freeze as scene
-from render.scene.textures import mend_textures
+from render.scene.textures import relink_textures
 from render.shading import materials
 from render.shading.color import lit_views
 from render.shading.geometry import GeometryRenderer
@@ -41,7 +41,7 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
         imported = import_model(path, scratch)
     with watch("freeze"):
         frozen = scene.freeze(path.name)
-        missing, relinked = mend_textures(path.parent)
+        missing, relinked = relink_textures(path.parent)
         materials.prepare(frozen.objects)
     cameras = place_cameras(config, job["uid"], frozen.radius)
     outline = enclosing_points(frozen.mesh.vertices)

@@ -1,10 +1,12 @@
-"""The embedded sample set: models made with Blender itself, for demos and tests that need no download.
-
-Between them they have textures, vertex colors, metal, glass, glow, cut-out leaves, instances, several roots,
-every file format that Blender can write, and known insides: what their objects named "Inside ..." hold can be
-seen from nowhere outside. All are CC0-1.0.
+"""The sample set: models built in Blender, for demos and tests that need no download. All are CC0-1.0.
 
     python -m render.samples DIR
+
+Together they cover textures, vertex colors, metal, glass, emission, cut-out leaves, instances, several root
+objects, every file format that Blender writes, and known insides: objects named "Inside ..." cannot be seen
+from outside the model.
+
+May import: bpy, numpy, Pillow, `render.srgb`. Start reading with `catalog.py`, then `shells.py`.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ LICENSE = "CC0-1.0"
 
 
 def make_samples(folder: Path) -> list[Path]:
-    """Writes every sample model and their list, samples.csv, to a folder; gives the models' paths.
+    """Write every sample model, and samples.csv, which lists them, to `folder`; return the models' paths.
 
-    Needs bpy in this process, and empties its scene. Raises RuntimeError if an exporter writes nothing.
+    Needs bpy in this process and empties its scene. Raises RuntimeError if an exporter writes nothing.
     """
     from render.samples.catalog import SAMPLES
     from render.samples.files import save

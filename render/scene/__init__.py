@@ -1,0 +1,8 @@
+"""From whatever an importer left in Blender to plain meshes in the normalized frame.
+
+`freeze` evaluates modifiers, rigs and instances and normalizes the result, `meshes` cleans each evaluated
+mesh, `textures` finds image files whose stored path is stale.
+
+May import: bpy, numpy, Pillow, `render.bundle`, `render.failures`. Not: `render.importing`, `render.shading`.
+Start reading with `freeze.py`.
+"""

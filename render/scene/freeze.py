@@ -1,8 +1,8 @@
-"""The scene that is rendered: imported objects frozen as Blender evaluates them, in the normalized frame.
+"""The scene to render: imported objects as Blender evaluates them, frozen, in the normalized frame.
 
-Importers leave rigs, modifiers, constraints, instances, cameras and lights behind. `freeze` evaluates all of
-it once (depsgraph, instances included), keeps one plain mesh for each distinct evaluated geometry and one
-object for each place where it stands, and throws the rest away. What is rendered is what `mesh.npz` says.
+Importers leave rigs, modifiers, constraints, instances, cameras and lights. `freeze` evaluates the dependency
+graph once, keeps one plain mesh per distinct evaluated geometry and one object per instance of it, and
+removes the rest. So the renders show exactly the triangles of `mesh.npz`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from render.failures import FailureClass, ModelFailure
 from render.scene import meshes
 
 GEOMETRY = {"MESH", "CURVE", "SURFACE", "META", "FONT"}
-SMALLEST_AREA = 1e-14  # of all faces together, longest side 1
+MIN_AREA = 1e-14  # of all faces together, with the longest side scaled to 1
 
 
 @dataclass(frozen=True)
 class Placed:
-    """One evaluated mesh and one place where it stands."""
+    """One instance of an evaluated mesh."""
 
     mesh: bpy.types.Mesh
     matrix: np.ndarray  # (4, 4) float64, to world
@@ -32,7 +32,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Frozen:
-    """The frozen scene: `x_normalized = (x_world - center) * scale`."""
+    """The frozen scene; `x_normalized = (x_world - center) * scale`."""
 
     objects: list[bpy.types.Object]
     mesh: Mesh
@@ -43,17 +43,17 @@ class Frozen:
 
     @property
     def radius(self) -> float:
-        """Of the bounding sphere about the origin, normalized units."""
+        """Radius of the bounding sphere about the origin, normalized units."""
         return float(np.linalg.norm(self.mesh.vertices.astype(np.float64), axis=1).max())
 
 
 def reset() -> None:
-    """An empty scene and factory settings: nothing of the model before survives."""
+    """Load factory settings and an empty scene: nothing of the previous model remains."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
 
 
 def freeze(path_name: str) -> Frozen:
-    """Evaluate the imported scene, normalize it and replace it by plain meshes. Raises ModelFailure."""
+    """Evaluate the imported scene, normalize it and replace it with plain meshes. Raises ModelFailure."""
     counts = count_imported()
     frame = _show_what_renders()
     notes: list[str] = []
@@ -61,7 +61,7 @@ def freeze(path_name: str) -> Frozen:
     if not placed:
         raise ModelFailure(
             FailureClass.EMPTY,
-            f"{path_name}: imported, but nothing in it has a face that renders. A point cloud, a rig?",
+            f"{path_name}: imported, but nothing in it has faces that render. Is it a point cloud or a rig?",
         )
     vertices, faces = _triangles(placed)
     center, scale = normalization(vertices, faces, path_name)
@@ -73,30 +73,33 @@ def freeze(path_name: str) -> Frozen:
 
 
 def normalization(vertices: np.ndarray, faces: np.ndarray, path_name: str) -> tuple[np.ndarray, float]:
-    """Center (3,) and scale that bring the box of all faces to longest side -1..1. Raises ModelFailure."""
+    """Center (3,) and scale that fit the faces' bounding box into -1..1 along its longest side.
+
+    `vertices` (V, 3) float64 world units, `faces` (F, 3) int32. Raises ModelFailure.
+    """
     used = vertices[np.unique(faces)]
     low, high = used.min(0), used.max(0)
     side = float((high - low).max())
     if not np.isfinite(side) or side <= 0:
         raise ModelFailure(
             FailureClass.EMPTY,
-            f"{path_name}: its box has no size ({low} to {high}): every face is degenerate.",
+            f"{path_name}: its bounding box has no size ({low} to {high}): every face is degenerate.",
         )
     corners = (vertices[faces] - low) / side
     area = (
         np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum()
         / 2
     )
-    if area < SMALLEST_AREA:
+    if area < MIN_AREA:
         raise ModelFailure(
             FailureClass.EMPTY,
-            f"{path_name}: every face is degenerate: {len(faces)} of them without any area.",
+            f"{path_name}: all {len(faces)} faces are degenerate: they have no area.",
         )
     return (low + high) / 2, 2 / side
 
 
 def count_imported() -> dict[str, int]:
-    """What the importer brought, for `meta.json`."""
+    """What the importer created, for `meta.json`."""
     return {
         "objects": len(bpy.data.objects),
         "meshes": len(bpy.data.meshes),
@@ -109,17 +112,17 @@ def count_imported() -> dict[str, int]:
 
 
 def _show_what_renders() -> int:
-    """Make the viewport's evaluation equal to a render's, at frame 1 or the first. Returns the frame."""
+    """Make the viewport evaluate what a render would, at frame 1 or else the first. Returns the frame."""
     scene = bpy.context.scene
     for collection in bpy.data.collections:
         collection.hide_viewport = collection.hide_render
     for layer in _layer_collections(bpy.context.view_layer.layer_collection):
         layer.hide_viewport = False
-    for thing in scene.objects:
-        thing.hide_viewport = thing.hide_render or not thing.visible_camera
-        if thing.name in bpy.context.view_layer.objects:
-            thing.hide_set(False)
-        for modifier in thing.modifiers:
+    for obj in scene.objects:
+        obj.hide_viewport = obj.hide_render or not obj.visible_camera
+        if obj.name in bpy.context.view_layer.objects:
+            obj.hide_set(False)
+        for modifier in obj.modifiers:
             modifier.show_viewport = modifier.show_render
             if modifier.type in {"SUBSURF", "MULTIRES"}:
                 modifier.levels = modifier.render_levels
@@ -135,17 +138,17 @@ def _layer_collections(layer: bpy.types.LayerCollection) -> Iterator[bpy.types.L
 
 
 def _evaluated(notes: list[str]) -> Iterator[Placed]:
-    """Every place where the depsgraph puts renderable faces; equal geometry is converted once."""
+    """Every instance with renderable faces in the dependency graph; equal geometry is converted once."""
     depsgraph = bpy.context.evaluated_depsgraph_get()
     known: dict[tuple, tuple[bpy.types.Mesh, np.ndarray] | None] = {}
     for instance in depsgraph.object_instances:
-        thing = instance.object
-        if not instance.show_self or thing.type not in GEOMETRY or thing.hide_render or thing.data is None:
+        obj = instance.object
+        if not instance.show_self or obj.type not in GEOMETRY or obj.hide_render or obj.data is None:
             continue
-        slots = tuple(slot.material.name if slot.material else "" for slot in thing.material_slots)
-        key = (thing.data.as_pointer(), thing.type, slots)
+        slots = tuple(slot.material.name if slot.material else "" for slot in obj.material_slots)
+        key = (obj.data.as_pointer(), obj.type, slots)
         if key not in known:
-            known[key] = _plain_mesh(thing, depsgraph, notes)
+            known[key] = _plain_mesh(obj, depsgraph, notes)
         found = known[key]
         if found is None:
             continue
@@ -154,23 +157,23 @@ def _evaluated(notes: list[str]) -> Iterator[Placed]:
         if np.isfinite(matrix).all():
             yield Placed(mesh, matrix)
         else:
-            notes.append(f"{thing.name}: its transform is not finite; left out")
+            notes.append(f"{obj.name}: its transform is not finite; skipped")
 
 
 def _plain_mesh(
-    thing: bpy.types.Object, depsgraph: bpy.types.Depsgraph, notes: list[str]
+    obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph, notes: list[str]
 ) -> tuple[bpy.types.Mesh, np.ndarray] | None:
-    """The evaluated geometry of one object as a mesh of its own and its origin, or None without faces."""
-    mesh = bpy.data.meshes.new_from_object(thing, preserve_all_data_layers=True, depsgraph=depsgraph)
+    """One object's evaluated geometry as a new mesh, and its origin; None if it has no faces."""
+    mesh = bpy.data.meshes.new_from_object(obj, preserve_all_data_layers=True, depsgraph=depsgraph)
     if mesh is None:
         return None
-    notes += [f"{thing.name}: {note}" for note in meshes.mend(mesh)]
+    notes += [f"{obj.name}: {note}" for note in meshes.clean(mesh)]
     if not len(mesh.polygons):
         return None
-    for index, slot in enumerate(thing.material_slots):
+    for index, slot in enumerate(obj.material_slots):
         if slot.link == "OBJECT" and slot.material and index < len(mesh.materials):
             mesh.materials[index] = slot.material.original
-    return mesh, meshes.bring_near(mesh)
+    return mesh, meshes.recenter(mesh)
 
 
 def _translation(offset: np.ndarray) -> np.ndarray:
@@ -180,7 +183,7 @@ def _translation(offset: np.ndarray) -> np.ndarray:
 
 
 def _triangles(placed: list[Placed]) -> tuple[np.ndarray, np.ndarray]:
-    """All places' triangles in one: (V, 3) float64 world, (F, 3) int32."""
+    """The triangles of all instances together: (V, 3) float64 world, (F, 3) int32."""
     own = {p.mesh: (meshes.vertices(p.mesh).astype(np.float64), meshes.triangles(p.mesh)) for p in placed}
     vertices, faces, start = [], [], 0
     for p in placed:
@@ -192,7 +195,7 @@ def _triangles(placed: list[Placed]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _replace_scene() -> bpy.types.Object:
-    """Remove every object, light, camera and world of the model; keep meshes, materials and images."""
+    """Remove all objects, lights, cameras and worlds of the model; keep meshes, materials and images."""
     scene = bpy.context.scene
     bpy.data.batch_remove(
         [*bpy.data.objects, *bpy.data.collections, *(s for s in bpy.data.scenes if s != scene)]
@@ -206,13 +209,13 @@ def _replace_scene() -> bpy.types.Object:
 
 
 def _place(placed: Placed, center: np.ndarray, scale: float, anchor: bpy.types.Object) -> bpy.types.Object:
-    """A new object for one place, in the normalized frame."""
+    """A new object for one instance, in the normalized frame."""
     matrix = placed.matrix.copy()
     matrix[:3, 3] -= center
     matrix[:3] *= scale
-    thing = bpy.data.objects.new(placed.mesh.name, placed.mesh)
-    bpy.context.scene.collection.objects.link(thing)
-    # an object's own matrix is rebuilt from location, rotation and scale: shear survives in the parent's only
-    thing.parent = anchor
-    thing.matrix_parent_inverse = Matrix(matrix.tolist())
-    return thing
+    obj = bpy.data.objects.new(placed.mesh.name, placed.mesh)
+    bpy.context.scene.collection.objects.link(obj)
+    # an object's own matrix is rebuilt from location, rotation and scale: only the parent inverse keeps shear
+    obj.parent = anchor
+    obj.matrix_parent_inverse = Matrix(matrix.tolist())
+    return obj

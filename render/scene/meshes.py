@@ -1,4 +1,4 @@
-"""One evaluated mesh: what is wrong with it mended, and its triangles as arrays."""
+"""One evaluated mesh: cleaning it, and reading its triangles as arrays."""
 
 from __future__ import annotations
 
@@ -6,32 +6,30 @@ import bmesh
 import bpy
 import numpy as np
 
-FAR = 32  # a mesh this many sizes away from its own origin is moved next to it
-CONTRADICTION = 0.03  # share of the area whose normals may point against their faces
+FAR = 32  # a mesh farther from its own origin than this many times its size is recentered
+CONTRADICTION = 0.03  # largest share of the area on which normals may point against their faces
 
 
-def mend(mesh: bpy.types.Mesh) -> list[str]:
-    """Drop faces that are not finite or repeat another, and normals that contradict faces. Returns notes."""
+def clean(mesh: bpy.types.Mesh) -> list[str]:
+    """Drop non-finite and duplicate faces, and normals that contradict their faces. Returns notes."""
     notes = []
-    for faces, why in (
-        (_not_finite(mesh), "with corners that are not finite"),
-        (_repeated(mesh), "repeated"),
-    ):
+    for kind, find in (("non-finite", _non_finite), ("duplicate", _duplicates)):
+        faces = find(mesh)
         if len(faces):
             _drop(mesh, faces)
-            notes.append(f"{len(faces)} faces {why}; left out")
+            notes.append(f"faces removed: {len(faces)} {kind}")
     if len(mesh.polygons) and _normals_contradict_faces(mesh):
         if mesh.has_custom_normals:
             mesh.attributes.remove(mesh.attributes["custom_normal"])
         mesh.shade_flat()
-        notes.append("normals point against their faces; lit flat")
+        notes.append("normals point against their faces; shaded flat")
     return notes
 
 
-def bring_near(mesh: bpy.types.Mesh) -> np.ndarray:
-    """Move vertices that lie far from their own origin next to it; returns the new origin, (3,) float64.
+def recenter(mesh: bpy.types.Mesh) -> np.ndarray:
+    """Move vertices that lie far from the mesh's origin next to it; return the new origin, (3,) float64.
 
-    Blender and Cycles transform in float32: a part modeled in map coordinates would lose its last digits.
+    Blender and Cycles transform in float32, so a part modeled in map coordinates would lose precision.
     """
     own = vertices(mesh).astype(np.float64)
     low, high = own.min(0), own.max(0)
@@ -44,29 +42,29 @@ def bring_near(mesh: bpy.types.Mesh) -> np.ndarray:
 
 
 def vertices(mesh: bpy.types.Mesh) -> np.ndarray:
-    """(V, 3) float32, the mesh's own frame."""
+    """(V, 3) float32 in the mesh's own frame."""
     return _read(mesh.vertices, "co", 3, np.float32)
 
 
 def triangles(mesh: bpy.types.Mesh) -> np.ndarray:
-    """(F, 3) int32, the triangulation that Cycles renders."""
+    """(F, 3) int32 vertex indices: the triangulation that Cycles renders."""
     mesh.calc_loop_triangles()
     return _read(mesh.loop_triangles, "vertices", 3, np.int32)
 
 
 def _read(collection: bpy.types.bpy_prop_collection, name: str, width: int, dtype: type) -> np.ndarray:
-    """(N, width), or (N,) where width is 1: one property of every element."""
+    """(N, width), or (N,) if width is 1: one property of every element."""
     out = np.empty(len(collection) * width, dtype)
     collection.foreach_get(name, out)
     return out.reshape(-1, width) if width > 1 else out
 
 
 def _first_corners(mesh: bpy.types.Mesh) -> np.ndarray:
-    """(P,) int32: where each polygon's corners begin; they lie one after the other."""
+    """(P,) int32: index of each polygon's first corner; its corners are contiguous."""
     return _read(mesh.polygons, "loop_start", 1, np.int32)
 
 
-def _not_finite(mesh: bpy.types.Mesh) -> np.ndarray:
+def _non_finite(mesh: bpy.types.Mesh) -> np.ndarray:
     """Indices of polygons with a NaN or an infinite corner."""
     bad = ~np.isfinite(vertices(mesh)).all(1)
     if not bad.any() or not len(mesh.polygons):
@@ -75,19 +73,19 @@ def _not_finite(mesh: bpy.types.Mesh) -> np.ndarray:
     return np.flatnonzero(np.logical_or.reduceat(corners, _first_corners(mesh)))
 
 
-def _repeated(mesh: bpy.types.Mesh) -> np.ndarray:
-    """Indices of polygons whose corners lie where an earlier polygon's do: Cycles would shade both black."""
+def _duplicates(mesh: bpy.types.Mesh) -> np.ndarray:
+    """Indices of polygons with the corner positions of an earlier one: Cycles would shade both black."""
     if len(mesh.polygons) < 2:
         return np.empty(0, np.int64)
-    corners = _place_hash(vertices(mesh))[_read(mesh.loops, "vertex_index", 1, np.int32)]
-    polygons = np.add.reduceat(corners, _first_corners(mesh))  # the same whatever the order of the corners
+    corners = _position_hash(vertices(mesh))[_read(mesh.loops, "vertex_index", 1, np.int32)]
+    polygons = np.add.reduceat(corners, _first_corners(mesh))  # independent of the corners' order
     _, first = np.unique(polygons, return_index=True)
     return np.setdiff1d(np.arange(len(polygons)), first)
 
 
-def _place_hash(places: np.ndarray) -> np.ndarray:
-    """(V, 3) float32 -> (V,) uint64, equal for equal places; mixed as in SplitMix64 (Steele et al. 2014)."""
-    bits = (places + np.float32(0)).view(np.uint32).astype(np.uint64)  # -0 becomes 0
+def _position_hash(positions: np.ndarray) -> np.ndarray:
+    """(V, 3) float32 -> (V,) uint64, equal for equal positions; mixed by SplitMix64 (Steele et al. 2014)."""
+    bits = (positions + np.float32(0)).view(np.uint32).astype(np.uint64)  # -0 becomes 0
     mixed = bits @ np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)
     for shift in (30, 27, 31):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -95,7 +93,7 @@ def _place_hash(places: np.ndarray) -> np.ndarray:
 
 
 def _drop(mesh: bpy.types.Mesh, faces: np.ndarray) -> None:
-    """Remove polygons; the others keep their normals."""
+    """Remove polygons (N,); the others keep their normals."""
     kept = np.ones(len(mesh.polygons), bool)
     kept[faces] = False
     normals = _read(mesh.corner_normals, "vector", 3, np.float32) if mesh.has_custom_normals else None
@@ -111,7 +109,7 @@ def _drop(mesh: bpy.types.Mesh, faces: np.ndarray) -> None:
 
 
 def _normals_contradict_faces(mesh: bpy.types.Mesh) -> bool:
-    """Whether normals face away from their polygons on a share of the area: Cycles shows that black."""
+    """Whether normals face away from their polygons on too much of the area: Cycles renders that black."""
     shading = _read(mesh.corner_normals, "vector", 3, np.float32)
     flat = _read(mesh.polygons, "normal", 3, np.float32)  # `polygon_normals` would be the custom ones
     area = _read(mesh.polygons, "area", 1, np.float32)

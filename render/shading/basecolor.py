@@ -1,7 +1,7 @@
 """A material's unlit color and alpha, found by walking its shader tree (the rules: docs/layers.md).
 
-The result is a pair of *values*, each a constant or an output socket of the tree, so that textures, vertex
-colors and whatever drives a mix keep driving it. Nodes are added, none is changed.
+The result is two values, each a constant or an output socket of the tree, so that textures, vertex colors and
+mix factors keep their effect. Nodes are added but never changed.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ Color = tuple[float, float, float]
 Socket = bpy.types.NodeSocket
 BLACK: Color = (0.0, 0.0, 0.0)
 GRAY: Color = (0.8, 0.8, 0.8)
-CLEAR = 1 / 64  # an alpha up to here hides the surface on purpose
-PAINTED = {"ATTRIBUTE", "VERTEX_COLOR", "GROUP", "GROUP_INPUT"}  # alpha may differ from place to place
+CLEAR = 1 / 64  # a constant alpha up to this hides the surface on purpose
+VARYING = {"ATTRIBUTE", "VERTEX_COLOR", "GROUP", "GROUP_INPUT"}  # alpha may vary over the surface
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Base:
 
 
 def base_of_material(material: bpy.types.Material) -> tuple[Base, list[str]]:
-    """Walk from the active output; the notes name what had to be guessed.
+    """Walk from the active output; the notes report guesses.
 
-    Glass is a surface, however clear: only an alpha that is painted can cut a hole.
+    Glass is a surface, however clear: only an alpha that varies over the surface can cut holes.
     """
     walk = Walk(material.node_tree)
     output = material.node_tree.get_output_node("CYCLES")
@@ -50,13 +50,13 @@ def base_of_material(material: bpy.types.Material) -> tuple[Base, list[str]]:
 
 
 def _is_glass(alpha: float | Socket) -> bool:
-    """Whether an alpha is one for the whole surface (a constant, a Fresnel mix) and does not hide it."""
+    """Whether an alpha applies to the whole surface (a constant, a Fresnel mix) without hiding it."""
     if isinstance(alpha, int | float):
         return alpha > CLEAR
     seen, todo = set(), [alpha.node]
     while todo:
         node = todo.pop()
-        if node.type.startswith("TEX_") or node.type in PAINTED:
+        if node.type.startswith("TEX_") or node.type in VARYING:
             return False
         if node not in seen:
             seen.add(node)
@@ -65,7 +65,7 @@ def _is_glass(alpha: float | Socket) -> bool:
 
 
 class Walk:
-    """One node tree's walk. Groups are walked by a Walk of their own copy of the group's tree."""
+    """The walk through one node tree. Each group gets its own copy of its tree, and its own Walk."""
 
     def __init__(
         self, tree: bpy.types.NodeTree, parent: Walk | None = None, node: bpy.types.Node | None = None
@@ -76,7 +76,7 @@ class Walk:
         self.notes: list[str] = parent.notes if parent else []
 
     def shader_input(self, socket: Socket) -> Base:
-        """The base of whatever shader is linked to `socket`; nothing linked is black, as Cycles shows it."""
+        """The base of the shader linked to `socket`; without a link, black, as Cycles renders it."""
         if not socket.is_linked:
             return Base(BLACK, 1.0)
         link = socket.links[0]
@@ -94,8 +94,8 @@ class Walk:
         return Base(GRAY, 1.0)
 
     def volume(self, socket: Socket) -> Base:
-        """A surface for what has only a volume: the volume's color."""
-        self.notes.append("volume only; its color is taken for a surface")
+        """A surface in the volume's color, for a material with only a volume."""
+        self.notes.append("only a volume; rendered as a surface of its color")
         return Base(self._first(socket.links[0].from_node, "Color"), 1.0)
 
     # ---- rules -------------------------------------------------------------------------------------------
@@ -133,19 +133,19 @@ class Walk:
         return Base(self._mix_color("MIX", share, first.color, second.color), alpha)
 
     def _mix_factor(self, socket: Socket) -> float | Socket:
-        """A mix that Light Path drives directly is decided: we are the camera ray."""
+        """A mix driven directly by Light Path is known: the ray is a camera ray."""
         if socket.is_linked and socket.links[0].from_node.type == "LIGHT_PATH":
             return 1.0 if socket.links[0].from_socket.name == "Is Camera Ray" else 0.0
         return self._value(socket)
 
     def _add(self, node: bpy.types.Node, _: Socket) -> Base:
-        """Colors add; transparencies add too, so a glow added to Transparent stays transparent."""
+        """Colors add; transparencies add too, so an emission added to Transparent stays transparent."""
         first, second = self.shader_input(node.inputs[0]), self.shader_input(node.inputs[1])
         alpha = self._math("SUBTRACT", self._math("ADD", first.alpha, second.alpha), 1.0, clamp=True)
         return Base(self._mix_color("ADD", 1.0, first.color, second.color), alpha)
 
     def _group(self, node: bpy.types.Node, output: Socket) -> Base:
-        """Walk a copy of the group's tree and carry its base out by two new outputs."""
+        """Walk a copy of the group's tree and pass its base out through two new outputs."""
         if node.node_tree is None:
             return Base(GRAY, 1.0)
         node.node_tree = tree = node.node_tree.copy()
@@ -160,7 +160,7 @@ class Walk:
         return Base(_by_identifier(node.outputs, color), _by_identifier(node.outputs, alpha))
 
     def _group_input(self, _: bpy.types.Node, output: Socket) -> Base:
-        """A shader handed into the group: walk it outside, and hand its base in by two new inputs."""
+        """A shader passed into the group: walk it outside and pass its base in through two new inputs."""
         if self.parent is None or self.node is None:
             return Base(GRAY, 1.0)
         base = self.parent.shader_input(_by_identifier(self.node.inputs, output.identifier))
@@ -181,7 +181,7 @@ class Walk:
         return GRAY
 
     def _value(self, socket: Socket):
-        """What feeds an input: the linked output, or its own constant."""
+        """What feeds an input: the linked output or the input's constant."""
         if socket.is_linked:
             return socket.links[0].from_socket
         value = socket.default_value
@@ -244,7 +244,7 @@ FOLDED = {
 
 
 def _new_sockets(tree: bpy.types.NodeTree, side: str) -> list[str]:
-    """Add a color and a value socket to a group's interface; their identifiers."""
+    """Add a color and a value socket to a group's interface. Returns their identifiers."""
     kinds = ("NodeSocketColor", "NodeSocketFloat")
     return [
         tree.interface.new_socket("InsideOut base", in_out=side, socket_type=kind).identifier

@@ -1,4 +1,4 @@
-"""The lit views: engine settings, and one image a view in Blender's own `Standard` view transform."""
+"""The lit views: engine settings, and one image per view in Blender's `Standard` view transform."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from render.seeds import seed_for
 from render.shading.lights import Lights
 
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
-BOUNCES = 2  # light that has bounced more often adds nothing that a colored cloud could show
+BOUNCES = 2  # further bounces add nothing that a colored cloud could show
 GLASS_BOUNCES = 6
-CARD_LAYERS = 64  # stacked alpha cards before a ray turns black
+CARD_LAYERS = 64  # stacked alpha cards after which a ray turns black
 
 
 def new_camera(resolution: int) -> bpy.types.Object:
-    """The scene's only camera, and the square image it takes."""
+    """Create the scene's only camera and set its square image size."""
     scene = bpy.context.scene
     camera = bpy.data.objects.new("InsideOut camera", bpy.data.cameras.new("InsideOut camera"))
     scene.collection.objects.link(camera)
@@ -34,16 +34,19 @@ def new_camera(resolution: int) -> bpy.types.Object:
     return camera
 
 
-def move_camera(thing: bpy.types.Object, camera: Camera, outline: np.ndarray) -> None:
-    """Stand Blender's camera at a view. Points (N, 3) that enclose the model give the clip range and what of
-    the image is rendered: pixels outside stay empty without a ray being sent."""
+def move_camera(camera_object: bpy.types.Object, camera: Camera, outline: np.ndarray) -> None:
+    """Move Blender's camera to a view.
+
+    `outline`, points (N, 3) whose hull contains the model, sets the clip range and the part of the image that
+    is rendered: no rays are traced for the other pixels.
+    """
     distance = float(np.linalg.norm(camera.camera_to_world[:3, 3]))
     radius = float(np.linalg.norm(outline, axis=1).max())
-    thing.data.sensor_fit = "HORIZONTAL"
-    thing.data.angle = camera.fov
-    thing.data.clip_start = max(1e-3, (distance - radius) * 0.5)
-    thing.data.clip_end = (distance + radius) * 2
-    thing.matrix_world = Matrix(camera.camera_to_world.tolist())
+    camera_object.data.sensor_fit = "HORIZONTAL"
+    camera_object.data.angle = camera.fov
+    camera_object.data.clip_start = max(1e-3, (distance - radius) * 0.5)
+    camera_object.data.clip_end = (distance + radius) * 2
+    camera_object.matrix_world = Matrix(camera.camera_to_world.tolist())
     render = bpy.context.scene.render
     low, high = image_box(camera, outline, render.resolution_x)
     render.use_border, render.use_crop_to_border = True, False
@@ -54,26 +57,28 @@ def move_camera(thing: bpy.types.Object, camera: Camera, outline: np.ndarray) ->
 def lit_views(
     config: RenderConfig, uid: str, cameras: list[Camera], outline: np.ndarray, threads: int, scratch: Path
 ) -> list[np.ndarray]:
-    """Render every view lit. Returns (H, W, 4) uint8 sRGB images with straight alpha."""
+    """Lit views, each (H, W, 4) uint8 sRGB with straight alpha; `outline` (N, 3) as in `move_camera`."""
     lights = Lights(config, uid)
     use_engine(config, seed_for(config.seed, uid, "noise"), threads)
-    thing = new_camera(config.resolution)
+    camera_object = new_camera(config.resolution)
     path = scratch / "color.png"
     images = []
     for camera in cameras:
-        move_camera(thing, camera, outline)
+        move_camera(camera_object, camera, outline)
         lights.aim(camera)
         bpy.context.scene.render.filepath = str(path)
         bpy.ops.render.render(write_still=True)
         with Image.open(path) as image:
             images.append(np.array(image))
         path.unlink()
-    bpy.context.scene.render.use_persistent_data = False  # frees the session: samples are read anew
+    bpy.context.scene.render.use_persistent_data = (
+        False  # frees the session, so that sample settings are read again
+    )
     return images
 
 
 def use_engine(config: RenderConfig, noise_seed: int, threads: int) -> None:
-    """Set everything that the look of a lit view depends on."""
+    """Set everything that a lit view's appearance depends on."""
     scene = bpy.context.scene
     render = scene.render
     render.engine = ENGINES[config.engine]
@@ -110,12 +115,12 @@ def _cycles(config: RenderConfig, noise_seed: int) -> None:
 
 
 def use_gpu(required: bool = False) -> bool:
-    """Enable the first GPU back end that has a device. Raises RuntimeError where it must and none is."""
+    """Enable the first GPU back end with a device. Raises RuntimeError if one is required but missing."""
     preferences = bpy.context.preferences.addons["cycles"].preferences
     for kind in ("OPTIX", "CUDA", "HIP", "ONEAPI", "METAL"):
         try:
             preferences.compute_device_type = kind
-        except TypeError:  # this build of Blender does not know the back end
+        except TypeError:  # this build of Blender lacks the back end
             continue
         preferences.refresh_devices()
         found = [device for device in preferences.devices if device.type == kind]
@@ -124,7 +129,7 @@ def use_gpu(required: bool = False) -> bool:
                 device.use = device == found[0]
             return True
     if required:
-        raise RuntimeError("device gpu was asked for, but Cycles finds none; use --device auto or cpu")
+        raise RuntimeError("--device gpu: Cycles finds no GPU; use --device auto or cpu")
     return False
 
 

@@ -1,9 +1,10 @@
-"""The geometry render: every surface that a pixel's ray crosses, from one 1-sample Cycles render a view.
+"""The geometry render: every surface that a pixel's ray crosses, from one 1-sample Cycles render per view.
 
-Every surface is a pure Transparent BSDF, so the camera ray walks through the whole object. One node group,
-shared by all materials, writes packed value AOVs gated by the ray's transparent depth: slot j holds the j-th
-surface's base color, normal and signed depth (negative where alpha is below 0.5: a hole). Cycles adds AOVs
-along the path, and sample 0 goes through the pixel center, so every slot is exact. docs/layers.md tells how.
+Every surface is a pure Transparent BSDF, so the camera ray continues through the whole object. One node
+group, shared by all materials, writes packed value AOVs gated by the ray's transparent depth: slot j holds
+the base color, normal and signed depth of surface j (negative where alpha is below 0.5: a hole). Cycles sums
+AOVs along the path, and sample 0 goes through the pixel center, so every slot is exact. docs/layers.md
+explains it.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from render.bundle import Camera, Layer
 from render.failures import FailureClass, ModelFailure
 from render.shading.color import move_camera, new_camera
 
-MOST_SLOTS = 256  # give up on a ray that crosses as many holes before its first surface
+MAX_SURFACES = 256  # per ray, holes included; what lies behind is not looked for
 KINDS = ("color", "normal", "depth")
-COINCIDE = 3e-6  # of the distance: surfaces nearer together are one, told apart by rounding only
-DEEPEST_WALK = 1024  # Cycles' own limit on transparent surfaces
+COINCIDENT = 3e-6  # share of the depth: surfaces closer together than this are one, split by rounding
+MAX_TRANSPARENT = 1024  # Cycles' own limit on transparent surfaces
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Surfaces:
     """The N solid surfaces that one view's rays cross, ray by ray, nearest first."""
 
     pixel: np.ndarray  # (N,) int64, row-major
-    rank: np.ndarray  # (N,) int64: the how manieth of its ray, from 0
+    rank: np.ndarray  # (N,) int64: index along its ray, from 0
     depth: np.ndarray  # (N,) float32, planar z, normalized units
     albedo: np.ndarray  # (N, 3) uint8 sRGB
     normal: np.ndarray  # (N, 3) float32, world, facing the camera
@@ -39,33 +40,33 @@ class Surfaces:
 
     @property
     def deepest(self) -> int:
-        """The largest number of surfaces along a ray."""
+        """The largest number of surfaces along any ray."""
         return int(self.rank.max(initial=-1)) + 1
 
     def layer(self, rank: int) -> Layer:
-        """The images of every ray's surface number `rank`."""
-        there = self.rank == rank
-        place = self.pixel[there]
+        """The images of the surfaces at index `rank` of their rays."""
+        chosen = self.rank == rank
+        pixel = self.pixel[chosen]
         images = []
         for values in (self.depth, self.albedo, self.normal):
             image = np.zeros((self.shape[0] * self.shape[1], *values.shape[1:]), values.dtype)
-            image[place] = values[there]
+            image[pixel] = values[chosen]
             images.append(image.reshape(*self.shape, *values.shape[1:]))
         return Layer(*images)
 
 
 @dataclass(frozen=True)
 class Slots:
-    """One render's AOVs, as packed: all surfaces along each ray, holes too."""
+    """One render's AOVs, still packed: `S` surfaces along each ray, holes included."""
 
     color: np.ndarray  # (S, H, W) float32
     normal: np.ndarray  # (S, H, W) float32
-    depth: np.ndarray  # (S, H, W) float32, negative for a hole, 0 for nothing
-    crossed: np.ndarray  # (H, W) int32, of the whole ray
+    depth: np.ndarray  # (S, H, W) float32 planar z, negative for a hole, 0 for no surface
+    crossed: np.ndarray  # (H, W) int32: surfaces that the whole ray crosses
 
 
 class GeometryRenderer:
-    """Renders surfaces view by view, once `materials.switch_to_surface_records(renderer.group)` is done."""
+    """Renders all surfaces of a view. Call `materials.switch_to_surface_records(renderer.group)` first."""
 
     def __init__(self, slots: int, resolution: int, threads: int, scratch: Path):
         self.slots = slots
@@ -75,31 +76,32 @@ class GeometryRenderer:
         _use_geometry_engine(slots, threads)
 
     def surfaces(self, camera: Camera, outline: np.ndarray, deepest: int) -> Surfaces:
-        """The first `deepest` surfaces of every ray; renders again with the base raised while a ray has more.
+        """The first `deepest` surfaces of every ray; renders again with a higher base while a ray has more.
 
-        Holes count on the way down, but every ray's first solid surface is looked for behind any of them.
+        Holes use up slots, but each ray is followed behind them until its first solid surface is found.
+        `outline` (N, 3) encloses the model, as in `move_camera`.
         """
         found = []
         for start, slots in self._chunks(camera, outline):
             found.append(_solid(slots))
             reached = start + self.slots
             more = slots.crossed > reached
-            if reached >= deepest:  # only holes so far: look on
+            if reached >= deepest:  # continue only for rays that crossed nothing but holes
                 more.ravel()[np.concatenate([hits.pixel for hits in found])] = False
             if not more.any():
                 break
         return _in_order(found, deepest)
 
     def _chunks(self, camera: Camera, outline: np.ndarray) -> Iterator[tuple[int, Slots]]:
-        """The first `slots` surfaces of each ray, the next, and so on; each chunk with its start."""
+        """The first `slots` surfaces of each ray, then the next, and so on, each with its start index."""
         move_camera(self._camera, camera, outline)
-        for start in range(0, MOST_SLOTS, self.slots):
-            if self._base.default_value != start:  # even an equal value would send the geometry anew
+        for start in range(0, MAX_SURFACES, self.slots):
+            if self._base.default_value != start:  # assigning even an equal value would re-sync the geometry
                 self._base.default_value = start
             bpy.context.scene.render.filepath = str(self._path)
             bpy.ops.render.render(write_still=True)
             slots = _read_exr(self._path, start)
-            self._path.unlink()  # before the yield: the last chunk asked for is not come back to
+            self._path.unlink()  # before the yield: after the last chunk, the generator is not resumed
             yield start, slots
 
 
@@ -108,17 +110,17 @@ def _use_geometry_engine(slots: int, threads: int) -> None:
     scene = bpy.context.scene
     render, cycles = scene.render, scene.cycles
     render.engine, cycles.device = "CYCLES", "CPU"
-    render.use_persistent_data = False  # a change of samples is ignored while a session persists
+    render.use_persistent_data = False  # a persistent session ignores a change of samples
     render.use_persistent_data = True
     render.threads_mode, render.threads = "FIXED", threads
     render.film_transparent = True
     render.use_motion_blur = render.use_simplify = False
     cycles.samples, cycles.seed = 1, 0
     cycles.use_adaptive_sampling = cycles.use_denoising = False
-    cycles.pixel_filter_type, cycles.filter_width = "GAUSSIAN", 0.01  # a wide one misses the center by 5e-4
-    cycles.transparent_max_bounces = DEEPEST_WALK
+    cycles.pixel_filter_type, cycles.filter_width = "GAUSSIAN", 0.01  # a wider one misses the center by 5e-4
+    cycles.transparent_max_bounces = MAX_TRANSPARENT
     layer = bpy.context.view_layer
-    layer.pass_alpha_threshold = 0.5  # must be above 0, else the walk ends at the first surface
+    layer.pass_alpha_threshold = 0.5  # at 0, the ray would end at the first surface
     layer.use_pass_z = False
     for name in _aov_names(slots):
         aov = layer.aovs.add()
@@ -135,7 +137,7 @@ def _aov_names(slots: int) -> list[str]:
 
 
 def _record_group(slots: int) -> tuple[bpy.types.NodeTree, bpy.types.NodeSocket]:
-    """The shared group (Color, Alpha in; Surface out) and the socket that holds its first slot's number."""
+    """The shared group (inputs Color, Alpha; output Surface) and the socket with its first slot's index."""
     tree = bpy.data.node_groups.new("InsideOut surface record", "ShaderNodeTree")
     tree.interface.new_socket("Color", in_out="INPUT", socket_type="NodeSocketColor")
     tree.interface.new_socket("Alpha", in_out="INPUT", socket_type="NodeSocketFloat")
@@ -162,7 +164,7 @@ def _record_group(slots: int) -> tuple[bpy.types.NodeTree, bpy.types.NodeSocket]
 
 
 class _Math:
-    """Shorthand for Math nodes of one tree: operands are sockets or constants."""
+    """Shorthand for one tree's Math nodes; operands are sockets or constants."""
 
     def __init__(self, tree: bpy.types.NodeTree):
         self.tree = tree
@@ -188,7 +190,7 @@ def _write_aov(tree: bpy.types.NodeTree, name: str, value: bpy.types.NodeSocket 
 
 
 def _packed_color(tree: bpy.types.NodeTree, math: _Math, color: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
-    """1 + R + 256 G + 65536 B of the sRGB bytes: whole numbers up to 2^24 are exact in float32."""
+    """1 + R + 256 G + 65536 B of the sRGB bytes: integers up to 2^24 are exact in float32."""
     split = tree.nodes.new("ShaderNodeSeparateColor")
     tree.links.new(color, split.inputs[0])
     total = 1.0
@@ -198,7 +200,7 @@ def _packed_color(tree: bpy.types.NodeTree, math: _Math, color: bpy.types.NodeSo
 
 
 def _srgb_byte(math: _Math, linear: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
-    """Linear Rec.709 -> 0..255 rounded (IEC 61966-2-1)."""
+    """Linear light -> sRGB 0..255, rounded: `render.srgb.linear_to_srgb` as shader nodes."""
     linear = math("MULTIPLY", linear, 1.0, clamp=True)
     curve = math("MULTIPLY_ADD", math("POWER", linear, 1 / 2.4), 1.055, -0.055)
     toe = math("MULTIPLY", linear, 12.92)
@@ -208,7 +210,7 @@ def _srgb_byte(math: _Math, linear: bpy.types.NodeSocket) -> bpy.types.NodeSocke
 
 
 def _packed_normal(tree: bpy.types.NodeTree, math: _Math) -> bpy.types.NodeSocket:
-    """The true (flat) normal, which Cycles turns to face the ray: three whole numbers -127..127, plus 128."""
+    """The true (flat) normal, which Cycles turns toward the ray: three integers -127..127, plus 128."""
     geometry = tree.nodes.new("ShaderNodeNewGeometry")
     split = tree.nodes.new("ShaderNodeSeparateXYZ")
     tree.links.new(geometry.outputs["True Normal"], split.inputs[0])
@@ -230,14 +232,14 @@ def _signed_depth(tree: bpy.types.NodeTree, math: _Math, alpha: bpy.types.NodeSo
 
 
 def _read_exr(path: Path, start: int) -> Slots:
-    """The slots that any ray has filled. Raises ModelFailure where a surface stopped the rays."""
+    """The slots that any ray filled. Raises ModelFailure if a surface stopped rays."""
     with OpenEXR.File(str(path), separate_channels=True) as file:
         channels = {name.split(".", 1)[1]: c.pixels for name, c in file.parts[0].channels.items()}
-        if channels["Combined.A"].any():  # every surface is transparent, unless its shader was not compiled
+        if channels["Combined.A"].any():  # every surface is transparent unless its shader failed to compile
             raise ModelFailure(
                 FailureClass.RENDER_ERROR,
-                "A material's shader is too large for Cycles once the surface record is added to it, so that "
-                "rays end there. Fewer --slots need less.",
+                "A material's shader is too large for Cycles with the surface record added, so rays end "
+                "there. Use fewer --slots.",
             )
         crossed = np.rint(channels["count.X"]).astype(np.int32)
         used = [j for j in range(crossed.max() - start) if f"depth{j}.X" in channels]
@@ -249,7 +251,7 @@ def _read_exr(path: Path, start: int) -> Slots:
 
 
 def _solid(slots: Slots) -> Surfaces:
-    """Leave out holes and unpack; ranks are given later."""
+    """Drop holes and unpack the rest; `rank` holds the slot until `_in_order`."""
     slot, row, column = np.nonzero(slots.depth > 0)
     pixel = row * slots.depth.shape[2] + column
     unit = (_bytes(slots.normal[slot, row, column]) - 128) / np.float32(127)
@@ -261,13 +263,13 @@ def _solid(slots: Slots) -> Surfaces:
 
 
 def _in_order(chunks: list[Surfaces], deepest: int) -> Surfaces:
-    """Join the chunks of one view, sort each ray by depth, merge coinciding surfaces and number the rest."""
+    """Join one view's chunks, sort each ray by depth, merge coincident surfaces and number the rest."""
     names = ("pixel", "depth", "albedo", "normal")
     pixel, depth, albedo, normal = (np.concatenate([getattr(c, name) for c in chunks]) for name in names)
     order = np.lexsort((depth, pixel))
     apart = np.ones(len(order), bool)
     same_ray = np.diff(pixel[order]) == 0
-    apart[1:] = ~same_ray | (np.diff(depth[order]) > COINCIDE * depth[order][1:])
+    apart[1:] = ~same_ray | (np.diff(depth[order]) > COINCIDENT * depth[order][1:])
     order = order[apart]
     pixel = pixel[order]
     rank = np.arange(len(pixel)) - np.searchsorted(pixel, pixel)
@@ -276,6 +278,6 @@ def _in_order(chunks: list[Surfaces], deepest: int) -> Surfaces:
 
 
 def _bytes(packed: np.ndarray) -> np.ndarray:
-    """(N,) whole numbers -> (N, 3) int32, their three lowest bytes."""
+    """(N,) integers in float32 -> (N, 3) int32, their three lowest bytes."""
     packed = packed.astype(np.int32)
     return np.stack([packed & 255, packed >> 8 & 255, packed >> 16 & 255], -1)

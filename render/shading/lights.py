@@ -1,4 +1,4 @@
-"""The light rigs: soft white world with suns. Suns have no distance, so a rig fits every model."""
+"""The light rigs: a white world with soft suns. Suns have no position, so a rig fits every model."""
 
 from __future__ import annotations
 
@@ -11,21 +11,14 @@ from render.config import RenderConfig
 from render.seeds import seed_for
 
 WORLD = 0.55  # radiance of the white world
-SUN_PAIR, SUN_RANDOM, SUN_CAMERA = (
-    1.3,
-    0.9,
-    1.3,
-)  # W/m2; a white wall that faces one sun stays just below white
-PAIR_DIRECTION = (
-    0.0939,
-    -0.6395,
-    -0.7630,
-)  # where Point-E's sun shines to; the other shines the opposite way
+# W/m2 per sun of each rig: a white wall that faces one stays just below white
+SUN_PAIR, SUN_RANDOM, SUN_CAMERA = 1.3, 0.9, 1.3
+PAIR_DIRECTION = (0.0939, -0.6395, -0.7630)  # of Point-E's sun; the second shines the opposite way
 SOFTNESS = np.radians(10)  # angle of a sun's disc
 
 
 class Lights:
-    """The lights of one model; `aim` turns those that follow the camera."""
+    """The lights of one model; `aim` turns the one that follows the camera."""
 
     def __init__(self, config: RenderConfig, uid: str):
         self.kind = config.lights
@@ -39,7 +32,7 @@ class Lights:
             self.suns = [_sun((0, 0, -1), SUN_CAMERA)]
 
     def aim(self, camera: Camera) -> None:
-        """Before each view: the `camera` rig's sun shines along the camera's view direction."""
+        """Call before each view: the `camera` rig's sun shines along the view direction."""
         if self.kind == "camera":
             _point(self.suns[0], -camera.camera_to_world[:3, 2])
 

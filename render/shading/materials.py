@@ -1,8 +1,8 @@
-"""Materials: what a surface's unlit color is, and the switch from lit shading to the geometry render.
+"""Materials: one for every face, and the switch from lit shading to the geometry render.
 
-`prepare` makes every face have a material; lit renders follow.
-`switch_to_surface_records` then finds each material's base color and alpha (`render.shading.basecolor`) and links
-them into the shared node group of `render.shading.geometry` instead of the lit shader.
+`prepare` gives every face a material for the lit renders. `switch_to_surface_records` then replaces each lit
+shader with the shared node group of `render.shading.geometry`, fed by the material's base color and alpha
+(`render.shading.basecolor`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from render.shading.basecolor import base_of_material
 
-GRAY = (0.8, 0.8, 0.8, 1.0)  # what Blender shows where there is no material
+GRAY = (0.8, 0.8, 0.8, 1.0)  # Blender's color for faces without a material
 
 
 def prepare(objects: list[bpy.types.Object]) -> None:
@@ -20,20 +20,20 @@ def prepare(objects: list[bpy.types.Object]) -> None:
     for material in list(bpy.data.materials):
         if not material.use_nodes or material.node_tree is None:
             _make_nodes(material)
-        _keep_surface_in_place(material)
+        _disable_displacement(material)
     painted_copies: dict[str, bpy.types.Material] = {}
-    for mesh in dict.fromkeys(thing.data for thing in objects):
+    for mesh in dict.fromkeys(obj.data for obj in objects):
         _fill_slots(mesh, painted_copies)
 
 
 def switch_to_surface_records(group: bpy.types.NodeTree) -> list[str]:
-    """Replace every material's lit shader by `group`, fed with its base color and alpha. Returns notes."""
+    """Replace every material's lit shader with `group`, fed by its base color and alpha. Returns notes."""
     notes = []
     for material in list(bpy.data.materials):
         if material.users == 0 or material.node_tree is None:
             continue
-        base, said = base_of_material(material)
-        notes += [f"{material.name}: {note}" for note in said]
+        base, guesses = base_of_material(material)
+        notes += [f"{material.name}: {note}" for note in guesses]
         tree = material.node_tree
         node = tree.nodes.new("ShaderNodeGroup")
         node.node_tree = group
@@ -46,7 +46,7 @@ def switch_to_surface_records(group: bpy.types.NodeTree) -> list[str]:
 
 
 def _make_nodes(material: bpy.types.Material) -> None:
-    """A material without nodes becomes a Principled one of its viewport color."""
+    """Turn a material without nodes into a Principled one of its viewport color."""
     color = tuple(material.diffuse_color)
     material.use_nodes = True
     material.node_tree.nodes.clear()
@@ -56,14 +56,14 @@ def _make_nodes(material: bpy.types.Material) -> None:
     material.node_tree.links.new(shader.outputs[0], output.inputs["Surface"])
 
 
-def _keep_surface_in_place(material: bpy.types.Material) -> None:
-    """True displacement would move the surface away from `mesh.npz`; bump mapping stays."""
+def _disable_displacement(material: bpy.types.Material) -> None:
+    """Turn true displacement, which would move the surface away from `mesh.npz`, into bump mapping."""
     if material.displacement_method != "BUMP":
         material.displacement_method = "BUMP"
 
 
 def _fill_slots(mesh: bpy.types.Mesh, painted_copies: dict[str, bpy.types.Material]) -> None:
-    """Every slot gets a material; vertex colors show where there is no texture."""
+    """Give every slot a material; vertex colors show where no texture does."""
     if not mesh.materials:
         mesh.materials.append(None)
     colors = _vertex_colors(mesh)
@@ -80,7 +80,7 @@ def _fill_slots(mesh: bpy.types.Mesh, painted_copies: dict[str, bpy.types.Materi
 
 
 def _vertex_colors(mesh: bpy.types.Mesh) -> np.ndarray | None:
-    """(N, 3) float32 linear, of the color attribute that renders; None where there is no good one."""
+    """(N, 3) float32 linear values of the color attribute that renders; None without a usable one."""
     attributes = mesh.color_attributes
     if not len(attributes):
         return None
@@ -94,7 +94,7 @@ def _vertex_colors(mesh: bpy.types.Mesh) -> np.ndarray | None:
 
 
 def _plain(painted: bool) -> bpy.types.Material:
-    """The material of faces that have none: their vertex colors, or gray."""
+    """The material for faces without one: their vertex colors, or gray."""
     name = "InsideOut painted" if painted else "InsideOut gray"
     known = bpy.data.materials.get(name)
     if known:
@@ -108,7 +108,7 @@ def _plain(painted: bool) -> bpy.types.Material:
 
 
 def _painted_copy(material: bpy.types.Material, copies: dict[str, bpy.types.Material]) -> bpy.types.Material:
-    """`material` with its base color taken from the vertex colors; other users keep the original."""
+    """A copy of `material` with vertex colors as its base color; other users keep the original."""
     if material.name not in copies:
         copies[material.name] = material.copy()
         _link_vertex_colors(copies[material.name])
@@ -116,7 +116,7 @@ def _painted_copy(material: bpy.types.Material, copies: dict[str, bpy.types.Mate
 
 
 def _link_vertex_colors(material: bpy.types.Material) -> None:
-    """The Color Attribute node without a name reads the attribute that each mesh marks for rendering."""
+    """A Color Attribute node without a name reads the attribute that each mesh marks for rendering."""
     tree = material.node_tree
     node = tree.nodes.new("ShaderNodeVertexColor")
     for shader in [n for n in tree.nodes if n.type.startswith("BSDF_")]:
@@ -126,7 +126,7 @@ def _link_vertex_colors(material: bpy.types.Material) -> None:
 
 
 def _has_color_source(material: bpy.types.Material) -> bool:
-    """Whether a texture or an attribute already drives the material's color."""
+    """Whether a texture or an attribute already drives the material."""
     sources = {"TEX_IMAGE", "VERTEX_COLOR", "ATTRIBUTE", "GROUP"}
     return any(
         node.type in sources and any(o.is_linked for o in node.outputs) for node in material.node_tree.nodes

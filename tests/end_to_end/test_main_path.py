@@ -146,7 +146,7 @@ def test_help_lists_the_verbs_and_the_flags():
     top = insideout("--help").stdout
     assert all(f"\n  {verb} " in top for verb in ("samples", "render", "fuse", "train", "generate", "verify"))
     flags = insideout("render", "--help").stdout
-    assert "--views INT" in flags and "Views a model." in flags and "--memory-mib" in flags
+    assert "--views INT" in flags and "Views per model." in flags and "--memory-mib" in flags
     assert "--render.views" not in flags
 
 

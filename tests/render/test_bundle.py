@@ -85,8 +85,8 @@ def test_a_view_of_nothing_and_a_flat_one() -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda data: data[: len(data) // 2], "not a whole view bundle"),
-        (lambda data: b"", "not a whole view bundle"),
+        (lambda data: data[: len(data) // 2], "not a complete view bundle"),
+        (lambda data: b"", "not a complete view bundle"),
     ],
     ids=["truncated", "empty"],
 )

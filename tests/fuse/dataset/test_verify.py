@@ -126,7 +126,7 @@ def test_damaged_and_misplaced_bundles(dataset: Path) -> None:
     path.write_bytes(data)
     assert "cube.zip" in only_finding(dataset) and "insideout render" in only_finding(dataset)
     path.write_bytes(whole[: len(whole) // 2])
-    assert "not a whole view bundle" in only_finding(dataset)
+    assert "not a complete view bundle" in only_finding(dataset)
     path.write_bytes(whole)
     path.rename(path.with_name("other.zip"))
     assert "holds the model 'cube'" in only_finding(dataset)

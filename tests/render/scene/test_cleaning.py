@@ -43,7 +43,7 @@ def test_faces_that_stand_twice_are_not_black(render: Render, tmp_path: Path) ->
     path.write_text(QUAD + QUAD.split("vt")[0] + "f 1 2 3 4\nf 8 7 6 5\n")
     bundle = render(path, samples=16)
     assert len(bundle.mesh().faces) == 2
-    assert "1 faces repeated" in str(bundle.meta["notes"])
+    assert "faces removed: 1 duplicate" in str(bundle.meta["notes"])
     assert darkest(bundle) > 0.2
 
 
@@ -51,7 +51,7 @@ def test_normals_that_contradict_their_faces_are_not_black(render: Render, tmp_p
     path = tmp_path / "inward.obj"
     path.write_text(QUAD + "vn 0 -1 0\nf 1/1/1 4/4/1 3/3/1 2/2/1\n")  # wound to face +y, normals say -y
     bundle = render(path, samples=16)
-    assert "lit flat" in str(bundle.meta["notes"])
+    assert "shaded flat" in str(bundle.meta["notes"])
     assert darkest(bundle) > 0.2
 
 
