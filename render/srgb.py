@@ -9,12 +9,12 @@ import numpy as np
 
 
 def srgb_to_linear(encoded: np.ndarray) -> np.ndarray:
-    """(..., C) sRGB values -> (..., C) float64 linear light, 0..1; values outside 0..1 are clipped."""
+    """sRGB values of any shape, such as (N, 3), -> float64 linear light; values outside 0..1 are clipped."""
     encoded = np.clip(np.asarray(encoded, np.float64), 0, 1)
     return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
 
 def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
-    """(..., C) float linear light -> (..., C) sRGB values of that dtype; not clipped at 1."""
+    """Linear light of any shape, such as (N, 3), -> sRGB values of the same dtype; not clipped at 1."""
     curve = 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055
     return np.where(linear <= 0.0031308, 12.92 * linear, curve)

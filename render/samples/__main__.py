@@ -1,4 +1,4 @@
-"""`python -m render.samples DIR` makes the sample models in DIR."""
+"""`python -m render.samples DIR` writes the sample models to DIR."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Sample buildings and furniture: a furnished house, a filled fridge, a treasure chest, a chair, a village.
+"""Sample buildings and furniture: a furnished house, a full fridge, a treasure chest, a chair, a village.
 
-Objects whose name begins with "Inside" can be seen from nowhere outside: tests and later stages rely on it.
+Objects whose name begins with "Inside" cannot be seen from outside the model: tests rely on it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from render.samples.stage import Stage
 
 
 def gable(length: float, width: float, height: float) -> Shape:
-    """A roof along x on z = 0, its texture tiled by the meter and running down both slopes."""
+    """A roof along x on z = 0; its texture tiles once per meter and runs down both slopes."""
     return _along_x([(-width / 2, 0), (width / 2, 0), (0, height)], length).tiled(1.0)
 
 
 def house(stage: Stage) -> None:
-    """A brick house with a tiled roof; behind its shut door a bedroom and a living room."""
-    brick = stage.paper("Bricks", paint.masonry(0xB5523B, 0x8E3B2B, 0xD8CFC2, 8))
-    tile = stage.paper("Roof tiles", paint.roof_tiles(0x4F5D75, 0x2D3548))
+    """A brick house with a tiled roof; behind its closed door, a bedroom and a living room."""
+    brick = stage.textured("Bricks", paint.masonry(0xB5523B, 0x8E3B2B, 0xD8CFC2, 8))
+    tile = stage.textured("Roof tiles", paint.roof_tiles(0x4F5D75, 0x2D3548))
     white = stage.paint("White frame", 0xF4F1E8)
     pane = stage.paint("Window pane", 0x6FA8C9, roughness=0.15)
     stage.place("Walls", box(4.4, 3.4, 2.3).tiled(1.0), brick, (0, 0, 1.15))
@@ -51,8 +51,8 @@ def house(stage: Stage) -> None:
 
 
 def _house_rooms(stage: Stage) -> None:
-    """Plastered walls, two rooms; the bedroom at x < 0, the living room at x > 0."""
-    boards = stage.paper("Floor boards", paint.planks(0xC79A62, 0x9A6B3C))
+    """Plastered walls and two rooms: the bedroom at x < 0, the living room at x > 0."""
+    boards = stage.textured("Floor boards", paint.planks(0xC79A62, 0x9A6B3C))
     stage.place(
         "Inside plaster", box(4.2, 3.2, 2.1).inverted(), stage.paint("Plaster", 0xF3DFA8), (0, 0, 1.15)
     )
@@ -102,10 +102,10 @@ def _table(x: float, y: float, height: float) -> Shape:
 
 
 def fridge(stage: Stage) -> None:
-    """A mint fridge with magnets on its shut door and food on its shelves."""
+    """A mint fridge with magnets on its closed door and food on its shelves."""
     mint = stage.paint("Mint enamel", 0x8FD3C0, roughness=0.3)
     chrome = stage.paint("Chrome", 0xC8CCD0, metallic=1.0, roughness=0.3)
-    door = stage.paper("Magnets", paint.stickers(0x9ADCCA), roughness=0.3)
+    door = stage.textured("Magnets", paint.stickers(0x9ADCCA), roughness=0.3)
     stage.place("Case", box(0.8, 0.74, 1.8, 0.05, 3), mint, (0, 0, 0.95))
     stage.place("Door", _upright(0.78, 0.06, 1.22), door, (0, -0.39, 1.2))
     stage.place("Drawer", box(0.78, 0.06, 0.46, 0.02), mint, (0, -0.39, 0.32))
@@ -128,7 +128,7 @@ def fridge(stage: Stage) -> None:
 
 
 def _upright(x: float, y: float, z: float) -> Shape:
-    """A panel whose front shows its texture once, from edge to edge."""
+    """A panel whose front shows the texture once, edge to edge."""
     shape = box(x, y, z, 0.02)
     corners = shape.vertices[[i for face in shape.faces for i in face]]
     return Shape(shape.vertices, shape.faces, corners[:, [0, 2]] / [x, z] + 0.5)
@@ -156,8 +156,8 @@ def _food(stage: Stage) -> None:
 
 
 def chest(stage: Stage) -> None:
-    """A shut treasure chest of planks and iron, full of gold and jewels."""
-    wood = stage.paper("Oak planks", paint.planks(0xA8703C, 0x6B4220, 6))
+    """A closed treasure chest of planks and iron, full of gold and jewels."""
+    wood = stage.textured("Oak planks", paint.planks(0xA8703C, 0x6B4220, 6))
     iron = stage.paint("Iron", 0x5A5F66, metallic=0.9, roughness=0.45)
     gold = stage.paint("Gold", 0xF5C13D, metallic=1.0, roughness=0.3)
     stage.place("Planks", _along_x(_vault(0.5, 0.0, 0.42), 1.6).tiled(0.7), wood)
@@ -177,7 +177,7 @@ def _treasure(stage: Stage, gold: Any) -> None:
         (x, y) for x in np.linspace(-0.62, 0.62, 9) for y in np.linspace(-0.32, 0.32, 5) for _ in range(2)
     ]
     coin = cylinder(0.09, 0.03, 16)
-    coins = [coin.turned("x", rng.uniform(-50, 50)).moved(x, y, 0.15 + 0.4 * rng.random()) for x, y in heap]
+    coins = [coin.rotated("x", rng.uniform(-50, 50)).moved(x, y, 0.15 + 0.4 * rng.random()) for x, y in heap]
     stage.place("Inside coins", joined(coins), gold)
     jewels = (("Ruby", 0xD01440), ("Emerald", 0x12A05C), ("Sapphire", 0x1E50D8))
     for number, (name, color) in enumerate(jewels):
@@ -188,21 +188,21 @@ def _treasure(stage: Stage, gold: Any) -> None:
 
 
 def _vault(half: float, floor: float, rise: float) -> list[Point2]:
-    """The outline of a chest's end: walls from `floor` to 0.7, `half` from the middle, under an arch."""
+    """The outline of a chest's end: walls from `floor` to 0.7, `half` from the center, under an arch."""
     angle = np.linspace(0, np.pi, 17)
     arch = zip((half * np.cos(angle)).tolist(), (0.7 + rise * np.sin(angle)).tolist(), strict=True)
     return [(half, floor), *arch, (-half, floor)]
 
 
 def _along_x(outline: Sequence[Point2], length: float) -> Shape:
-    """A prism of a (y, z) outline, counter-clockwise seen from +x, its middle at x = 0."""
-    return prism(outline, length).turned("x", 90).turned("z", 90).moved(x=-length / 2)
+    """A prism of a (y, z) outline, counter-clockwise seen from +x, centered at x = 0."""
+    return prism(outline, length).rotated("x", 90).rotated("z", 90).moved(x=-length / 2)
 
 
 def chair(stage: Stage) -> None:
     """A wooden chair with a checkered cushion."""
-    wood = stage.paper("Chair wood", paint.planks(0xD9A566, 0xA87038, 3))
-    cloth = stage.paper("Checkered cloth", paint.checks(0xF7F2E6, 0xD1495B))
+    wood = stage.textured("Chair wood", paint.planks(0xD9A566, 0xA87038, 3))
+    cloth = stage.textured("Checkered cloth", paint.checks(0xF7F2E6, 0xD1495B))
     legs = [box(0.07, 0.07, 0.45, 0.015).moved(x, -0.2, 0.225) for x in (-0.2, 0.2)]
     posts = [box(0.07, 0.07, 1.0, 0.015).moved(x, 0.2, 0.5) for x in (-0.2, 0.2)]
     slats = [box(0.36, 0.04, 0.08, 0.015).moved(0, 0.2, z) for z in (0.6, 0.74, 0.88)]
@@ -213,9 +213,9 @@ def chair(stage: Stage) -> None:
 
 
 def village(stage: Stage) -> None:
-    """Three instances of a hut collection and five linked trees around a well."""
-    wall = stage.paper("Hut wall", paint.masonry(0xE8D5B0, 0xD6BE93, 0xB9A079, 6))
-    thatch = stage.paper("Thatch", paint.planks(0xD9A441, 0xA87424, 10))
+    """Three instances of a hut collection and five linked pines around a well."""
+    wall = stage.textured("Hut wall", paint.masonry(0xE8D5B0, 0xD6BE93, 0xB9A079, 6))
+    thatch = stage.textured("Thatch", paint.planks(0xD9A441, 0xA87424, 10))
     hut = stage.group("Hut", [
         stage.place("Hut walls", cylinder(0.8, 1.0, 24).tiled(1.0), wall),
         stage.place("Hut roof", cylinder(1.1, 0.9, 24, top=0), thatch, (0, 0, 0.95)),
@@ -228,7 +228,7 @@ def village(stage: Stage) -> None:
     pine = joined([cylinder(0.5 - 0.12 * n, 0.7, 16, top=0).moved(z=0.3 + 0.35 * n) for n in range(3)])
     first = stage.place("Pine 0", pine, crown, (2.9, 2.0, 0))
     for number, (x, y) in enumerate(((0.4, 2.8), (-3.0, -0.4), (1.9, -2.2), (-2.4, -2.3)), 1):
-        stage.again(f"Pine {number}", first.data, (x, y, 0), (0, 0, 36 * number))
+        stage.duplicate(f"Pine {number}", first.data, (x, y, 0), (0, 0, 36 * number))
     stage.place(
         "Meadow", cylinder(3.8, 0.1, 48), stage.paint("Meadow", 0x8CBF5A, roughness=0.9), (0, 0, -0.1)
     )

@@ -1,4 +1,4 @@
-"""The list of sample models: where each is saved, what it is, and who builds it."""
+"""The list of sample models: each one's path, caption, category and builder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from render.samples.stage import Stage
 
 class Sample(NamedTuple):
     path: str
-    """Relative to the folder; the suffix is the format. A model of several files has a folder of its own."""
+    """Relative to the output folder; its suffix is the format. A model of several files has a folder."""
     caption: str
     category: str
     build: Callable[[Stage], None]

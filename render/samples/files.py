@@ -1,8 +1,8 @@
-"""How the sample models are saved: one function a file format, each with Blender's own exporter.
+"""Saving the sample models: one function per file format, each using Blender's own exporter.
 
-The bytes of .glb, .gltf, .obj, .ply, .stl and .dae depend on nothing but the model and the Blender version.
-The other exporters write what cannot be asked out of them: .fbx and .abc the time and numbers of the process,
-.usd* the objects in no fixed order and a zip's dates, .blend memory addresses.
+The bytes of .glb, .gltf, .obj, .ply, .stl and .dae depend only on the model and the Blender version. The
+other exporters cannot be made reproducible: .fbx and .abc contain the time and process-dependent numbers,
+.usd* an arbitrary order of objects and zip dates, .blend memory addresses.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import bpy
 
 
 def save(path: Path) -> None:
-    """Writes the current scene to `path`, in the format of its suffix; RuntimeError if nothing came."""
+    """Write the current scene to `path` in the format of its suffix. RuntimeError if nothing was written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     WRITERS[path.suffix](path)
     if not path.is_file() or not path.stat().st_size:

@@ -1,6 +1,6 @@
-"""Sample machines: a closed engine that one has to take apart to see.
+"""Sample machines: a closed engine with its moving parts inside.
 
-Objects whose name begins with "Inside" can be seen from nowhere outside: tests and later stages rely on it.
+Objects whose name begins with "Inside" cannot be seen from outside the model: tests rely on it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from render.samples.stage import Stage
 
 CYLINDERS = (-0.42, -0.14, 0.14, 0.42)  # along the shaft, meters
 CRANK = 0.38  # the shaft's height
-THROW = 0.09  # of the crank pins; the middle two point the other way
+THROW = 0.09  # of the crank pins; the middle two point down
 
 
 def engine(stage: Stage) -> None:
-    """A four-cylinder engine: block, head, sump, manifold and pulleys; the moving parts are inside."""
+    """A four-cylinder engine: block, head, sump, manifold and pulleys; moving parts inside."""
     iron = stage.paint("Cast iron", 0x59626E, metallic=0.5, roughness=0.6)
     silver = stage.paint("Aluminium", 0xC4CAD1, metallic=0.8, roughness=0.4)
     red = stage.paint("Red cover", 0xB8232B, roughness=0.35)
@@ -32,7 +32,7 @@ def engine(stage: Stage) -> None:
         port: list[Point3] = [(x, 0.2, 0.98), (x, 0.32, 0.96), (x * 0.6, 0.36, 0.8), (x * 0.4, 0.36, 0.62)]
         stage.place(f"Exhaust {number}", tube(port, 0.035, 12), rust)
     stage.place("Collector", tube([(-0.2, 0.36, 0.62), (0.2, 0.36, 0.62)], 0.06, 16), rust)
-    stage.place("Filter", cylinder(0.07, 0.16, 24).turned("x", 90), blue, (0.3, -0.2, 0.5))
+    stage.place("Filter", cylinder(0.07, 0.16, 24).rotated("x", 90), blue, (0.3, -0.2, 0.5))
     for name, radius, height in (("Crank", 0.13, CRANK), ("Fan", 0.1, 0.86)):
         stage.place(f"{name} pulley", _disc(radius, 0.07), silver, (-0.7, 0, height))
     stage.place("Belt", _belt(), black, (-0.69, 0, 0))
@@ -41,7 +41,7 @@ def engine(stage: Stage) -> None:
 
 
 def _moving_parts(stage: Stage) -> None:
-    """The hollow of the block, and what turns in it."""
+    """The hollow of the block and the parts that turn in it."""
     lining = stage.paint("Oily wall", 0xA98B4E, roughness=0.7)
     piston = stage.paint("Piston", 0xE8D9A8, metallic=0.6, roughness=0.3)
     rod = stage.paint("Rod", 0x3E8E5A, metallic=0.3)
@@ -62,9 +62,9 @@ def _moving_parts(stage: Stage) -> None:
 
 
 def _disc(radius: float, width: float) -> Shape:
-    """A wheel that stands upright with its axle along x, from -width / 2 on."""
+    """An upright wheel with its axle along x, centered at the origin."""
     disc = cylinder(radius, width, 48).moved(z=-width / 2)
-    return (disc + torus(radius, width * 0.2, 48, 10)).turned("y", 90)
+    return (disc + torus(radius, width * 0.2, 48, 10)).rotated("y", 90)
 
 
 def _belt() -> Shape:

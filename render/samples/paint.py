@@ -1,6 +1,6 @@
-"""Textures for the sample models, painted with numpy: (H, W, 4) uint8, sRGB, straight alpha, row 0 on top.
+"""Textures for the sample models, painted in numpy: (H, W, 4) uint8 sRGB, straight alpha, row 0 at the top.
 
-All of them tile, and all are functions of their arguments alone.
+All of them tile and depend on their arguments alone. Colors are given as 0xRRGGBB.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ import numpy as np
 
 
 def rgb(color: int) -> np.ndarray:
-    """(3,) float64 sRGB in 0..1 of 0xRRGGBB."""
+    """0xRRGGBB as (3,) float64 sRGB in 0..1."""
     return np.array([color >> 16 & 255, color >> 8 & 255, color & 255]) / 255
 
 
 def plane(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Texture coordinates u (to the right) and v (up) of the texels' centers, each (size, size) in 0..1."""
+    """Texture coordinates u (right) and v (up) of the texel centers, each (S, S) float64 in 0..1."""
     ticks = (np.arange(size) + 0.5) / size
     return np.broadcast_to(ticks, (size, size)), np.broadcast_to(1 - ticks[:, None], (size, size))
 
 
 def noise(u: np.ndarray, v: np.ndarray, cells: int, seed: int) -> np.ndarray:
-    """Smooth random values in 0..1 that repeat each unit of u and v, with `cells` bumps a unit."""
+    """Smooth noise, (H, W) float64 in 0..1, at u and v (H, W); its period is 1, with `cells` bumps each."""
     lattice = np.random.default_rng(seed).random((cells, cells))
     x, y = u * cells, v * cells
     i, j = np.floor(x).astype(int), np.floor(y).astype(int)
@@ -32,25 +32,25 @@ def noise(u: np.ndarray, v: np.ndarray, cells: int, seed: int) -> np.ndarray:
 
 
 def clouds(u: np.ndarray, v: np.ndarray, cells: int, seed: int) -> np.ndarray:
-    """Three octaves of `noise`, in 0..1."""
+    """Three octaves of `noise`: (H, W) float64 in 0..1 at u and v (H, W)."""
     octaves = (noise(u, v, cells << n, seed + n) * weight for n, weight in enumerate((0.57, 0.29, 0.14)))
     return sum(octaves, np.zeros(()))
 
 
 def blend(low: int, high: int, amount: np.ndarray) -> np.ndarray:
-    """(..., 3) float64: from one color to another as `amount` (...) goes from 0 to 1."""
+    """(H, W, 3) float64 sRGB from `low` to `high` as `amount` (H, W) goes from 0 to 1, or (V, 3) for (V,)."""
     amount = np.clip(amount, 0, 1)[..., None]
     return rgb(low) * (1 - amount) + rgb(high) * amount
 
 
 def finish(color: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
-    """(H, W, 3) float colors in 0..1, and an alpha where there is one, as the image's bytes."""
+    """(H, W, 3) float colors in 0..1, and optionally (H, W) alpha, -> (H, W, 4) uint8."""
     opacity = np.ones(color.shape[:2]) if alpha is None else alpha
     return np.round(np.clip(np.dstack([color, opacity]), 0, 1) * 255).astype(np.uint8)
 
 
 def masonry(brick: int, dark: int, joint: int, rows: int, size: int = 256, seed: int = 1) -> np.ndarray:
-    """Courses of bricks, twice as long as high, every other one shifted by half; each with its own shade."""
+    """Bricks of varying shade, twice as long as high, every other course shifted by half: (S, S, 4) uint8."""
     u, v = plane(size)
     course = np.floor(v * rows)
     along = u * rows / 2 + course % 2 / 2
@@ -62,7 +62,7 @@ def masonry(brick: int, dark: int, joint: int, rows: int, size: int = 256, seed:
 
 
 def roof_tiles(tile: int, dark: int, rows: int = 8, size: int = 256) -> np.ndarray:
-    """Overlapping rounded tiles, darker under each edge."""
+    """Overlapping rounded tiles, darker under each edge: (S, S, 4) uint8."""
     u, v = plane(size)
     course = np.floor(v * rows)
     across = (u * rows + course % 2 / 2) % 1 - 0.5
@@ -72,7 +72,7 @@ def roof_tiles(tile: int, dark: int, rows: int = 8, size: int = 256) -> np.ndarr
 
 
 def planks(light: int, dark: int, boards: int = 4, size: int = 256, seed: int = 3) -> np.ndarray:
-    """Boards that run along u, with grain."""
+    """Boards along u, with grain: (S, S, 4) uint8."""
     u, v = plane(size)
     board = np.floor(v * boards).astype(int)
     shade = np.random.default_rng(seed).random(boards)[board]
@@ -82,7 +82,7 @@ def planks(light: int, dark: int, boards: int = 4, size: int = 256, seed: int = 
 
 
 def spots(ground: int, spot: int, count: int = 5, radius: float = 0.3, size: int = 256) -> np.ndarray:
-    """Round dots in a staggered grid, `count` to the side; the radius is in cells."""
+    """Round dots in a staggered grid of `count` per side; `radius` is in cells: (S, S, 4) uint8."""
     u, v = plane(size)
     row = np.floor(v * count)
     x, y = (u * count + row % 2 / 2) % 1 - 0.5, v * count % 1 - 0.5
@@ -90,14 +90,14 @@ def spots(ground: int, spot: int, count: int = 5, radius: float = 0.3, size: int
 
 
 def stripes(light: int, dark: int, count: int, wobble: float, size: int = 256) -> np.ndarray:
-    """Upright bands with a ragged edge: the rind of a watermelon."""
+    """Vertical bands with ragged edges, like a watermelon's rind: (S, S, 4) uint8."""
     u, v = plane(size)
     wave = np.sin(2 * np.pi * (u + wobble * (clouds(u, v, 8, 7) - 0.5)) * count)
     return finish(blend(light, dark, wave * 2 + 0.3 * clouds(u, v, 16, 9)))
 
 
 def globe(size: int = 512) -> np.ndarray:
-    """Seas, land from green to sand, and white poles."""
+    """Seas, land from green to sand, and white poles: (S, S, 4) uint8."""
     u, v = plane(size)
     height = clouds(u, v, 4, 21) - 0.08 * np.abs(2 * v - 1)
     land = blend(0x3E8E41, 0xD9B36C, (height - 0.5) * 5)
@@ -107,7 +107,7 @@ def globe(size: int = 512) -> np.ndarray:
 
 
 def leaf(size: int = 128) -> np.ndarray:
-    """One leaf on nothing: the alpha cuts its outline out of the card."""
+    """One leaf; the alpha cuts its outline out of the card: (S, S, 4) uint8."""
     u, v = plane(size)
     width = 0.42 * np.sin(np.pi * np.clip((v - 0.04) / 0.92, 0, 1)) ** 0.8
     inside = np.abs(u - 0.5) < width
@@ -117,7 +117,7 @@ def leaf(size: int = 128) -> np.ndarray:
 
 
 def label(paper: int, ink: int, accent: int, size: int = 256) -> np.ndarray:
-    """A bottle's label, to go once around: framed, with a sun and lines of writing, twice."""
+    """A bottle's label, once around: a frame, and twice a sun above lines of text: (S, S, 4) uint8."""
     u, v = plane(size)
     x = u * 2 % 1
     frame = (v < 0.06) | (v > 0.94)
@@ -128,7 +128,7 @@ def label(paper: int, ink: int, accent: int, size: int = 256) -> np.ndarray:
 
 
 def stickers(ground: int, size: int = 256) -> np.ndarray:
-    """A fridge's door: a plain ground with round and square magnets on it."""
+    """A fridge door: round and square magnets on a plain ground: (S, S, 4) uint8."""
     u, v = plane(size)
     color = np.broadcast_to(rgb(ground), (size, size, 3)).copy()
     for x, y, radius, ink in (
@@ -147,7 +147,7 @@ def stickers(ground: int, size: int = 256) -> np.ndarray:
 
 
 def checks(light: int, dark: int, count: int = 8, size: int = 256) -> np.ndarray:
-    """A chessboard, `count` squares to the side."""
+    """A checkerboard of `count` squares per side: (S, S, 4) uint8."""
     u, v = plane(size)
     odd = (np.floor(u * count) + np.floor(v * count)) % 2
     return finish(blend(light, dark, odd))

@@ -1,9 +1,9 @@
-"""Closed shapes for the sample models: plain numpy, so that every vertex is known and the same each time.
+"""Closed shapes for the sample models, in plain numpy: every vertex is known and reproducible.
 
-A `Shape` is polygons with a texture coordinate a corner. Faces run counter-clockwise seen from outside.
-The helpers below (lathe, tube, loft, box, prism) are enough to model a house or a car:
+A `Shape` is polygons with one texture coordinate per corner, counter-clockwise seen from outside. The
+functions below (lathe, tube, loft, box, prism) are enough to model a house or a car:
 
-    wheel = lathe([(0, -0.1), (0.3, -0.1), (0.3, 0.1), (0, 0.1)]).turned("x", 90).moved(1.2, 0.8, 0.3)
+    wheel = lathe([(0, -0.1), (0.3, -0.1), (0.3, 0.1), (0, 0.1)]).rotated("x", 90).moved(1.2, 0.8, 0.3)
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ class Shape:
     vertices: np.ndarray
     """(V, 3) float64, meters."""
     faces: tuple[tuple[int, ...], ...]
-    """Vertex numbers of each polygon, counter-clockwise from outside."""
+    """Vertex indices of each polygon, counter-clockwise seen from outside."""
     uv: np.ndarray
-    """(corners, 2) float64, the polygons' corners in order."""
+    """(C, 2) float64 texture coordinates of the polygons' corners, in order."""
 
     def moved(self, x: float = 0, y: float = 0, z: float = 0) -> Shape:
         return replace(self, vertices=self.vertices + np.array([x, y, z]))
 
     def scaled(self, x: float, y: float, z: float) -> Shape:
-        """Stretched along the axes; the factors must be positive, or the shape would turn inside out."""
+        """Scaled along the axes by positive factors: a negative one would turn the shape inside out."""
         return replace(self, vertices=self.vertices * np.array([x, y, z]))
 
-    def turned(self, axis: str, degrees: float) -> Shape:
-        """Rotated about the world's `x`, `y` or `z` axis through the origin."""
+    def rotated(self, axis: str, degrees: float) -> Shape:
+        """Rotated about the `x`, `y` or `z` axis through the origin."""
         return replace(self, vertices=self.vertices @ rotation(axis, degrees).T)
 
     def inverted(self) -> Shape:
-        """The same surface facing the other way: a room's walls seen from within."""
+        """The same surface facing inward, like the walls of a room."""
         corners = np.split(self.uv, np.cumsum([len(f) for f in self.faces])[:-1])
         uv = np.concatenate([c[::-1] for c in corners])
         return replace(self, faces=tuple(f[::-1] for f in self.faces), uv=uv)
 
     def without(self, drop: np.ndarray) -> Shape:
-        """Less the faces for which `drop` (faces,) bool is true."""
+        """Without the faces for which `drop`, (F,) bool, is true."""
         kept = [f for f, gone in zip(self.faces, drop, strict=True) if not gone]
         corners = np.repeat(drop, [len(f) for f in self.faces])
         return replace(self, faces=tuple(kept), uv=self.uv[~corners])
 
     def centers(self) -> np.ndarray:
-        """(faces, 3) the mean of each polygon's corners."""
+        """(F, 3) float64: the mean of each polygon's corners, meters."""
         return np.array([self.vertices[list(f)].mean(axis=0) for f in self.faces])
 
     def tiled(self, meters: float) -> Shape:
-        """Texture coordinates from the position instead, along each face's main axis: one tile a `meters`."""
+        """Textured by position, projected along each face's main axis: one tile per `meters`."""
         flat = [_flatten(self.vertices[list(f)]) for f in self.faces]
         return replace(self, uv=np.concatenate(flat) / meters)
 
@@ -65,7 +65,7 @@ class Shape:
 
 
 def rotation(axis: str, degrees: float) -> np.ndarray:
-    """(3, 3) right-handed rotation about a coordinate axis."""
+    """(3, 3) float64 right-handed rotation about a coordinate axis."""
     a, b = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
     angle = np.radians(degrees)
     matrix = np.eye(3)
@@ -76,7 +76,7 @@ def rotation(axis: str, degrees: float) -> np.ndarray:
 
 
 def joined(shapes: Sequence[Shape]) -> Shape:
-    """One shape of many, none of them welded to another."""
+    """Several shapes as one, without welding them."""
     total = shapes[0]
     for shape in shapes[1:]:
         total = total + shape
@@ -84,7 +84,7 @@ def joined(shapes: Sequence[Shape]) -> Shape:
 
 
 def sheet(points: np.ndarray, wrap: bool = True) -> Shape:
-    """Quads over a (rows, columns, 3) grid; with `wrap` the last column joins the first."""
+    """Quads over a grid of points (R, C, 3) float64; with `wrap` the last column joins the first."""
     rows, columns, _ = points.shape
     last = columns if wrap else columns - 1
     faces, uv = [], []
@@ -97,7 +97,7 @@ def sheet(points: np.ndarray, wrap: bool = True) -> Shape:
 
 
 def weld(shape: Shape, distance: float = 1e-6) -> Shape:
-    """Coincident vertices become one, and polygons lose the edges that this shrinks to nothing."""
+    """Merge coincident vertices and drop the edges and polygons that this collapses."""
     keys = np.round(shape.vertices / distance).astype(np.int64)
     _, first, same = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     faces, uv, corner = [], [], 0
@@ -112,7 +112,7 @@ def weld(shape: Shape, distance: float = 1e-6) -> Shape:
 
 
 def lathe(profile: Sequence[Point2], segments: int = 32) -> Shape:
-    """A profile of (radius, height) pairs, from the bottom up outside, turned about the z axis."""
+    """A profile of (radius, height) pairs, bottom to top on the outside, revolved about the z axis."""
     radius, height = np.array(profile, dtype=float).T[:, :, None]
     angle = np.linspace(0, 2 * np.pi, segments, endpoint=False)[None]
     z = np.broadcast_to(height, (len(profile), segments))
@@ -120,7 +120,7 @@ def lathe(profile: Sequence[Point2], segments: int = 32) -> Shape:
 
 
 def ball(radius: float, segments: int = 32, rings: int = 16) -> Shape:
-    """A sphere of latitudes and longitudes about the origin."""
+    """A latitude-longitude sphere about the origin."""
     angle = np.linspace(-np.pi / 2, np.pi / 2, rings + 1)
     profile = [(radius * c, radius * s) for c, s in zip(np.cos(angle), np.sin(angle), strict=True)]
     profile[0], profile[-1] = (0.0, -radius), (0.0, radius)
@@ -128,14 +128,14 @@ def ball(radius: float, segments: int = 32, rings: int = 16) -> Shape:
 
 
 def cylinder(radius: float, height: float, segments: int = 32, top: float | None = None) -> Shape:
-    """A drum standing on z = 0; `top` is the radius at the top where it differs (0 makes a cone)."""
+    """A cylinder on z = 0; `top` is its upper radius if that differs (0 makes a cone)."""
     end = radius if top is None else top
     profile = [(0.0, 0.0), (radius, 0.0), (end, height), (0.0, height)]
     return lathe(profile if end else profile[:3], segments)
 
 
 def loft(rings: np.ndarray, bottom: bool = True, top: bool = True) -> Shape:
-    """A skin over (n, m, 3) cross-sections, each counter-clockwise about the direction from first to last."""
+    """A skin over cross-sections (N, M, 3), counter-clockwise about the direction from first to last."""
     skin = sheet(rings)
     for ring, closed, order in ((rings[0], bottom, -1), (rings[-1], top, 1)):
         if closed:
@@ -145,25 +145,25 @@ def loft(rings: np.ndarray, bottom: bool = True, top: bool = True) -> Shape:
 
 
 def prism(outline: Sequence[Point2], height: float) -> Shape:
-    """A counter-clockwise outline in the xy plane, raised from z = 0."""
+    """A counter-clockwise outline in the xy plane, extruded upward from z = 0."""
     flat = np.array(outline, dtype=float)
     rings = [np.column_stack([flat, np.full(len(flat), z)]) for z in (0.0, height)]
     return loft(np.array(rings)).tiled(1.0)
 
 
 def tube(path: Sequence[Point3] | np.ndarray, radius: float, sides: int = 12) -> Shape:
-    """A pipe along a path of points, with flat ends."""
+    """A pipe with flat ends along a path of points (N, 3), meters."""
     points = np.array(path, dtype=float)
     ahead = np.gradient(points, axis=0)
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
-    across = _carried_frame(ahead)
+    across = _parallel_transport(ahead)
     up = np.cross(ahead, across)
     angle = np.linspace(0, 2 * np.pi, sides, endpoint=False)[None, :, None]
     return loft(points[:, None] + radius * (np.cos(angle) * across[:, None] + np.sin(angle) * up[:, None]))
 
 
 def torus(radius: float, thickness: float, segments: int = 32, sides: int = 12) -> Shape:
-    """A ring about the z axis: `radius` to the middle of the pipe of radius `thickness`."""
+    """A ring about the z axis: `radius` to the center of a pipe of radius `thickness`."""
     angle = np.linspace(0, 2 * np.pi, sides + 1)[::-1]
     around = np.linspace(0, 2 * np.pi, segments, endpoint=False)
     r = (radius - thickness * np.cos(angle))[:, None]
@@ -172,7 +172,7 @@ def torus(radius: float, thickness: float, segments: int = 32, sides: int = 12) 
 
 
 def box(x: float, y: float, z: float, rounding: float = 0.0, steps: int = 2) -> Shape:
-    """A box of these side lengths about the origin, its edges rounded by a radius."""
+    """A box of these side lengths about the origin, its edges rounded by the radius `rounding`."""
     if rounding <= 0:
         return prism([(-x / 2, -y / 2), (x / 2, -y / 2), (x / 2, y / 2), (-x / 2, y / 2)], z).moved(z=-z / 2)
     core = np.array([x, y, z]) / 2 - rounding
@@ -191,7 +191,7 @@ def box(x: float, y: float, z: float, rounding: float = 0.0, steps: int = 2) -> 
 
 
 def rounded_ring(x: Point2, y: Point2, z: float, rounding: float, steps: int = 3) -> np.ndarray:
-    """(4 (steps + 1), 3) a horizontal rectangle with round corners, counter-clockwise, to loft."""
+    """(N, 3) float64: a horizontal rectangle with round corners, counter-clockwise, for `loft`."""
     arc = np.linspace(0, np.pi / 2, steps + 1)
     corners = [(x[1], y[1], 1, 1), (x[0], y[1], -1, 1), (x[0], y[0], -1, -1), (x[1], y[0], 1, -1)]
     return np.array([
@@ -202,7 +202,7 @@ def rounded_ring(x: Point2, y: Point2, z: float, rounding: float, steps: int = 3
 
 
 def _flatten(corners: np.ndarray) -> np.ndarray:
-    """A polygon's (n, 3) corners seen along the axis that it faces most, as (n, 2); upright on walls."""
+    """A polygon's corners (N, 3) projected along the axis it faces most, as (N, 2); upright on walls."""
     following = np.roll(corners, -1, axis=0)
     normal = np.cross(corners, following).sum(axis=0)  # Newell's area vector
     axis = int(np.abs(normal).argmax())
@@ -211,8 +211,8 @@ def _flatten(corners: np.ndarray) -> np.ndarray:
     return np.column_stack([across, up])
 
 
-def _carried_frame(ahead: np.ndarray) -> np.ndarray:
-    """(N, 3) unit vectors across a path, carried along it with the least twist."""
+def _parallel_transport(ahead: np.ndarray) -> np.ndarray:
+    """(N, 3) unit vectors across a path of directions (N, 3), transported along it with the least twist."""
     start = np.eye(3)[int(np.abs(ahead[0]).argmin())]
     across = []
     for direction in ahead:

@@ -1,4 +1,4 @@
-"""The empty Blender scene in which one sample model is built: its materials and its objects.
+"""The empty Blender scene in which one sample model is built: materials and objects.
 
 stage = Stage(scratch)
 stage.place("Ball", ball(1.0), stage.paint("Red", 0xC03030))
@@ -19,13 +19,13 @@ from render.samples.shapes import Point3, Shape
 from render.srgb import srgb_to_linear
 
 COLORS = "Color"
-"""Name of the vertex color attribute, the one that PLY and glTF writers expect."""
+"""Name of the vertex color attribute that PLY and glTF exporters expect."""
 SHARP = math.radians(35)
-"""Edges that bend more than this stay sharp; the others are shaded smooth."""
+"""Edges with a larger angle stay sharp; the others are shaded smooth."""
 
 
 class Stage:
-    """Empties Blender, then collects what the builder of one model places."""
+    """Empties Blender, then holds the objects of one model."""
 
     def __init__(self, scratch: Path):
         bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -41,7 +41,7 @@ class Stage:
         glass: float = 0.0,
         glow: float = 0.0,
     ) -> Any:
-        """A material of one color, 0xRRGGBB in sRGB; `glass` is its transmission, `glow` its emission."""
+        """A material of one color, 0xRRGGBB sRGB; `glass` is transmission, `glow` emission strength."""
         material, shader = _principled(name)
         linear = (*srgb_to_linear(rgb(color)).tolist(), 1.0)
         shader.inputs["Base Color"].default_value = linear
@@ -53,8 +53,8 @@ class Stage:
             shader.inputs["Emission Strength"].default_value = glow
         return material
 
-    def paper(self, name: str, image: np.ndarray, *, roughness: float = 0.6, cut_out: bool = False) -> Any:
-        """A material with a texture, (H, W, 4) uint8; `cut_out` removes what the image's alpha leaves out."""
+    def textured(self, name: str, image: np.ndarray, *, roughness: float = 0.6, cut_out: bool = False) -> Any:
+        """A material with a texture, (H, W, 4) uint8 sRGB; with `cut_out`, its alpha cuts holes."""
         material, shader = _principled(name)
         shader.inputs["Roughness"].default_value = roughness
         nodes, links = material.node_tree.nodes, material.node_tree.links
@@ -62,13 +62,13 @@ class Stage:
         texture.image = self._image(name, image)
         links.new(texture.outputs["Color"], shader.inputs["Base Color"])
         if cut_out:
-            step = nodes.new("ShaderNodeMath")  # a rounded alpha is what glTF calls MASK
+            step = nodes.new("ShaderNodeMath")  # the glTF exporter writes a rounded alpha as MASK
             step.operation = "ROUND"
             links.new(texture.outputs["Alpha"], step.inputs[0])
             links.new(step.outputs[0], shader.inputs["Alpha"])
         return material
 
-    def dye(self, name: str, *, roughness: float = 0.6) -> Any:
+    def vertex_colored(self, name: str, *, roughness: float = 0.6) -> Any:
         """A material that shows the object's vertex colors."""
         material, shader = _principled(name)
         shader.inputs["Roughness"].default_value = roughness
@@ -82,41 +82,43 @@ class Stage:
         name: str,
         shape: Shape,
         material: Any,
-        at: Point3 = (0, 0, 0),
-        turn: Point3 = (0, 0, 0),
+        location: Point3 = (0, 0, 0),
+        rotation: Point3 = (0, 0, 0),
         *,
         parent: Any = None,
         colors: np.ndarray | None = None,
     ) -> Any:
-        """A new object; `turn` in degrees about x, y, z; `colors` (V, 3) sRGB in 0..1 a vertex."""
+        """A new object; `rotation` in degrees about x, y, z; `colors` (V, 3) float64 sRGB in 0..1."""
         mesh = _mesh(name, shape, colors)
         mesh.materials.append(material)
-        return self.again(name, mesh, at, turn, parent=parent)
+        return self.duplicate(name, mesh, location, rotation, parent=parent)
 
-    def again(self, name: str, mesh: Any, at: Point3, turn: Point3 = (0, 0, 0), *, parent: Any = None) -> Any:
-        """Another object of the same mesh: a linked duplicate."""
-        thing = bpy.data.objects.new(name, mesh)
-        thing.location, thing.rotation_euler = at, [math.radians(angle) for angle in turn]
-        thing.parent = parent
-        bpy.context.scene.collection.objects.link(thing)
-        return thing
+    def duplicate(
+        self, name: str, mesh: Any, location: Point3, rotation: Point3 = (0, 0, 0), *, parent: Any = None
+    ) -> Any:
+        """A linked duplicate: another object with the same mesh."""
+        obj = bpy.data.objects.new(name, mesh)
+        obj.location, obj.rotation_euler = location, [math.radians(angle) for angle in rotation]
+        obj.parent = parent
+        bpy.context.scene.collection.objects.link(obj)
+        return obj
 
-    def group(self, name: str, things: list[Any]) -> Any:
-        """Takes objects out of the scene into a collection that only its instances show."""
+    def group(self, name: str, objects: list[Any]) -> Any:
+        """Move objects from the scene into a collection that only its instances show."""
         collection = bpy.data.collections.new(name)
-        for thing in things:
-            bpy.context.scene.collection.objects.unlink(thing)
-            collection.objects.link(thing)
+        for obj in objects:
+            bpy.context.scene.collection.objects.unlink(obj)
+            collection.objects.link(obj)
         return collection
 
     def instance(
-        self, name: str, collection: Any, at: Point3, turn: Point3 = (0, 0, 0), size: float = 1.0
+        self, name: str, collection: Any, location: Point3, rotation: Point3 = (0, 0, 0), size: float = 1.0
     ) -> Any:
-        """An empty that shows a collection."""
-        thing = self.again(name, None, at, turn)
-        thing.instance_type, thing.instance_collection = "COLLECTION", collection
-        thing.scale = (size, size, size)
-        return thing
+        """An empty that instances a collection."""
+        obj = self.duplicate(name, None, location, rotation)
+        obj.instance_type, obj.instance_collection = "COLLECTION", collection
+        obj.scale = (size, size, size)
+        return obj
 
     def _image(self, name: str, pixels: np.ndarray) -> Any:
         path = self.scratch / f"{name.lower().replace(' ', '_')}.png"
@@ -138,7 +140,9 @@ def _mesh(name: str, shape: Shape, colors: np.ndarray | None) -> Any:
     if colors is not None:
         rgba = np.column_stack([colors, np.ones(len(colors))]).astype(np.float32)
         rgba = rgba[[i for face in shape.faces for i in face]]
-        attribute = mesh.color_attributes.new(COLORS, "BYTE_COLOR", "CORNER")  # all that Alembic can write
+        attribute = mesh.color_attributes.new(
+            COLORS, "BYTE_COLOR", "CORNER"
+        )  # the only kind that Alembic writes
         attribute.data.foreach_set("color_srgb", rgba.ravel())
     mesh.shade_smooth()
     mesh.set_sharp_from_angle(angle=SHARP)

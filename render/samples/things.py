@@ -1,4 +1,4 @@
-"""Sample things of one idea each: metal, glow, cut-out leaves, vertex colors, instances, several roots."""
+"""Sample objects with one feature each: metal, emission, cut-out leaves, vertex colors, several roots."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from render.samples.stage import Stage
 
 
 def globe(stage: Stage) -> None:
-    """A textured globe, tilted by 23 degrees in a brass stand."""
+    """A textured globe, tilted by 23 degrees, in a brass stand."""
     brass = stage.paint("Brass", 0xC99A3B, metallic=1.0, roughness=0.3)
     stage.place(
         "Globe",
         ball(1.0, 48, 24),
-        stage.paper("Earth", paint.globe(), roughness=0.4),
+        stage.textured("Earth", paint.globe(), roughness=0.4),
         (0, 0, 1.7),
         (0, 23, 0),
     )
@@ -28,7 +28,7 @@ def globe(stage: Stage) -> None:
 
 
 def trophy(stage: Stage) -> None:
-    """A gold cup with two handles on a black foot."""
+    """A gold cup with two handles on a black base."""
     gold = stage.paint("Gold", 0xF2B830, metallic=1.0, roughness=0.25)
     cup = [(0, 0.3), (0.32, 0.3), (0.3, 0.36), (0.1, 0.45), (0.08, 0.75), (0.2, 0.85), (0.48, 1.1),
            (0.58, 1.45), (0.62, 1.8), (0.58, 1.8), (0.54, 1.46), (0.44, 1.14), (0, 0.95)]  # fmt: skip
@@ -48,7 +48,7 @@ def trophy(stage: Stage) -> None:
 
 
 def tree(stage: Stage) -> None:
-    """A tree whose 260 leaves are cards, cut out by their alpha."""
+    """A tree with 260 leaves: cards cut out by alpha."""
     rng = np.random.default_rng(5)
     bark = stage.paint("Bark", 0x7A5230, roughness=0.9)
     trunk = [lathe([(0, 0), (0.22, 0), (0.13, 0.5), (0.1, 1.5), (0, 1.7)], 16)]
@@ -68,15 +68,15 @@ def tree(stage: Stage) -> None:
             2.0,
         ]
         size = rng.uniform(0.3, 0.42)
-        turned = (
-            card.scaled(size, size, size).turned("x", rng.uniform(-80, 80)).turned("z", rng.uniform(0, 360))
+        rotated = (
+            card.scaled(size, size, size).rotated("x", rng.uniform(-80, 80)).rotated("z", rng.uniform(0, 360))
         )
-        leaves.append(turned.moved(x, y, z - 0.2))
-    stage.place("Leaves", joined(leaves), stage.paper("Leaf", paint.leaf(), cut_out=True))
+        leaves.append(rotated.moved(x, y, z - 0.2))
+    stage.place("Leaves", joined(leaves), stage.textured("Leaf", paint.leaf(), cut_out=True))
 
 
 def lamp(stage: Stage) -> None:
-    """A desk lamp that glows under its shade."""
+    """A desk lamp with a glowing bulb."""
     teal = stage.paint("Teal lacquer", 0x1E8C93, roughness=0.35)
     steel = stage.paint("Steel", 0xBFC4C9, metallic=1.0, roughness=0.3)
     stage.place("Foot", lathe([(0, 0), (0.42, 0), (0.42, 0.05), (0.36, 0.1), (0, 0.12)]), teal)
@@ -93,7 +93,7 @@ def donut(stage: Stage) -> None:
     rng = np.random.default_rng(8)
     stage.place("Dough", torus(1.0, 0.45, 48, 20), stage.paint("Dough", 0xD99A52, roughness=0.8), (0, 0, 0.4))
     stage.place("Icing", _icing(), stage.paint("Icing", 0xF47FB0, roughness=0.3), (0, 0, 0.4))
-    bar = cylinder(0.035, 0.2, 8).moved(z=-0.1).turned("x", 90)
+    bar = cylinder(0.035, 0.2, 8).moved(z=-0.1).rotated("x", 90)
     inks = (("Blue", 0x2F7FE8), ("Yellow", 0xFFD43A), ("Green", 0x35C46A), ("White", 0xFFFFFF))
     meshes = [
         stage.place(f"{ink} sprinkle", bar, stage.paint(ink, code), (1.0, 0.1 * n, 0.91)).data
@@ -104,7 +104,7 @@ def donut(stage: Stage) -> None:
         r = 1.0 + 0.5 * np.sin(across)
         at = (r * np.cos(around), r * np.sin(around), 0.4 + 0.5 * np.cos(across))
         tilt = (0, float(np.degrees(across)), float(np.degrees(around)))
-        stage.again(f"Sprinkle {number}", meshes[number % 4], at, tilt)
+        stage.duplicate(f"Sprinkle {number}", meshes[number % 4], at, tilt)
 
 
 def _icing() -> Shape:
@@ -121,7 +121,7 @@ def _icing() -> Shape:
 
 
 def blocks(stage: Stage) -> None:
-    """Toy blocks: five roots of their own, each turned and moved, no parent above them."""
+    """Toy blocks: five root objects, each rotated and moved, without a common parent."""
     arch_angle = np.linspace(0, np.pi, 13)
     arch = [
         (0.5, 0),
@@ -159,7 +159,7 @@ def mushroom(stage: Stage) -> None:
         (0.38, 1.37),
         (0, 1.42),
     ]
-    spots = stage.paper("Spots", paint.spots(0xD42A2A, 0xFFF7EE, 4, 0.3), roughness=0.4)
+    spots = stage.textured("Spots", paint.spots(0xD42A2A, 0xFFF7EE, 4, 0.3), roughness=0.4)
     stage.place("Cap", _from_above(lathe([(0, 0.74), *cap], 40), 1.6), spots)
     stem = [(0, 0), (0.3, 0), (0.36, 0.1), (0.26, 0.4), (0.22, 0.75), (0, 0.78)]
     stage.place("Stem", lathe(stem, 28), stage.paint("Stem", 0xF3E7CF, roughness=0.8))
@@ -176,13 +176,13 @@ def mushroom(stage: Stage) -> None:
 
 
 def _from_above(shape: Shape, meters: float) -> Shape:
-    """The texture is cast straight down, one tile `meters` wide."""
+    """Textured by projection straight down, one tile per `meters`."""
     corners = shape.vertices[[i for face in shape.faces for i in face]]
     return Shape(shape.vertices, shape.faces, corners[:, :2] / meters)
 
 
 def gear(stage: Stage) -> None:
-    """A toothed wheel with a round hole: STL, so without any color."""
+    """A gear wheel with a round hole: an STL, so without color."""
     teeth, outline = 14, []
     for n in range(teeth):
         for share, radius in ((0.0, 0.8), (0.22, 0.8), (0.3, 1.0), (0.62, 1.0), (0.72, 0.8)):
@@ -202,11 +202,11 @@ def gear(stage: Stage) -> None:
 
 
 def snowman(stage: Stage) -> None:
-    """Three balls of snow, hat, scarf, carrot: vertex colors, no texture."""
-    dye = stage.dye("Snowman colors")
+    """Three snowballs, hat, scarf and carrot in vertex colors, without textures."""
+    colored = stage.vertex_colored("Snowman colors")
     buttons = [ball(0.07, 12, 8).moved(0, -0.62 + 0.02 * n, 1.35 + 0.25 * n) for n in range(2)]
     eyes = [ball(0.06, 12, 8).moved(x, -0.37, 2.35) for x in (-0.15, 0.15)]
-    nose = cylinder(0.09, 0.5, 16, top=0).turned("x", 90).moved(0, -0.38, 2.22)
+    nose = cylinder(0.09, 0.5, 16, top=0).rotated("x", 90).moved(0, -0.38, 2.22)
     arms = [tube([(side * 0.55, 0, 1.5), (side * 1.15, 0, 1.95)], 0.04, 8) for side in (-1, 1)]
     hat = lathe([(0, 2.6), (0.6, 2.6), (0.6, 2.66), (0.36, 2.68), (0.36, 3.2), (0, 3.2)])
     snow = ball(0.9).moved(z=0.8) + ball(0.65).moved(z=1.5) + ball(0.45).moved(z=2.25)
@@ -214,12 +214,12 @@ def snowman(stage: Stage) -> None:
              ("Nose", nose, 0xF28C28), ("Arms", joined(arms), 0x7A5230),
              ("Scarf", torus(0.45, 0.13, 32, 10).moved(z=1.95), 0xD62839))  # fmt: skip
     for name, shape, color in parts:
-        stage.place(name, shape, dye, colors=_one_color(shape, color))
+        stage.place(name, shape, colored, colors=_one_color(shape, color))
 
 
 def sailboat(stage: Stage) -> None:
-    """A boat under sail, colored a vertex."""
-    dye = stage.dye("Boat colors")
+    """A sailing boat in vertex colors."""
+    colored = stage.vertex_colored("Boat colors")
     t = np.linspace(-1, 1, 17)
     rings = []
     for depth in (0.0, 0.25, 0.6, 1.0):
@@ -227,14 +227,14 @@ def sailboat(stage: Stage) -> None:
         side = np.column_stack([t * (0.9 + 0.3 * depth), -width, np.full(17, 0.5 * depth)])
         rings.append(np.concatenate([side, (side * [1, -1, 1])[::-1]]))
     hull = loft(np.array(rings))
-    sail = prism([(0.08, 0), (1.0, 0.1), (0.08, 1.9)], 0.03).turned("x", 90).moved(0, 0.015, 0.75)
-    jib = prism([(-0.08, 0.05), (-0.08, 1.5), (-0.95, 0)], 0.03).turned("x", 90).moved(0, 0.015, 0.7)
+    sail = prism([(0.08, 0), (1.0, 0.1), (0.08, 1.9)], 0.03).rotated("x", 90).moved(0, 0.015, 0.75)
+    jib = prism([(-0.08, 0.05), (-0.08, 1.5), (-0.95, 0)], 0.03).rotated("x", 90).moved(0, 0.015, 0.7)
     deck = hull.scaled(0.96, 0.92, 0.1).moved(z=0.47)
     parts = (("Hull", hull, 0xB8342C), ("Deck", deck, 0xD9A566), ("Sail", sail, 0xFBF6E9),
              ("Jib", jib, 0xF2B632), ("Mast", cylinder(0.04, 2.3, 12).moved(z=0.45), 0x6E4A2A),
              ("Cabin", box(0.6, 0.4, 0.24, 0.05).moved(0.35, 0, 0.62), 0x2F6FB5))  # fmt: skip
     for name, shape, color in parts:
-        stage.place(name, shape, dye, colors=_one_color(shape, color))
+        stage.place(name, shape, colored, colors=_one_color(shape, color))
 
 
 def _one_color(shape: Shape, color: int) -> np.ndarray:
@@ -242,7 +242,7 @@ def _one_color(shape: Shape, color: int) -> np.ndarray:
 
 
 def robot(stage: Stage) -> None:
-    """A robot of many parts in a tree of parents."""
+    """A robot of many parts in a hierarchy of parents."""
     blue = stage.paint("Robot blue", 0x3F7FBF, metallic=0.3, roughness=0.4)
     gray = stage.paint("Robot gray", 0x9AA3AD, metallic=0.8, roughness=0.4)
     glow = stage.paint("Robot eye", 0x7CF5E0, glow=1.5)

@@ -1,6 +1,6 @@
-"""Sample vehicles whose bodies are hollow and closed, with seats, engine and steering wheel inside.
+"""Sample vehicles with hollow, closed bodies: seats, engine and steering wheel are inside.
 
-Objects whose name begins with "Inside" can be seen from nowhere outside: tests and later stages rely on it.
+Objects whose name begins with "Inside" cannot be seen from outside the model: tests rely on it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from render.samples.stage import Stage
 
 
 def wheel(radius: float, width: float) -> tuple[Shape, Shape]:
-    """Tire and hub, standing upright with the axle along y through the origin."""
-    tire = torus(radius - width * 0.4, width * 0.4, 32, 10).scaled(1, 1, 1.25).turned("x", 90)
-    hub = cylinder(radius - width * 0.45, width * 0.8).moved(z=-width * 0.4).turned("x", 90)
+    """Upright tire and hub with the axle along y through the origin."""
+    tire = torus(radius - width * 0.4, width * 0.4, 32, 10).scaled(1, 1, 1.25).rotated("x", 90)
+    hub = cylinder(radius - width * 0.45, width * 0.8).moved(z=-width * 0.4).rotated("x", 90)
     return tire, hub
 
 
 def car(stage: Stage) -> None:
-    """A red car; two front seats, a bench, dashboard, steering wheel, engine and tank inside."""
+    """A red car with front seats, a bench, a dashboard, a steering wheel, an engine and a tank inside."""
     red = stage.paint("Red lacquer", 0xC8202A, metallic=0.2, roughness=0.3)
     glass = stage.paint("Tinted glass", 0x22344A, metallic=0.3, roughness=0.15)
     chrome = stage.paint("Chrome", 0xD5D8DC, metallic=1.0, roughness=0.25)
@@ -56,7 +56,7 @@ def car(stage: Stage) -> None:
 
 
 def _car_body() -> Shape:
-    """Hood, sides and boot as one skin, open only where the cabin covers it (x -1.35..0.75, |y| < 0.68)."""
+    """Hood, sides and trunk as one skin, open only under the cabin (x -1.35..0.75, |y| < 0.68)."""
     stations = [  # x, half width, bottom, middle, top
         (-2.12, 0.70, 0.46, 0.62, 0.78), (-2.05, 0.80, 0.36, 0.66, 0.92), (-1.80, 0.85, 0.32, 0.66, 0.99),
         (-1.35, 0.86, 0.30, 0.66, 1.02), (0.75, 0.86, 0.30, 0.66, 1.02), (1.40, 0.85, 0.31, 0.64, 0.95),
@@ -77,7 +77,7 @@ def _car_body() -> Shape:
 
 
 def _car_cabin() -> Shape:
-    """The glass house: open below, where it dips into the body."""
+    """The windows, open at the bottom, where they reach into the body."""
     low = rounded_ring((-1.45, 0.86), (-0.76, 0.76), 0.94, 0.06)
     high = rounded_ring((-1.0, 0.24), (-0.58, 0.58), 1.52, 0.1)
     return loft(np.array([low, high]), bottom=False)
@@ -114,9 +114,9 @@ def _car_inside(stage: Stage) -> None:
 
 
 def seat(width: float, depth: float, height: float) -> Shape:
-    """Cushion, back and head rest of a seat that looks along +x, standing on z = 0."""
+    """Cushion, back and headrest of a seat that faces +x, standing on z = 0."""
     cushion = box(depth, width, 0.2, 0.06).moved(0, 0, 0.14)
-    back = box(0.14, width, height - 0.1, 0.06).turned("y", -8).moved(-depth / 2 + 0.02, 0, height / 2 + 0.1)
+    back = box(0.14, width, height - 0.1, 0.06).rotated("y", -8).moved(-depth / 2 + 0.02, 0, height / 2 + 0.1)
     rest = box(0.1, width * 0.5, 0.14, 0.04).moved(-depth / 2 - 0.06, 0, height + 0.08)
     return cushion + back + rest
 
@@ -161,7 +161,7 @@ def _bus_inside(stage: Stage) -> None:
     first = stage.place("Inside seat 0 0", seat(0.48, 0.5, 0.75), blue, (-3.0, -0.85, 0.85))
     places = [(r, n, -3.0 + 0.85 * r, y) for r in range(7) for n, y in enumerate((-0.85, -0.35, 0.35, 0.85))]
     for row, number, x, y in places[1:]:
-        stage.again(f"Inside seat {row} {number}", first.data, (x, y, 0.85))
+        stage.duplicate(f"Inside seat {row} {number}", first.data, (x, y, 0.85))
     stage.place("Inside floor", box(7.4, 2.2, 0.05), stage.paint("Gray floor", 0x8A8F94), (0, 0, 0.8))
     stage.place("Inside driver", seat(0.55, 0.55, 0.8), stage.paint("Red cloth", 0xC02C2C), (3.1, 0.6, 0.85))
     stage.place(

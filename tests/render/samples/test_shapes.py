@@ -57,10 +57,10 @@ def test_closed_outward_and_of_the_right_volume(name: str) -> None:
 
 
 def test_turning_and_inverting_keep_and_flip_the_volume() -> None:
-    shape = torus(1.0, 0.3).turned("x", 30).turned("z", 77).moved(1, 2, 3).scaled(2, 1, 1)
+    shape = torus(1.0, 0.3).rotated("x", 30).rotated("z", 77).moved(1, 2, 3).scaled(2, 1, 1)
     assert _volume(shape.inverted()) == pytest.approx(-_volume(shape))
     assert _volume(shape + shape.moved(x=5)) == pytest.approx(2 * _volume(shape))
-    assert np.allclose(box(1, 1, 1).moved(x=2).turned("z", 90).centers().mean(axis=0), [0, 2, 0])
+    assert np.allclose(box(1, 1, 1).moved(x=2).rotated("z", 90).centers().mean(axis=0), [0, 2, 0])
 
 
 def test_texture_coordinates_of_a_sheet_run_once_across() -> None:
