@@ -1,14 +1,12 @@
 """The fuse stage of one model: a view bundle in, a Parquet file of one row out.
 
-Runs in a child process of the engine; `process` is its whole interface.
+Runs in a child process of the engine; its interface is `process`, with a job and a record of `fuse.job`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,37 +15,44 @@ from fuse.config import FuseConfig
 from fuse.dataset.shard import Row, encode_normal, image_column, table_of, write_shard
 from fuse.fusion import Fused, fuse_samples, mean_footprint
 from fuse.inside import Inside, Points, look_inside
+from fuse.job import FuseJob, FuseRecord
 from fuse.projection import project
 from fuse.sampling import farthest_points, spacing
 from fuse.solid.points import Solid, solid_points
 from render.bundle import Bundle, BundleError, View
 from render.failures import FailureClass, ModelFailure
+from render.job import Placement
 from render.seeds import seed_for
 from render.stopwatch import Stopwatch
 
+JOB = FuseJob
 GAUGES = 256  # solid points by which the matter is measured where none is wanted
 
 
-def process(job: dict[str, Any]) -> dict[str, Any]:
-    """Fuse `job["bundle"]` into the one-row shard `job["output"]`; return counts and seconds a step.
+def process(job: FuseJob, place: Placement) -> FuseRecord:
+    """Fuse the bundle at `place.input` into a shard of one row at `place.output`.
 
     Raises ModelFailure: `fuse_error` for a damaged bundle, `empty` when no view shows a surface.
     """
-    config = FuseConfig(**job["config"])
     watch = Stopwatch()
     try:
-        with Bundle(job["bundle"]) as bundle:
-            row = fuse_bundle(bundle, config, job["seed"], watch)
+        with Bundle(place.input) as bundle:
+            row = fuse_bundle(bundle, job.config, job.seed, watch)
     except BundleError as error:
         raise ModelFailure(FailureClass.FUSE_ERROR, str(error)) from error
-    row["uid"] = job["uid"]
+    row["uid"] = job.uid
     with watch("write"):
-        write_shard(Path(job["output"]), [table_of(row)], job.get("config_hash", ""), {})
-    return {
-        **{name: row[name] for name in ("n_outside", "n_hidden", "n_solid", "solid_method")},
-        **{name: row["quality"][name] for name in ("dense_outside", "spacing")},
-        **watch.record(),
-    }
+        write_shard(place.output, [table_of(row)], job.config_hash, {})
+    return FuseRecord(
+        n_outside=row["n_outside"],
+        n_hidden=row["n_hidden"],
+        n_solid=row["n_solid"],
+        solid_method=row["solid_method"],
+        dense_outside=row["quality"]["dense_outside"],
+        spacing=row["quality"]["spacing"],
+        seconds=watch.seconds,
+        cpu_seconds=watch.cpu_seconds,
+    )
 
 
 def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch) -> Row:

@@ -21,10 +21,6 @@ class Stopwatch:
         self._add(self.seconds, step, time.perf_counter() - wall)
         self._add(self.cpu_seconds, step, time.process_time() - cpu)
 
-    def record(self) -> dict[str, dict[str, float]]:
-        """The entries that a worker adds to its ledger record."""
-        return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
-
     @staticmethod
     def _add(times: dict[str, float], step: str, seconds: float) -> None:
         times[step] = round(times.get(step, 0.0) + seconds, 4)

@@ -1,6 +1,6 @@
 """One model, start to finish, inside a Blender process: import, freeze, render, write the bundle.
 
-Runs in a child process that serves many models; `pipeline` sends jobs and commits what is written.
+Runs in a child process that serves many models. The engine sends jobs (`render.job`) and commits what is written.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from render.bundle import Camera, View, write_bundle
 from render.cameras import enclosing_points, place_cameras
 from render.config import RenderConfig
 from render.importing.blender import Imported, import_model
+from render.job import Placement, RenderJob, RenderRecord
 from render.scene import freeze as scene
 from render.scene.textures import relink_textures
 from render.shading import materials
@@ -24,17 +25,14 @@ from render.shading.geometry import GeometryRenderer
 from render.shading.interior import interior_masks
 from render.stopwatch import Stopwatch
 
-JOB_KEYS = ("uid", "source", "source_sha256", "caption", "category", "license", "config_hash")
+JOB = RenderJob
+_SOURCE = {"uid", "source", "caption", "category", "license", "config_hash"}
+"""Fields of the job that the bundle's meta.json repeats."""
 
 
-def process(job: dict[str, Any]) -> dict[str, Any]:
-    """Render one model's bundle to `job["output"]`. Returns the ledger's record; raises ModelFailure.
-
-    `job`: uid, path, source, source_sha256, caption, category, license, config (RenderConfig), config_hash,
-    output, scratch, threads.
-    """
-    config = RenderConfig.model_validate(job["config"])
-    path, scratch, threads = Path(job["path"]), Path(job["scratch"]), int(job.get("threads", 1))
+def process(job: RenderJob, place: Placement) -> RenderRecord:
+    """Render the model at `place.input` into a bundle at `place.output`. Raises ModelFailure."""
+    config, path, scratch, threads = job.config, place.input, place.scratch, place.threads
     watch = Stopwatch()
     with watch("import"):
         scene.reset()
@@ -43,10 +41,10 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
         frozen = scene.freeze(path.name)
         missing, relinked = relink_textures(path.parent)
         materials.prepare(frozen.objects)
-    cameras = place_cameras(config, job["uid"], frozen.radius)
+    cameras = place_cameras(config, job.uid, frozen.radius)
     outline = enclosing_points(frozen.mesh.vertices)
     with watch("color"):
-        rgba = lit_views(config, job["uid"], cameras, outline, threads, scratch)
+        rgba = lit_views(config, job.uid, cameras, outline, threads, scratch)
     with watch("geometry"):
         views, notes = _geometry_views(config, cameras, rgba, outline, threads, scratch)
     if config.hidden:
@@ -54,10 +52,15 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
             masks = interior_masks(views)
             views = [replace(view, interior=mask) for view, mask in zip(views, masks, strict=True)]
     with watch("write"):
-        meta = _meta(job, config, imported, frozen, missing, [*relinked, *notes])
-        write_bundle(Path(job["output"]), views, frozen.mesh, meta)
-    found = {"views": len(views), "faces": len(frozen.mesh.faces), "importer": imported.importer}
-    return found | watch.record()
+        meta = _meta(job, place, imported, frozen, missing, [*relinked, *notes])
+        write_bundle(place.output, views, frozen.mesh, meta)
+    return RenderRecord(
+        views=len(views),
+        faces=len(frozen.mesh.faces),
+        importer=imported.importer,
+        seconds=watch.seconds,
+        cpu_seconds=watch.cpu_seconds,
+    )
 
 
 def _geometry_views(
@@ -81,8 +84,8 @@ def _geometry_views(
 
 
 def _meta(
-    job: dict[str, Any],
-    config: RenderConfig,
+    job: RenderJob,
+    place: Placement,
     imported: Imported,
     frozen: scene.Frozen,
     missing: list[str],
@@ -90,17 +93,18 @@ def _meta(
 ) -> dict[str, Any]:
     """What `meta.json` says: where the model came from, what was in it, how it was rendered."""
     return {
-        **{key: job.get(key) for key in JOB_KEYS},
-        **({"companions_sha256": job["companions_sha256"]} if job.get("companions_sha256") else {}),
+        **job.model_dump(include=_SOURCE),
+        "source_sha256": place.input_sha256,
+        **({"companions_sha256": place.companions_sha256} if place.companions_sha256 else {}),
         "format": imported.format,
         "importer": imported.importer,
         "center": frozen.center.tolist(),
         "scale": frozen.scale,
         "counts": frozen.counts,
         "missing_textures": missing,
-        "notes": [*job.get("notes", []), *imported.notes, *frozen.notes, *notes],
-        "engine": config.engine,
-        "samples": config.samples,
-        "seed": config.seed,
+        "notes": [*place.notes, *imported.notes, *frozen.notes, *notes],
+        "engine": job.config.engine,
+        "samples": job.config.samples,
+        "seed": job.config.seed,
         "blender": bpy.app.version_string,
     }

@@ -18,21 +18,24 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from fuse.dataset.layout import Layout
 from pipeline.config import EngineConfig
+from pipeline.engine.resume import Resume
 from pipeline.engine.runner import run_stage
 from pipeline.engine.session import ray_session
 from pipeline.engine.tasks import Stage, Task
 from pipeline.errors import InfrastructureError
 from pipeline.inputs.discovery import Model, discover
-from pipeline.ledger.rows import Row, latest
+from pipeline.ledger.compact import latest
+from pipeline.ledger.known import Known
+from pipeline.ledger.rows import Row
 from pipeline.output.commit import exclusive
 from pipeline.stages.render import render
 from render.config import RenderConfig
+from render.job import Job, Placement, Record
 
 _INPUT, _OUTPUT = 5 << 20, 4 << 20  # bytes: a textured model, its bundle
 _SETTLING = 1  # models of a worker, in a run of their own, for Ray's workers to start
@@ -51,13 +54,23 @@ class Cost:
     cpu: float  # seconds of a core, in all of the engine's processes together
 
 
-def process(job: dict[str, Any]) -> dict[str, Any]:
-    """The stage's job: keep one core busy for `burn` CPU-seconds, and write an output."""
+class BurnJob(Job):
+    """Keeps one core busy."""
+
+    burn: float
+    """CPU-seconds."""
+
+
+JOB = BurnJob
+
+
+def process(job: BurnJob, place: Placement) -> Record:
+    """Keep one core busy for `job.burn` CPU-seconds, and write an output."""
     began, cpu = time.perf_counter(), time.process_time()
-    while time.process_time() - cpu < job["burn"]:
+    while time.process_time() - cpu < job.burn:
         sum(range(1000))
-    Path(job["output"]).write_bytes(os.urandom(_OUTPUT))
-    return {"seconds": {"burn": time.perf_counter() - began}}
+    place.output.write_bytes(os.urandom(_OUTPUT))
+    return Record(seconds={"burn": time.perf_counter() - began})
 
 
 def engine_table(burn: float, count: int) -> str:
@@ -87,13 +100,18 @@ def cost(workers: int, burn: float, count: int) -> Cost:
         engine = EngineConfig(workers=workers, timeout=60 + 20 * burn)
         stage = Stage("bench", "pipeline.bench.engine", "bench", layout, lambda _: None)
         with exclusive(layout), ray_session(engine):
-            run_stage(stage, tasks[: workers * _SETTLING], engine)
+            run_stage(stage, tasks[: workers * _SETTLING], engine, _resume(layout))
             before = _engine_cpu()
-            run_stage(stage, tasks, engine)
+            run_stage(stage, tasks, engine, _resume(layout))
             cpu = _engine_cpu() - before
         rows = sorted(latest(layout.ledger("bench")).values(), key=lambda row: row.time)
     _check(rows, len(tasks))
     return _cost(workers, rows[workers * _SETTLING :], cpu / (workers * count))
+
+
+def _resume(layout: Layout) -> Resume:
+    """What an earlier run did is in place."""
+    return Resume("bench", Known.load(layout.ledger("bench")), "skip", lambda *_: True)
 
 
 def _cost(workers: int, rows: Sequence[Row], cpu: float) -> Cost:
@@ -122,8 +140,8 @@ def _tasks(folder: Path, layout: Layout, count: int, burn: float) -> list[Task]:
     for number in range(count):
         path = models / f"{number:04d}.bin"
         path.write_bytes(os.urandom(_INPUT))
-        job = {"path": str(path), "burn": burn}
-        tasks.append(Task(f"model-{number:04d}", path.name, path, layout.bundle(f"model-{number:04d}"), job))
+        job = BurnJob(uid=f"model-{number:04d}", config_hash="bench", burn=burn)
+        tasks.append(Task(path.name, path, layout.bundle(job.uid), job))
     return tasks
 
 

@@ -19,12 +19,14 @@ from pathlib import Path
 
 from fuse.dataset.layout import Layout
 from pipeline.config import EngineConfig, config_hash
-from pipeline.engine.resume import Known, Resume
-from pipeline.engine.tasks import bundle_stored, render_tasks
+from pipeline.engine.resume import Resume
 from pipeline.inputs.discovery import default_uid, discover
 from pipeline.ledger import compact
+from pipeline.ledger.known import Known
 from pipeline.ledger.rows import Row
+from pipeline.stages.render import bundle_stored, render_tasks
 from render.config import RenderConfig
+from render.failures import FailureClass, Status
 
 _A_FOLDER = 1000  # models in one
 _RUN = "20260101T000000.000000-abcdef"
@@ -73,8 +75,8 @@ def _model(base: Path, layout: Layout, number: int, key: str) -> Row:
     row = Row(
         uid=uid,
         source=source,
-        status="failed" if failed else "ok",
-        kind="crash" if failed else None,
+        status=Status.FAILED if failed else Status.OK,
+        kind=FailureClass.CRASH if failed else None,
         message="The process died: SIGSEGV." if failed else None,
         seconds=number % 977 / 100,
         steps={"import": 0.0436, "freeze": 0.0013, "color": 0.0606, "geometry": 0.2058, "write": 0.015},

@@ -16,17 +16,18 @@ import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import tyro
 
 from fuse.config import FuseConfig
+from fuse.job import FuseJob
 from pipeline.bench import ledger as bench_ledger
 from pipeline.bench.engine import engine_table, memory_table
-from pipeline.engine.supervisor import Supervisor
+from pipeline.engine.supervisor import Outcome, Supervisor
 from pipeline.sandbox.process import Limits
 from render.config import RenderConfig
 from render.failures import UserError
+from render.job import Job, Placement, RenderJob
 
 BUNDLE, ROW = "bundle.zip", "row.parquet"
 INSIDE = ("geometry", "interior", "label", "solid")  # the steps that make depth, layers, labels and matter
@@ -91,25 +92,26 @@ def measure(
     stages: dict[str, Supervisor], model: Path, resolution: int, repeat: int, folder: str
 ) -> dict[str, Times]:
     """Stage -> step -> the fastest wall and CPU seconds of `repeat` runs, after one that is not counted."""
-    bundle, row = Path(folder) / BUNDLE, Path(folder) / ROW
-    config = RenderConfig(resolution=resolution)
-    common = {"uid": "bench", "scratch": folder, "config_hash": "bench"}
-    jobs: dict[str, dict[str, Any]] = {
-        "render": {
-            "path": str(model),
-            "source": model.name,
-            "config": config.model_dump(),
-            "output": str(bundle),
-        },
-        "fuse": {"bundle": str(bundle), "seed": 0, "config": FuseConfig().model_dump(), "output": str(row)},
+    bundle, row, scratch = Path(folder) / BUNDLE, Path(folder) / ROW, Path(folder)
+    common = {"uid": "bench", "config_hash": "bench"}
+    threads = stages["render"].limits.threads
+    render = RenderJob(source=model.name, config=RenderConfig(resolution=resolution), **common)
+    fuse = FuseJob(seed=0, config=FuseConfig(), **common)
+    jobs: dict[str, tuple[Job, Placement]] = {
+        "render": (
+            render,
+            Placement(input=model, output=bundle, scratch=scratch, threads=threads, input_sha256=""),
+        ),
+        "fuse": (fuse, Placement(input=bundle, output=row, scratch=scratch)),
     }
-    jobs["render"] |= {"source_sha256": "0" * 64, "threads": stages["render"].limits.threads}
     best: dict[str, Times] = {"render": {}, "fuse": {}}
     for run in range(repeat + 1):
-        for name, job in jobs.items():
-            record = _done(stages[name], common | job)
+        for name, (job, place) in jobs.items():
+            outcome = stages[name].run(job, place)
+            if not outcome.ok:
+                raise UserError(f"{place.input}: {outcome.kind}: {outcome.message}")
             if run > 0:
-                _keep_fastest(best[name], record)
+                _keep_fastest(best[name], outcome)
     return best
 
 
@@ -162,17 +164,10 @@ def _cpuinfo() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def _done(supervisor: Supervisor, job: dict[str, Any]) -> dict[str, Any]:
-    outcome = supervisor.run(job)
-    if outcome.status != "ok":
-        raise UserError(f"{job.get('path', job['uid'])}: {outcome.kind}: {outcome.message}")
-    return outcome.record
-
-
-def _keep_fastest(best: Times, record: dict[str, Any]) -> None:
-    for step, wall in record["seconds"].items():
+def _keep_fastest(best: Times, outcome: Outcome) -> None:
+    for step, wall in outcome.steps.items():
         known = best.get(step, (float("inf"), float("inf")))
-        best[step] = (min(known[0], wall), min(known[1], record["cpu_seconds"][step]))
+        best[step] = (min(known[0], wall), min(known[1], outcome.cpu_steps[step]))
 
 
 def _default_model(folder: Path) -> Path:

@@ -1,9 +1,9 @@
-"""A stage's tasks through Ray: a bounded window of them in flight, rows as they come, faults again.
+"""A stage's tasks through Ray: a bounded window in flight, rows as they arrive, retries of faults.
 
-What a model does to its process is the supervisor's to catch (`pipeline.engine.supervisor`), and comes back as a row
-like any other. What the machinery did (a lost node, a dead worker, a full disk) says nothing about the model:
-it goes to the end of the queue, a few times, and its row is written when that did not help. Ray itself
-retries nothing: it would not tell, and would try for ever what runs a node out of memory.
+The supervisor (`pipeline.engine.supervisor`) catches what a model does to its process; that is a row like any other.
+An infrastructure failure (a lost node, a dead worker, a full disk) says nothing about the model: the model goes to
+the end of the queue, a few times, and its row is written if that did not help. Ray itself retries nothing: it would
+not report it, and would retry forever what runs a node out of memory.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from pipeline.engine.task import execute
 from pipeline.engine.tasks import Queue, Stage, Task
 from pipeline.ledger.rows import Row
 from pipeline.sandbox.process import Limits
+from render.failures import FailureClass, Status
 
-_TRIES = 3  # of a model in one run, when the machinery fails it: it may be what takes its worker down
+_TRIES = 3  # of a model in one run, after infrastructure failures: the model may be what kills its worker
 _TRIES_ON_LOST_NODES = 10  # where nodes come and go, a model may be unlucky more often
-_BROKEN_AFTER = 5  # models in a row, and twice the workers: on a full disk, say, all fail alike
+_BROKEN_AFTER = 5  # models in a row, or twice the workers if that is more: on a full disk all fail alike
 _STUCK_AFTER = 600.0  # seconds beyond a model's own limits, to hash its input and to store its output
 
-_COLORS = re.compile(r"\x1b\[\d*m")  # that Ray paints its messages with
+_COLORS = re.compile(r"\x1b\[\d*m")  # in Ray's messages
 
 
 @dataclass
@@ -40,16 +41,16 @@ class Dispatch:
     engine: EngineConfig
     run: str
     session: Session
-    attempt: Callable[[Task], int]  # how many times earlier runs tried a task, and one
-    stop: threading.Event  # asks for a clean end
+    attempt: Callable[[Task], int]  # the number of this attempt at a task, over all runs
+    stop: threading.Event  # requests a clean end
     broken: str | None = None  # why the run ended early
     unfinished: int = 0  # rows that say nothing about their model
     _tries: collections.Counter[tuple[str, bool]] = field(default_factory=collections.Counter)
-    _held: dict[str, Row] = field(default_factory=dict)  # to be tried again; the rows if that is not to be
-    _unlucky: set[str] = field(default_factory=set)  # models that the machinery failed since it last did well
+    _held: dict[str, Row] = field(default_factory=dict)  # rows of tasks that wait for another try
+    _unlucky: set[str] = field(default_factory=set)  # models failed by infrastructure since its last success
 
     def rows(self, todo: Sequence[Task], progress: Progress) -> Iterator[Row]:
-        """Keep the window full and yield rows as they come, until all are in or the run has to end."""
+        """Keep the window full and yield rows as they arrive, until all have or the run has to end."""
         import ray
 
         launch = self._launcher()
@@ -104,7 +105,7 @@ class Dispatch:
         )
 
     def _row(self, reference: Any, task: Task) -> tuple[Row, Exception | None]:
-        """A task's row; what Ray could not bring home is the infrastructure's failure."""
+        """A task's row; a result that Ray could not deliver is an infrastructure failure."""
         import ray
         from ray.exceptions import RayError, RayTaskError
 
@@ -116,8 +117,8 @@ class Dispatch:
             row = Row(
                 task.uid,
                 task.source,
-                "failed",
-                "infrastructure",
+                Status.FAILED,
+                FailureClass.INFRASTRUCTURE,
                 message,
                 log_tail=_COLORS.sub("", str(error))[-4000:],
                 config_hash=self.stage.config_hash,
@@ -126,11 +127,11 @@ class Dispatch:
             return row, error
 
     def _judge(self, task: Task, row: Row, error: Exception | None) -> Row | None:
-        """The row, if it is the task's last in this run; None where it is to be tried again."""
+        """The row, if it is the task's last in this run; None if the task is to be tried again."""
         from ray.exceptions import NodeDiedError, WorkerCrashedError
 
         self._held.pop(task.uid, None)
-        if row.kind != "infrastructure":
+        if row.kind is not FailureClass.INFRASTRUCTURE:
             self._unlucky.clear()
             return row
         node_lost = isinstance(error, NodeDiedError)
@@ -142,13 +143,13 @@ class Dispatch:
         elif self._tries[task.uid, node_lost] < (_TRIES_ON_LOST_NODES if node_lost else _TRIES):
             self._held[task.uid] = row
             return None
-        # What takes every worker down that touches it is the model's own doing: the run is complete so.
+        # A model that kills every worker that touches it is itself to blame: the run is complete without it.
         self.unfinished += not isinstance(error, WorkerCrashedError)
         return row
 
 
 def execute_within(seconds: float, *arguments: Any) -> Row:
-    """`execute`, in a worker that ends itself when even the supervisor is stuck, as on a dead disk."""
+    """`execute`, in a worker that ends itself when even the supervisor is stuck, for example on a dead disk."""
     guard = threading.Timer(seconds, os._exit, [1])
     guard.daemon = True
     guard.start()
@@ -159,10 +160,10 @@ def execute_within(seconds: float, *arguments: Any) -> Row:
 
 
 def _landed(flying: list[Any]) -> list[Any]:
-    """What is done among them, after at most half a second."""
+    """Those of them that are done, after at most half a second."""
     import ray
 
     ready, _ = ray.wait(flying, num_returns=1, timeout=0.5)
-    if ready and len(flying) > 1:  # all that is done: a big cluster finishes faster than one look a model
+    if ready and len(flying) > 1:  # everything done: a big cluster finishes more than one model per call
         ready, _ = ray.wait(flying, num_returns=len(flying), timeout=0)
     return ready

@@ -1,6 +1,6 @@
-"""The one runner of every stage: a bounded window of Ray tasks, a ledger row a model, resume, a clean stop.
+"""The one runner of every stage: a bounded window of Ray tasks, a ledger row per model, resume, a clean stop.
 
-`pipeline.engine.dispatch` has the window and what is tried again, `pipeline.engine.task` one model in a worker.
+`pipeline.engine.dispatch` holds the window and the retries, `pipeline.engine.task` one model in a worker.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from typing import Any
 from pipeline.config import EngineConfig
 from pipeline.engine.dispatch import Dispatch
 from pipeline.engine.progress import Progress
-from pipeline.engine.resume import Known, Resume
+from pipeline.engine.resume import Resume
 from pipeline.engine.session import ray_session
-from pipeline.engine.tasks import Stage, Task, Tasks, bundle_stored
+from pipeline.engine.tasks import Stage, Task, Tasks
 from pipeline.inputs.discovery import Rejection
-from pipeline.ledger.rows import Ledger, Row, new_run
+from pipeline.ledger.rows import Row
+from pipeline.ledger.writer import Ledger, new_run
+from render.failures import FailureClass, Status
 
 
 @dataclass
@@ -30,16 +32,16 @@ class Summary:
 
     ok: int = 0
     kept: int = 0  # done by an earlier run
-    left_failed: int = 0  # failed in an earlier run, and left alone
+    left_failed: int = 0  # failed in an earlier run; not tried again
     failed: collections.Counter[str] = field(default_factory=collections.Counter)
-    unfinished: int = 0  # of those that failed: the machinery's fault, so the run is not complete
+    unfinished: int = 0  # of those that failed: infrastructure failures, so the run is not complete
     interrupted: bool = False
     broken: str | None = None
     ledger: Path | None = None
 
     @property
     def exit_code(self) -> int:
-        """130 interrupted; 1 not complete, or nothing at all succeeded; else 0: failed models are rows."""
+        """130: interrupted; 1: not complete, or nothing succeeded; else 0: failed models are rows."""
         if self.interrupted:
             return 130
         return int(bool(self.broken) or bool(self.unfinished) or not (self.ok or self.kept))
@@ -49,15 +51,15 @@ class Summary:
         lines = [f"{verb}: {self.ok} ok, {self.kept} done before, {self.failed.total()} failed"]
         lines += [f"  {count:6d} {kind}" for kind, count in self.failed.most_common()]
         if self.left_failed:
-            lines.append(f"  {self.left_failed} failed before; --on-existing retry-failed does them again")
+            lines.append(f"  {self.left_failed} failed before; --on-existing retry-failed tries them again")
         if self.ledger is not None:
-            lines.append(f"  what happened to each: {self.ledger}")
+            lines.append(f"  ledger: {self.ledger}")
         if self.interrupted:
-            lines.append("Interrupted. The same command goes on where this stopped.")
+            lines.append("Interrupted. Run the same command again to continue.")
         if self.broken:
             lines.append(f"Stopped: {self.broken}")
         if self.broken or self.unfinished:
-            lines.append("Not complete: the same command tries again what the machinery failed.")
+            lines.append("Not complete: run the same command again to retry the infrastructure failures.")
         return lines
 
 
@@ -65,19 +67,16 @@ def run_stage(
     stage: Stage,
     tasks: Sequence[Task],
     engine: EngineConfig,
+    resume: Resume,
     rejections: Sequence[Rejection] = (),
-    resume: Resume | None = None,
     models: str = "",
 ) -> Summary:
-    """Do every task that is not done; stop early at SIGINT or SIGTERM. The caller holds OUT's lock.
+    """Do every task that is not done; stop early at SIGINT or SIGTERM. The caller holds the dataset's lock.
 
     `models` is what the user named, for the ledger.
     """
     folder = stage.layout.ledger(stage.name)
     ledger = Ledger(folder, new_run(folder))
-    if resume is None:
-        known, stored = Known.load(ledger.folder), bundle_stored(stage.layout)
-        resume = Resume(stage.config_hash, known, engine.on_existing, stored)
     try:
         summary = _Run(stage, engine, ledger, resume, models).do(Tasks.of(tasks), rejections)
         ledger.end(summary.exit_code)
@@ -120,7 +119,7 @@ class _Run:
 
     @contextmanager
     def _interruptible(self, progress: Progress) -> Iterator[None]:
-        """Hear signals. One that Ray's processes got too makes anything fail: it is a stop all the same."""
+        """Handle signals. One that also reached Ray's processes can make anything fail: it is still a stop."""
         try:
             with _stop_signals(self.stop):
                 yield
@@ -132,26 +131,27 @@ class _Run:
             self.summary.interrupted = self.stop.is_set()
 
     def _reject(self, rejection: Rejection) -> None:
-        """A list's unusable row is a failure like any other; written again only when it changed."""
-        self.summary.failed["invalid"] += 1
-        row = Row(rejection.uid, rejection.source, "failed", "invalid", rejection.message)
+        """Record a list's unusable row as a failure; rewrite it only if it changed."""
+        self.summary.failed[FailureClass.INVALID] += 1
+        invalid = (Status.FAILED, FailureClass.INVALID, rejection.message)
+        row = Row(rejection.uid, rejection.source, *invalid)
         before = self.resume.known.get(row.uid)
         if before is None or before.message != row.message:
             self.ledger.append(row)
 
     def _record(self, rows: Iterator[Row], progress: Progress) -> None:
-        """Write rows as they come."""
+        """Write rows as they arrive."""
         for row in rows:
             self.ledger.append(row)
             self.summary.ok += row.ok
             if not row.ok:
-                self.summary.failed[row.kind or "error"] += 1
+                self.summary.failed[row.kind or FailureClass.ERROR] += 1
                 progress.say(f"  {row.source}: {row.kind}: {_headline(row.message)}")
             self._warn(row.confinement, progress)
             progress.add(row.ok)
 
     def _warn(self, level: str | None, progress: Progress) -> None:
-        """Say once a run what protection a node's kernel could not give."""
+        """Say once per run which protection a node's kernel could not give."""
         if level is not None and level.startswith("partial") and level not in self.warned:
             self.warned.add(level)
             progress.say(f"  Confinement of the models' processes is {level}. See docs/security.md.")
@@ -167,7 +167,7 @@ def _headline(message: str | None) -> str:
 
 @contextmanager
 def _stop_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM ask for a clean stop; a second one is no longer ours."""
+    """SIGINT and SIGTERM request a clean stop; a second one has its usual effect."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,10 +1,10 @@
-"""Owns one child process and the one model in flight in it: a crash, hang or memory bomb costs that model.
+"""Owns one child process and the one model in flight in it: a crash, hang or memory bomb costs that model only.
 
-`Supervisor.run(job)` always returns an `Outcome`. The child starts with the first job, serves many, and is
+`Supervisor.run(job, place)` always returns an `Outcome`. The child starts with the first job, serves many, and is
 replaced after a failure of its own, after `recycle_models`, or when it holds more than `recycle_mib`.
 
-What a model did ends its job. What says nothing about the model is tried once more in a fresh child: a
-crash in a child that had served others, and a signal that only somebody else sends.
+What a model did ends its job. What says nothing about the model is tried once more in a fresh child: a crash in a
+child that had served other models, and a signal that only somebody else sends.
 """
 
 from __future__ import annotations
@@ -22,83 +22,99 @@ from typing import Any
 from pipeline.inputs.staging import Workspace
 from pipeline.sandbox.process import BrokenChild, Child, Limits
 from pipeline.sandbox.watchdog import Watchdog
+from render.failures import FailureClass, Status
+from render.job import Job, Placement
 
 _NO_MEMORY = re.compile("bad_alloc|alloc returns null|[Cc]annot allocate memory|MemoryError")
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # no native library's fault
+_IN_DOUBT = (FailureClass.CRASH, FailureClass.OUT_OF_MEMORY)  # after other models in the same process
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of one job."""
 
-    status: str  # ok | failed
-    kind: str | None = None  # the ledger's class
+    status: Status
+    kind: FailureClass | None = None
     message: str | None = None
     record: dict[str, Any] = field(default_factory=dict)
+    steps: dict[str, float] = field(default_factory=dict)
+    """Seconds by step."""
+    cpu_steps: dict[str, float] = field(default_factory=dict)
+    """CPU-seconds by step."""
     returncode: int | None = None
     signal: str | None = None
     seconds: float = 0.0
     peak_rss_mib: int = 0
     log_tail: str | None = None
-    by_others: bool = False  # somebody else's signal ended the process
+    by_others: bool = False
+    """Somebody else's signal ended the process."""
+
+    @property
+    def ok(self) -> bool:
+        return self.status is Status.OK
 
 
 class Supervisor:
-    """Runs jobs of one stage's module, one at a time."""
+    """Runs jobs of one stage's worker module, one at a time."""
 
     def __init__(self, module: str, limits: Limits, scratch_prefix: str = "insideout-"):
         self.module, self.limits = module, limits
-        self.confinement: str | None = None  # the level that the last child reached
+        self.confinement: str | None = None
+        """The level that the last child reached."""
         root = Path(tempfile.gettempdir(), f"{scratch_prefix}{uuid.uuid4().hex[:12]}")
-        # Ray kills its workers, always, and nobody else knows of this folder: first who removes it, then it.
+        # Ray always kills its workers, and nobody else knows this folder: start what removes it before making it.
         self._watchdog: Watchdog | None = Watchdog(f"TMPDIR={root}/", [root])
         self.workspace = Workspace(root)
         self._child: Child | None = None
         atexit.register(self.end)
 
-    def run(self, job: dict[str, Any]) -> Outcome:
-        """Do one job, twice where the first time says nothing about the model."""
-        worn = self._child is not None and self._child.served > 0
-        outcome = self._run_once(job)
-        doubtful = outcome.by_others or (worn and outcome.kind in ("crash", "out_of_memory"))
+    def run(self, job: Job, place: Placement) -> Outcome:
+        """Do one job, twice where the first try says nothing about the model."""
+        used = self._child is not None and self._child.served > 0
+        outcome = self._run_once(job, place)
+        doubtful = outcome.by_others or (used and outcome.kind in _IN_DOUBT)
         if doubtful and self._child is None:
-            outcome = self._run_once(job)
+            outcome = self._run_once(job, place)
         return outcome
 
     def close(self) -> None:
-        """End the child, by asking and then by force."""
+        """End the child: ask first, then kill."""
         child, self._child = self._child, None
         if child is not None:
             child.stop()
 
     def end(self) -> None:
-        """End the child and remove the workspace: no job comes after."""
+        """End the child and remove the workspace: no job follows."""
         self.close()
         self.workspace.close()
         if self._watchdog is not None:
             self._watchdog.close()
             self._watchdog = None
 
-    def _run_once(self, job: dict[str, Any]) -> Outcome:
+    def _run_once(self, job: Job, place: Placement) -> Outcome:
         started, ooms = time.monotonic(), _oom_kills()
         try:
             child = self._ready_child()
             child.peak_mib = 0.0
-            answer = child.ask(job, self.limits.timeout)
+            answer = child.ask(job, place, self.limits.timeout)
         except BrokenChild as broken:
             return self._autopsy(broken, time.monotonic() - started, _oom_kills() > ooms)
-        except OSError as error:  # no process or pipe to be had
-            return Outcome("failed", "infrastructure", f"The worker process did not start: {error}")
+        except OSError as error:  # no process or pipe available
+            message = f"The worker process did not start: {error}"
+            return Outcome(Status.FAILED, FailureClass.INFRASTRUCTURE, message)
         child.served += 1
         outcome = Outcome(
-            status="ok" if answer.get("status") == "ok" else "failed",
-            kind=answer.get("class"),
-            message=answer.get("message"),
-            record=answer.get("record") or {},
+            status=answer.status,
+            kind=answer.kind,
+            message=answer.message,
+            record=answer.record,
+            steps=answer.seconds,
+            cpu_steps=answer.cpu_seconds,
             seconds=time.monotonic() - started,
             peak_rss_mib=round(child.peak_mib),
         )
-        if outcome.status == "failed":
+        if not outcome.ok:
             outcome = replace(outcome, log_tail=child.log_tail())
         self._recycle(child)
         return outcome
@@ -115,21 +131,21 @@ class Supervisor:
         return self._child
 
     def _recycle(self, child: Child) -> None:
-        worn = child.served >= self.limits.recycle_models or child.resident_mib() > self.limits.recycle_mib
-        if worn or child.has_company():
+        used_up = child.served >= self.limits.recycle_models or child.resident_mib() > self.limits.recycle_mib
+        if used_up or child.has_company():
             self.close()
 
     def _autopsy(self, broken: BrokenChild, seconds: float, oom: bool) -> Outcome:
-        """Kill what is left of the child and say how it ended."""
+        """Kill what is left of the child and describe how it ended."""
         child, self._child = self._child, None
         assert child is not None
         killed = child.alive()
         returncode = child.kill()
         kind, message = broken.kind, broken.message
-        if kind == "crash" and not killed:
+        if kind is FailureClass.CRASH and not killed:
             kind, message = _cause(returncode, oom, _NO_MEMORY.search(child.log_tail() or "") is not None)
         return Outcome(
-            status="failed",
+            status=Status.FAILED,
             kind=kind,
             message=message,
             returncode=returncode,
@@ -141,16 +157,18 @@ class Supervisor:
         )
 
 
-def _cause(returncode: int, oom: bool, starved: bool) -> tuple[str, str]:
-    """Class and message of a death that was not of our making; `starved`: the log's last words say so."""
+def _cause(returncode: int, oom: bool, starved: bool) -> tuple[FailureClass, str]:
+    """Class and message of a death that we did not cause; `starved`: the end of its log speaks of memory."""
     name = _signal_name(returncode)
     if starved and -returncode not in _FROM_OUTSIDE:
-        return "out_of_memory", f"The process was refused memory, and died: {name or returncode}."
+        message = f"The process was refused memory, and died: {name or returncode}."
+        return FailureClass.OUT_OF_MEMORY, message
     if -returncode not in _FROM_OUTSIDE:
-        return "crash", f"The process died: {name or f'exit code {returncode}'}."
+        return FailureClass.CRASH, f"The process died: {name or f'exit code {returncode}'}."
     if oom and returncode == -signal.SIGKILL:
-        return "out_of_memory", "The machine ran out of memory, and the kernel killed the process."
-    return "infrastructure", f"Somebody else ended the process: {name}."
+        message = "The machine ran out of memory, and the kernel killed the process."
+        return FailureClass.OUT_OF_MEMORY, message
+    return FailureClass.INFRASTRUCTURE, f"Somebody else ended the process: {name}."
 
 
 def _signal_name(returncode: int) -> str | None:
@@ -160,7 +178,7 @@ def _signal_name(returncode: int) -> str | None:
 
 
 def _oom_kills() -> int:
-    """How many processes of this machine the kernel has killed for memory."""
+    """How many processes of this machine the kernel has killed for lack of memory."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:  # not every container shows it

@@ -1,6 +1,6 @@
 """One model in a Ray worker: fetch, hash and stage the input, have the child do the job, commit its output.
 
-What became of it is a row. The input's key is its own hash and that of the files that it names.
+The result is a row of the ledger. The input's key is its own hash and that of the files that it names.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from pipeline.inputs.staging import Staged, admit, stage_input
 from pipeline.ledger.rows import Row
 from pipeline.output.commit import commit_file
 from pipeline.sandbox.process import Limits
-from render.failures import ModelFailure
+from render.failures import FailureClass, ModelFailure, Status
+from render.job import Placement
 
 _supervisors: dict[tuple[str, Limits, str], Supervisor] = {}
 
 
 def supervisor_for(module: str, limits: Limits, run: str) -> Supervisor:
-    """This process's supervisor in a run; another run's or stage's child is closed first."""
+    """This process's supervisor in a run; closes the child of another run or stage first."""
     key = (module, limits, run)
     if key not in _supervisors:
         while _supervisors:
@@ -41,8 +42,8 @@ def supervisor_for(module: str, limits: Limits, run: str) -> Supervisor:
 
 
 def execute(stage: Stage, task: Task, limits: Limits, run: str, attempt: int, recover: bool) -> Row:
-    """Do one model. Never raises for the model's sake: what went wrong is in the row."""
-    row = Row(task.uid, task.source, "failed", config_hash=stage.config_hash, attempt=attempt)
+    """Do one model. Never raises because of the model: what went wrong is in the row."""
+    row = Row(task.uid, task.source, Status.FAILED, config_hash=stage.config_hash, attempt=attempt)
     try:
         supervisor = supervisor_for(stage.module, limits, run)
         with _fetched(task, supervisor.workspace.root) as fetched:
@@ -52,34 +53,34 @@ def execute(stage: Stage, task: Task, limits: Limits, run: str, attempt: int, re
                 row = replace(row, **_companions_key(fetched, staged))
                 if recover and _recovered(stage, task, row):
                     size = task.output.stat().st_size
-                    return replace(row, status="ok", bytes=size, record={"recovered": True})
+                    return replace(row, status=Status.OK, bytes=size, record={"recovered": True})
                 return _supervised(stage, task, row, staged, scratch, supervisor)
     except _Missing as missing:
-        return replace(row, kind="missing", message=str(missing))
+        return replace(row, kind=FailureClass.MISSING, message=str(missing))
     except ModelFailure as failure:
         return replace(row, kind=failure.kind, message=failure.message)
     except Exception as error:
         if not storage.is_fault(error):
             raise
-        # the disk of the scratch folder, or OUT's, or the network
+        # the disk of the scratch folder or of the dataset, or the network
         place = getattr(error, "filename", None) or stage.layout.root
         reason = getattr(error, "strerror", None) or error
-        told = OSError(getattr(error, "errno", None), str(reason), str(place))
-        return replace(row, kind="infrastructure", message=explain_os_error(told))
+        named = OSError(getattr(error, "errno", None), str(reason), str(place))
+        return replace(row, kind=FailureClass.INFRASTRUCTURE, message=explain_os_error(named))
 
 
 def scratch_prefix(run: str) -> str:
-    """Scratch folders' names tell whose they are."""
+    """Scratch folders name the run and the process that own them."""
     return f"insideout-{run}-{os.getpid()}-"
 
 
 class _Missing(Exception):
-    """The input is not there, or cannot be read; that is the list's fault, not the machine's."""
+    """The input is not there, or cannot be read: the list is at fault, not the machine."""
 
 
 @contextlib.contextmanager
 def _fetched(task: Task, root: Path) -> Iterator[Fetched]:
-    """The input on this machine: itself, or a copy that goes again."""
+    """The input on this machine: itself, or a copy that is removed afterwards."""
     if storage.is_local(task.input):
         yield Fetched(task.input)
         return
@@ -87,7 +88,9 @@ def _fetched(task: Task, root: Path) -> Iterator[Fetched]:
         try:
             found = fetch_model(task.input, task.source, Path(folder))
         except FileNotFoundError as error:
-            raise _Missing(f"{task.input}: not there. Mend the path, or drop it.") from error
+            raise _Missing(
+                f"{task.input}: no such file. Correct the path, or remove it from the list."
+            ) from error
         yield found
 
 
@@ -96,34 +99,33 @@ def _supervised(
 ) -> Row:
     output, work = scratch / task.output.name, scratch / "work"
     work.mkdir()
-    told = {key: str(staged.path) if value == str(task.input) else value for key, value in task.job.items()}
-    job = {
-        **told,
-        "notes": staged.notes,
-        "source_sha256": row.input_sha256,
-        "companions_sha256": row.companions_sha256,
-        "output": str(output),
-        "scratch": str(work),
-        "threads": supervisor.limits.threads,
-    }
-    row = replace(_with_outcome(row, supervisor.run(job)), confinement=supervisor.confinement)
+    place = Placement(
+        input=staged.path,
+        output=output,
+        scratch=work,
+        threads=supervisor.limits.threads,
+        input_sha256=row.input_sha256,
+        companions_sha256=row.companions_sha256,
+        notes=tuple(staged.notes),
+    )
+    outcome = supervisor.run(task.job, place)
+    row = replace(_with_outcome(row, outcome), confinement=supervisor.confinement)
     if not row.ok:
         return row
     if output.is_symlink() or not output.is_file():
-        return replace(row, status="failed", kind="error", message="The worker wrote no output.")
+        message = "The worker wrote no output."
+        return replace(row, status=Status.FAILED, kind=FailureClass.ERROR, message=message)
     return replace(row, bytes=commit_file(output, task.output, stage.layout))
 
 
 def _recovered(stage: Stage, task: Task, row: Row) -> bool:
-    """Whether the output is there, of this input and configuration, though no ledger row says so."""
+    """Whether the output of this input and configuration is in place, though no ledger row says so."""
     key = (input_key(row.input_sha256, row.companions_sha256), row.config_hash)
     return task.output.exists() and stage.recover(task.output) == key
 
 
 def _with_outcome(row: Row, outcome: Outcome) -> Row:
-    record = dict(outcome.record)
-    steps = record.pop("seconds", {})
-    record.pop("cpu_seconds", None)  # for `insideout bench`; here it would be half of a row
+    """The row with all but the CPU-seconds, which only `insideout bench` needs: they would be half of a row."""
     return replace(
         row,
         status=outcome.status,
@@ -132,25 +134,27 @@ def _with_outcome(row: Row, outcome: Outcome) -> Row:
         returncode=outcome.returncode,
         signal=outcome.signal,
         seconds=round(outcome.seconds, 3),
-        steps=steps if isinstance(steps, dict) else {},
+        steps=outcome.steps,
         peak_rss_mib=outcome.peak_rss_mib,
         log_tail=outcome.log_tail,
-        record=record,
+        record=outcome.record,
     )
 
 
 def _input_key(fetched: Fetched, source: str) -> dict[str, Any]:
-    """The input's hash, and its size and time: while those stay, a later run need not read it again."""
+    """The input's hash, size and time: while size and time stay, a later run need not read it again."""
     try:
         real = admit(fetched.path, source)
         size, changed = _stamp(fetched, fetched.path)
         return {"input_sha256": _sha256(real), "input_size": size, "input_mtime_ns": changed}
     except OSError as error:
-        raise _Missing(f"{fetched.path}: {error.strerror}. Mend the path, or drop it.") from error
+        raise _Missing(
+            f"{fetched.path}: {error.strerror}. Correct the path, or remove it from the list."
+        ) from error
 
 
 def _companions_key(fetched: Fetched, staged: Staged) -> dict[str, Any]:
-    """Of the files that the input names: names, sizes and times, and one hash of names and contents."""
+    """Names, sizes and times of the files that the input names, and one hash of their names and contents."""
     folder = fetched.path.parent
     absent = [[os.path.relpath(path, folder), ABSENT, 0] for path in staged.absent]
     if not staged.companions:

@@ -1,10 +1,10 @@
-"""A stage's finished runs in one Parquet file, a row a model: what resume, status and failures need.
+"""A stage's finished runs in one Parquet file, a row per model; and the readers of a ledger.
 
-    fold(layout.ledger("render"), layout.temporary)        # at the start of a run, under OUT's lock
-    for batch in batches(layout.ledger("render")): ...     # folded rows, then the newer runs', oldest first
+    fold(layout.ledger("render"), layout.temporary)        # at the start of a run, under the dataset's lock
+    for batch in batches(layout.ledger("render")): ...     # folded rows, then newer runs' rows, oldest first
 
-The new file names, in its footer, the run files that it holds. It appears whole under its one name; then they
-are removed. Killed in between, the next fold removes them, and readers leave out what the footer names: at
+The new file names in its footer the run files that it holds. It appears whole under its name; then those files are
+removed. If the process is killed in between, the next fold removes them, and readers skip what the footer names: at
 any moment every row counts once. Logs' tails are kept, shortened, for failures only.
 """
 
@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuse.dataset import storage
-from pipeline.ledger.rows import Row, Run, is_row, read_lines, run_files, run_of
+from pipeline.ledger.rows import Row, Run, failure_class, is_row, read_lines, run_of
+from render.failures import Status
 
 NAME = "compact.parquet"
 SCHEMA = pa.schema(
@@ -48,20 +49,20 @@ SCHEMA = pa.schema(
     ]
 )
 _NAMES = SCHEMA.names
-_LEAST = 1 << 20  # bytes of run files that are not worth folding
-_SHARE = 4  # folding rewrites everything: only for a fourth of it that is new
+_LEAST = 1 << 20  # bytes of run files below which folding is not worth it
+_SHARE = 4  # folding rewrites everything: only when a fourth of it is new
 _ROWS = 50_000  # a batch of the compact file
 _LINES = 4000  # a batch of a run file: few objects at once keep the garbage collector quiet
 _TAIL = 2000  # characters of a failure's log that outlive its run
-_RUNS = 100  # whose beginning and end are remembered
+_RUNS = 100  # whose beginning and end are kept
 
 Runs = dict[str, Run]
 
 
 def fold(folder: Path, temporary: Path, least: int = _LEAST) -> bool:
-    """Fold the run files into the compact one if they have grown enough; whether it was done.
+    """Fold the run files into the compact file if they have grown enough; returns whether it did.
 
-    The caller holds OUT's lock, so no run is writing. `temporary` is where a local file grows.
+    The caller holds the dataset's lock, so no run is writing. A local file grows in `temporary`.
     """
     sizes = {entry.name: entry.size for entry in storage.listing(folder)}
     done = folded(folder)
@@ -69,7 +70,7 @@ def fold(folder: Path, temporary: Path, least: int = _LEAST) -> bool:
     files = run_files(folder)
     if sum(sizes[path.name] for path in files) < max(least, sizes.get(NAME, 0) / _SHARE):
         return False
-    # What grows is swept with OUT's temporary folder, or has no name and goes with this process.
+    # Unfinished files are in the dataset's temporary folder, or have no name and end with this process.
     with storage.writing(folder / NAME, temporary) as new, tempfile.TemporaryFile() as everything:
         _write(folder, files, everything, new)
     _remove(folder, [path.name for path in files])
@@ -79,7 +80,7 @@ def fold(folder: Path, temporary: Path, least: int = _LEAST) -> bool:
 def batches(
     folder: Path, columns: Sequence[str] = _NAMES, runs: Runs | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Every row, oldest first. `runs` is filled with what the runs said of themselves."""
+    """Every row, oldest first. Fills `runs` with what the runs recorded about themselves."""
     yield from compact_batches(folder, columns, runs)
     for path in run_files(folder):
         for _, batch in file_batches(path, columns=columns, runs=runs):
@@ -89,7 +90,7 @@ def batches(
 def compact_batches(
     folder: Path, columns: Sequence[str] = _NAMES, runs: Runs | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The folded rows, a model once."""
+    """The folded rows, one per model."""
     file = _open(folder)
     if file is None:
         return
@@ -102,7 +103,7 @@ def compact_batches(
 def file_batches(
     path: Path, start: int = 0, columns: Sequence[str] = _NAMES, runs: Runs | None = None
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """(offset behind the batch, batch) of one run file, from byte `start` on."""
+    """(offset after the batch, batch) of one run file, from byte `start` on."""
     runs = {} if runs is None else runs
     held: list[dict[str, Any]] = []
     for offset, values in read_lines(path, start):
@@ -118,7 +119,7 @@ def file_batches(
 
 
 def runs(folder: Path) -> list[Run]:
-    """What the runs said of themselves, oldest first."""
+    """What the runs recorded about themselves, oldest first."""
     said: Runs = {}
     file = _open(folder)
     if file is not None:
@@ -140,10 +141,31 @@ def compact_rows(folder: Path) -> Iterator[Row]:
 def row_of(values: dict[str, Any]) -> Row:
     """A batch's line as a Row."""
     values = {key: value for key, value in values.items() if value is not None}
-    values["status"] = "ok" if values.pop("ok") else "failed"
+    values["status"] = Status.OK if values.pop("ok") else Status.FAILED
     if "companions" in values:
         values["companions"] = json.loads(values["companions"])
-    return Row(**{"source": "", **values})
+    return Row.from_values({"source": "", **values})
+
+
+def run_files(folder: Path) -> list[Path]:
+    """The runs' files in OUT/ledger/STAGE, oldest first, without those that are folded already."""
+    done = folded(folder)
+    names = (entry.name for entry in storage.listing(folder) if entry.name.endswith(".jsonl"))
+    return [folder / name for name in sorted(names) if name not in done]
+
+
+def read_rows(folder: Path) -> Iterator[Row]:
+    """Every row in OUT/ledger/STAGE, oldest first, in full; of folded runs, what was kept."""
+    yield from compact_rows(folder)
+    for path in run_files(folder):
+        for _, values in read_lines(path):
+            if is_row(values):
+                yield Row.from_values({**values, "kind": values.get("class")})
+
+
+def latest(folder: Path) -> dict[str, Row]:
+    """uid -> its last row, in full: for a few thousand models. `pipeline.ledger.known` holds millions."""
+    return {row.uid: row for row in read_rows(folder)}
 
 
 def folded(folder: Path) -> set[str]:
@@ -171,7 +193,7 @@ def _remove(folder: Path, names: Iterable[str]) -> None:
 
 
 def _write(folder: Path, files: list[Path], everything: IO[bytes], new: Path) -> None:
-    """All rows into `everything`, noting which of them are a model's last; then those into `new`."""
+    """Copy all rows to `everything`, noting which is each model's last; then copy those to `new`."""
     runs: Runs = {}
     last: dict[str, int] = {}
     keep = bytearray()
@@ -197,14 +219,14 @@ def _write(folder: Path, files: list[Path], everything: IO[bytes], new: Path) ->
 
 
 def _shortened(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Tails of logs cut to their ends; none where the model came out well."""
+    """Log tails shortened; none for models that succeeded."""
     tails = pc.utf8_slice_codeunits(batch["log_tail"], -_TAIL)  # type: ignore[attr-defined]
     tails = pc.if_else(batch["ok"], pa.scalar(None, pa.string()), tails)  # type: ignore[attr-defined]
     return batch.set_column(_NAMES.index("log_tail"), SCHEMA.field("log_tail"), tails)
 
 
 def _note(values: dict[str, Any], name: str, runs: Runs) -> None:
-    """Take in what a run said of itself, at its beginning or its end."""
+    """Add what a run recorded about itself at its beginning or end."""
     known = runs.get(name, Run(name))
     try:
         if "run" in values:
@@ -213,11 +235,11 @@ def _note(values: dict[str, Any], name: str, runs: Runs) -> None:
         elif "end" in values:
             runs[name] = replace(known, ended=float(values["time"]), exit=int(values["exit"]))
     except (KeyError, TypeError, ValueError):
-        return  # another release's, or nobody's: no row is lost with it
+        return  # another release's line, or junk: no row is lost with it
 
 
 def _pack(lines: list[dict[str, Any]], columns: Sequence[str]) -> pa.RecordBatch:
-    """Rows as a batch; a row whose values are of other types is left out, as one that is no JSON is."""
+    """Rows as a batch; a row whose values have wrong types is left out, like a line that is no JSON."""
     schema = pa.schema([SCHEMA.field(name) for name in columns])
     try:
         return _batch(lines, schema)
@@ -233,7 +255,7 @@ def _batch(lines: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _alone(line: dict[str, Any], schema: pa.Schema) -> list[pa.RecordBatch]:
-    """One row. File names that are no UTF-8 are escaped: Arrow's text cannot hold them."""
+    """One row. File names that are not UTF-8 are escaped: Arrow's strings cannot hold them."""
     escaped = {
         key: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
         for key, value in line.items()
@@ -245,15 +267,19 @@ def _alone(line: dict[str, Any], schema: pa.Schema) -> list[pa.RecordBatch]:
 
 
 def _column(name: str, lines: list[dict[str, Any]]) -> list[Any]:
-    """A column of the schema from rows as the ledger has them."""
+    """A column of the schema from run files' rows."""
     match name:
         case "ok":
-            return [values["status"] == "ok" for values in lines]
+            return [values["status"] == Status.OK for values in lines]
         case "kind":
-            return [values.get("class") for values in lines]
+            return [_kind(values) for values in lines]
         case "attempt":
             return [values.get("attempt", 1) for values in lines]
         case "companions":
             found = (values.get("companions") for values in lines)
             return [json.dumps(one) if one else None for one in found]
     return [values.get(name) for values in lines]
+
+
+def _kind(values: dict[str, Any]) -> str | None:
+    return None if values["status"] == Status.OK else failure_class(values.get("class"))

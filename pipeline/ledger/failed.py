@@ -15,7 +15,7 @@ from pipeline.engine.runner import Summary
 from pipeline.ledger.compact import SCHEMA, Runs, batches, row_of, runs
 from pipeline.ledger.rows import Row
 from pipeline.output import record as dataset
-from render.failures import UserError
+from render.failures import FailureClass, UserError
 
 
 def failed_rows(layout: Layout, stage: str, kinds: Sequence[str] = (), log: bool = False) -> list[Row]:
@@ -37,23 +37,23 @@ def failed_rows(layout: Layout, stage: str, kinds: Sequence[str] = (), log: bool
                 failed.pop(uid, None)
     if not failed and not said and not any(storage.listing(folder)):
         raise UserError(f"{layout.root}: no ledger of {stage}; `insideout {stage}` has not run here.")
-    counts = collections.Counter(row.kind or "error" for row in failed.values())
+    counts = collections.Counter(row.kind or FailureClass.ERROR for row in failed.values())
     unknown = [kind for kind in kinds if kind not in counts]
     if unknown and failed:
         there = ", ".join(f"{kind} ({count})" for kind, count in counts.most_common())
         raise UserError(
             f"{layout.root}: no {stage} failure of class {', '.join(unknown)}. There are: {there}."
         )
-    chosen = (row for row in failed.values() if not kinds or (row.kind or "error") in kinds)
-    return sorted(chosen, key=lambda row: (row.kind or "error", row.source))
+    chosen = (row for row in failed.values() if not kinds or (row.kind or FailureClass.ERROR) in kinds)
+    return sorted(chosen, key=lambda row: (row.kind or FailureClass.ERROR, row.source))
 
 
 def describe(rows: Sequence[Row], log: bool = False) -> Iterator[str]:
     """The failures as text: a heading a class, then model, reason and, if asked for, the tail of its log."""
-    counts = collections.Counter(row.kind or "error" for row in rows)
+    counts = collections.Counter(row.kind or FailureClass.ERROR for row in rows)
     heading = None
     for row in rows:
-        kind = row.kind or "error"
+        kind = row.kind or FailureClass.ERROR
         if kind != heading:
             heading = kind
             yield f"{kind}: {counts[kind]}"

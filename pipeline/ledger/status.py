@@ -21,9 +21,10 @@ from fuse.dataset.layout import Layout
 from pipeline.engine.progress import clock
 from pipeline.inputs.discovery import discover
 from pipeline.ledger import compact
-from pipeline.ledger.rows import Run, began, run_files, run_of
+from pipeline.ledger.compact import run_files
+from pipeline.ledger.rows import Run, began, run_of
 from pipeline.output import record as dataset
-from render.failures import UserError
+from render.failures import FailureClass, UserError
 
 STAGES = ("render", "fuse")
 _OK, _OLDER = "ok", "older configuration"
@@ -138,7 +139,7 @@ class Tally:
             ):
                 self._fold(batch)
                 self._offsets[path.name] = offset
-                self.run_rows += sum(kind != "invalid" for kind in batch["kind"].to_pylist())
+                self.run_rows += sum(kind != FailureClass.INVALID for kind in batch["kind"].to_pylist())
                 self._times.extend(filter(None, batch["time"].to_pylist()))
 
     def _forget(self, folded: tuple[int, int] | None) -> None:
@@ -165,7 +166,7 @@ class Tally:
             return 1
         if ok:
             return 0
-        kind = kind or "error"
+        kind = kind or FailureClass.ERROR
         if kind not in self.kinds:
             self.kinds.append(kind)
         return self.kinds.index(kind)

@@ -16,7 +16,7 @@ from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import SCHEMA
 from pipeline.config import config_hash
-from pipeline.engine.resume import Known
+from pipeline.ledger.known import Known
 from pipeline.output.commit import commit_bytes
 from render.failures import UserError
 

@@ -1,9 +1,9 @@
-"""The process that touches models: `python -P -m pipeline.sandbox.child MODULE PARENT JOBS RESULTS PLAN`.
+"""The process that opens models: `python -P -m pipeline.sandbox.child MODULE PARENT JOBS RESULTS PLAN`.
 
-The supervisor starts it. It confines itself as PLAN (a `pipeline.sandbox.confine.Plan`, as JSON) says, reads framed
-JSON jobs from the descriptor JOBS, calls `MODULE.process(job)` for each, and writes framed JSON answers to
-RESULTS. A frame is a big-endian uint32 length and that many bytes. Standard output and error belong to the
-native libraries and never carry the protocol.
+The supervisor starts it. It confines itself as PLAN (a `pipeline.sandbox.confine.Plan`, as JSON) says, reads jobs
+from the descriptor JOBS, calls `MODULE.process(job, place)` for each (`render.job`), and writes an answer to the
+descriptor RESULTS (`pipeline.sandbox.protocol`). Standard output and error belong to the native libraries and never
+carry the protocol.
 """
 
 from __future__ import annotations
@@ -14,16 +14,13 @@ import importlib
 import json
 import os
 import signal
-import struct
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Protocol
 
 from pipeline.sandbox.confine import NotConfined, Plan, apply
 
-HEADER = struct.Struct(">I")
-LARGEST_FRAME = 16 << 20  # bytes; a record is a few hundred
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -41,39 +38,58 @@ def main(arguments: list[str]) -> int:
     with open(jobs, "rb", buffering=0) as reader, open(results, "wb", buffering=0) as writer:
         try:
             level = apply(Plan.from_json(json.loads(arguments[4])))
-            process = importlib.import_module(module).process
+            worker: Any = importlib.import_module(module)
         except NotConfined as refusal:
-            write_frame(writer, {"ready": False, "message": str(refusal)})
+            _write(writer, {"ready": False, "message": str(refusal)})
             return 1
-        except BaseException:
-            write_frame(writer, {"ready": False, "message": traceback.format_exc()})
+        except BaseException as error:
+            traceback.print_exc()
+            _write(writer, {"ready": False, "message": _headline(error)})
             return 1
-        write_frame(writer, {"ready": True, "confinement": level})
-        for job in read_frames(reader):
-            write_frame(writer, answer(process, job))
+        _write(writer, {"ready": True, "confinement": level})
+        for frame in _frames(reader):
+            _write(writer, answer(worker, frame))
             sys.stdout.flush()
             sys.stderr.flush()
     return 0
 
 
-def answer(process: Callable[[dict[str, Any]], dict[str, Any]], job: dict[str, Any]) -> dict[str, Any]:
-    """Do one job: `{"status": "ok", "record": ...}`, or "failed" with `class` and `message`."""
-    from render.failures import ModelFailure
+class Worker(Protocol):
+    """What a stage's worker module has."""
+
+    JOB: type[Any]
+    """The stage's `render.job.Job`."""
+
+    @staticmethod
+    def process(job: Any, place: Any) -> Any:
+        """Do one job; returns a `render.job.Record`, raises ModelFailure."""
+
+
+def answer(worker: Worker, frame: dict[str, Any]) -> dict[str, Any]:
+    """Do one job: the fields of a `pipeline.sandbox.protocol.Answer`."""
+    from pipeline.sandbox.protocol import LONGEST_MESSAGE
+    from render.failures import FailureClass, ModelFailure, Status
+    from render.job import Placement
+
+    def failed(kind: FailureClass, message: str) -> dict[str, Any]:
+        return {"status": Status.FAILED, "kind": kind, "message": message[:LONGEST_MESSAGE]}
 
     try:
-        return {"status": "ok", "record": process(job)}
+        job, place = worker.JOB.model_validate(frame["job"]), Placement.model_validate(frame["place"])
+        values = worker.process(job, place).model_dump(mode="json")
+        times = {name: values.pop(name) for name in ("seconds", "cpu_seconds")}
+        return {"status": Status.OK, "record": values, **times}
     except ModelFailure as failure:
-        return {"status": "failed", "class": failure.kind, "message": failure.message}
+        return failed(failure.kind, failure.message)
     except MemoryError as error:
-        return {"status": "failed", "class": "out_of_memory", "message": str(error) or "MemoryError"}
+        return failed(FailureClass.OUT_OF_MEMORY, str(error) or "MemoryError")
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        summary = "".join(traceback.format_exception_only(error)).strip()
-        return {"status": "failed", "class": "error", "message": f"{summary} ({_where(error)})"}
+        return failed(FailureClass.ERROR, f"{_headline(error)} ({_where(error)})")
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when the thread that started it ends; leave if it is gone already."""
+    """Have the kernel kill this process when the thread that started it ends; leave if it has already ended."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL)) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
@@ -82,29 +98,26 @@ def die_with(parent: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Have the kernel make this process the parent of orphans below it, so that a daemon stays in sight."""
+    """Make this process the parent of orphans below it, so that a daemon stays in sight."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1)) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def read_frames(reader: BinaryIO) -> Iterator[dict[str, Any]]:
+def _frames(reader: BinaryIO) -> Iterator[dict[str, Any]]:
     """Frames until the other end closes."""
+    from pipeline.sandbox.protocol import HEADER
+
     while header := _read_exactly(reader, HEADER.size):
         yield json.loads(_read_exactly(reader, HEADER.unpack(header)[0]))
 
 
-def write_frame(writer: BinaryIO, message: dict[str, Any]) -> None:
-    """Send one frame."""
-    remaining = memoryview(encode_frame(message))
+def _write(writer: BinaryIO, message: dict[str, Any]) -> None:
+    from pipeline.sandbox.protocol import encode
+
+    remaining = memoryview(encode(message))
     while remaining:
         remaining = remaining[writer.write(remaining) :]
-
-
-def encode_frame(message: dict[str, Any]) -> bytes:
-    """One frame's bytes."""
-    body = json.dumps(message).encode()
-    return HEADER.pack(len(body)) + body
 
 
 def _read_exactly(reader: BinaryIO, size: int) -> bytes:
@@ -117,14 +130,17 @@ def _read_exactly(reader: BinaryIO, size: int) -> bytes:
     return parts
 
 
+def _headline(error: BaseException) -> str:
+    """The exception in one line, as the last line of a traceback."""
+    return "".join(traceback.format_exception_only(error)).strip()
+
+
 def _where(error: BaseException) -> str:
-    """The innermost line of our own that raised."""
+    """The innermost line that raised."""
     frames = traceback.extract_tb(error.__traceback__)
-    return (
-        f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno} in {frames[-1].name}"
-        if frames
-        else "no traceback"
-    )
+    if not frames:
+        return "no traceback"
+    return f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno} in {frames[-1].name}"
 
 
 def _flush_native_output_by_line() -> None:

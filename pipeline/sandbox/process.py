@@ -1,4 +1,4 @@
-"""The supervisor's side of one child process: its pipes, the end of its log, its memory, its death."""
+"""The supervisor's side of one child process: its pipes, the tail of its log, its memory, its end."""
 
 from __future__ import annotations
 
@@ -16,13 +16,23 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.inputs.staging import Workspace
-from pipeline.sandbox.child import HEADER, LARGEST_FRAME, encode_frame
 from pipeline.sandbox.confine import Confine, Plan, has_gpu
 from pipeline.sandbox.cores import Cores
+from pipeline.sandbox.protocol import (
+    HEADER,
+    LARGEST_ANSWER,
+    Answer,
+    Hello,
+    Message,
+    ProtocolError,
+    decode_message,
+    encode_job,
+)
 from pipeline.sandbox.watchdog import MARK, end_all
+from render.failures import FailureClass
+from render.job import Job, Placement
 
 _POLL = 0.05  # seconds between looks at memory and deadline
 _TREE_EVERY = 0.5  # seconds between looks for grandchildren: a look at all processes of the machine
@@ -42,7 +52,7 @@ _THREAD_LIMITS = (
     "RAYON_NUM_THREADS",
 )
 
-# PR_SET_PDEATHSIG follows the thread that forked: all children come from this one, which outlives them.
+# PR_SET_PDEATHSIG follows the thread that forked: all children start from this one, which outlives them.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
@@ -50,9 +60,9 @@ _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 class Limits:
     """What a child may use."""
 
-    timeout: float = 900  # seconds a job
+    timeout: float = 900  # seconds per job
     start_timeout: float = 180  # seconds to load the stage's module
-    memory_mib: int = 8192  # resident, the child's whole tree
+    memory_mib: int = 8192  # resident, of the child and all below it
     recycle_models: int = 200
     recycle_mib: int = 3072
     threads: int = 1
@@ -60,9 +70,9 @@ class Limits:
 
 
 class BrokenChild(Exception):
-    """The child is of no more use: why, as the ledger's class and message."""
+    """The child cannot be used any more: the ledger's class and message for its model."""
 
-    def __init__(self, kind: str, message: str):
+    def __init__(self, kind: FailureClass, message: str):
         super().__init__(message)
         self.kind, self.message = kind, message
 
@@ -107,30 +117,32 @@ class Child:
 
     def greet(self) -> None:
         """Wait until the stage's module is loaded."""
+        infrastructure = FailureClass.INFRASTRUCTURE
         try:
-            hello = self._receive(self.limits.start_timeout, "infrastructure")
+            hello = self._receive(Hello, self.limits.start_timeout, infrastructure)
         except BrokenChild as broken:
-            kind = "out_of_memory" if broken.kind == "out_of_memory" else "infrastructure"
+            starved = broken.kind is FailureClass.OUT_OF_MEMORY
+            kind = FailureClass.OUT_OF_MEMORY if starved else infrastructure
             raise BrokenChild(kind, f"The worker process did not start: {broken.message}") from broken
-        if not hello.get("ready"):
-            raise BrokenChild("infrastructure", f"The worker process did not start: {hello.get('message')}")
-        self.confinement = str(hello.get("confinement"))
+        if not hello.ready:
+            raise BrokenChild(infrastructure, f"The worker process did not start: {hello.message}")
+        self.confinement = hello.confinement
 
-    def ask(self, job: dict[str, Any], timeout: float) -> dict[str, Any]:
+    def ask(self, job: Job, place: Placement, timeout: float) -> Answer:
         """Send a job and wait for its answer."""
         try:
-            remaining = memoryview(encode_frame(job))
+            remaining = memoryview(encode_job(job, place))
             while remaining:
                 remaining = remaining[os.write(self._jobs, remaining) :]
         except BrokenPipeError as error:
-            raise BrokenChild("crash", "The process closed its job pipe.") from error
-        return self._receive(timeout, "timeout")
+            raise BrokenChild(FailureClass.CRASH, "The process closed its job pipe.") from error
+        return self._receive(Answer, timeout, FailureClass.TIMEOUT)
 
     def alive(self) -> bool:
         return self.process.poll() is None
 
     def stop(self) -> None:
-        """Close the job pipe, which a child takes as the end, and kill what does not leave in time."""
+        """Close the job pipe, which ends the child, and kill it if it does not leave in time."""
         os.close(self._jobs)
         self._jobs = -1
         self._drain_log()
@@ -139,11 +151,11 @@ class Child:
         self.kill()
 
     def kill(self) -> int:
-        """Kill the child and all that comes of it, reap it, close the pipes; the child's return code."""
+        """Kill the child and all that it started, reap it, close the pipes; returns its return code."""
         if self.alive():
             self.process.kill()
         returncode = self.process.wait()
-        end_all(f"TMPDIR={self._home}")  # what it has left behind would fall to init, out of our sight
+        end_all(f"TMPDIR={self._home}")  # what it leaves behind would be adopted by init, out of our sight
         self._drain_log()
         self._close()
         return returncode
@@ -156,33 +168,33 @@ class Child:
         return sum(_resident_mib(pid) for pid in (self.process.pid, *self._tree))
 
     def has_company(self) -> bool:
-        """Whether a process of its making is left, a daemon say: it is the parent of its orphans."""
+        """Whether a process that it started is left, such as a daemon: it is the parent of its orphans."""
         return self._may_fork() and bool(_below(self.process.pid))
 
     def _may_fork(self) -> bool:
-        """Not where seccomp forbids it; then there is no need to look at all processes of the machine."""
+        """Whether seccomp allows it: if not, there is no need to scan the machine's processes."""
         return not (self.confinement or "").startswith("full")
 
     def log_tail(self) -> str | None:
         return self._log.decode("utf-8", "replace")[-_TAIL:].strip() or None
 
     def forget_log(self) -> None:
-        """What was printed before belongs to the model before."""
+        """Drop what was printed so far: it belongs to the previous model."""
         self._drain_log()
         self._log.clear()
 
-    def _receive(self, timeout: float, late: str) -> dict[str, Any]:
-        """The next frame, watching memory and the clock meanwhile."""
+    def _receive(self, kind: type[Message], timeout: float, late: FailureClass) -> Message:
+        """The next frame; watches memory and the clock meanwhile."""
         deadline = time.monotonic() + timeout
         looked = 0.0
         while True:
             ready, _, _ = select.select(self._watched, [], [], _POLL)
             if self._output in ready:
                 self._drain_log()
-            if self._results in ready and (frame := self._read_frame()) is not None:
+            if self._results in ready and (body := self._read_frame()) is not None:
                 self._drain_log()
                 self.peak_mib = max(self.peak_mib, self.resident_mib())
-                return frame
+                return self._decoded(body, kind)
             now = time.monotonic()
             if now - looked >= _POLL:
                 looked = now
@@ -190,44 +202,46 @@ class Child:
             if now > deadline:
                 raise BrokenChild(late, f"No answer within {timeout:g} s.")
 
-    def _read_frame(self) -> dict[str, Any] | None:
-        """Take what has come; a frame when it is whole."""
+    def _decoded(self, body: bytes, kind: type[Message]) -> Message:
+        try:
+            if self._buffer:
+                raise ProtocolError("more than one frame")
+            return decode_message(body, kind)
+        except ProtocolError as error:
+            raise BrokenChild(FailureClass.CRASH, f"The process broke the protocol: {error}.") from error
+
+    def _read_frame(self) -> bytes | None:
+        """Read what has arrived; a frame's bytes once it is complete."""
         part = os.read(self._results, 1 << 20)
         if not part:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(5)
-            raise BrokenChild("crash", "The process closed its result pipe.")
+            raise BrokenChild(FailureClass.CRASH, "The process closed its result pipe.")
         self._buffer += part
         if len(self._buffer) < HEADER.size:
             return None
         size = HEADER.unpack_from(self._buffer)[0]
-        if size > LARGEST_FRAME:
-            raise BrokenChild("crash", "The process wrote garbage on the protocol.")
+        if size > LARGEST_ANSWER:
+            raise BrokenChild(FailureClass.CRASH, "The process broke the protocol: a frame is too large.")
         if len(self._buffer) < HEADER.size + size:
             return None
         body = bytes(self._buffer[HEADER.size : HEADER.size + size])
         del self._buffer[: HEADER.size + size]
-        try:
-            frame = json.loads(body)
-        except ValueError:
-            frame = None
-        if not isinstance(frame, dict) or not frame.keys() & {"ready", "status"} or self._buffer:
-            raise BrokenChild("crash", "The process wrote garbage on the protocol.")
-        return frame
+        return body
 
     def _watch_memory(self) -> None:
         resident = self.resident_mib()
         self.peak_mib = max(self.peak_mib, resident)
         if resident > self.limits.memory_mib:
             raise BrokenChild(
-                "out_of_memory",
+                FailureClass.OUT_OF_MEMORY,
                 f"{resident:.0f} MiB resident, {self.limits.memory_mib} allowed. --memory-mib allows more.",
             )
 
     def _drain_log(self) -> None:
-        """Take what was printed, so that the child never blocks on it, and keep the end."""
+        """Read what was printed, so that the child never blocks on it, and keep the end."""
         with contextlib.suppress(BlockingIOError):
-            for _ in range(64):  # of 64 KiB: one that prints without end must not keep us from the clock
+            for _ in range(64):  # of 64 KiB: a child that prints endlessly must not keep us from the clock
                 part = os.read(self._output, 1 << 16)
                 if not part:
                     self._watched = [self._results]
@@ -247,7 +261,7 @@ class Child:
 def _spawn(
     arguments: list[str], plan: Plan, threads: int, output: int, home: Path
 ) -> subprocess.Popen[bytes]:
-    """Start the child. No new session: Ray ends a dead worker's process group, and ours must be in it."""
+    """Start the child. No new session: Ray ends a dead worker's process group, and the child must be in it."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "pipeline.sandbox.child", *arguments, json.dumps(plan.to_json())],
         stdin=subprocess.DEVNULL,
@@ -282,14 +296,14 @@ def _is_code(entry: Path) -> bool:
 
 
 def _module_path() -> list[str]:
-    """Where the child finds modules besides Python's own folders: this package's folder, and PYTHONPATH."""
+    """Where the child finds modules besides Python's own folders: this checkout, and PYTHONPATH."""
     package = str(Path(__file__).resolve().parents[2])
     given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     return list(dict.fromkeys([package, *map(os.path.abspath, given)]))
 
 
 def _environment(threads: int, home: Path) -> dict[str, str]:
-    """What the child needs of ours, and no credential; thread pools limited before anything loads them."""
+    """What the child needs of our environment, and no credential; thread pools limited before they are loaded."""
     kept = {name: value for name, value in os.environ.items() if name == MARK or _PASSED.fullmatch(name)}
     return {
         **kept,
@@ -302,7 +316,7 @@ def _environment(threads: int, home: Path) -> dict[str, str]:
 
 
 def _below(pid: int) -> list[int]:
-    """The living processes that come of `pid`."""
+    """The living processes below `pid`."""
     children: dict[int, list[int]] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
@@ -311,7 +325,7 @@ def _below(pid: int) -> list[int]:
                 if state != b"Z":
                     children.setdefault(int(parent), []).append(int(entry.name))
     found = list(children.get(pid, ()))
-    for other in found:  # it grows while it is walked
+    for other in found:  # it grows during the loop
         found += children.get(other, ())
     return found
 

@@ -1,4 +1,4 @@
-"""The fuse stage as a run: a staged row a bundle, then the rows packed into shards, then the manifest.
+"""The fuse stage as a run: a staged row per bundle, then the rows packed into shards, then the manifest.
 
 Shards are append-only: rows that they hold and that still match their bundle are never touched. A shard with
 a row whose bundle or configuration has changed is taken apart first, and its other rows are packed anew.
@@ -15,13 +15,16 @@ from fuse.dataset import packing, storage
 from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import Part, read_manifest, write_manifest
 from fuse.dataset.shard import Shard, write_shard
+from fuse.job import FuseJob
 from pipeline.config import EngineConfig, config_hash
-from pipeline.engine.resume import Known, LocalStamps, Resume, Stamps
+from pipeline.engine.resume import Resume
 from pipeline.engine.runner import Summary, run_stage
 from pipeline.engine.session import ray_session
-from pipeline.engine.tasks import Stage, Task, Tasks, no_key
+from pipeline.engine.tasks import Stage, Task, Tasks
+from pipeline.inputs.file_stats import LocalStamps, Stamps
 from pipeline.ledger.compact import fold
-from pipeline.output import record as dataset
+from pipeline.ledger.known import Known
+from pipeline.output import record
 from pipeline.output.commit import exclusive
 from render.failures import UserError
 
@@ -46,18 +49,18 @@ def fuse(out: Path, config: FuseConfig, engine: EngineConfig, only: Collection[s
             tasks = tasks.among(only)
             if not tasks:
                 raise UserError(f"{layout.root}: none of the {len(only)} models has a bundle. Render first.")
-        dataset.claim(layout, "fuse", config, overwrite=engine.on_existing == "overwrite")
+        record.claim(layout, "fuse", config, overwrite=engine.on_existing == "overwrite")
         fold(layout.ledger("fuse"), layout.temporary)
         _sweep(layout)
         summary = _fuse(layout, tasks, stamps, config, engine)
-        dataset.describe(layout)
+        record.describe(layout)
     return summary
 
 
 def _fuse(
     layout: Layout, tasks: Tasks, stamps: Stamps | LocalStamps, config: FuseConfig, engine: EngineConfig
 ) -> Summary:
-    stage = Stage("fuse", "fuse.worker", config_hash(config), layout, no_key)
+    stage = Stage("fuse", "fuse.worker", config_hash(config), layout, _states_no_key)
     known = Known.load(layout.ledger(stage.name))
 
     def resume(stored: Collection[str] | None) -> Resume:
@@ -65,11 +68,9 @@ def _fuse(
         return Resume(stage.config_hash, known, engine.on_existing, there, stamps)
 
     packed = _drop_stale_rows(layout, tasks, resume(None))
-    summary = run_stage(
-        stage, tasks, engine, resume=resume(packed | layout.staged()), models=str(layout.root)
-    )
+    summary = run_stage(stage, tasks, engine, resume(packed | layout.staged()), models=str(layout.root))
     if summary.exit_code == 0:
-        pack(layout, config, engine, dataset.seed(layout))
+        pack(layout, config, engine, record.seed(layout))
     return summary
 
 
@@ -78,7 +79,7 @@ def fuse_tasks(layout: Layout, config: FuseConfig) -> tuple[Tasks, Stamps | Loca
 
     And the bundles' sizes and times: where they are remote, the listing has told them.
     """
-    known, wanted = Known.load(layout.ledger("render")), dataset.render_config_hash(layout)
+    known, wanted = Known.load(layout.ledger("render")), record.render_config_hash(layout)
     stamps = LocalStamps() if storage.is_local(layout.root) else Stamps()
     views, sources = str(layout.views), []
     for uid, entry in layout.bundles():
@@ -95,18 +96,18 @@ def fuse_tasks(layout: Layout, config: FuseConfig) -> tuple[Tasks, Stamps | Loca
 
 
 def _maker(layout: Layout, config: FuseConfig) -> Callable[[Source], Task]:
-    common = {
-        "config": config.model_dump(mode="json"),
-        "config_hash": config_hash(config),
-        "seed": dataset.seed(layout),
-    }
+    key, seed = config_hash(config), record.seed(layout)
 
     def task(source: Source) -> Task:
         path = layout.views / source.name
-        job = {"uid": source.uid, "bundle": str(path), **common}
-        return Task(source.uid, f"views/{source.name}", path, layout.staged_row(source.uid), job)
+        job = FuseJob(uid=source.uid, config_hash=key, config=config, seed=seed)
+        return Task(f"views/{source.name}", path, layout.staged_row(source.uid), job)
 
     return task
+
+
+def _states_no_key(_: Path) -> None:
+    """A staged row does not say what it was made from."""
 
 
 def pack(layout: Layout, config: FuseConfig, engine: EngineConfig, seed: int) -> list[Part]:
@@ -126,7 +127,7 @@ def _pack_all(
     plans: Sequence[packing.Plan], layout: Layout, config: FuseConfig, engine: EngineConfig
 ) -> list[Part]:
     places = (layout.staging, layout.clouds)
-    common = (*places, config_hash(config), dataset.versions(), config.row_group_mib)
+    common = (*places, config_hash(config), record.versions(), config.row_group_mib)
     if len(plans) == 1:  # not worth starting Ray for
         return [packing.pack_shard(plans[0], *common)]
     import ray

@@ -11,7 +11,7 @@ import pytest
 from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.packing import packed_uids
-from pipeline.ledger.rows import latest
+from pipeline.ledger.compact import latest
 from tests.helpers.commands import insideout
 
 SMALL = ["--views", "3", "--resolution", "32", "--samples", "1"]

@@ -11,7 +11,7 @@ import pytest
 from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import decode, read_rows
-from pipeline.ledger.rows import latest
+from pipeline.ledger.compact import latest
 from render.bundle import Bundle
 from tests.helpers import places
 from tests.helpers.commands import insideout

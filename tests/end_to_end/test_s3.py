@@ -20,10 +20,11 @@ from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.packing import packed_uids
 from pipeline.inputs.fetching import fetch_model
-from pipeline.ledger.compact import NAME, fold
-from pipeline.ledger.rows import Ledger, Row, latest, read_rows, run_files
+from pipeline.ledger.compact import NAME, fold, latest, read_rows, run_files
+from pipeline.ledger.rows import Row
+from pipeline.ledger.writer import Ledger
 from pipeline.output.lock import remote_lock
-from render.failures import UserError
+from render.failures import Status, UserError
 from tests.helpers.commands import insideout
 from tests.helpers.places import ROOT
 from tests.helpers.store import KEY, SECRET, Store, s3_server
@@ -249,14 +250,16 @@ def test_a_run_whose_lock_is_taken_is_asked_to_stop(store: Store):
 
 
 def test_the_ledger_grows_by_objects_and_is_folded(store: Store, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("pipeline.ledger.rows._OBJECT", 2000)
-    monkeypatch.setattr("pipeline.ledger.rows._PUT_EVERY", 0.2)
+    monkeypatch.setattr("pipeline.ledger.writer._OBJECT", 2000)
+    monkeypatch.setattr("pipeline.ledger.writer._PUT_EVERY", 0.2)
     layout = Layout(store.place("rows"))
     folder = layout.ledger("render")
     ledger = Ledger(folder, "20260101T000000.000000-aaaaaa")
     ledger.begin("render", "s3://bucket/models", 30, 30)
     for number in range(30):
-        ledger.append(Row(f"m{number}", f"m{number}.glb", "ok", config_hash="c", seconds=number, bytes=9))
+        ledger.append(
+            Row(f"m{number}", f"m{number}.glb", Status.OK, config_hash="c", seconds=number, bytes=9)
+        )
     deadline = time.monotonic() + 20
     while len(latest(folder)) < 30:  # the last rows are put within moments, before the run ends
         assert time.monotonic() < deadline

@@ -19,7 +19,8 @@ import pytest
 from pipeline.config import EngineConfig
 from pipeline.engine import dispatch
 from pipeline.engine.runner import Summary
-from pipeline.ledger.rows import Row, latest
+from pipeline.ledger.compact import latest
+from pipeline.ledger.rows import Row
 from tests.helpers.commands_under_fire import Command, cube, nothing_left, using, words
 from tests.helpers.faulty_stage import DEEDS
 from tests.pipeline.engine.test_runner import make_stage, make_tasks, outputs, run

@@ -20,7 +20,7 @@ import pytest
 
 from pipeline.config import EngineConfig
 from pipeline.engine.session import ray_session
-from pipeline.ledger.rows import latest
+from pipeline.ledger.compact import latest
 from tests.helpers.commands_under_fire import Command, contents, cube, using, words
 
 MODELS = 6

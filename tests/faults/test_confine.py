@@ -21,13 +21,14 @@ import pytest
 
 from pipeline.engine.supervisor import Outcome, Supervisor
 from pipeline.inputs.staging import stage_input
-from pipeline.ledger.rows import latest
+from pipeline.ledger.compact import latest
 from pipeline.sandbox import landlock
 from pipeline.sandbox.cores import Cores
 from pipeline.sandbox.process import Limits
 from render.config import RenderConfig
+from render.job import Placement, RenderJob
 from tests.helpers.commands_under_fire import cube
-from tests.helpers.escaping_stage import ALLOWED
+from tests.helpers.escaping_stage import ALLOWED, EscapeJob
 from tests.helpers.listeners import Listeners
 from tests.helpers.places import ROOT
 
@@ -113,6 +114,11 @@ def escape(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return Escape(str(supervisor.confinement), did, listeners.seen, found, secret)
 
 
+def _do(supervisor: Supervisor, places: dict[str, Any]) -> Outcome:
+    here = supervisor.workspace.work
+    return supervisor.run(EscapeJob(places=places), Placement(input=here, output=here / "out", scratch=here))
+
+
 def _attempts(supervisor: Supervisor, listeners: Listeners, marker: Path) -> dict[str, str]:
     with supervisor.workspace.job() as (inputs, work):
         (inputs / "model.obj").write_text("v 0 0 0\n")
@@ -124,7 +130,7 @@ def _attempts(supervisor: Supervisor, listeners: Listeners, marker: Path) -> dic
             "link": str(inputs / "link"),
         }
         sockets = {"tcp": listeners.tcp, "udp": listeners.udp, "unix": listeners.path}
-        outcome = supervisor.run({**places, **sockets, "abstract": listeners.abstract})
+        outcome = _do(supervisor, {**places, **sockets, "abstract": listeners.abstract})
     assert outcome.status == "ok", outcome
     return outcome.record
 
@@ -148,7 +154,7 @@ def test_a_child_keeps_to_its_cores():
             "tests.helpers.escaping_stage", Limits(**{**LIMITS.__dict__, "threads": threads})
         )
         try:
-            did = supervisor.run({"do": "spin"}).record["did"]
+            did = _do(supervisor, {"do": "spin"}).record["did"]
         finally:
             supervisor.end()
         if len(did["allowed"]) != threads:
@@ -198,9 +204,11 @@ def _rendered(supervisor: Supervisor, source: str, engine: str = "cycles") -> tu
     with supervisor.workspace.job() as (inputs, work):
         staged = stage_input(MODELS / source, source, inputs)
         output = work / "out.zip"
-        values = {"uid": "model", "path": str(staged.path), "source": source, "notes": staged.notes}
-        job = {"config": config.model_dump(), "output": str(output), "scratch": str(work / "w"), "threads": 1}
-        outcome = supervisor.run({**values, **job})
+        job = RenderJob(uid="model", config_hash="test", source=source, config=config)
+        place = Placement(
+            input=staged.path, output=output, scratch=work / "w", notes=tuple(staged.notes), input_sha256=""
+        )
+        outcome = supervisor.run(job, place)
         return outcome, hashlib.sha256(output.read_bytes()).hexdigest() if output.exists() else "none"
 
 
@@ -234,7 +242,12 @@ import json, sys
 from pipeline.sandbox.process import Limits
 from pipeline.engine.supervisor import Supervisor
 supervisor = Supervisor("tests.helpers.escaping_stage", Limits(start_timeout=60, confine=sys.argv[1]))
-outcome = supervisor.run({"do": "read the input", "input": "/nowhere"})
+from pathlib import Path
+from render.job import Placement
+from tests.helpers.escaping_stage import EscapeJob
+here = Path("/nowhere")
+place = Placement(input=here, output=here, scratch=here)
+outcome = supervisor.run(EscapeJob(places={"do": "read the input", "input": "/nowhere"}), place)
 print(json.dumps([supervisor.confinement, outcome.kind, outcome.message]))
 supervisor.end()
 """
@@ -289,7 +302,7 @@ def test_what_a_child_is_given(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
     supervisor = Supervisor("tests.helpers.escaping_stage", Limits(**LIMITS.__dict__))
     try:
-        supervisor.run({"do": "read the input", "input": "/nowhere"})
+        _do(supervisor, {"do": "read the input", "input": "/nowhere"})
         assert supervisor._child is not None
         process = Path(f"/proc/{supervisor._child.process.pid}")
         environment, limits = (process / "environ").read_bytes(), (process / "limits").read_text()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger.rows import latest
+from pipeline.ledger.compact import latest
 from tests.helpers.commands_under_fire import Command, contents, cube, nothing_left
 
 FLAGS = ("--views", "2", "--resolution", "32", "--samples", "1", "--workers", "2")

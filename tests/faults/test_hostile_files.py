@@ -23,11 +23,13 @@ import pytest
 
 from pipeline.engine.supervisor import Supervisor
 from pipeline.inputs.staging import stage_input
-from pipeline.ledger.rows import Row, latest
+from pipeline.ledger.compact import latest
+from pipeline.ledger.rows import Row
 from pipeline.sandbox import landlock
 from pipeline.sandbox.process import Limits
 from render.bundle import Bundle
 from render.config import RenderConfig
+from render.job import Placement, RenderJob
 from tests.helpers.commands import insideout
 from tests.helpers.hostile_models import plant, shows
 from tests.helpers.listeners import Listeners
@@ -239,14 +241,15 @@ def test_staging_alone_keeps_names_in_the_clear_from_leading_out(run: Run, let_g
 
 
 def _shown_when_let_go(run: Run, supervisor: Supervisor, name: str, staged: bool = True) -> bool:
-    config = RenderConfig(views=2, resolution=64, samples=1, slots=4, device="cpu").model_dump()
+    config = RenderConfig(views=2, resolution=64, samples=1, slots=4, device="cpu")
     source = f"planted/{name}"
     path = run.out.parent / "models" / source
     with supervisor.workspace.job() as (inputs, work):
         path = stage_input(path, source, inputs).path if staged else path
-        job = {"uid": "one", "path": str(path), "source": source, "config": config, "threads": 1}
-        outcome = supervisor.run({**job, "output": str(work / "one.zip"), "scratch": str(work / "w")})
-        assert outcome.status == "ok", outcome
+        job = RenderJob(uid="one", config_hash="test", source=source, config=config)
+        place = Placement(input=path, output=work / "one.zip", scratch=work / "w", input_sha256="")
+        outcome = supervisor.run(job, place)
+        assert outcome.ok, outcome
         return _shows(work / "one.zip")
 
 

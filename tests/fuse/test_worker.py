@@ -9,32 +9,29 @@ import pytest
 
 from fuse.config import FuseConfig
 from fuse.dataset.shard import decode, read_rows
+from fuse.job import FuseJob, FuseRecord
 from fuse.worker import process, singular_values, split_of
 from render.bundle import View, write_bundle
 from render.failures import ModelFailure
+from render.job import Placement
 from tests.helpers import fuse_scenes as scenes
 from tests.helpers.fuse_dataset import bundle_path
 
 
-def job(bundle: Path, output: Path, **config: object) -> dict:
-    return {
-        "uid": bundle.stem,
-        "bundle": str(bundle),
-        "config": FuseConfig.model_validate(config).model_dump(),
-        "seed": 3,
-        "output": str(output),
-        "scratch": str(output.parent),
-    }
+def fuse(bundle: Path, output: Path, **config: object) -> FuseRecord:
+    """Have the worker fuse a bundle."""
+    job = FuseJob(uid=bundle.stem, config_hash="test", config=FuseConfig.model_validate(config), seed=3)
+    return process(job, Placement(input=bundle, output=output, scratch=output.parent))
 
 
 def test_the_record(whole: Path, tmp_path: Path) -> None:
-    record = process(job(bundle_path(whole, "ball"), tmp_path / "ball.parquet", points=500))
-    assert record["n_outside"] == 500 < record["dense_outside"]
-    assert set(record["seconds"]) == {"decode", "project", "merge", "label", "sample", "solid", "write"}
+    record = fuse(bundle_path(whole, "ball"), tmp_path / "ball.parquet", points=500)
+    assert record.n_outside == 500 < record.dense_outside
+    assert set(record.seconds) == {"decode", "project", "merge", "label", "sample", "solid", "write"}
     row = next(read_rows(tmp_path / "ball.parquet"))
     # 500 evenly spread points on the unit ball: hexagonal packing puts neighbors 0.17 apart
-    assert 0.11 < record["spacing"] < 0.18
-    assert row["quality"]["dense_outside"] == record["dense_outside"]
+    assert 0.11 < record.spacing < 0.18
+    assert row["quality"]["dense_outside"] == record.dense_outside
     assert row["quality"]["singular_values"] == pytest.approx([3**-0.5] * 3, abs=0.02)
 
 
@@ -42,15 +39,15 @@ def test_longer_clouds_begin_with_the_shorter(whole: Path, tmp_path: Path) -> No
     clouds = []
     for points in (100, 400):
         path = tmp_path / f"{points}.parquet"
-        process(job(bundle_path(whole, "tower"), path, points=points))
+        fuse(bundle_path(whole, "tower"), path, points=points)
         clouds.append(decode(next(read_rows(path)), "outside_xyz"))
     assert np.array_equal(clouds[0], clouds[1][:100])
 
 
 def test_a_model_with_few_points_gives_them_all(whole: Path, tmp_path: Path) -> None:
-    record = process(job(bundle_path(whole, "plate"), tmp_path / "p.parquet", points=100_000))
+    record = fuse(bundle_path(whole, "plate"), tmp_path / "p.parquet", points=100_000)
     xyz = decode(next(read_rows(tmp_path / "p.parquet")), "outside_xyz")
-    assert len(xyz) == record["n_outside"] == record["dense_outside"] == len(np.unique(xyz, axis=0))
+    assert len(xyz) == record.n_outside == record.dense_outside == len(np.unique(xyz, axis=0))
 
 
 def test_nothing_seen_is_a_failure(tmp_path: Path) -> None:
@@ -60,7 +57,7 @@ def test_nothing_seen_is_a_failure(tmp_path: Path) -> None:
     meta = {"uid": "void", "source": "void.glb", "source_sha256": "", "format": "glb", "center": [0, 0, 0]}
     write_bundle(tmp_path / "void.zip", [view], scenes.sphere(4).mesh(), {**meta, "scale": 1.0})
     with pytest.raises(ModelFailure, match="none of 1 views shows a surface") as failure:
-        process(job(tmp_path / "void.zip", tmp_path / "void.parquet"))
+        fuse(tmp_path / "void.zip", tmp_path / "void.parquet")
     assert failure.value.kind == "empty"
     assert not (tmp_path / "void.parquet").exists()
 
@@ -69,7 +66,7 @@ def test_a_damaged_bundle_is_a_failure_with_a_cure(whole: Path, tmp_path: Path) 
     path = tmp_path / "cube.zip"
     path.write_bytes(bundle_path(whole, "cube").read_bytes()[:2000])
     with pytest.raises(ModelFailure, match="render again") as failure:
-        process(job(path, tmp_path / "cube.parquet"))
+        fuse(path, tmp_path / "cube.parquet")
     assert failure.value.kind == "fuse_error"
 
 

@@ -13,13 +13,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
+
+from render.job import Job, Placement, Record
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def process(job: dict[str, Any]) -> dict[str, Any]:
-    if "do" in job:
-        return {"did": ATTEMPTS[job["do"]](job)}
-    return {name: _try(attempt, job) for name, attempt in ATTEMPTS.items() if name not in COSTLY}
+class EscapeJob(Job):
+    """What to try, and the places that the attempts reach for."""
+
+    uid: str = "escape"
+    config_hash: str = "test"
+    places: dict[str, Any]
+
+
+class EscapeRecord(Record):
+    model_config = ConfigDict(extra="allow")
+
+
+JOB = EscapeJob
+
+
+def process(job: EscapeJob, place: Placement) -> Record:
+    places = job.places
+    if "do" in places:
+        return EscapeRecord(did=ATTEMPTS[places["do"]](places))  # type: ignore[call-arg]
+    tried = {name: _try(attempt, places) for name, attempt in ATTEMPTS.items() if name not in COSTLY}
+    return EscapeRecord.model_validate(tried)
 
 
 def _try(attempt: Callable[[dict[str, Any]], object], job: dict[str, Any]) -> str:

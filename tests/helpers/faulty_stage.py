@@ -9,30 +9,35 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from render.failures import FailureClass, ModelFailure
+from render.job import Job, Placement, Record
 
 served = 0
 daemon_pid: int | None = None
 
 
-def process(job: dict[str, Any]) -> dict[str, Any]:
+JOB = Job
+
+
+class FaultyRecord(Record):
+    pid: int
+    served: int
+    daemon: int | None
+
+
+def process(job: Job, place: Placement) -> Record:
     global served
     served += 1
-    order = json.loads(Path(job["path"]).read_text())
+    order = json.loads(place.input.read_text())
     deed = order.get("do", "ok")
     DEEDS.get(deed, lambda _: None)(order)
     if deed == "no_output":
-        return {}
-    output = {
-        "source_sha256": job.get("source_sha256"),
-        "config_hash": job.get("config_hash"),
-        "order": order,
-    }
-    Path(job["output"]).write_text(json.dumps(output, sort_keys=True))
-    return {"pid": os.getpid(), "served": served, "seconds": {deed: 0.0}, "daemon": daemon_pid}
+        return Record()
+    output = {"source_sha256": place.input_sha256, "config_hash": job.config_hash, "order": order}
+    place.output.write_text(json.dumps(output, sort_keys=True))
+    return FaultyRecord(pid=os.getpid(), served=served, daemon=daemon_pid, seconds={deed: 0.0})
 
 
 def segfault(_: dict[str, Any]) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from fuse.config import FuseConfig
 from fuse.dataset.manifest import read_manifest, write_manifest
 from fuse.dataset.packing import pack_shard, packed_uids, plan_shards
+from fuse.job import FuseJob
 from fuse.worker import process
+from render.job import Placement
 from tests.helpers import fuse_scenes as scenes
 
 CUBE_COLORS = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [0, 255, 255], [255, 0, 255]]
@@ -32,13 +34,9 @@ def add_models(out: Path, uids: list[str], shard_rows: int = 3) -> dict[str, dic
         path.parent.mkdir(parents=True, exist_ok=True)
         scenes.bundle(path, SHAPES[uid.split("-")[0]], views=6, size=48, uid=uid)
         staging.mkdir(exist_ok=True)
-        job = {
-            "uid": uid,
-            "bundle": str(path),
-            "config": FuseConfig.model_validate({"points": 300}).model_dump(),
-            "seed": 7,
-        }
-        records[uid] = process({**job, "output": str(staging / f"{uid}.parquet"), "scratch": str(out)})
+        job = FuseJob(uid=uid, config_hash="", config=FuseConfig(points=300), seed=7)
+        place = Placement(input=path, output=staging / f"{uid}.parquet", scratch=out)
+        records[uid] = process(job, place)
     clouds = out / "clouds"
     parts = read_manifest(clouds)
     plans = plan_shards(uids, parts, packed_uids(clouds, parts), seed=7, shard_rows=shard_rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,18 @@ import bpy
 import numpy as np
 
 from render.importing.blender import import_model
+from render.job import Job, Placement, Record
 
 MOST = 300  # corners reported
 
 
-def process(job: dict[str, Any]) -> dict[str, Any]:
+JOB = Job
+
+
+def process(job: Job, place: Placement) -> Record:
+    """Write what stands in the scene to the output, as JSON."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    imported = import_model(Path(job["path"]), Path(job["scratch"]))
+    imported = import_model(place.input, place.scratch)
     points: list[np.ndarray] = [np.zeros((0, 3))]
     corners: list[list[float]] = []
     faces = 0
@@ -29,7 +35,7 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
         corners += _corners(mesh, points[-1])
     everything = np.concatenate(points)
     images = [i for i in bpy.data.images if i.source == "FILE"]
-    return {
+    found = {
         "format": imported.format,
         "importer": imported.importer,
         "notes": imported.notes,
@@ -45,6 +51,8 @@ def process(job: dict[str, Any]) -> dict[str, Any]:
         "frame": bpy.context.scene.frame_current,
         "view_transform": bpy.context.scene.view_settings.view_transform,
     }
+    place.output.write_text(json.dumps(found))
+    return Record()
 
 
 def _corners(mesh: Any, world: np.ndarray) -> list[list[float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.engine.supervisor import Outcome, Supervisor
 from pipeline.sandbox.process import Limits
+from render.job import Job, Placement
 from tests.helpers.places import SHARED
 
 POINTS = np.array([[0, 0, 0], [2, 0, 0], [2, 1, 0], [0, 1, 0]], float)
@@ -33,16 +35,15 @@ def _child() -> Supervisor:
 def attempt(path: Path, scratch: Path) -> Outcome:
     """Import `path` in the child, whatever becomes of it."""
     scratch.mkdir(exist_ok=True)
-    return _child().run(
-        {"uid": path.stem, "path": str(path), "scratch": str(scratch), "output": str(scratch / "out")}
-    )
+    place = Placement(input=path, output=scratch / "found.json", scratch=scratch)
+    return _child().run(Job(uid=path.stem, config_hash="test"), place)
 
 
 def bring_in(path: Path, scratch: Path) -> dict[str, Any]:
     """What stands in the scene after a successful import; see `import_stage`."""
     outcome = attempt(path, scratch)
-    assert outcome.status == "ok", f"{path.name}: {outcome.kind}: {outcome.message}\n{outcome.log_tail}"
-    return outcome.record
+    assert outcome.ok, f"{path.name}: {outcome.kind}: {outcome.message}\n{outcome.log_tail}"
+    return json.loads((scratch / "found.json").read_text())
 
 
 def shared(folder: str, name: str) -> Path:

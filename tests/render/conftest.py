@@ -15,6 +15,7 @@ from pipeline.engine.supervisor import Supervisor
 from pipeline.sandbox.process import Limits
 from render.bundle import Bundle
 from render.config import RenderConfig
+from render.job import Placement, RenderJob
 from tests.helpers.places import ROOT
 
 QUICK = {"views": 4, "resolution": 96, "samples": 2}
@@ -36,10 +37,10 @@ def render(render_child: Supervisor, tmp_path: Path) -> Callable[..., Bundle]:
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
         config = RenderConfig.model_validate(QUICK | settings)
-        job = {"uid": "test", "path": str(path), "source": path.name, "source_sha256": "0" * 64}
-        job |= {"config": config.model_dump(), "config_hash": "test", "threads": 1}
-        outcome = render_child.run(job | {"output": str(output), "scratch": str(scratch)})
-        assert outcome.status == "ok", f"{outcome.kind}: {outcome.message}\n{outcome.log_tail}"
+        job = RenderJob(uid="test", config_hash="test", source=path.name, config=config)
+        place = Placement(input=path, output=output, scratch=scratch, input_sha256="0" * 64)
+        outcome = render_child.run(job, place)
+        assert outcome.ok, f"{outcome.kind}: {outcome.message}\n{outcome.log_tail}"
         return Bundle(output)
 
     return run

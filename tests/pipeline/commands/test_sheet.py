@@ -11,11 +11,13 @@ from PIL import Image
 from fuse.config import FuseConfig
 from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import describe, write_manifest
+from fuse.job import FuseJob
 from fuse.preview.sheet import write_sheet
 from fuse.worker import process
 from render.bundle import Camera, Mesh, View, write_bundle
 from render.cameras import directions, look_at_origin
 from render.failures import UserError
+from render.job import Placement
 
 
 def disc(camera: Camera, size: int = 48) -> View:
@@ -41,8 +43,8 @@ def dataset(tmp_path: Path) -> Path:
     mesh = Mesh(np.zeros((3, 3), np.float32), np.zeros((1, 3), np.int32))
     write_bundle(bundle, views, mesh, meta | {"center": [0, 0, 0], "scale": 1.0})
     part = layout.clouds / "part-00000.parquet"
-    config = FuseConfig(points=256).model_dump()
-    process({"uid": "disc", "bundle": str(bundle), "config": config, "seed": 0, "output": str(part)})
+    job = FuseJob(uid="disc", config_hash="", config=FuseConfig(points=256), seed=0)
+    process(job, Placement(input=bundle, output=part, scratch=layout.root))
     write_manifest(layout.clouds, [describe(part)])
     return layout.root
 

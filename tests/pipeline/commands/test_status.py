@@ -11,9 +11,11 @@ from fuse.dataset.layout import Layout
 from pipeline.cli import main
 from pipeline.config import EngineConfig
 from pipeline.ledger.failed import failed_rows, retry
-from pipeline.ledger.rows import Ledger, Row
+from pipeline.ledger.rows import Row
 from pipeline.ledger.status import Pace, Status, Tally, Top
+from pipeline.ledger.writer import Ledger
 from pipeline.stages.render import render
+from render import failures
 from render.config import RenderConfig
 from render.failures import UserError
 
@@ -31,9 +33,9 @@ def out(tmp_path: Path) -> Path:
     return root
 
 
-def row(uid: str, kind: str | None = None, **more) -> Row:
+def row(uid: str, kind: failures.FailureClass | None = None, **more) -> Row:
     values = {"config_hash": NEW, "seconds": 1.0, "peak_rss_mib": 100, "message": kind} | more
-    return Row(uid, f"{uid}.glb", "failed" if kind else "ok", kind, **values)
+    return Row(uid, f"{uid}.glb", failures.Status.FAILED if kind else failures.Status.OK, kind, **values)
 
 
 def write(out: Path, run: str, *rows: Row, stage: str = "render") -> Path:
@@ -53,8 +55,15 @@ def text(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) 
 
 
 def test_a_models_last_row_counts_and_older_configurations_do_not(out: Path, capsys):
-    write(out, RUN, row("a"), row("b", "crash"), row("c", "timeout"), row("d", config_hash="old"))
-    write(out, LATER, row("b"), row("e", "timeout"))
+    write(
+        out,
+        RUN,
+        row("a"),
+        row("b", failures.FailureClass.CRASH),
+        row("c", failures.FailureClass.TIMEOUT),
+        row("d", config_hash="old"),
+    )
+    write(out, LATER, row("b"), row("e", failures.FailureClass.TIMEOUT))
     write(out, RUN, row("a"), stage="fuse")
     shown = text(capsys, "status", out)
     assert "render  2 ok, 2 failed, left: unknown, give --models" in shown
@@ -67,13 +76,13 @@ def test_a_models_last_row_counts_and_older_configurations_do_not(out: Path, cap
 def test_with_the_models_what_is_left_is_known(out: Path, tmp_path: Path, capsys):
     listing = tmp_path / "models.csv"
     listing.write_text("path,uid\na.glb,a\nb.glb,b\nc.glb,c\nd.glb,d\n,e\n")
-    write(out, RUN, row("a"), row("b", "empty"), row("gone"), row("d", config_hash="old"))
+    write(out, RUN, row("a"), row("b", failures.FailureClass.EMPTY), row("gone"), row("d", config_hash="old"))
     shown = text(capsys, "status", out, "--models", listing)
     assert "3 left of 5" in shown, "c, d (older) and the list's row without a path"
 
 
 def test_watching_reads_on_where_it_stopped(out: Path):
-    path = write(out, RUN, row("a"), row("b", "crash"))
+    path = write(out, RUN, row("a"), row("b", failures.FailureClass.CRASH))
     status = Status(out)
     assert "1 ok, 1 failed" in status.refresh()[0]
     whole = row("c").to_json() + "\n"
@@ -105,7 +114,7 @@ def test_the_ledger_says_what_its_run_is_about(out: Path, capsys):
     ledger = Ledger(Layout(out).ledger("render"), RUN)
     ledger.begin("render", "../my models", given=10, todo=4)
     assert "nothing yet" in text(capsys, "status", out) and "4 of 10 to do" in text(capsys, "status", out)
-    for name, kind in (("a", None), ("b", "crash")):
+    for name, kind in (("a", None), ("b", failures.FailureClass.CRASH)):
         ledger.append(row(name, kind))
     shown = text(capsys, "status", out)
     assert "render  1 ok, 1 failed, 2 left of 10" in shown and "ETA" in shown, shown
@@ -135,9 +144,16 @@ def test_failures_by_class_with_reason_and_log(out: Path, capsys):
     write(
         out,
         RUN,
-        row("z", "timeout", message="took\nlong", seconds=900.0),
-        row("b", "crash", signal="SIGSEGV", returncode=-11, log_tail="one\ntwo\n", attempt=2),
-        row("mended", "crash"),
+        row("z", failures.FailureClass.TIMEOUT, message="took\nlong", seconds=900.0),
+        row(
+            "b",
+            failures.FailureClass.CRASH,
+            signal="SIGSEGV",
+            returncode=-11,
+            log_tail="one\ntwo\n",
+            attempt=2,
+        ),
+        row("mended", failures.FailureClass.CRASH),
     )
     write(out, LATER, row("mended"))
     shown = text(capsys, "failures", out)
@@ -163,7 +179,7 @@ def test_where_nothing_ran_is_said(out: Path, tmp_path: Path, capsys):
 
 
 def test_a_retry_needs_the_models_and_finds_them_among_them(out: Path, tmp_path: Path):
-    write(out, RUN, row("a", "crash"))
+    write(out, RUN, row("a", failures.FailureClass.CRASH))
     stages = {"render": {"config": RenderConfig().model_dump(mode="json"), "config_hash": NEW}}
     (out / "dataset.json").write_text(json.dumps({"schema_version": 1, "stages": stages}))
     with pytest.raises(UserError, match="needs --models"):
@@ -179,7 +195,7 @@ def test_a_retry_looks_for_the_models_where_the_last_run_had_them(out: Path, tmp
     listing = tmp_path / "models.csv"
     ledger = Ledger(Layout(out).ledger("render"), RUN)
     ledger.begin("render", str(listing), given=1, todo=1)
-    ledger.append(row("a", "crash"))
+    ledger.append(row("a", failures.FailureClass.CRASH))
     ledger.close()
     with pytest.raises(UserError, match=r"is not there. Give --models"):
         retry(out, "render", None, (), EngineConfig())

@@ -17,13 +17,17 @@ import pytest
 
 from fuse.dataset.layout import Layout
 from pipeline.config import EngineConfig
+from pipeline.engine.resume import Resume
 from pipeline.engine.runner import Summary, run_stage
 from pipeline.engine.session import ray_session, share_cores
 from pipeline.engine.tasks import Stage, Task
 from pipeline.errors import InfrastructureError
 from pipeline.inputs.discovery import Rejection
-from pipeline.ledger.rows import latest, read_rows
+from pipeline.ledger.compact import latest, read_rows
+from pipeline.ledger.known import Known
 from pipeline.output.commit import exclusive
+from pipeline.stages.render import bundle_stored
+from render.job import Job
 from tests.helpers.places import ROOT
 
 ENGINE = EngineConfig(workers=2, timeout=20, start_timeout=60, memory_mib=300)
@@ -47,7 +51,9 @@ def run(
     stage: Stage, tasks: list[Task], engine: EngineConfig, rejections: Sequence[Rejection] = ()
 ) -> Summary:
     with exclusive(stage.layout):
-        return run_stage(stage, tasks, engine, rejections)
+        known = Known.load(stage.layout.ledger(stage.name))
+        resume = Resume(stage.config_hash, known, engine.on_existing, bundle_stored(stage.layout))
+        return run_stage(stage, tasks, engine, resume, rejections)
 
 
 def make_tasks(folder: Path, out: Path, deeds: list[str], config: str = "v1") -> list[Task]:
@@ -57,9 +63,8 @@ def make_tasks(folder: Path, out: Path, deeds: list[str], config: str = "v1") ->
         path = folder / f"{number:02d}.json"
         if not path.exists():
             path.write_text(json.dumps({"do": deed, "number": number}))
-        uid = f"model-{number:02d}"
-        job = {"uid": uid, "path": str(path), "config_hash": config}
-        tasks.append(Task(uid, path.name, path, Layout(out).bundle(uid), job))
+        job = Job(uid=f"model-{number:02d}", config_hash=config)
+        tasks.append(Task(path.name, path, Layout(out).bundle(job.uid), job))
     return tasks
 
 

@@ -18,9 +18,16 @@ import pytest
 
 from pipeline.engine.supervisor import Outcome, Supervisor
 from pipeline.sandbox.process import Limits
+from render.job import Job, Placement
 
 LIMITS = Limits(timeout=20, start_timeout=30, memory_mib=300)
 Do = Callable[..., Outcome]
+JOB = Job(uid="model", config_hash="test")
+
+
+def placement(order: Path) -> Placement:
+    """Beside the order that the faulty stage reads."""
+    return Placement(input=order, output=order.with_name("out.json"), scratch=order.parent)
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ def do(supervisor: Supervisor, tmp_path: Path) -> Do:
     def run(deed: str = "ok", **order: object) -> Outcome:
         path = tmp_path / "order.json"
         path.write_text(json.dumps({"do": deed, **order}))
-        return supervisor.run({"path": str(path), "output": str(tmp_path / "out.json")})
+        return supervisor.run(JOB, placement(path))
 
     return run
 
@@ -122,7 +129,7 @@ def test_recycling_by_count_and_by_memory(supervisor: Supervisor, do: Do):
 
 
 def test_a_stage_that_cannot_be_loaded_is_the_infrastructures_fault(tmp_path: Path):
-    outcome = Supervisor("tests.helpers.broken_stage", LIMITS).run({})
+    outcome = Supervisor("tests.helpers.broken_stage", LIMITS).run(JOB, placement(tmp_path / "none"))
     assert outcome.kind == "infrastructure"
     assert outcome.message and "libMissing.so.1" in outcome.message
 
@@ -140,9 +147,9 @@ def test_the_child_dies_with_its_killed_parent(tmp_path: Path):
     order = tmp_path / "order.json"
     order.write_text('{"do": "hang"}')
     code = (
-        "import sys; from pipeline.engine.supervisor import *; from pipeline.sandbox.process import Limits\n"
-        "s = Supervisor('faulty_stage', Limits()); print(s._ready_child().process.pid, flush=True)\n"
-        f"s.run({{'path': {str(order)!r}, 'output': 'x'}})"
+        "from pathlib import Path; from tests.pipeline.engine.test_supervisor import *\n"
+        "s = Supervisor('tests.helpers.faulty_stage', Limits()); print(s._ready_child().process.pid, flush=True)\n"
+        f"s.run(JOB, placement(Path({str(order)!r})))"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", code],

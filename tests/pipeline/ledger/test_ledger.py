@@ -14,13 +14,17 @@ import pytest
 
 from fuse.dataset.layout import Layout
 from pipeline.engine.progress import Progress, clock
-from pipeline.engine.resume import Known, Resume
+from pipeline.engine.resume import Resume
 from pipeline.engine.tasks import Queue, Task, Tasks
 from pipeline.inputs.file_stats import ABSENT, LocalStamps, Stamps
-from pipeline.ledger.compact import NAME, fold, runs
+from pipeline.ledger.compact import NAME, fold, latest, read_rows, run_files, runs
 from pipeline.ledger.failed import failed_rows
-from pipeline.ledger.rows import Ledger, Row, latest, new_run, read_rows, run_files
+from pipeline.ledger.known import Known
+from pipeline.ledger.rows import Row
+from pipeline.ledger.writer import Ledger, new_run
 from pipeline.output.commit import commit_bytes, commit_file
+from render.failures import FailureClass, Status
+from render.job import Job
 from tests.helpers.places import ROOT
 
 
@@ -34,20 +38,30 @@ def write(folder: Path, run: str, *rows: Row) -> Path:
 
 def test_rows_come_back_as_they_were(tmp_path: Path):
     row = Row(
-        "u", "ü.glb", "failed", "crash", "line\nline", -11, "SIGSEGV", 1.5, {"import": 0.5}, 300, "tail"
+        "u",
+        "ü.glb",
+        Status.FAILED,
+        FailureClass.CRASH,
+        "line\nline",
+        -11,
+        "SIGSEGV",
+        1.5,
+        {"import": 0.5},
+        300,
+        "tail",
     )
-    write(tmp_path, "r1", row, Row("v", "v.glb", "ok", bytes=7))
-    assert list(read_rows(tmp_path)) == [row, Row("v", "v.glb", "ok", bytes=7)]
+    write(tmp_path, "r1", row, Row("v", "v.glb", Status.OK, bytes=7))
+    assert list(read_rows(tmp_path)) == [row, Row("v", "v.glb", Status.OK, bytes=7)]
 
 
 def test_the_last_row_counts_across_runs(tmp_path: Path):
-    write(tmp_path, "20260102", Row("u", "s", "ok", attempt=2))
-    write(tmp_path, "20260101", Row("u", "s", "failed", "timeout"))
-    assert latest(tmp_path) == {"u": Row("u", "s", "ok", attempt=2)}
+    write(tmp_path, "20260102", Row("u", "s", Status.OK, attempt=2))
+    write(tmp_path, "20260101", Row("u", "s", Status.FAILED, FailureClass.TIMEOUT))
+    assert latest(tmp_path) == {"u": Row("u", "s", Status.OK, attempt=2)}
 
 
 def test_torn_and_foreign_lines_are_skipped(tmp_path: Path):
-    path = write(tmp_path, "r1", Row("a", "s", "ok"), Row("b", "s", "ok"))
+    path = write(tmp_path, "r1", Row("a", "s", Status.OK), Row("b", "s", Status.OK))
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
@@ -114,12 +128,16 @@ def two_runs(folder: Path) -> None:
     """1,000 models; the second run does every third again, which mends the crashed ones."""
     first = [
         Row(
-            f"m{n}", f"m{n}.glb", "failed" if n % 3 == 0 else "ok", "crash" if n % 3 == 0 else None, **more(n)
+            f"m{n}",
+            f"m{n}.glb",
+            Status.FAILED if n % 3 == 0 else Status.OK,
+            FailureClass.CRASH if n % 3 == 0 else None,
+            **more(n),
         )
         for n in range(1000)
     ]
     write(folder, "20260101T000000.000000-aaaaaa", *first)
-    again = [Row(f"m{n}", f"m{n}.glb", "ok", attempt=2, **more(n)) for n in range(0, 990, 3)]
+    again = [Row(f"m{n}", f"m{n}.glb", Status.OK, attempt=2, **more(n)) for n in range(0, 990, 3)]
     write(folder, "20260102T000000.000000-bbbbbb", *again)
 
 
@@ -165,7 +183,12 @@ def test_folding_keeps_the_last_word_on_every_model(tmp_path: Path):
     assert all(len(row.log_tail or "") <= 2000 for row in failed)
     assert not any(row.log_tail for row in read_rows(folder) if row.ok), "nobody asks for them"
 
-    write(folder, "20260103T000000.000000-cccccc", Row("m990", "m990.glb", "ok"), Row("new", "n", "ok"))
+    write(
+        folder,
+        "20260103T000000.000000-cccccc",
+        Row("m990", "m990.glb", Status.OK),
+        Row("new", "n", Status.OK),
+    )
     assert latest(folder)["m990"].ok and len(latest(folder)) == 1001
     assert fold(folder, layout.temporary, least=1) is False, "a few rows do not rewrite a thousand"
     assert len(failed_rows(layout, "render")) == 3
@@ -204,7 +227,7 @@ def test_a_fold_that_dies_loses_and_doubles_nothing(tmp_path: Path):
 def test_what_runs_said_of_themselves_outlives_the_fold(tmp_path: Path):
     ledger = Ledger(tmp_path, "20260101T000000.000000-aaaaaa")
     ledger.begin("render", "../models", given=5, todo=2)
-    ledger.append(Row("u", "s", "ok"))
+    ledger.append(Row("u", "s", Status.OK))
     ledger.end(130)
     ledger.close()
     assert fold(tmp_path, tmp_path, least=1)
@@ -242,13 +265,17 @@ def test_a_model_is_settled_until_it_or_what_it_names_changes(tmp_path: Path):
         stat, other = model.stat(), texture.stat()
         named = [["tex/red.png", other.st_size, other.st_mtime_ns]]
         stamp = (stat.st_size, stat.st_mtime_ns)
-        row = Row("u", "m.gltf", "ok", config_hash="c", bytes=1, companions=named)
+        row = Row("u", "m.gltf", Status.OK, config_hash="c", bytes=1, companions=named)
         return replace(row, input_size=stamp[0], input_mtime_ns=stamp[1])
 
     def left(stamps: Stamps | None = None) -> int:
         known = Known.load(tmp_path / "ledger")
         resume = Resume("c", known, "skip", lambda *_: True, stamps or LocalStamps())
-        return len(resume.todo(Tasks.of([Task("u", "m.gltf", model, tmp_path / "out.zip")])))
+        return len(
+            resume.todo(
+                Tasks.of([Task("m.gltf", model, tmp_path / "out.zip", Job(uid="u", config_hash="c"))])
+            )
+        )
 
     write(tmp_path / "ledger", "r1", row())
     assert left() == 0
@@ -272,7 +299,7 @@ def test_a_model_is_settled_until_it_or_what_it_names_changes(tmp_path: Path):
 def row_of_absent(model: Path) -> Row:
     """A model that names a texture which is not there."""
     stat = model.stat()
-    row = Row("u", "m.gltf", "ok", companions=[["tex/red.png", ABSENT, 0], ["../no.png", ABSENT, 0]])
+    row = Row("u", "m.gltf", Status.OK, companions=[["tex/red.png", ABSENT, 0], ["../no.png", ABSENT, 0]])
     return replace(row, input_size=stat.st_size, input_mtime_ns=stat.st_mtime_ns)
 
 
@@ -281,7 +308,7 @@ def test_tasks_are_made_when_their_turn_comes():
 
     def make(number: int) -> Task:
         made.append(number)
-        return Task(f"u{number}", "s", Path("i"), Path("o"))
+        return Task("s", Path("i"), Path("o"), Job(uid=f"u{number}", config_hash="c"))
 
     tasks = Tasks(range(1000), make, lambda number: (f"u{number}", "i"))
     resume = Resume("c", Known(), "skip", lambda *_: True)
@@ -295,16 +322,18 @@ def test_tasks_are_made_when_their_turn_comes():
 
 
 def test_a_run_is_the_newest_though_the_clock_went_back(tmp_path: Path):
-    write(tmp_path, "20990101T000000.000000-aaaaaa", Row("u", "s", "failed", "crash"))
+    write(tmp_path, "20990101T000000.000000-aaaaaa", Row("u", "s", Status.FAILED, FailureClass.CRASH))
     run = new_run(tmp_path)
-    write(tmp_path, run, Row("u", "s", "ok"))
+    write(tmp_path, run, Row("u", "s", Status.OK))
     assert run.startswith("20990101T000000.000001-") and latest(tmp_path)["u"].ok
 
 
 def test_odd_rows_do_not_take_others_along(tmp_path: Path):
     """A file name that is no UTF-8, and values of wrong types, among good rows."""
-    rows = [Row(f"m{n}", f"m{n}.glb", "ok", bytes=n) for n in range(5)]
-    path = write(tmp_path, "r1", *rows, Row("odd", "n\udcff.glb", "failed", "crash", "no \udcff"))
+    rows = [Row(f"m{n}", f"m{n}.glb", Status.OK, bytes=n) for n in range(5)]
+    path = write(
+        tmp_path, "r1", *rows, Row("odd", "n\udcff.glb", Status.FAILED, FailureClass.CRASH, "no \udcff")
+    )
     with path.open("a") as file:
         file.write('{"uid": "w", "source": "w.glb", "status": "ok", "attempt": "many"}\n')
         file.write('{"uid": 7, "source": [], "status": {}}\n')
