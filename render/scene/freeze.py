@@ -54,7 +54,7 @@ def reset() -> None:
 
 def freeze(path_name: str) -> Frozen:
     """Evaluate the imported scene, normalize it and replace it with plain meshes. Raises ModelFailure."""
-    counts = count_imported()
+    counts = _count_imported()
     frame = _show_what_renders()
     notes: list[str] = []
     placed = list(_evaluated(notes))
@@ -64,7 +64,7 @@ def freeze(path_name: str) -> Frozen:
             f"{path_name}: imported, but nothing in it has faces that render. Is it a point cloud or a rig?",
         )
     vertices, faces = _triangles(placed)
-    center, scale = normalization(vertices, faces, path_name)
+    center, scale = _normalization(vertices, faces, path_name)
     anchor = _replace_scene()
     objects = [_place(p, center, scale, anchor) for p in placed]
     mesh = Mesh(((vertices - center) * scale).astype(np.float32), faces)
@@ -72,7 +72,7 @@ def freeze(path_name: str) -> Frozen:
     return Frozen(objects, mesh, center, scale, counts, notes)
 
 
-def normalization(vertices: np.ndarray, faces: np.ndarray, path_name: str) -> tuple[np.ndarray, float]:
+def _normalization(vertices: np.ndarray, faces: np.ndarray, path_name: str) -> tuple[np.ndarray, float]:
     """Center (3,) and scale that fit the faces' bounding box into -1..1 along its longest side.
 
     `vertices` (V, 3) float64 world units, `faces` (F, 3) int32. Raises ModelFailure.
@@ -98,7 +98,7 @@ def normalization(vertices: np.ndarray, faces: np.ndarray, path_name: str) -> tu
     return (low + high) / 2, 2 / side
 
 
-def count_imported() -> dict[str, int]:
+def _count_imported() -> dict[str, int]:
     """What the importer created, for `meta.json`."""
     return {
         "objects": len(bpy.data.objects),

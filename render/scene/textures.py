@@ -25,7 +25,7 @@ def relink_textures(folder: Path) -> tuple[list[str], list[str]]:
     notes = _drop_oversized()
     for image in [i for i in bpy.data.images if not _has_pixels(i)]:
         beside = _files(folder) if beside is None else beside
-        name = file_name(image)
+        name = _file_name(image)
         if name.lower() in beside:
             image.filepath = beside[name.lower()]
             image.reload()
@@ -36,7 +36,7 @@ def relink_textures(folder: Path) -> tuple[list[str], list[str]]:
 def _drop_oversized() -> list[str]:
     """Remove images whose header declares more pixels than Pillow decodes (2e8). Returns notes."""
     oversized = [image for image in bpy.data.images if _is_oversized(image)]
-    notes = [f"texture {file_name(image)}: too many pixels; removed" for image in oversized]
+    notes = [f"texture {_file_name(image)}: too many pixels; removed" for image in oversized]
     for image in oversized:
         bpy.data.images.remove(image)
     return notes
@@ -54,7 +54,7 @@ def _is_oversized(image: bpy.types.Image) -> bool:
     return False
 
 
-def file_name(image: bpy.types.Image) -> str:
+def _file_name(image: bpy.types.Image) -> str:
     """The file's bare name; its path may use either system's separators."""
     return PureWindowsPath(image.filepath.removeprefix("//")).name or image.name
 
@@ -79,7 +79,7 @@ def _drop_missing() -> list[str]:
     for tree in [m.node_tree for m in bpy.data.materials if m.node_tree] + list(bpy.data.node_groups):
         for node in [n for n in tree.nodes if n.type == "TEX_IMAGE"]:
             if node.image is None or not _has_pixels(node.image):
-                missing.add(file_name(node.image) if node.image else node.label or node.name)
+                missing.add(_file_name(node.image) if node.image else node.label or node.name)
                 tree.nodes.remove(node)
     return sorted(missing)
 

@@ -37,7 +37,7 @@ def base_of_material(material: bpy.types.Material) -> tuple[Base, list[str]]:
 
     Glass is a surface, however clear: only an alpha that varies over the surface can cut holes.
     """
-    walk = Walk(material.node_tree)
+    walk = _Walk(material.node_tree)
     output = material.node_tree.get_output_node("CYCLES")
     if output is None:
         return Base(BLACK, 1.0), ["no material output; black"]
@@ -64,11 +64,11 @@ def _is_glass(alpha: float | Socket) -> bool:
     return True
 
 
-class Walk:
-    """The walk through one node tree. Each group gets its own copy of its tree, and its own Walk."""
+class _Walk:
+    """The walk through one node tree. Each group gets its own copy of its tree, and its own _Walk."""
 
     def __init__(
-        self, tree: bpy.types.NodeTree, parent: Walk | None = None, node: bpy.types.Node | None = None
+        self, tree: bpy.types.NodeTree, parent: _Walk | None = None, node: bpy.types.Node | None = None
     ):
         self.tree = tree
         self.parent = parent
@@ -149,7 +149,7 @@ class Walk:
         if node.node_tree is None:
             return Base(GRAY, 1.0)
         node.node_tree = tree = node.node_tree.copy()
-        inner = Walk(tree, self, node)
+        inner = _Walk(tree, self, node)
         exits = [n for n in tree.nodes if n.type == "GROUP_OUTPUT" and n.is_active_output]
         if not exits or output.identifier not in {s.identifier for s in exits[0].inputs}:
             return Base(GRAY, 1.0)
@@ -226,14 +226,14 @@ class Walk:
 
 
 RULES = {
-    "BSDF_PRINCIPLED": Walk._principled,
-    "BSDF_TRANSPARENT": Walk._transparent,
-    "HOLDOUT": Walk._transparent,
-    "MIX_SHADER": Walk._mix,
-    "ADD_SHADER": Walk._add,
-    "REROUTE": Walk._reroute,
-    "GROUP": Walk._group,
-    "GROUP_INPUT": Walk._group_input,
+    "BSDF_PRINCIPLED": _Walk._principled,
+    "BSDF_TRANSPARENT": _Walk._transparent,
+    "HOLDOUT": _Walk._transparent,
+    "MIX_SHADER": _Walk._mix,
+    "ADD_SHADER": _Walk._add,
+    "REROUTE": _Walk._reroute,
+    "GROUP": _Walk._group,
+    "GROUP_INPUT": _Walk._group_input,
 }
 FOLDED = {
     "ADD": lambda a, b: a + b,

@@ -59,7 +59,7 @@ def lit_views(
 ) -> list[np.ndarray]:
     """Lit views, each (H, W, 4) uint8 sRGB with straight alpha; `outline` (N, 3) as in `move_camera`."""
     lights = Lights(config, uid)
-    use_engine(config, seed_for(config.seed, uid, "noise"), threads)
+    _use_engine(config, seed_for(config.seed, uid, "noise"), threads)
     camera_object = new_camera(config.resolution)
     path = scratch / "color.png"
     images = []
@@ -77,7 +77,7 @@ def lit_views(
     return images
 
 
-def use_engine(config: RenderConfig, noise_seed: int, threads: int) -> None:
+def _use_engine(config: RenderConfig, noise_seed: int, threads: int) -> None:
     """Set everything that a lit view's appearance depends on."""
     scene = bpy.context.scene
     render = scene.render
@@ -102,7 +102,7 @@ def use_engine(config: RenderConfig, noise_seed: int, threads: int) -> None:
 
 def _cycles(config: RenderConfig, noise_seed: int) -> None:
     cycles = bpy.context.scene.cycles
-    cycles.device = "GPU" if config.device != "cpu" and use_gpu(required=config.device == "gpu") else "CPU"
+    cycles.device = "GPU" if config.device != "cpu" and _use_gpu(required=config.device == "gpu") else "CPU"
     cycles.samples, cycles.seed = config.samples, noise_seed & 0x7FFFFFFF
     cycles.use_adaptive_sampling = cycles.use_denoising = False
     cycles.max_bounces = GLASS_BOUNCES
@@ -114,7 +114,7 @@ def _cycles(config: RenderConfig, noise_seed: int) -> None:
     cycles.sample_clamp_indirect = 4
 
 
-def use_gpu(required: bool = False) -> bool:
+def _use_gpu(required: bool = False) -> bool:
     """Enable the first GPU back end with a device. Raises RuntimeError if one is required but missing."""
     preferences = bpy.context.preferences.addons["cycles"].preferences
     for kind in ("OPTIX", "CUDA", "HIP", "ONEAPI", "METAL"):

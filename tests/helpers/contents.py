@@ -1,7 +1,7 @@
-"""What Blender finds in model files, for tests that must not load Blender themselves.
+"""The contents of model files according to Blender, for tests that must not load Blender themselves.
 
-python -m tests.helpers.contents FOLDER OUT.npz: imports every model that FOLDER/samples.csv lists, and writes
-its images and, for each object instance, the name, the base color and the triangles in world space.
+`python -m tests.helpers.contents FOLDER OUT.npz` imports every model that FOLDER/samples.csv lists and writes
+its images and, for each object instance, its name, base color and world-space triangles.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ def main(folder: Path, target: Path) -> None:
 
 
 def instances() -> list[tuple[dict[str, Any], np.ndarray]]:
-    """Each visible mesh of the scene: a record, and its (T, 3, 3) float64 triangles in world space."""
+    """Each visible mesh of the scene: a record and its (T, 3, 3) float64 triangles in world space."""
     found = []
     for instance in bpy.context.evaluated_depsgraph_get().object_instances:
-        thing = instance.object
-        if thing.type != "MESH":
+        obj = instance.object
+        if obj.type != "MESH":
             continue
-        mesh = thing.to_mesh()
+        mesh = obj.to_mesh()
         mesh.calc_loop_triangles()
         vertices = np.empty((len(mesh.vertices), 3), np.float32)
         mesh.vertices.foreach_get("co", vertices.ravel())
         corners = np.array([t.vertices[:] for t in mesh.loop_triangles], dtype=np.int64).reshape(-1, 3)
         matrix = np.array(instance.matrix_world)
-        record = {"name": thing.name, "is_instance": instance.is_instance, "root": thing.parent is None}
+        record = {"name": obj.name, "is_instance": instance.is_instance, "root": obj.parent is None}
         record["color"] = color_of(mesh)
         found.append((record, (vertices.astype(float) @ matrix[:3, :3].T + matrix[:3, 3])[corners]))
-        thing.to_mesh_clear()
+        obj.to_mesh_clear()
     return found
 
 
 def color_of(mesh: Any) -> list[float] | None:
-    """Linear RGB: the mean of the vertex colors, else the Base Color without its texture."""
+    """Linear RGB: the mean of the vertex colors, or else the Base Color, ignoring its texture."""
     if mesh.color_attributes:
         data = mesh.color_attributes[0].data
         values = np.empty((len(data), 4), np.float32)
@@ -68,7 +68,7 @@ def color_of(mesh: Any) -> list[float] | None:
 
 
 def images() -> dict[str, list[int]]:
-    """Name and size of each image; a missing file has size 0."""
+    """Name and size of each image; missing files have size 0."""
     return {i.name: list(i.size) for i in bpy.data.images if i.source == "FILE"}
 
 

@@ -1,4 +1,4 @@
-"""What a view says, written out longhand, and an independent ray caster to hold it against."""
+"""A view's rays and points, computed independently of `render`, and a ray caster to compare them with."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tests.helpers.places import MODELS
 
 
 def model(name: str) -> Path:
-    """A real model of ../shared/models, or skip."""
+    """A real model of ../shared/models; skips the test if it is missing."""
     path = MODELS / name
     if not path.exists():
-        pytest.skip(f"../shared/models/{name} is not here")
+        pytest.skip(f"../shared/models/{name} does not exist")
     return path
 
 
 def pixel_rays(view: View) -> tuple[np.ndarray, np.ndarray]:
-    """Origin (3,) and directions (H, W, 3) of the rays through the pixels' centers, planar depth 1."""
+    """Origin (3,) and directions (H, W, 3) of the rays through the pixel centers, at planar depth 1."""
     height, width = view.depth.shape
     half = np.tan(view.camera.fov / 2)
     x = ((np.arange(width) + 0.5) / width * 2 - 1) * half
@@ -38,7 +38,7 @@ def points_of(view: View) -> np.ndarray:
 
 
 class RayCaster:
-    """Open3D's ray caster on a bundle's mesh: shares nothing with Blender."""
+    """Open3D's ray caster on a bundle's mesh: shares no code with Blender."""
 
     def __init__(self, bundle: Bundle):
         mesh = bundle.mesh()
@@ -49,7 +49,7 @@ class RayCaster:
         )
 
     def depth(self, view: View) -> np.ndarray:
-        """(H, W) float32 planar z of the first hit, 0 for none."""
+        """(H, W) float32 planar z of the first hit, 0 where there is none."""
         origin, directions = pixel_rays(view)
         rays = np.concatenate([np.broadcast_to(origin, directions.shape), directions], -1).astype(np.float32)
         depth = self._scene.cast_rays(o3d.core.Tensor.from_numpy(rays))["t_hit"].numpy()

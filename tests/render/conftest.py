@@ -1,4 +1,4 @@
-"""Real renders: a Blender child, supervised as in production, and scenes made by short Blender scripts."""
+"""Real renders: a Blender child, supervised as in production, and scenes built by short Blender scripts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def render_child() -> Iterator[Supervisor]:
 
 @pytest.fixture
 def render(render_child: Supervisor, tmp_path: Path) -> Callable[..., Bundle]:
-    """`render(path, **config)`: one model through the child; the opened bundle."""
+    """`render(path, **config)` renders one model in the child and returns the opened bundle."""
 
     def run(path: Path, name: str = "bundle", **settings: Any) -> Bundle:
         output = tmp_path / f"{name}.zip"
@@ -48,7 +48,7 @@ def render(render_child: Supervisor, tmp_path: Path) -> Callable[..., Bundle]:
 
 @pytest.fixture
 def blender() -> Callable[[str], None]:
-    """`blender(script)`: run a script in a fresh Blender process with an empty scene."""
+    """`blender(script)` runs a script in a fresh Blender process with an empty scene."""
 
     def run(script: str) -> None:
         head = "import bpy, bmesh, math\nbpy.ops.wm.read_factory_settings(use_empty=True)\n"

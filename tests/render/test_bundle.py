@@ -1,4 +1,4 @@
-"""The view bundle: what goes in comes out, the same bytes each time, and damage is named."""
+"""The view bundle: it round-trips, is byte-identical each time, and names its damage."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def test_round_trip(path: Path) -> None:
         assert len(bundle) == 2 and bundle.meta["source"] == "x.glb"
         assert np.array_equal(bundle.mesh().vertices, np.eye(3))
         for index, view in enumerate(bundle.views()):
-            put = some_view(index)
-            assert np.array_equal(view.camera.camera_to_world, put.camera.camera_to_world)
-            assert np.array_equal(view.rgba, put.rgba) and np.array_equal(view.albedo, put.albedo)
-            assert np.abs(view.depth - put.depth).max() < 2 / 65534
-            assert (view.normal * put.normal).sum(-1)[put.depth > 0].min() > 0.9999
+            written = some_view(index)
+            assert np.array_equal(view.camera.camera_to_world, written.camera.camera_to_world)
+            assert np.array_equal(view.rgba, written.rgba) and np.array_equal(view.albedo, written.albedo)
+            assert np.abs(view.depth - written.depth).max() < 2 / 65534
+            assert (view.normal * written.normal).sum(-1)[written.depth > 0].min() > 0.9999
 
 
 def test_unzipped_it_is_a_nerf_dataset(path: Path, tmp_path: Path) -> None:

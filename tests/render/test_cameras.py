@@ -1,4 +1,4 @@
-"""Cameras: evenly spread, seeded, OpenGL axes, and far enough that the bounding sphere fits."""
+"""Cameras: evenly spread, seeded, in OpenGL axes, and far enough away to see the whole bounding sphere."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_camera_looks_at_the_origin_with_up_up(direction: tuple[float, float, 
 
 
 @pytest.mark.parametrize("fov", [10.0, 39.6, 90.0])
-def test_the_bounding_sphere_fits_with_the_border_to_spare(fov: float) -> None:
+def test_the_bounding_sphere_fits_inside_the_border(fov: float) -> None:
     config = RenderConfig(fov=fov, resolution=100, border=5)
     camera = place_cameras(config, "x", radius=1.7)[0]
     distance = np.linalg.norm(camera.camera_to_world[:3, 3])
@@ -66,7 +66,7 @@ def test_random_directions_cover_the_sphere() -> None:
     assert np.allclose((points**2).mean(0), 1 / 3, atol=0.03)
 
 
-def test_the_image_box_holds_every_vertex_and_little_more() -> None:
+def test_the_image_box_tightly_contains_every_vertex() -> None:
     vertices = np.random.default_rng(1).uniform(-1, 1, (5000, 3)) * (1, 0.2, 0.4)
     few = enclosing_points(vertices)
     assert len(few) < len(vertices)

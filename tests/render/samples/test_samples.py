@@ -1,4 +1,4 @@
-"""The embedded sample models: every format, readable again, and their insides truly enclosed."""
+"""The sample models: every format imports again, and their insides are enclosed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FULL = (
     "watermelon.usdz",
     "bottle.glb",
 )
-"""Models with something inside that nobody can see from outside."""
+"""Models with objects inside that cannot be seen from outside."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Model:
 
 
 def _blender(*arguments: str) -> None:
-    """Runs Python with bpy in a process of its own, so that a crash of Blender fails one test only."""
+    """Run Python with bpy in its own process, so that a Blender crash fails only one test."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=environment, timeout=240, capture_output=True, text=True
@@ -145,7 +145,7 @@ def test_each_model_comes_back_with_faces_and_a_box(models: dict[str, Model]) ->
 
 
 def test_z_is_up_in_every_format(models: dict[str, Model]) -> None:
-    """Heights as they were modeled: an importer or exporter that forgets an axis swap shows here."""
+    """Heights are as modeled: a forgotten axis swap in an importer or exporter would change them."""
     tall = {
         "bottle.glb": 2.08,
         "house/house.gltf": 3.91,
@@ -169,7 +169,7 @@ def test_textures_resolve(models: dict[str, Model]) -> None:
 
 
 def test_vertex_colors_survive(models: dict[str, Model]) -> None:
-    """The scarf's red, as sRGB 0xD6 = 0.672 linear, and the boat's hull, 0xB8 = 0.479."""
+    """The boat's hull: red 0xB8 in sRGB is 0.479 linear."""
     hull = next(part for part in models["sailboat.abc"].parts if part.name == "Hull")
     assert hull.color == pytest.approx([0.479, 0.034, 0.025], abs=0.01)
     for path in ("nested_shells.glb", "snowman.ply", "walnut.ply"):
@@ -210,7 +210,7 @@ def test_nothing_inside_is_seen_from_outside(models: dict[str, Model], path: str
 
 
 def test_the_escape_test_sees_a_way_out(models: dict[str, Model]) -> None:
-    """The control: with its front door's wall gone, the house is open; of a ball, half the rays leave."""
+    """The control: without its walls the house is open, and half of the rays leave a sphere's surface."""
     house = models["house/house.gltf"]
     open_house = np.concatenate(
         [p.triangles for p in house.parts if p.name not in ("Walls", "Inside plaster")]
@@ -232,7 +232,7 @@ def test_the_inside_has_colors_of_its_own(models: dict[str, Model], path: str) -
 
 
 def test_the_same_bytes_again(folder: Path, tmp_path: Path) -> None:
-    """The exporters that depend on nothing but the scene; the others write dates and addresses."""
+    """The exporters whose output depends only on the scene; the others write dates and addresses."""
     _blender("-m", "render.samples", str(tmp_path))
     steady = {".glb", ".gltf", ".bin", ".png", ".obj", ".mtl", ".ply", ".stl", ".dae", ".csv"}
     files = [p.relative_to(folder) for p in folder.rglob("*") if p.suffix in steady]
@@ -249,7 +249,7 @@ def _scene(triangles: np.ndarray) -> Any:
 
 
 def _escapes(scene: Any, points: np.ndarray) -> np.ndarray:
-    """(N, 200) bool: which of 200 evenly spread directions lead out of the model from each point."""
+    """(N, 200) bool: for each point, which of 200 evenly spread directions leave the model."""
     z = 1 - (2 * np.arange(200) + 1) / 200
     turn = np.arange(200) * np.pi * (3 - np.sqrt(5))
     directions = np.column_stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z])
@@ -258,7 +258,7 @@ def _escapes(scene: Any, points: np.ndarray) -> np.ndarray:
 
 
 def _surface_points(triangles: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random points, and their unit normals, evenly over the area."""
+    """Random points, uniform over the area, and their unit normals, each (N, 3)."""
     rng = np.random.default_rng(0)
     cross = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     area = np.linalg.norm(cross, axis=1)
@@ -268,7 +268,7 @@ def _surface_points(triangles: np.ndarray, count: int) -> tuple[np.ndarray, np.n
 
 
 def _all_but_the_largest(triangles: np.ndarray) -> list[np.ndarray]:
-    """The connected pieces of a mesh, for formats without object names, less the largest."""
+    """The connected components of a mesh except the largest, for formats without object names."""
     keys = np.round(triangles.reshape(-1, 3) * 1e6).astype(np.int64)
     vertices, numbers = np.unique(keys, axis=0, return_inverse=True)
     mesh = o3d.geometry.TriangleMesh(

@@ -1,4 +1,4 @@
-"""The shapes that sample models are built of: closed, facing outwards, of the right volume."""
+"""The shapes that sample models are built from: closed, facing outward, with the right volume."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CLOSED = {
 
 
 def _volume(shape: Shape) -> float:
-    """Signed, by the divergence theorem over a fan of each polygon's area vector (planar polygons)."""
+    """Signed volume by the divergence theorem, from each planar polygon's area vector."""
     total = 0.0
     for face in shape.faces:
         corners = shape.vertices[list(face)]
@@ -47,11 +47,11 @@ def _volume(shape: Shape) -> float:
 
 
 @pytest.mark.parametrize("name", CLOSED)
-def test_closed_outward_and_of_the_right_volume(name: str) -> None:
+def test_closed_outward_and_with_the_right_volume(name: str) -> None:
     shape, volume = CLOSED[name]
     edges = Counter((a, b) for face in shape.faces for a, b in zip(face, (*face[1:], face[0]), strict=True))
     assert max(edges.values()) == 1, "an edge is used twice in the same direction"
-    assert all((b, a) in edges for a, b in edges), "an edge has one face only"
+    assert all((b, a) in edges for a, b in edges), "an edge has only one face"
     assert _volume(shape) == pytest.approx(volume, rel=3e-3)
     assert len(shape.uv) == sum(map(len, shape.faces))
 

@@ -1,4 +1,4 @@
-"""What real files get wrong and a dataset must not show: black faces, magenta, parts far from home."""
+"""Faults of real files that a dataset must not show: black faces, magenta, parts that lose precision."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ vt 0 1
 
 
 def darkest(bundle: Bundle) -> float:
-    """Ratio of lit color to albedo, in linear light, of the darkest 5 % of all full pixels."""
+    """Mean ratio of lit color to albedo, in linear light, over the darkest 5 % of all opaque pixels."""
     ratios = [
         (view.rgba[..., :3].astype(float).mean(-1) / 255)[view.rgba[..., 3] == 255] ** 2.2
         / (view.albedo.astype(float).mean(-1) / 255)[view.rgba[..., 3] == 255].clip(0.01) ** 2.2
@@ -38,7 +38,7 @@ def darkest(bundle: Bundle) -> float:
     return float(flat[: max(1, len(flat) // 20)].mean())
 
 
-def test_faces_that_stand_twice_are_not_black(render: Render, tmp_path: Path) -> None:
+def test_duplicate_faces_are_not_black(render: Render, tmp_path: Path) -> None:
     path = tmp_path / "twice.obj"
     path.write_text(QUAD + QUAD.split("vt")[0] + "f 1 2 3 4\nf 8 7 6 5\n")
     bundle = render(path, samples=16)
@@ -47,9 +47,31 @@ def test_faces_that_stand_twice_are_not_black(render: Render, tmp_path: Path) ->
     assert darkest(bundle) > 0.2
 
 
+def test_non_finite_and_duplicate_faces_of_one_mesh_are_removed(
+    render: Render, blender: Blender, tmp_path: Path
+) -> None:
+    path = tmp_path / "both.blend"
+    blender(f"""
+        mesh = bpy.data.meshes.new("both")
+        triangle = [(-1, 0, -1), (1, 0, -1), (1, 0, 1)]
+        faces = [(0, 1, 2), (3, 4, 5), (6, 7, 8)]
+        mesh.from_pydata([(math.nan, 0, 0)] * 3 + triangle * 2, [], faces)
+        bpy.context.scene.collection.objects.link(bpy.data.objects.new("both", mesh))
+        bpy.ops.wm.save_as_mainfile(filepath="{path}")
+    """)
+    bundle = render(path)
+    assert len(bundle.mesh().faces) == 1
+    assert [note.split(": ", 1)[1] for note in bundle.meta["notes"]] == [
+        "faces removed: 1 non-finite",
+        "faces removed: 1 duplicate",
+    ]
+
+
 def test_normals_that_contradict_their_faces_are_not_black(render: Render, tmp_path: Path) -> None:
     path = tmp_path / "inward.obj"
-    path.write_text(QUAD + "vn 0 -1 0\nf 1/1/1 4/4/1 3/3/1 2/2/1\n")  # wound to face +y, normals say -y
+    path.write_text(
+        QUAD + "vn 0 -1 0\nf 1/1/1 4/4/1 3/3/1 2/2/1\n"
+    )  # wound to face +y, but normals point to -y
     bundle = render(path, samples=16)
     assert "shaded flat" in str(bundle.meta["notes"])
     assert darkest(bundle) > 0.2
@@ -70,7 +92,7 @@ def test_a_texture_with_a_stale_path_is_found_beside_the_model(render: Render, t
     assert render(folder / "quad.obj").meta["missing_textures"] == ["paint.png"]
 
 
-def test_a_part_far_from_its_origin_keeps_its_digits(
+def test_a_part_far_from_its_origin_keeps_its_precision(
     render: Render, blender: Blender, tmp_path: Path
 ) -> None:
     path = tmp_path / "far.blend"
@@ -84,5 +106,9 @@ def test_a_part_far_from_its_origin_keeps_its_digits(
     assert bundle.meta["center"][0] == pytest.approx(1000, abs=1e-3)
     for view in bundle.views():
         error = np.abs(view.depth - RayCaster(bundle).depth(view))[view.depth > 0]
-        assert np.quantile(error, 0.99) < 3e-5  # in world float32 it would be above 1e-4 everywhere
-        assert np.abs(np.linalg.norm(points_of(view), axis=1) - 1).max() < 2e-3  # the file's own float32
+        assert (
+            np.quantile(error, 0.99) < 3e-5
+        )  # in world coordinates, float32 would be off by more than 1e-4 everywhere
+        assert (
+            np.abs(np.linalg.norm(points_of(view), axis=1) - 1).max() < 2e-3
+        )  # the precision of the file's own float32

@@ -1,4 +1,4 @@
-"""Color truth: known patches and vertex colors come back as albedo, in every format that has them."""
+"""Color: known patches and vertex colors come back as albedo, in every format that supports them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def write_plates(blender: Blender, path: Path, paint: str) -> None:
 
 
 def worst_patch(bundle: Bundle) -> int:
-    """The largest difference, in sRGB levels, between a patch and the median albedo seen where it lies."""
+    """The largest difference, in sRGB levels, between a patch and the median albedo at its place."""
     seen: dict[int, list[np.ndarray]] = {k: [] for k in range(len(PATCHES))}
     for view in bundle.views():
         hit = view.depth > 0

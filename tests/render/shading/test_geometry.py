@@ -1,4 +1,4 @@
-"""Geometry truth: analytic shapes, exact normalization, framing, and an independent ray caster."""
+"""Geometry: analytic shapes, exact normalization, framing, and comparison with an independent ray caster."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_multi_root_instanced_sheared_scene_is_exact(
     vertices = bundle.mesh().vertices
     assert np.abs(vertices.max(0) + vertices.min(0)).max() < 1e-6  # centered
     assert (vertices.max(0) - vertices.min(0)).max() == pytest.approx(2, abs=1e-6)
-    assert bundle.meta["counts"]["placed"] == 4  # three instances and the cube; the hidden one is not there
+    assert bundle.meta["counts"]["placed"] == 4  # three instances and the cube; the hidden one is excluded
     assert bundle.meta["center"][1] == pytest.approx(1.5, abs=1e-3)  # the balls at y -6 and 9
     assert bundle.meta["scale"] == pytest.approx(2 / 18, rel=1e-4)
     center, scale = np.array(bundle.meta["center"]), bundle.meta["scale"]
@@ -82,7 +82,7 @@ def test_multi_root_instanced_sheared_scene_is_exact(
 
 
 def _distance_to_sheared_cube(world: np.ndarray) -> np.ndarray:
-    """How far points are from SCENE's cube, by undoing its two transforms; exact on the surface."""
+    """(N,): distance of world points (N, 3) from SCENE's cube, by inverting its transforms; exact at 0."""
 
     def euler(x: float, y: float, z: float) -> np.ndarray:
         cx, sx, cy, sy, cz, sz = np.cos(x), np.sin(x), np.cos(y), np.sin(y), np.cos(z), np.sin(z)

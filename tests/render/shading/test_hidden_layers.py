@@ -1,4 +1,4 @@
-"""Hidden layers: every surface along each ray, in order and in color, against an independent ray caster."""
+"""Hidden layers: every surface along each ray, in order and in color, compared with a ray caster."""
 
 from __future__ import annotations
 
@@ -43,8 +43,10 @@ def caster(vertices: np.ndarray, faces: np.ndarray) -> o3d.t.geometry.Raycasting
 
 
 def crossings(view: View, mesh: o3d.t.geometry.RaycastingScene) -> tuple[np.ndarray, np.ndarray]:
-    """(H, W) number of surfaces that Open3D finds along each ray, and (H, W, K) their depths, NaN past the
-    last one; those within 1e-5 of the one before are the same surface."""
+    """(H, W) number of surfaces that Open3D finds along each ray, and (H, W, K) their depths, NaN-padded.
+
+    A hit within 1e-5 of the previous one is the same surface.
+    """
     origin, directions = pixel_rays(view)
     rays = np.concatenate([np.broadcast_to(origin, directions.shape), directions], -1).astype(np.float32)
     hits = mesh.list_intersections(o3d.core.Tensor.from_numpy(rays.reshape(-1, 6)))
@@ -63,7 +65,7 @@ def crossings(view: View, mesh: o3d.t.geometry.RaycastingScene) -> tuple[np.ndar
 @pytest.mark.parametrize(
     "name", ["draco/CesiumMilkTruck/glTF/CesiumMilkTruck.gltf", "kenney/City-Builder/building-small-a.glb"]
 )
-def test_the_surfaces_along_each_ray_are_an_independent_ray_casters(render: Render, name: str) -> None:
+def test_the_surfaces_along_each_ray_match_an_independent_ray_caster(render: Render, name: str) -> None:
     bundle = render(model(name), views=3, resolution=96)
     mesh = bundle.mesh()
     truth = caster(mesh.vertices, mesh.faces)
@@ -84,7 +86,7 @@ def test_the_surfaces_along_each_ray_are_an_independent_ray_casters(render: Rend
     assert agree / rays > 0.98
 
 
-def test_more_surfaces_than_slots_come_in_order_and_in_color(
+def test_more_surfaces_than_slots_keep_their_order_and_color(
     render: Render, blender: Blender, tmp_path: Path
 ) -> None:
     path = scene(
@@ -130,7 +132,7 @@ LEAF = """
 
 
 @pytest.mark.parametrize(("alpha", "layers"), [(0.3, 2), (0.7, 4)])
-def test_holes_are_no_layers(
+def test_holes_are_not_layers(
     render: Render, blender: Blender, tmp_path: Path, alpha: float, layers: int
 ) -> None:
     path = scene(blender, tmp_path, LEAF.replace("{alpha}", str(alpha)))
@@ -141,7 +143,7 @@ def test_holes_are_no_layers(
 
 
 def test_coinciding_surfaces_are_one(render: Render, blender: Blender, tmp_path: Path) -> None:
-    """The same box twice, once by way of another transform, and a decal on its side."""
+    """The same box twice, through different transforms."""
     path = scene(
         blender,
         tmp_path,
@@ -179,7 +181,7 @@ def test_the_interior_mask_is_where_the_inner_object_is(
         assert (view.interior != inside).sum() <= 4
 
 
-def test_a_lone_solid_has_no_interior(render: Render, blender: Blender, tmp_path: Path) -> None:
+def test_a_single_solid_has_no_interior(render: Render, blender: Blender, tmp_path: Path) -> None:
     path = scene(blender, tmp_path, "\n    bpy.ops.mesh.primitive_cube_add(size=2)")
     for view in render(path, views=12, resolution=64).views():
         assert view.interior is not None and not view.interior.any()
