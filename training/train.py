@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from fuse.dataset.layout import Layout
 from fuse.dataset.storage import is_local
 from training import checkpoints
 from training.config import TrainConfig
@@ -52,7 +53,7 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
     report = report if world.first else _say_nothing
-    clouds, folder = out / "clouds", run_folder(out, run, runs)
+    clouds, folder = Layout(out).clouds, run_folder(out, run, runs)
 
     learner = Learner(config, device, world)
     # What no cache will know is decoded by the reader threads.
@@ -83,7 +84,7 @@ def train(
 
 def run_folder(out: Path, run: str, runs: Path | None = None) -> Path:
     """Where a run keeps its files. ValueError where that is no disk: logs grow by lines there."""
-    folder = (runs or out / "checkpoints") / run
+    folder = (runs or Layout(out).checkpoints) / run
     if not is_local(folder):
         raise ValueError(f"{folder}: runs are kept on a disk. Name a folder for them: --checkpoints DIR.")
     return folder

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fuse.dataset.layout import Layout
 from fuse.dataset.storage import is_local, locate
 from pipeline.config import EngineConfig
 from pipeline.engine.session import ray_session
@@ -50,7 +51,7 @@ def train(
         raise UserError(f"a batch of {config.batch} cannot be shared evenly by {processes} processes.")
     folder = run_folder(out, run, runs).resolve()
     resumable(folder, config, resume)  # what a person has to mend is said here, once
-    open_loader(config, out / "clouds")
+    open_loader(config, Layout(out).clouds)
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")

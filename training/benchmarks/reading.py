@@ -19,6 +19,7 @@ import pyarrow as pa
 import tyro
 from PIL import Image
 
+from fuse.dataset.layout import Layout, part_name
 from fuse.dataset.manifest import describe, write_manifest
 from fuse.dataset.shard import image_column, schema_for, write_shard
 from training.data.loader import CloudLoader
@@ -61,7 +62,7 @@ def main(bench: Bench) -> None:
             f"outside and an image decoded to {bench.size} pixels": {"decode": bench.size},
         }
         for name, settings in recipes.items():
-            wall, cpu = measure(bench, out / "clouds", settings)
+            wall, cpu = measure(bench, Layout(out).clouds, settings)
             print(f"| {name} | {wall:,.0f} | {cpu:,.0f} |", flush=True)
 
 
@@ -84,11 +85,11 @@ def measure(bench: Bench, clouds: Path, settings: dict[str, object]) -> tuple[fl
 
 def make(out: Path, rows: int) -> Path:
     """A dataset of `rows` noisy clouds, each column as incompressible as real ones are at worst."""
-    clouds, rng = out / "clouds", np.random.default_rng(0)
-    clouds.mkdir(parents=True)
-    path = clouds / "part-00000.parquet"
+    layout, rng = Layout(out), np.random.default_rng(0)
+    layout.clouds.mkdir(parents=True)
+    path = layout.shard(part_name(0))
     write_shard(path, (_row(i, rng) for i in range(rows)), "bench", {})
-    write_manifest(clouds, [describe(path)])
+    write_manifest(layout.clouds, [describe(path)])
     return out
 
 

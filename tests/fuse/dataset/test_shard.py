@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fuse.dataset.manifest import MANIFEST, describe, read_manifest, write_manifest
+from fuse.dataset.layout import MANIFEST, Layout
+from fuse.dataset.manifest import describe, read_manifest, write_manifest
 from fuse.dataset.packing import pack_shard, packed_uids, plan_shards
 from fuse.dataset.shard import (
     SCHEMA,
@@ -190,5 +191,5 @@ def test_manifest_round_trip(whole: Path, tmp_path: Path) -> None:
 def test_packing_a_missing_staging_file_leaves_no_part(tmp_path: Path) -> None:
     plans = plan_shards(["a"], [], set(), 0, 8)
     with pytest.raises(ShardError, match="no such shard"):
-        pack_shard(plans[0], tmp_path / "staging", tmp_path / "clouds", "abc", {}, 16)
+        pack_shard(plans[0], Layout(tmp_path), "abc", {}, 16)
     assert list((tmp_path / "clouds").iterdir()) == []

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fuse.dataset.manifest import MANIFEST, describe, read_manifest, write_manifest
+from fuse.dataset.layout import MANIFEST
+from fuse.dataset.manifest import describe, read_manifest, write_manifest
 from fuse.dataset.shard import decode, read_rows, table_of, write_shard
 from fuse.dataset.verify import verify
 from tests.helpers.fuse_dataset import bundle_path
