@@ -37,13 +37,13 @@ class Raycaster:
             self._scene.add_triangles(_tensor(vertices, np.float32), _tensor(faces, np.uint32))
 
     def blocked(self, rays: np.ndarray, far: float = np.inf) -> np.ndarray:
-        """(...) bool: whether each of (..., 6) float32 rays, origin and direction, meets a triangle before
-        `far` lengths of its direction."""
+        """(N, ...) bool: whether each of (N, ..., 6) float32 rays, origin and direction, hits a triangle
+        before `far` lengths of its direction."""
         return self._scene.test_occlusions(_tensor(rays, np.float32), tnear=0.0, tfar=far, nthreads=1).numpy()
 
     def distances(self, rays: np.ndarray) -> np.ndarray:
-        """(...) float32: lengths of its direction from each of (..., 6) rays' origins to the first triangle;
-        inf where there is none."""
+        """(N, ...) float32: distance along each of (N, ..., 6) rays to the first triangle, in lengths of its
+        direction; inf where there is none."""
         return self._scene.cast_rays(_tensor(rays, np.float32), nthreads=1)["t_hit"].numpy()
 
     def crossings(self, rays: np.ndarray) -> RayHits:

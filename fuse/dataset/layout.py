@@ -24,8 +24,6 @@ from fuse.dataset.storage import Entry
 
 MANIFEST = "manifest.jsonl"
 """In the clouds folder: the shards that belong to the dataset."""
-SHARDS = "part-*.parquet"
-"""In the clouds folder: every shard, whether the manifest names it or not."""
 STAGES = ("render", "fuse")
 """The stages that have a ledger."""
 _BUNDLE = re.compile(r"([^/]+)\.zip")
@@ -100,6 +98,10 @@ class Layout:
 
     def staged_row(self, uid: str) -> Path:
         return self.staging / f"{uid}.parquet"
+
+    def shards(self) -> set[str]:
+        """The names of all shards, whether the manifest names them or not."""
+        return {path.name for path in self.clouds.glob("*.parquet")}
 
     def bundles(self) -> Iterator[tuple[str, Entry]]:
         """Every bundle's uid and file, in no order; several folders are listed at once."""

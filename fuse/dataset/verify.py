@@ -76,8 +76,7 @@ def _verify_clouds(layout: Layout, report: Report) -> None:
     except ShardError as error:
         report.findings.append(Finding(_name(layout.manifest, layout), str(error), "See above."))
         return
-    on_disk = {path.name for path in layout.clouds.glob("*.parquet")}
-    for file in sorted(on_disk - {part.file for part in parts}):
+    for file in sorted(layout.shards() - {part.file for part in parts}):
         name = _name(layout.shard(file), layout)
         remedy = "Delete it, or run `insideout fuse` again."
         report.findings.append(Finding(name, "not named in the manifest", remedy))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fuse.config import FuseConfig
 from fuse.dataset import packing, storage
-from fuse.dataset.layout import SHARDS, Layout
+from fuse.dataset.layout import Layout, part_number
 from fuse.dataset.manifest import Part, read_manifest, write_manifest
 from fuse.dataset.shard import Shard, write_shard
 from fuse.job import FuseJob
@@ -168,7 +168,8 @@ def _unpack(layout: Layout, part: Part, leave_out: Collection[str]) -> None:
 def _sweep(layout: Layout) -> None:
     """Remove shards that the manifest does not name, and what a killed packer left."""
     named = {part.file for part in read_manifest(layout.clouds)}
-    storage.remove([path for path in layout.clouds.glob(SHARDS) if path.name not in named])
+    unnamed = [file for file in layout.shards() - named if part_number(file) is not None]
+    storage.remove([layout.shard(file) for file in unnamed])
     if storage.is_local(layout.root):
         for path in (*layout.clouds.glob(".*"), *layout.staging.glob(".*")):
             if path.is_file():

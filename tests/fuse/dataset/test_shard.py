@@ -121,7 +121,7 @@ def test_appending_rewrites_nothing_and_repeating_changes_nothing(dataset: Path)
     for file, stat in before.items():
         now = (clouds / file).stat()
         assert (now.st_mtime_ns, now.st_ino) == (stat.st_mtime_ns, stat.st_ino)
-    assert not list(clouds.glob(".*")), "temporary files are left"
+    assert not list(Layout(dataset).staging.glob(".*")), "temporary files are left"
 
 
 def test_the_shuffle_is_global_and_seeded() -> None:
@@ -144,7 +144,7 @@ def test_a_shard_of_mixed_view_counts_is_refused(whole: Path, tmp_path: Path) ->
 
 def test_rows_that_break_the_contract_are_refused(whole: Path) -> None:
     row = rows_of(whole)[0]
-    with pytest.raises(ShardError, match="missing \\['weight'\\]"):
+    with pytest.raises(ShardError, match="missing columns \\['weight'\\]"):
         table_of({name: value for name, value in row.items() if name != "weight"})
     with pytest.raises(ShardError, match="outside_xyz wants <f4"):
         table_of({**row, "outside_xyz": np.zeros((4, 3))})
@@ -192,4 +192,5 @@ def test_packing_a_missing_staging_file_leaves_no_part(tmp_path: Path) -> None:
     plans = plan_shards(["a"], [], set(), 0, 8)
     with pytest.raises(ShardError, match="no such shard"):
         pack_shard(plans[0], Layout(tmp_path), "abc", {}, 16)
-    assert list((tmp_path / "clouds").iterdir()) == []
+    assert Layout(tmp_path).shards() == set()
+    assert list(Layout(tmp_path).staging.iterdir()) == []
