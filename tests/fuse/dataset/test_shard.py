@@ -146,11 +146,11 @@ def test_rows_that_break_the_contract_are_refused(whole: Path) -> None:
     row = rows_of(whole)[0]
     with pytest.raises(ShardError, match="missing columns \\['weight'\\]"):
         table_of({name: value for name, value in row.items() if name != "weight"})
-    with pytest.raises(ShardError, match="outside_xyz wants <f4"):
+    with pytest.raises(ShardError, match="outside_xyz must be <f4"):
         table_of({**row, "outside_xyz": np.zeros((4, 3))})
 
 
-def test_foreign_files_are_refused_with_a_cure(whole: Path, tmp_path: Path) -> None:
+def test_foreign_files_are_refused_with_a_remedy(whole: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.parquet"
     text.write_text("not parquet")
     with pytest.raises(ShardError, match=r"text.parquet: not a whole Parquet file .*fuse` again"):
@@ -163,7 +163,7 @@ def test_foreign_files_are_refused_with_a_cure(whole: Path, tmp_path: Path) -> N
     path = tmp_path / "short.parquet"
     table = table_of(rows_of(whole)[0]).drop_columns(["weight"])
     write_shard(path, [table], "abc", {})
-    with pytest.raises(ShardError, match="column weight is None"):
+    with pytest.raises(ShardError, match="column weight is None, expected"):
         Shard(path)
 
 
