@@ -1,4 +1,4 @@
-"""The house rules: no import circles, folders of at most a dozen modules, every room described, arrays documented.
+"""The house rules: no import circles, at most a dozen modules per folder, rooms described, arrays documented.
 
 The rules are about the source, so it is parsed, not imported.
 """

@@ -1,6 +1,6 @@
 """The two tiers of tests: `make test` proves an installation, `make soak` runs the long forms.
 
-@pytest.mark.parametrize("seed", [1, soak(2), soak(3)])    # one kill proves the kind, more are for `make soak`
+@pytest.mark.parametrize("seed", [1, soak(2), soak(3)])  # one proves it
 """
 
 from __future__ import annotations
