@@ -31,7 +31,7 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenScene:
     """The frozen scene; `x_normalized = (x_world - center) * scale`."""
 
     objects: list[bpy.types.Object]
@@ -52,7 +52,7 @@ def reset() -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
 
 
-def freeze(path_name: str) -> Frozen:
+def freeze(path_name: str) -> FrozenScene:
     """Evaluate the imported scene, normalize it and replace it with plain meshes. Raises ModelFailure."""
     counts = _count_imported()
     frame = _show_what_renders()
@@ -69,7 +69,7 @@ def freeze(path_name: str) -> Frozen:
     objects = [_place(p, center, scale, anchor) for p in placed]
     mesh = Mesh(((vertices - center) * scale).astype(np.float32), faces)
     counts |= {"frame": frame, "placed": len(placed), "faces": len(faces), "vertices": len(vertices)}
-    return Frozen(objects, mesh, center, scale, counts, notes)
+    return FrozenScene(objects, mesh, center, scale, counts, notes)
 
 
 def _normalization(vertices: np.ndarray, faces: np.ndarray, path_name: str) -> tuple[np.ndarray, float]:
