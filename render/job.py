@@ -1,8 +1,8 @@
-"""The contract of `process(job, place)`: what the engine asks of a stage's worker, and what it answers.
+"""What the engine asks of a stage's worker, and what the worker answers: the contract of `process(job, place)`.
 
-A stage's driver makes the `Job`, the same for every attempt. The engine adds the `Placement`: where the input
-is and where the output goes this time. Both cross to the child process as JSON and are validated there; so is
-the answer on its way back (`pipeline.sandbox.protocol`).
+A stage's driver makes the `Job`: the same for every try. The engine adds the `Placement`: where it has put the input
+and wants the output this time. Both cross to the child process as JSON and are validated there; so is the answer
+on its way back (`pipeline.sandbox.protocol`).
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from render.config import RenderConfig
 
 
 class Frozen(BaseModel):
-    """A value that crosses a process boundary: immutable, without unknown fields."""
+    """A value that crosses a process border: immutable, and without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Job(Frozen):
-    """The fields of every stage's job. A stage adds its own."""
+    """What every stage's job has. A stage adds its own fields."""
 
     uid: str
     config_hash: str
 
 
 class Placement(Frozen):
-    """Where one attempt at a job reads and writes, and what the engine knows about the input."""
+    """Where one try of a job reads and writes, and what the engine knows of the input."""
 
     input: Path
     output: Path
     """The file to write. The engine commits it."""
     scratch: Path
-    """An existing folder for temporary files; it is removed after the job."""
+    """An existing folder for anything else; it is removed after the job."""
     threads: int = 1
     input_sha256: str | None = None
     companions_sha256: str | None = None
-    """Hash of the names and contents of the files that the input references; None without any."""
+    """One hash of the names and contents of the files that the input names; None where it names none."""
     notes: tuple[str, ...] = ()
-    """References that were refused without harm to the geometry."""
+    """What was refused to the model without harm to its geometry."""
 
 
 class Record(Frozen):
-    """What a worker reports about a successful model, for the ledger. A stage adds its own counts."""
+    """What a worker reports about a model that went well, for the ledger. A stage adds its own counts."""
 
     seconds: dict[str, float] = Field(default_factory=dict)
-    """Wall-clock seconds per step."""
+    """Wall seconds by step."""
     cpu_seconds: dict[str, float] = Field(default_factory=dict)
 
 
@@ -63,7 +63,7 @@ class RenderJob(Job):
 
 
 class RenderRecord(Record):
-    """The outcome of one render."""
+    """What one render did."""
 
     views: int
     faces: int

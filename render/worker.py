@@ -1,6 +1,6 @@
-"""One model inside a Blender process, from start to finish: import, freeze, render, write the bundle.
+"""One model, start to finish, inside a Blender process: import, freeze, render, write the bundle.
 
-Runs in a child process that serves many models. The engine sends jobs (`render.job`) and commits the output.
+Runs in a child process that serves many models. The engine sends jobs (`render.job`) and commits what is written.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from render.stopwatch import Stopwatch
 
 JOB = RenderJob
 _SOURCE = {"uid", "source", "caption", "category", "license", "config_hash"}
-"""Fields of the job that meta.json repeats."""
+"""Fields of the job that the bundle's meta.json repeats."""
 
 
 def process(job: RenderJob, place: Placement) -> RenderRecord:
@@ -38,7 +38,7 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
         scene.reset()
         imported = import_model(path, scratch)
     with watch("freeze"):
-        frozen = scene.freeze(path.name)
+        frozen = scene.freeze(path.name, imported.offset)
         missing, relinked = relink_textures(path.parent)
         materials.prepare(frozen.objects)
     cameras = place_cameras(config, job.uid, frozen.radius)
@@ -71,7 +71,7 @@ def _geometry_views(
     threads: int,
     scratch: Path,
 ) -> tuple[list[View], list[str]]:
-    """Combine each lit image with the surfaces along its view's rays. Returns the views, and notes."""
+    """Join each lit image with the surfaces along its view's rays."""
     renderer = GeometryRenderer(config.slots, config.resolution, threads, scratch)
     notes = materials.switch_to_surface_records(renderer.group)
     deepest = config.layers if config.hidden else 1
@@ -87,11 +87,11 @@ def _meta(
     job: RenderJob,
     place: Placement,
     imported: Imported,
-    frozen: scene.FrozenScene,
+    frozen: scene.Frozen,
     missing: list[str],
     notes: list[str],
 ) -> dict[str, Any]:
-    """The contents of meta.json: where the model came from, what it contains, how it was rendered."""
+    """What `meta.json` says: where the model came from, what was in it, how it was rendered."""
     return {
         **job.model_dump(include=_SOURCE),
         "source_sha256": place.input_sha256,

@@ -1,6 +1,6 @@
-"""Generated clouds as files that other tools open.
+"""Drawn clouds as files that other tools open.
 
-Labels are kept: as a PLY property `label`, an npz array `label` (1 is hidden), or two nodes of a GLB.
+A label is kept: a PLY's property `label`, an npz's array `label` (1 is hidden), two nodes of a GLB.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FORMATS = (".ply", ".npz", ".glb")
 
 
 def write_points(path: Path, points: np.ndarray) -> None:
-    """Write (C, N) in the network's frame as .ply, .npz or .glb, by the file's extension."""
+    """(C, N) in the network's frame as .ply, .npz or .glb, by the name's ending."""
     (xyz, rgb), hidden = from_network(points), hidden_of(points)
     match path.suffix.lower():
         case ".ply":
@@ -28,10 +28,7 @@ def write_points(path: Path, points: np.ndarray) -> None:
 
 
 def write_glb(path: Path, xyz: np.ndarray, rgb: np.ndarray, hidden: np.ndarray | None = None) -> None:
-    """Write xyz (N, 3) float32 and rgb (N, 3) uint8 as a binary glTF, which has Y up.
-
-    With `hidden`, (N,) bool, there are two nodes, `outside` and `hidden`.
-    """
+    """Points as a binary glTF, whose frame has Y up; labeled ones as two nodes, `outside` and `hidden`."""
     import trimesh
 
     upright = xyz[:, [0, 2, 1]] * np.array([1, 1, -1], np.float32)

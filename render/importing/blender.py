@@ -2,8 +2,8 @@
 
     imported = import_model(Path("chair.glb"), scratch)  # in a process with bpy, after an empty factory reset
 
-Blender's own importers read glb, gltf, obj, fbx, stl, ply, usd, abc, dae and blend; `render.importing.convert` reads
-3ds, off, 3mf, x3d and wrl, and the Collada files that Blender reads as empty; `render.importing.gltf` rewrites glTF
+Blender's own importers read glb, gltf, obj, fbx, stl, ply, usd, abc and blend. `render.importing.collada`
+reads dae, `render.importing.convert` 3ds, off, 3mf, x3d and wrl; `render.importing.gltf` rewrites glTF
 extensions that Blender refuses. An importer that reports FINISHED proves nothing: an import counts when
 something that can have faces arrived. Nothing is written beside the model, only below `scratch`; scripts
 inside .blend files never run.
@@ -25,7 +25,7 @@ import bpy
 import numpy as np
 
 from render.failures import FailureClass, ModelFailure
-from render.importing import archives, convert, gltf, ply, rawmesh, stl
+from render.importing import archives, collada, convert, gltf, ply, rawmesh, stl
 from render.importing.formats import explain, sniff
 from render.importing.references import companions
 from render.srgb import linear_to_srgb, srgb_to_linear
@@ -44,6 +44,8 @@ class Imported:
     """What read it: a Blender operator, or `assimp` and the like."""
     notes: list[str] = field(default_factory=list)
     """What did not survive, in words for the ledger."""
+    offset: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    """(3,) float64: position in the file's world (as Blender's axes have it) = position here + offset."""
 
 
 def import_model(path: Path, scratch: Path) -> Imported:
@@ -164,7 +166,7 @@ def _ply(path: Path, kind: str, scratch: Path) -> Imported:
     colored = ply.colored_ply(path)
     if colored is None:
         return Imported(kind, _run(bpy.ops.wm.ply_import, path))
-    return Imported(kind, "trimesh", rawmesh.build([colored]))
+    return _built(kind, "trimesh", rawmesh.build([colored]))
 
 
 def _stl(path: Path, kind: str, scratch: Path) -> Imported:
@@ -173,7 +175,7 @@ def _stl(path: Path, kind: str, scratch: Path) -> Imported:
     colored = stl.colored_stl(path)
     if colored is None:
         return Imported(kind, _run(bpy.ops.wm.stl_import, path))
-    return Imported(kind, "render.importing.stl", rawmesh.build([colored]))
+    return _built(kind, "render.importing.stl", rawmesh.build([colored]))
 
 
 def _usd(path: Path, kind: str, scratch: Path) -> Imported:
@@ -207,21 +209,24 @@ def _abc(path: Path, kind: str, scratch: Path) -> Imported:
 
 
 def _dae(path: Path, kind: str, scratch: Path) -> Imported:
-    """Blender reads some exporters' Collada as empty, and says nothing: those go through assimp."""
+    """pycollada is strict: what it cannot read goes through assimp, whose reason counts if that fails too."""
     try:
-        name = _run(bpy.ops.wm.collada_import, path)
-        reason = None if any(map(_may_have_faces, bpy.context.scene.objects)) else "Blender reads it as empty"
-    except ModelFailure as failure:
-        name, reason = "", failure.message
-    if reason is None:
-        return Imported(kind, name)
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    return _converted(path, kind, scratch, [f"through assimp: {reason}"])
+        meshes, notes = collada.read_collada(path)
+        if any(len(raw.sizes) for raw in meshes):
+            return _built(kind, "pycollada", rawmesh.build(meshes), notes)
+        reason = "; ".join(["no faces", *notes])
+    except collada.UnreadableError as error:
+        reason = str(error)
+    return _converted(path, kind, scratch, [f"through assimp; pycollada: {reason}"])
 
 
 def _converted(path: Path, kind: str, scratch: Path, notes: list[str] | None = None) -> Imported:
-    importer, more = convert.build(path, kind, scratch)
-    return Imported(kind, importer, [*(notes or []), *more])
+    importer, built = convert.build(path, kind, scratch)
+    return _built(kind, importer, built, notes)
+
+
+def _built(kind: str, importer: str, built: rawmesh.Built, notes: list[str] | None = None) -> Imported:
+    return Imported(kind, importer, [*(notes or []), *built.notes], built.offset)
 
 
 def _blend(path: Path, kind: str, scratch: Path) -> Imported:
@@ -288,8 +293,10 @@ def _require_geometry(path: Path, imported: Imported) -> None:
 
 
 def _may_have_faces(thing: bpy.types.Object) -> bool:
+    if len(thing.modifiers):
+        return True
     if thing.type == "MESH":
-        return len(thing.data.polygons) > 0 or len(thing.modifiers) > 0
+        return len(thing.data.polygons) > 0
     return thing.type in GEOMETRY_TYPES or (thing.type == "EMPTY" and thing.instance_type == "COLLECTION")
 
 

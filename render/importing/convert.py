@@ -1,15 +1,13 @@
-"""Formats without a Blender importer, read and built as Blender meshes: 3ds, off, 3mf, x3d, wrl, stubborn
-Collada.
+"""Formats without a Blender importer, read into plain meshes: 3ds, off, 3mf, x3d, wrl.
 
-Assimp reads 3ds and Collada, with node transforms, material colors, color textures, texture coordinates,
-normals and vertex colors. Its X3D reader stops at textures, its OFF reader drops colors, its 3MF reader
-drops the materials of single triangles, and it has none for VRML: those four are read by `render.importing.off`,
-`render.importing.threemf` and `render.importing.x3d`.
+Assimp reads 3ds, and the Collada that pycollada cannot, with node transforms, material colors, color
+textures, texture coordinates, normals and vertex colors. Its X3D reader stops at textures, its OFF reader
+drops colors, its 3MF reader drops the materials of single triangles, and it has none for VRML: those four
+have readers of their own (`render.importing.off`, `threemf`, `x3d`).
 
-Vertical axis: assimp turns 3ds and dae to Y-up, X3D and VRML are Y-up; all are turned to Blender's Z-up,
-off and 3mf stay as they are. Colors of all these formats are display values and are taken as sRGB; only
-Collada's are taken as linear, as Blender's own Collada importer takes materials (vertex colors: as sRGB,
-as it does too).
+Vertical axis: assimp turns 3ds and dae to Y up, X3D and VRML are Y up; all are turned to Blender's Z up.
+OFF and 3MF keep their axes. Colors of all these formats are display values and are taken as sRGB, except
+that Collada's material colors are linear (see `render.importing.collada`).
 """
 
 from __future__ import annotations
@@ -24,14 +22,14 @@ import numpy as np
 
 from render.failures import FailureClass, ModelFailure
 from render.importing import off, rawmesh, threemf, x3d
-from render.importing.rawmesh import RawMaterial, RawMesh
+from render.importing.rawmesh import Built, RawMaterial, RawMesh
 from render.srgb import srgb_to_linear
 
 _FLAGS = assimp_py.Process_Triangulate | assimp_py.Process_SortByPType
 
 
-def build(path: Path, kind: str, scratch: Path) -> tuple[str, list[str]]:
-    """Make the objects of `path`, of format `kind`, in the current scene; (what read it, notes).
+def build(path: Path, kind: str, scratch: Path) -> tuple[str, Built]:
+    """Make the objects of `path`, of format `kind`, in the current scene; what read it, and notes.
 
     Raises ModelFailure.
     """

@@ -1,7 +1,8 @@
-"""Triangles, colors and materials that no Blender importer read, turned into Blender meshes.
+"""Plain meshes and materials of the readers that are not Blender's, and how they become Blender objects.
 
-The readers of formats that Blender lacks (`render.importing.convert`, `render.importing.stl`) describe what they found in
-these plain types.
+The readers (`render.importing.convert`, `collada`, `stl`, `ply`) describe what they found in these types;
+`build` makes the objects. Blender keeps positions in float32, so `build` moves a scene that lies far from
+its origin next to it, in float64, and returns the offset.
 """
 
 from __future__ import annotations
@@ -21,6 +22,18 @@ Y_UP = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], float
 COLOR = "Color"
 """The color attribute of a mesh that has colors of its own."""
 _NORMALS = "normals to be"
+FAR = 32
+"""A scene this many sizes away from the origin is moved to it: there float32 still has 1e-5 of its size."""
+
+
+@dataclass(frozen=True)
+class Opacity:
+    """A texture that scales a material's alpha."""
+
+    texture: Path
+    luminance: bool = False
+    """Its brightness counts, not its alpha."""
+    inverted: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,7 @@ class RawMaterial:
     alpha: float = 1.0
     texture: Path | None = None
     """Color texture; a path that does not exist is kept, so that it is counted as missing."""
+    opacity: Opacity | None = None
 
 
 @dataclass(frozen=True)
@@ -47,59 +61,111 @@ class RawMesh:
     colors: np.ndarray | None = None  # (C, 3 or 4) float, linear
     normals: np.ndarray | None = None  # (C, 3) float, unit
     material: RawMaterial | None = None
+    slots: tuple[RawMaterial | None, ...] = ()  # instead of `material`, where faces differ in it
+    slot_of_face: np.ndarray | None = None  # (F,) int
     matrix: np.ndarray = field(default_factory=lambda: np.eye(4))  # (4, 4), to world
 
 
 def find_texture(name: str, folder: Path) -> Path:
-    """The image that a model in `folder` calls `name`: as told, else of the same name beside it, whatever the
-    case."""
-    told = folder / name.replace("\\", "/")
-    if told.is_file():
-        return told
-    wanted = told.name.lower()
+    """The image that a model in `folder` calls `name`: as named, or its namesake beside it, ignoring case."""
+    named = folder / name.replace("\\", "/")
+    if named.is_file():
+        return named
+    wanted = named.name.lower()
     for place in (folder, folder / "textures", folder / "images", folder.parent / "textures"):
         if place.is_dir():
             for entry in sorted(place.iterdir()):
                 if entry.name.lower() == wanted:
                     return entry
-    return told
+    return named
 
 
-def build(meshes: list[RawMesh]) -> list[str]:
-    """Make one object a mesh in the current scene; notes on missing textures. Equal materials are shared.
+@dataclass(frozen=True)
+class Built:
+    """What `build` did besides making objects."""
 
-    The matrix goes into the inverse of a parent at the origin: there alone Blender keeps a sheared one as
-    it is.
+    notes: list[str]
+    offset: np.ndarray
+    """(3,) float64: position in the file's world = position in Blender + offset."""
+
+
+def build(meshes: list[RawMesh]) -> Built:
+    """Make one object per mesh in the current scene; notes on missing textures. Equal materials are shared.
+
+    The matrix becomes the inverse of a parent at the origin: only there does Blender keep a sheared one.
     """
     materials: dict[tuple[RawMaterial, bool], bpy.types.Material] = {}
+    shared: dict[tuple, bpy.types.Mesh] = {}
+    offset, size = _far_offset(meshes)
     root = bpy.data.objects.new("Model", None)
     bpy.context.scene.collection.objects.link(root)
     for raw in meshes:
-        thing = bpy.data.objects.new(raw.name, _mesh(raw))
+        origin = _own_origin(raw, size)
+        key = (id(raw.vertices), id(raw.corners), id(raw.uv), _slots(raw), origin.tobytes())
+        if key not in shared:
+            shared[key] = _mesh(raw, origin)
+            _fill_slots(shared[key], raw, materials)
+        matrix = raw.matrix.copy()
+        matrix[:3, 3] += matrix[:3, :3] @ origin - offset
+        thing = bpy.data.objects.new(raw.name, shared[key])
         thing.parent = root
-        thing.matrix_parent_inverse = Matrix(raw.matrix.tolist())
+        thing.matrix_parent_inverse = Matrix(matrix.tolist())
         bpy.context.scene.collection.objects.link(thing)
-        if raw.material is not None:
-            key = (raw.material, raw.colors is not None)
-            if key not in materials:
-                materials[key] = _material(*key)
-            thing.data.materials.append(materials[key])
     bpy.context.view_layer.update()
-    textures = {raw.material.texture for raw in meshes if raw.material and raw.material.texture}
-    return [f"texture missing: {texture.name}" for texture in sorted(textures) if not texture.is_file()]
+    used = {material for raw in meshes for material in _slots(raw) if material is not None}
+    textures = {m.texture for m in used if m.texture} | {m.opacity.texture for m in used if m.opacity}
+    notes = [f"texture missing: {texture.name}" for texture in sorted(textures) if not texture.is_file()]
+    return Built(notes, offset)
 
 
-def _mesh(raw: RawMesh) -> bpy.types.Mesh:
-    """The mesh without polygons that Blender may not be given (indices out of range or repeated): normals on
-    those would crash it, so they wait in an attribute until the mesh is validated."""
+def far_offset(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """(3,) float64: the middle of a box (3,), (3,) that lies far from the origin for its size, else zero."""
+    middle, size = (low + high) / 2, (high - low).max()
+    far = np.isfinite(middle).all() and size > 0 and np.abs(middle).max() > FAR * size
+    return middle if far else np.zeros(3)
+
+
+def _far_offset(meshes: list[RawMesh]) -> tuple[np.ndarray, float]:
+    """`far_offset` of a scene in world, and the largest side of its box; without faces (0, 0, 0) and 0."""
+    boxes = [box for raw in meshes if (box := _world_box(raw)) is not None]
+    if not boxes:
+        return np.zeros(3), 0.0
+    low, high = np.min([low for low, _ in boxes], 0), np.max([high for _, high in boxes], 0)
+    return far_offset(low, high), float((high - low).max())
+
+
+def _world_box(raw: RawMesh) -> tuple[np.ndarray, np.ndarray] | None:
+    used = raw.vertices[np.unique(_in_range(raw.corners, len(raw.vertices)))] if len(raw.vertices) else []
+    placed = np.asarray(used, np.float64).reshape(-1, 3) @ raw.matrix[:3, :3].T + raw.matrix[:3, 3]
+    placed = placed[np.isfinite(placed).all(1)]
+    return (placed.min(0), placed.max(0)) if len(placed) else None
+
+
+def _own_origin(raw: RawMesh, size: float) -> np.ndarray:
+    """(3,) float64, own frame: what the mesh's vertices become relative to; zero unless they lie far away."""
+    finite = np.isfinite(raw.vertices).all(1)
+    if not finite.any() or size <= 0:
+        return np.zeros(3)
+    middle = (raw.vertices[finite].min(0) + raw.vertices[finite].max(0)) / 2
+    return middle if np.abs(raw.matrix[:3, :3] @ middle).max() > FAR * size else np.zeros(3)
+
+
+def _mesh(raw: RawMesh, origin: np.ndarray) -> bpy.types.Mesh:
+    """The mesh with its vertices relative to `origin` (3,), without polygons that Blender cannot take.
+
+    Those have indices out of range or repeated. Normals on them would crash it, so normals wait in an
+    attribute until the mesh is validated.
+    """
     mesh = bpy.data.meshes.new(raw.name)
     sizes = np.ascontiguousarray(raw.sizes, np.int32)
     mesh.vertices.add(len(raw.vertices))
-    mesh.vertices.foreach_set("co", np.ascontiguousarray(raw.vertices, np.float32).ravel())
+    mesh.vertices.foreach_set("co", np.ascontiguousarray(raw.vertices - origin, np.float32).ravel())
     mesh.loops.add(len(raw.corners))
     mesh.loops.foreach_set("vertex_index", _in_range(raw.corners, len(raw.vertices)))
     mesh.polygons.add(len(sizes))
     mesh.polygons.foreach_set("loop_start", (np.cumsum(sizes) - sizes).astype(np.int32))
+    if raw.slot_of_face is not None:
+        mesh.polygons.foreach_set("material_index", np.ascontiguousarray(raw.slot_of_face, np.int32))
     if raw.uv is not None:
         _fill(mesh.uv_layers.new(name="UVMap").uv, "vector", raw.uv)
     if raw.colors is not None:
@@ -113,6 +179,21 @@ def _mesh(raw: RawMesh) -> bpy.types.Mesh:
     mesh.shade_flat()
     _apply_normals(mesh)
     return mesh
+
+
+def _slots(raw: RawMesh) -> tuple[RawMaterial | None, ...]:
+    return raw.slots or (() if raw.material is None else (raw.material,))
+
+
+def _fill_slots(
+    mesh: bpy.types.Mesh, raw: RawMesh, materials: dict[tuple[RawMaterial, bool], bpy.types.Material]
+) -> None:
+    """Append the mesh's materials; equal ones are made once."""
+    for material in _slots(raw):
+        key = None if material is None else (material, raw.colors is not None)
+        if key is not None and key not in materials:
+            materials[key] = _material(*key)
+        mesh.materials.append(None if key is None else materials[key])
 
 
 def _in_range(corners: np.ndarray, vertices: int) -> np.ndarray:
@@ -154,7 +235,32 @@ def _material(raw: RawMaterial, colored: bool) -> bpy.types.Material:
         attribute = nodes.new("ShaderNodeVertexColor")
         attribute.layer_name = COLOR
         links.new(attribute.outputs["Color"], shader.inputs["Base Color"])
+    if raw.opacity is not None:
+        links.new(_opacity(material.node_tree, raw), shader.inputs["Alpha"])
     return material
+
+
+def _opacity(tree: bpy.types.NodeTree, raw: RawMaterial) -> bpy.types.NodeSocket:
+    """The output of nodes that read an opacity texture and scale it by the material's alpha."""
+    assert raw.opacity is not None
+    image = tree.nodes.new("ShaderNodeTexImage")
+    image.image = _image(raw.opacity.texture)
+    value = image.outputs["Alpha"]
+    if raw.opacity.luminance:
+        gray = tree.nodes.new("ShaderNodeRGBToBW")
+        tree.links.new(image.outputs["Color"], gray.inputs["Color"])
+        value = gray.outputs["Val"]
+    scaled = tree.nodes.new("ShaderNodeMath")
+    scaled.operation = "MULTIPLY"
+    scaled.inputs[1].default_value = raw.alpha
+    tree.links.new(value, scaled.inputs[0])
+    if not raw.opacity.inverted:
+        return scaled.outputs[0]
+    rest = tree.nodes.new("ShaderNodeMath")
+    rest.operation = "SUBTRACT"
+    rest.inputs[0].default_value = 1.0
+    tree.links.new(scaled.outputs[0], rest.inputs[1])
+    return rest.outputs[0]
 
 
 def _image(path: Path) -> bpy.types.Image:

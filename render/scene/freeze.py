@@ -18,7 +18,6 @@ from render.bundle import Mesh
 from render.failures import FailureClass, ModelFailure
 from render.scene import meshes
 
-GEOMETRY = {"MESH", "CURVE", "SURFACE", "META", "FONT"}
 MIN_AREA = 1e-14  # of all faces together, with the longest side scaled to 1
 
 
@@ -31,7 +30,7 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class FrozenScene:
+class Frozen:
     """The frozen scene; `x_normalized = (x_world - center) * scale`."""
 
     objects: list[bpy.types.Object]
@@ -52,8 +51,11 @@ def reset() -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
 
 
-def freeze(path_name: str) -> FrozenScene:
-    """Evaluate the imported scene, normalize it and replace it with plain meshes. Raises ModelFailure."""
+def freeze(path_name: str, offset: np.ndarray) -> Frozen:
+    """Evaluate the imported scene, normalize it and replace it with plain meshes. Raises ModelFailure.
+
+    `offset` (3,) float64 is how far the importer moved a scene that lay far from its origin.
+    """
     counts = _count_imported()
     frame = _show_what_renders()
     notes: list[str] = []
@@ -69,7 +71,7 @@ def freeze(path_name: str) -> FrozenScene:
     objects = [_place(p, center, scale, anchor) for p in placed]
     mesh = Mesh(((vertices - center) * scale).astype(np.float32), faces)
     counts |= {"frame": frame, "placed": len(placed), "faces": len(faces), "vertices": len(vertices)}
-    return FrozenScene(objects, mesh, center, scale, counts, notes)
+    return Frozen(objects, mesh, center + offset, scale, counts, notes)
 
 
 def _normalization(vertices: np.ndarray, faces: np.ndarray, path_name: str) -> tuple[np.ndarray, float]:
@@ -118,9 +120,10 @@ def _show_what_renders() -> int:
         collection.hide_viewport = collection.hide_render
     for layer in _layer_collections(bpy.context.view_layer.layer_collection):
         layer.hide_viewport = False
-    for obj in scene.objects:
+    shown = set(bpy.context.view_layer.objects)
+    for obj in bpy.data.objects:  # also those of collections that are only instanced
         obj.hide_viewport = obj.hide_render or not obj.visible_camera
-        if obj.name in bpy.context.view_layer.objects:
+        if obj in shown:
             obj.hide_set(False)
         for modifier in obj.modifiers:
             modifier.show_viewport = modifier.show_render
@@ -138,15 +141,22 @@ def _layer_collections(layer: bpy.types.LayerCollection) -> Iterator[bpy.types.L
 
 
 def _evaluated(notes: list[str]) -> Iterator[Placed]:
-    """Every instance with renderable faces in the dependency graph; equal geometry is converted once."""
+    """Every instance with renderable faces in the dependency graph; equal geometry is converted once.
+
+    As in Cycles, what renders are the instances whose data is a mesh. Curves, texts and metaballs have such
+    an instance beside their own; so has every geometry that geometry nodes place, in the name of the object
+    that has the modifier.
+    """
     depsgraph = bpy.context.evaluated_depsgraph_get()
     known: dict[tuple, tuple[bpy.types.Mesh, np.ndarray] | None] = {}
     for instance in depsgraph.object_instances:
         obj = instance.object
-        if not instance.show_self or obj.type not in GEOMETRY or obj.hide_render or obj.data is None:
+        if not instance.show_self or not isinstance(obj.data, bpy.types.Mesh):
+            continue
+        if obj.hide_render and not instance.is_instance:
             continue
         slots = tuple(slot.material.name if slot.material else "" for slot in obj.material_slots)
-        key = (obj.data.as_pointer(), obj.type, slots)
+        key = (obj.data.as_pointer(), slots)
         if key not in known:
             known[key] = _plain_mesh(obj, depsgraph, notes)
         found = known[key]
@@ -163,10 +173,11 @@ def _evaluated(notes: list[str]) -> Iterator[Placed]:
 def _plain_mesh(
     obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph, notes: list[str]
 ) -> tuple[bpy.types.Mesh, np.ndarray] | None:
-    """One object's evaluated geometry as a new mesh, and its origin; None if it has no faces."""
-    mesh = bpy.data.meshes.new_from_object(obj, preserve_all_data_layers=True, depsgraph=depsgraph)
-    if mesh is None:
-        return None
+    """The mesh of one instance as a new one, and its origin (3,); None if it has no faces."""
+    if obj.original.evaluated_get(depsgraph).data == obj.data:
+        mesh = bpy.data.meshes.new_from_object(obj, preserve_all_data_layers=True, depsgraph=depsgraph)
+    else:  # not the object's own mesh, which is all that `new_from_object` would give
+        mesh = obj.data.copy()
     notes += [f"{obj.name}: {note}" for note in meshes.clean(mesh)]
     if not len(mesh.polygons):
         return None

@@ -30,7 +30,7 @@ def process(job: Job, place: Placement) -> Record:
             continue
         mesh, matrix = instance.object.data, np.array(instance.matrix_world)
         local = np.array([vertex.co for vertex in mesh.vertices]).reshape(-1, 3)
-        points.append(local @ matrix[:3, :3].T + matrix[:3, 3])
+        points.append(local @ matrix[:3, :3].T + matrix[:3, 3] + imported.offset)
         faces += len(mesh.polygons)
         corners += _corners(mesh, points[-1])
     everything = np.concatenate(points)

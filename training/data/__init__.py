@@ -1,4 +1,0 @@
-"""Shards to batches: which rows, in which order, and which of their points, as the network's channels.
-
-May import: numpy, pyarrow, torch, `fuse.dataset`, `fuse.sampling`. Start reading with `loader.py`.
-"""
