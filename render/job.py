@@ -1,8 +1,8 @@
-"""What the engine asks of a stage's worker, and what the worker answers: the contract of `process(job, place)`.
+"""What the engine asks of a stage's worker, and what it answers: the contract of `process(job, place)`.
 
-A stage's driver makes the `Job`: the same for every try. The engine adds the `Placement`: where it has put the input
-and wants the output this time. Both cross to the child process as JSON and are validated there; so is the answer
-on its way back (`pipeline.sandbox.protocol`).
+A stage's driver makes the `Job`: the same for every try. The engine adds the `Placement`: where it has put
+the input and wants the output this time. Both cross to the child process as JSON and are validated there; so
+is the answer on its way back (`pipeline.sandbox.protocol`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """One model, start to finish, inside a Blender process: import, freeze, render, write the bundle.
 
-Runs in a child process that serves many models. The engine sends jobs (`render.job`) and commits what is written.
+Runs in a child process that serves many models. The engine sends jobs (`render.job`) and commits what is
+written.
 """
 
 from __future__ import annotations

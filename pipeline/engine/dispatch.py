@@ -1,9 +1,9 @@
 """A stage's tasks through Ray: a bounded window in flight, rows as they arrive, retries of faults.
 
-The supervisor (`pipeline.engine.supervisor`) catches what a model does to its process; that is a row like any other.
-An infrastructure failure (a lost node, a dead worker, a full disk) says nothing about the model: the model goes to
-the end of the queue, a few times, and its row is written if that did not help. Ray itself retries nothing: it would
-not report it, and would retry forever what runs a node out of memory.
+The supervisor (`pipeline.engine.supervisor`) catches what a model does to its process; that is a row like any
+other. An infrastructure failure (a lost node, a dead worker, a full disk) says nothing about the model: the
+model goes to the end of the queue, a few times, and its row is written if that did not help. Ray itself
+retries nothing: it would not report it, and would retry forever what runs a node out of memory.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Dispatch:
 
 
 def execute_within(seconds: float, *arguments: Any) -> Row:
-    """`execute`, in a worker that ends itself when even the supervisor is stuck, for example on a dead disk."""
+    """`execute`, in a worker that ends itself when even the supervisor is stuck, as on a dead disk."""
     guard = threading.Timer(seconds, os._exit, [1])
     guard.daemon = True
     guard.start()

@@ -4,8 +4,8 @@
     resume = Resume(stage.config_hash, known, "skip", stored)
     todo = resume.todo(tasks)                               # tasks are built when their turn comes
 
-A model is settled by a row of the same configuration whose input is unchanged (size and time, of the file and of
-all that it names) and whose output is in place.
+A model is settled by a row of the same configuration whose input is unchanged (size and time, of the file and
+of all that it names) and whose output is in place.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class _Run:
 
     @contextmanager
     def _interruptible(self, progress: Progress) -> Iterator[None]:
-        """Handle signals. One that also reached Ray's processes can make anything fail: it is still a stop."""
+        """Handle signals. One that also reached Ray can make anything fail, and is still a stop."""
         try:
             with _stop_signals(self.stop):
                 yield

@@ -1,4 +1,4 @@
-"""Ray, quietly: the cluster that RAY_ADDRESS names, or one of our own that leaves nothing behind."""
+"""Ray, quietly: the cluster that RAY_ADDRESS names, or a local one that leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -22,26 +22,24 @@ import psutil
 
 from pipeline.config import EngineConfig
 from pipeline.errors import InfrastructureError
-from pipeline.sandbox.watchdog import MARK, Watchdog, clear
+from pipeline.sandbox.watchdog import MARK, Watchdog, clear, is_own_folder
 
 _START_LIMIT = 120  # seconds
 _OBJECT_STORE = 80 << 20  # bytes, about Ray's least: only small records pass through it
 _FOLDER = "insideout-ray-"
-_GONE = (
-    "insideout: the driver is gone without a word. What it had started is ended; the same command goes on."
-)
-_LOCKED_WITHIN = 3.0  # seconds: a folder that is younger may not have its lock yet
-_LOOK_EVERY = 3.0  # seconds between looks at the cluster's size
-_DEMAND = 16  # waiting tasks that tell an autoscaler to start nodes, even where there is no worker yet
+_GONE = "insideout: the driver was killed. Its processes are ended; run the same command again to continue."
+_LOCKED_WITHIN = 3.0  # seconds: a younger folder may not have its lock yet
+_LOOK_EVERY = 3.0  # seconds between queries of the cluster's size
+_DEMAND = 16  # waiting tasks that make an autoscaler start nodes, even where there is no worker yet
 _LONGEST_TEMP = 40  # characters: Ray's socket paths below it must stay under 108
 _QUIET = {
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run`, Ray would rebuild the environment a worker
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run`, Ray would rebuild the environment for each worker
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a task without num_gpus must still show Blender the GPU
 }
 
-# In the main thread, Ray would take SIGTERM for itself, and raise SystemExit wherever we are. What it starts
-# dies with the thread that started it (PR_SET_PDEATHSIG): this one stays.
+# In the main thread, Ray would handle SIGTERM itself, and raise SystemExit wherever we are. What it starts
+# dies with the thread that started it (PR_SET_PDEATHSIG): this thread stays.
 _ray_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray")
 
 
@@ -51,7 +49,7 @@ def cores() -> int:
 
 
 def share_cores(engine: EngineConfig, available: int) -> tuple[int, int]:
-    """(workers, threads a worker) out of `available` cores; at least one of each."""
+    """(workers, threads per worker) for `available` cores; at least one of each."""
     if engine.workers and not engine.threads:
         return engine.workers, max(1, available // engine.workers)
     threads = engine.threads or 1
@@ -60,7 +58,7 @@ def share_cores(engine: EngineConfig, available: int) -> tuple[int, int]:
 
 @dataclass
 class Session:
-    """Ray as a run sees it: how many workers it offers now, and whether it is still there."""
+    """Ray as a run sees it: how many workers it offers now, and whether it still runs."""
 
     engine: EngineConfig
     threads: int  # cores a worker uses
@@ -71,7 +69,7 @@ class Session:
 
     @property
     def workers(self) -> int:
-        """Models that can be in work at once. Nodes come and go, so it is asked for again and again."""
+        """Models that can be in work at once; queried again every few seconds, because nodes come and go."""
         import ray
 
         if time.monotonic() - self._looked > _LOOK_EVERY:
@@ -80,9 +78,10 @@ class Session:
         return self._workers
 
     def window(self) -> int:
-        """Tasks to hold in flight: one waits for each that runs, so that no worker idles between two models.
+        """Tasks to hold in flight: one waiting per running one, so that no worker idles between two models.
 
-        On a cluster more wait, because an autoscaler starts nodes for what waits. `--workers` caps what runs.
+        On a cluster more wait, because an autoscaler starts nodes for waiting tasks. `--workers` caps what
+        runs.
         """
         most, workers = self.engine.workers, self.workers
         if 0 < most < workers:
@@ -91,12 +90,12 @@ class Session:
         return min(window, 2 * most) if most else window
 
     def lost(self) -> str | None:
-        """What has ended of the Ray that we started; None while all is well."""
+        """Which part of the Ray that we started has died; None while it runs."""
         names = [name for name, process in self.servers.items() if not _runs(process)]
         return f"Ray's {' and '.join(names)} on this machine died." if names else None
 
     def too_small(self) -> bool:
-        """Whether no node has the cores that a worker asks for: the tasks wait for one that has."""
+        """Whether no node has the cores that a worker needs: the tasks then wait for one that has."""
         import ray
 
         available = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
@@ -105,7 +104,7 @@ class Session:
 
 @contextlib.contextmanager
 def ray_session(engine: EngineConfig) -> Iterator[Session]:
-    """Connect to Ray or start it. One that is open already stays open."""
+    """Connect to Ray or start it. A connection that is already open stays open."""
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
     import ray
 
@@ -132,7 +131,7 @@ def _connected(engine: EngineConfig) -> Session:
 
 @contextlib.contextmanager
 def _local(engine: EngineConfig) -> Iterator[Session]:
-    """Our own Ray: no dashboard, loopback only. When we go, killed or not, its processes and files go."""
+    """A local Ray: no dashboard, loopback only. It ends with this process, even if that is killed."""
     workers, threads = share_cores(engine, cores())
     with _own_folders() as (folder, scratch):
         try:
@@ -151,14 +150,14 @@ def _local(engine: EngineConfig) -> Iterator[Session]:
 
 @contextlib.contextmanager
 def _own_folders() -> Iterator[tuple[Path, Path]]:
-    """(Ray's folder, the workers' temporary folder), often one; a watchdog removes both when we are gone."""
+    """(Ray's folder, the workers' temporary folder), often the same; a watchdog removes both."""
     _clear_the_dead()
     name = f"{_FOLDER}{uuid.uuid4().hex[:8]}"
     folder, scratch = Path(_short_temp(), name), Path(tempfile.gettempdir(), name)
     watchdog = Watchdog(f"{MARK}={folder}", [folder, scratch], _GONE)  # before there is anything to clear
     try:
-        folder.mkdir(mode=0o700)
-        scratch.mkdir(mode=0o700, exist_ok=True)
+        for own in {folder, scratch}:
+            own.mkdir(mode=0o700)
         with _locked(folder):
             yield folder, scratch
     finally:
@@ -166,18 +165,23 @@ def _own_folders() -> Iterator[tuple[Path, Path]]:
 
 
 def _clear_the_dead() -> None:
-    """Remove what is left of sessions whose driver and watchdog were both killed: nobody holds the lock."""
+    """Remove what is left of sessions whose driver and watchdog were both killed: nobody holds the lock.
+
+    Only processes that carry the session's mark are ended: that one writes into such a folder proves nothing.
+    """
     for folder in Path(_short_temp()).glob(f"{_FOLDER}*"):
-        with contextlib.suppress(OSError):  # locked, gone meanwhile, or another user's
-            if time.time() - folder.stat().st_mtime > _LOCKED_WITHIN:
+        with contextlib.suppress(OSError):  # locked, just removed, or another user's
+            if is_own_folder(folder) and time.time() - folder.stat().st_mtime > _LOCKED_WITHIN:
                 with _locked(folder):
-                    clear(f"{MARK}={folder}", [folder, Path(tempfile.gettempdir(), folder.name)])
+                    clear(
+                        f"{MARK}={folder}", [folder, Path(tempfile.gettempdir(), folder.name)], writers=False
+                    )
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder itself; OSError if somebody else does. It ends with the process."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Hold a lock on the folder itself; OSError if another process does. It ends with the process."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -187,10 +191,10 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(folder: Path, scratch: Path) -> Iterator[None]:
-    """What Ray's processes, and the workers below them, are to inherit from us."""
+    """The variables that Ray's processes, and the workers below them, inherit from us."""
     ours = {"TMPDIR": str(scratch), MARK: str(folder)}
     before = {name: os.environ.get(name) for name in ours}
-    # Nobody else reaches this Ray, and tokens would stay in HOME.
+    # Nobody else can reach this Ray, and tokens would stay in HOME.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.update(ours)
     try:
@@ -222,7 +226,7 @@ def _short_temp() -> str:
 
 
 def _start(**how: Any) -> None:
-    """`ray.init`, without a word."""
+    """`ray.init`, silently."""
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -236,7 +240,7 @@ def _shut_down() -> None:
 
 
 def _apart(work: Callable[[], object]) -> None:
-    """Do it in Ray's thread. After a Ctrl-C too it comes to its end: half a start or end leaves files."""
+    """Run it in Ray's thread, to its end even after a Ctrl-C: half a start or shutdown leaves files."""
     doing = _ray_thread.submit(work)
     try:
         doing.result()
@@ -246,9 +250,9 @@ def _apart(work: Callable[[], object]) -> None:
 
 @contextlib.contextmanager
 def _bounded_start() -> Iterator[None]:
-    """Turn any failure to start, and a start that takes for ever, into one clear error."""
+    """Turn any failure to start, and a start that never ends, into one clear error."""
     where = os.environ.get("RAY_ADDRESS") or "on this machine"
-    # Ray waits in native code, where no exception of ours arrives: only the end of the process does.
+    # Ray waits in native code, which no exception interrupts: only the end of the process does.
     watchdog = threading.Timer(_START_LIMIT, _give_up, [where])
     watchdog.daemon = True
     try:
@@ -265,7 +269,7 @@ def _bounded_start() -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    """Whether anybody listens at HOST:PORT; OSError if not. Ray itself would take minutes to say so."""
+    """OSError if nobody listens at HOST:PORT. Ray itself would take minutes to report it."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdigit():
         with socket.create_connection((host, int(port)), timeout=10):

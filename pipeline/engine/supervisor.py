@@ -1,10 +1,10 @@
-"""Owns one child process and the one model in flight in it: a crash, hang or memory bomb costs that model only.
+"""Owns one child process and the one model in flight in it: a crash, hang or bomb costs only that model.
 
-`Supervisor.run(job, place)` always returns an `Outcome`. The child starts with the first job, serves many, and is
-replaced after a failure of its own, after `recycle_models`, or when it holds more than `recycle_mib`.
+`Supervisor.run(job, place)` always returns an `Outcome`. The child starts with the first job, serves many,
+and is replaced after a failure of its own, after `recycle_models`, or when it holds more than `recycle_mib`.
 
-What a model did ends its job. What says nothing about the model is tried once more in a fresh child: a crash in a
-child that had served other models, and a signal that only somebody else sends.
+What a model did ends its job. What says nothing about the model is tried once more in a fresh child: a crash
+in a child that had served other models, and a signal that only somebody else sends.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Supervisor:
         self.confinement: str | None = None
         """The level that the last child reached."""
         root = Path(tempfile.gettempdir(), f"{scratch_prefix}{uuid.uuid4().hex[:12]}")
-        # Ray always kills its workers, and nobody else knows this folder: start what removes it before making it.
+        # Ray always kills its workers, and nobody else knows this folder: start what removes it before making
+        # it.
         self._watchdog: Watchdog | None = Watchdog(f"TMPDIR={root}/", [root])
         self.workspace = Workspace(root)
         self._child: Child | None = None

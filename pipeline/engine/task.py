@@ -125,7 +125,7 @@ def _recovered(stage: Stage, task: Task, row: Row) -> bool:
 
 
 def _with_outcome(row: Row, outcome: Outcome) -> Row:
-    """The row with all but the CPU-seconds, which only `insideout bench` needs: they would be half of a row."""
+    """The row, without the CPU-seconds: they would be half of it, and only `insideout bench` needs them."""
     return replace(
         row,
         status=outcome.status,

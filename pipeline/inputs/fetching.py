@@ -2,8 +2,9 @@
 
     fetched = fetch_model(task.input, task.source, folder)     # fetched.path is the model, local now
 
-Which of the named files it gets is decided by `render.importing.references`, as for a local model: what lies around the
-remote one is listed, empty stand-ins are made for what could be meant, and those that are meant are fetched.
+Which of the named files it gets is decided by `render.importing.references`, as for a local model: what lies
+around the remote one is listed, empty stand-ins are made for what could be meant, and those that are meant
+are fetched.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     fold(layout.ledger("render"), layout.temporary)        # at the start of a run, under the dataset's lock
     for batch in batches(layout.ledger("render")): ...     # folded rows, then newer runs' rows, oldest first
 
-The new file names in its footer the run files that it holds. It appears whole under its name; then those files are
-removed. If the process is killed in between, the next fold removes them, and readers skip what the footer names: at
-any moment every row counts once. Logs' tails are kept, shortened, for failures only.
+The new file names in its footer the run files that it holds. It appears whole under its name; then those
+files are removed. If the process is killed in between, the next fold removes them, and readers skip what the
+footer names: at any moment every row counts once. Logs' tails are kept, shortened, for failures only.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """What happened to every model: append-only JSON lines in OUT/ledger/STAGE/, one file per run.
 
-The driver is a file's only writer, files sort by time, and a model's last row counts. A file begins with a line
-about its run (what it was given, when it began) and ends with one about how it ended. A torn last line, which a
-killed driver leaves, is skipped. There is no database: the files lie on the output's own disk, which may be shared.
-`pipeline.ledger.writer` writes them, `pipeline.ledger.compact` folds finished runs into one file and reads both.
+The driver is a file's only writer, files sort by time, and a model's last row counts. A file begins with a
+line about its run (what it was given, when it began) and ends with one about how it ended. A torn last line,
+which a killed driver leaves, is skipped. There is no database: the files lie on the output's own disk, which
+may be shared. `pipeline.ledger.writer` writes them, `pipeline.ledger.compact` folds finished runs into one
+file and reads both.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Row:
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Row:
-        """A row from a line's values, by field names; unknown ones are left out. ValueError for a wrong status."""
+        """A row from a line's values; unknown fields are left out. ValueError for a wrong status."""
         known = {key: value for key, value in values.items() if key in _FIELDS}
         known["status"] = Status(known["status"])
         known["kind"] = failure_class(known.get("kind")) if known["status"] is Status.FAILED else None

@@ -1,7 +1,7 @@
 """Writes a run's ledger: lines appended to a local file, or a series of objects in a store.
 
-An object store cannot append. There a run is a series of objects (`RUN.part000000.jsonl`), of which only the newest
-grows: it is rewritten every few seconds.
+An object store cannot append. There a run is a series of objects (`RUN.part000000.jsonl`), of which only the
+newest grows: it is rewritten every few seconds.
 """
 
 from __future__ import annotations

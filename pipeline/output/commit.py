@@ -1,7 +1,8 @@
 """Done means committed: the whole file under a temporary name, fsync, rename, fsync of the folder.
 
 After a crash at any moment a file is either absent or whole; nothing half-written bears a final name. In an
-object store a PUT is all that (`fuse.dataset.storage`), and the lock on OUT is an object (`pipeline.output.lock`).
+object store a PUT is all that (`fuse.dataset.storage`), and the lock on OUT is an object
+(`pipeline.output.lock`).
 """
 
 from __future__ import annotations

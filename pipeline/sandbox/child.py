@@ -1,9 +1,9 @@
 """The process that opens models: `python -P -m pipeline.sandbox.child MODULE PARENT JOBS RESULTS PLAN`.
 
-The supervisor starts it. It confines itself as PLAN (a `pipeline.sandbox.confine.Plan`, as JSON) says, reads jobs
-from the descriptor JOBS, calls `MODULE.process(job, place)` for each (`render.job`), and writes an answer to the
-descriptor RESULTS (`pipeline.sandbox.protocol`). Standard output and error belong to the native libraries and never
-carry the protocol.
+The supervisor starts it. It confines itself as PLAN (a `pipeline.sandbox.confine.Plan`, as JSON) says, reads
+jobs from the descriptor JOBS, calls `MODULE.process(job, place)` for each (`render.job`), and writes an
+answer to the descriptor RESULTS (`pipeline.sandbox.protocol`). Standard output and error belong to the native
+libraries and never carry the protocol.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def answer(worker: Worker, frame: dict[str, Any]) -> dict[str, Any]:
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when the thread that started it ends; leave if it has already ended."""
+    """Have the kernel kill this process when the thread that started it ends; leave if it has ended."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL)) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")

@@ -261,7 +261,7 @@ class Child:
 def _spawn(
     arguments: list[str], plan: Plan, threads: int, output: int, home: Path
 ) -> subprocess.Popen[bytes]:
-    """Start the child. No new session: Ray ends a dead worker's process group, and the child must be in it."""
+    """Start the child, in our process group: Ray ends a dead worker's group."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "pipeline.sandbox.child", *arguments, json.dumps(plan.to_json())],
         stdin=subprocess.DEVNULL,
@@ -303,7 +303,7 @@ def _module_path() -> list[str]:
 
 
 def _environment(threads: int, home: Path) -> dict[str, str]:
-    """What the child needs of our environment, and no credential; thread pools limited before they are loaded."""
+    """What the child needs of our environment, without credentials; limits of thread pools."""
     kept = {name: value for name, value in os.environ.items() if name == MARK or _PASSED.fullmatch(name)}
     return {
         **kept,

@@ -1,11 +1,12 @@
 """Ends what a killed process leaves behind: `python watchdog.py SOCKET MARK WORDS FOLDER...`.
 
-A driver that is killed runs no clean-up, and of the Ray that it started some processes stay (measured: both
-agents of the raylet, and all temporary files). Ray's workers are always killed, even at the end of a job. So
-both have a watchdog: it waits for the end of a connection whose other end only its owner holds. Then, however
-that ended, it kills every process whose environment says that it came of the owner, or that writes to a file
-in the owner's folders (Ray's agents write their title over their environment), and removes those folders. It
-is nobody's child, for Ray kills its workers' children. Standard library only: it starts fast.
+A driver that is killed runs no clean-up, and part of the Ray that it started stays (measured: both agents of
+the raylet, and all temporary files). Ray always kills its workers, even at the end of a job. So both have a
+watchdog. It waits for the end of a connection whose other end only its owner holds. Then it kills every
+process that carries the owner's mark in its environment, or that writes to a file in the owner's folders
+(Ray's agents overwrite their environment with their title), and removes those folders: real folders of this
+user, never what a link leads to. It is nobody's child, because Ray kills its workers' children. Standard
+library only: it starts fast.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-MARK = "INSIDEOUT_SESSION"  # in the environment of all that a session starts; its value is the first folder
-_PATIENCE = 15.0  # seconds to go on killing: one that is stuck in a disk's driver never dies
-_QUIET_LOOKS = 2  # a process may be born while its parent is killed: look until there was none twice
-_LOOKS_AFTER = (1.0, 3.0, 5.0)  # seconds: what is just being started shows no environment yet
+MARK = "INSIDEOUT_SESSION"  # in the environment of every process of a session; its value is the first folder
+_PATIENCE = 15.0  # seconds to keep killing: a process stuck in a disk's driver never dies
+_QUIET_LOOKS = 2  # a process may start while its parent is killed: stop after two scans without a find
+_LOOKS_AFTER = (1.0, 3.0, 5.0)  # seconds: a process that is just starting shows no environment yet
 _OWNER_IS_WELL, _CLEARED = b".", b"!"
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what ends a whole group must not end this
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # sent to a whole group; must not end the watchdog
 
 
 class Watchdog:
     """The owner's side: start it before there is anything to clear, `close` it at the end.
 
-    `mark` is how an entry NAME=VALUE of the environment begins in all processes that come of the owner.
-    `words` are for people, and said when the owner ended without `close`.
+    `mark` is the beginning of an entry NAME=VALUE in the environment of all processes that the owner starts.
+    `words` are printed for people if the owner ends without `close`.
     """
 
     def __init__(self, mark: str, folders: Sequence[Path], words: str = ""):
@@ -51,13 +52,14 @@ class Watchdog:
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=None if words else subprocess.DEVNULL,  # a log of Ray's would have it taken for Ray's
-                start_new_session=True,  # a Ctrl-C in the terminal is not for it
+                # One of Ray's logs open in it would make it look like one of Ray's processes.
+                stderr=None if words else subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C in the terminal must not reach it
             )
 
     def close(self) -> None:
-        """Have it do its work now, and wait for its end; if somebody killed it, do its work."""
-        with self._socket, contextlib.suppress(TimeoutError):  # then it goes on without us
+        """Let it do its work now, and wait for its end; if it was killed, do its work here."""
+        with self._socket, contextlib.suppress(TimeoutError):  # then it continues without us
             self._socket.settimeout(2 * _PATIENCE)
             if not self._has_cleared():
                 clear(self._mark, self._folders)
@@ -73,7 +75,7 @@ class Watchdog:
 
 @contextlib.contextmanager
 def _stops_wait() -> Iterator[None]:
-    """Within, they wait, also for what is started: a watchdog takes a moment to ignore them."""
+    """Hold stop signals back, also for what is started: a watchdog takes a moment to ignore them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
         yield
@@ -103,21 +105,33 @@ def main(arguments: list[str]) -> None:
             clear(mark, folders, owner)
 
 
-def clear(mark: str, folders: Sequence[Path], spared: int = 0) -> None:
-    """End what came of the owner; remove the folders, again where a dying process still wrote there.
+def is_own_folder(folder: Path) -> bool:
+    """Whether this is a real folder of this user: a link proves nothing about what it leads to."""
+    try:
+        found = os.lstat(folder)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
-    `spared` is the owner's process: Ray's log files stay open in it.
+
+def clear(mark: str, folders: Sequence[Path], spared: int = 0, writers: bool = True) -> None:
+    """End the owner's processes; remove its folders, again if a dying process still wrote there.
+
+    `spared` is the owner's process, in which Ray's log files stay open. `writers`: end also processes that
+    write into the folders, which only a caller may ask for that knows the folders to be the owner's.
     """
     deadline = time.monotonic() + _PATIENCE
-    end_all(mark, folders, spared)
-    while any(folder.exists() for folder in folders) and time.monotonic() < deadline:
-        for folder in folders:
+    own = [folder for folder in folders if is_own_folder(folder)]
+    watched = own if writers else []
+    end_all(mark, watched, spared)
+    while any(is_own_folder(folder) for folder in own) and time.monotonic() < deadline:
+        for folder in own:
             shutil.rmtree(folder, ignore_errors=True)
-        end_all(mark, folders, spared)
+        end_all(mark, watched, spared)
 
 
 def end_all(mark: str, folders: Sequence[Path] = (), spared: int = 0) -> None:
-    """Kill what bears the mark in its environment or writes to a file in the folders, until nothing does."""
+    """Kill what carries the mark in its environment or writes into the folders, until nothing does."""
     entry, inside = f"\0{mark}".encode(), tuple(f"{os.path.realpath(folder)}/" for folder in folders)
     deadline, quiet = time.monotonic() + _PATIENCE, 0
     while quiet < _QUIET_LOOKS and time.monotonic() < deadline:
@@ -138,21 +152,21 @@ def _bears(pid: int, entry: bytes) -> bool:
     """Whether the process was started with an entry that begins like this in its environment."""
     try:
         return entry in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:  # gone meanwhile, or another user's
+    except OSError:  # it has ended, or is another user's
         return False
 
 
 def _writes(pid: int, inside: tuple[str, ...]) -> bool:
-    """Whether the process has a file below these folders open for writing: a reader is a stranger."""
+    """Whether the process has a file in these folders open for writing; readers are not ours."""
     links = Path(f"/proc/{pid}/fd")
     try:
         return any(_is_written(links / name, inside) for name in os.listdir(links))
-    except OSError:  # gone meanwhile, or another user's
+    except OSError:  # it has ended, or is another user's
         return False
 
 
 def _is_written(link: Path, inside: tuple[str, ...]) -> bool:
-    """Of one open file; the link's own permissions are those that it was opened with (proc(5))."""
+    """Of one open file; the link's own permissions are the modes that it was opened with (proc(5))."""
     try:
         return os.readlink(link).startswith(inside) and os.lstat(link).st_mode & stat.S_IWUSR != 0
     except OSError:  # closed meanwhile

@@ -1,4 +1,4 @@
-"""The render stage as a run: find the models, claim the dataset, render what is not done, describe the dataset."""
+"""The render stage as a run: find the models, claim the dataset, render what is not done, describe it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from render.job import RenderJob
 def render(
     models: Path, out: Path, config: RenderConfig, engine: EngineConfig, only: Collection[str] | None = None
 ) -> Summary:
-    """Render every model in `models` (a folder, a list or a file), or those of the uids `only`, into `out`."""
+    """Render every model in `models` (folder, list or file), or those of the uids `only`, into `out`."""
     found = discover(models)
     layout = Layout(out.absolute())
     with exclusive(layout):

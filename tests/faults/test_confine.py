@@ -154,7 +154,7 @@ def test_a_child_keeps_to_its_cores():
             "tests.helpers.escaping_stage", Limits(**{**LIMITS.__dict__, "threads": threads})
         )
         try:
-            did = _do(supervisor, {"do": "spin"}).record["did"]
+            did = json.loads(_do(supervisor, {"do": "spin"}).record["did"])
         finally:
             supervisor.end()
         if len(did["allowed"]) != threads:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import ctypes
+import fcntl
+import json
 import mmap
 import os
 import socket
@@ -38,7 +41,7 @@ JOB = EscapeJob
 def process(job: EscapeJob, place: Placement) -> Record:
     places = job.places
     if "do" in places:
-        return EscapeRecord(did=ATTEMPTS[places["do"]](places))  # type: ignore[call-arg]
+        return EscapeRecord(did=json.dumps(ATTEMPTS[places["do"]](places), default=repr))  # type: ignore[call-arg]
     tried = {name: _try(attempt, places) for name, attempt in ATTEMPTS.items() if name not in COSTLY}
     return EscapeRecord.model_validate(tried)
 
@@ -71,6 +74,22 @@ def _link(job: dict[str, Any]) -> None:
     link = Path(job["work"], "link")
     link.unlink(missing_ok=True)
     link.symlink_to(job["marker"])
+
+
+def _with_input(job: dict[str, Any], use: Callable[[int], object]) -> None:
+    """Do something to a descriptor that is open for reading only."""
+    descriptor = os.open(Path(job["input"], "model.obj"), os.O_RDONLY)
+    try:
+        use(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _set_flags(descriptor: int) -> None:
+    """Set the file's flags (chattr) to what they are."""
+    flags = array.array("I", [0])
+    fcntl.ioctl(descriptor, 0x80086601, flags)
+    fcntl.ioctl(descriptor, 0x40086602, flags)
 
 
 def _hard_link(job: dict[str, Any]) -> bytes:
@@ -180,6 +199,15 @@ ATTEMPTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "fork": _fork,
     "exec": lambda _: subprocess.run(["/bin/true"], check=True),
     "signal the parent": lambda _: os.kill(os.getppid(), 0),
+    "signal its group": lambda _: os.kill(0, 0),
+    "signal everybody": lambda _: os.kill(-1, 0),
+    "a lease on the input": lambda job: _with_input(
+        job, lambda d: fcntl.fcntl(d, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    ),
+    "flags of the input": lambda job: _with_input(job, _set_flags),
+    "signals of the input": lambda job: _with_input(
+        job, lambda d: fcntl.fcntl(d, fcntl.F_SETOWN, os.getppid())
+    ),
     "trace the parent": _attach,
     "parent's limits": _limit_parent,
     "anonymous file": _anonymous_file,

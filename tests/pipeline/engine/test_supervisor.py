@@ -148,7 +148,8 @@ def test_the_child_dies_with_its_killed_parent(tmp_path: Path):
     order.write_text('{"do": "hang"}')
     code = (
         "from pathlib import Path; from tests.pipeline.engine.test_supervisor import *\n"
-        "s = Supervisor('tests.helpers.faulty_stage', Limits()); print(s._ready_child().process.pid, flush=True)\n"
+        "s = Supervisor('tests.helpers.faulty_stage', Limits())\n"
+        "print(s._ready_child().process.pid, flush=True)\n"
         f"s.run(JOB, placement(Path({str(order)!r})))"
     )
     parent = subprocess.Popen(

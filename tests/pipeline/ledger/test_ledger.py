@@ -200,7 +200,8 @@ def test_a_fold_that_dies_loses_and_doubles_nothing(tmp_path: Path):
     folder = layout.ledger("render")
     two_runs(folder)
     expected = kept(latest(folder))
-    code = "from tests.pipeline.ledger.test_ledger import *; layout = Layout(Path(sys.argv[1])); print('ready', flush=True); "
+    code = "from tests.pipeline.ledger.test_ledger import *; layout = Layout(Path(sys.argv[1])); "
+    code += "print('ready', flush=True); "
     code += "fold(layout.ledger('render'), layout.temporary, 1)"
     temporary = tmp_path / "elsewhere"
     temporary.mkdir()
