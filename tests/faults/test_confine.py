@@ -41,6 +41,8 @@ OPEN_TO_ALL = {
         "read it by a link in the input",
         "read /etc/passwd",
         "list the root",
+        "signal its group",
+        "a lease on the input",
     ),
     *(
         "parent's environment",
