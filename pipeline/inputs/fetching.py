@@ -1,27 +1,23 @@
-"""A remote model and the files that it names, brought to this machine, as they lie beside each other there.
+"""A remote model and the files that it names, copied to this machine, as they lie to each other there.
 
     fetched = fetch_model(task.input, task.source, folder)     # fetched.path is the model, local now
 
-Which of the named files it gets is decided by `render.importing.references`, as for a local model: what lies
-around the remote one is listed, empty stand-ins are made for what could be meant, and those that are meant
-are fetched.
+Which of the named files it gets is decided by `render.importing.references`, as for a local model; only what
+lies in the tree is for the store to say.
 """
 
 from __future__ import annotations
 
 import itertools
-import re
+import posixpath
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote
 
 from fuse.dataset import storage
 from pipeline.inputs.staging import tree_of
-from render.importing.link_scan import names
 from render.importing.references import MOST_COMPANIONS, references
 
-_MOST_ENTRIES = 10_000  # of the model's folder, for names whose path is stale
-_TILE = re.compile(r"<udim>|<uvtile>")
+_MOST_ENTRIES = 10_000  # of the model's folder and of its parent, for names that lead elsewhere
 
 
 @dataclass
@@ -34,84 +30,59 @@ class Fetched:
 
 
 def fetch_model(remote: Path, source: str, folder: Path) -> Fetched:
-    """Fetch the model at `remote`, known to its list as `source`, and its companions into `folder`.
+    """Fetch the model at `remote`, recorded as `source`, and its companions into `folder`.
 
     OSError where the store does not give it; FileNotFoundError where it is not there.
     """
-    return _Fetch(remote, source, folder).all()
+    path = folder / _local_name(remote, source)
+    tree, _ = tree_of(path, source)
+    home = posixpath.dirname(path.relative_to(tree).as_posix())
+    there = RemoteTree(remote.parents[len(PurePosixPath(home).parts)], home)
+    fetched, waiting = Fetched(path), [path]
+    while waiting and len(fetched.stamps) <= MOST_COMPANIONS:
+        file = waiting.pop()
+        if file not in fetched.stamps:
+            source_file = there.root / file.relative_to(tree).as_posix()
+            fetched.stamps[file] = storage.stamp(source_file)
+            storage.fetch(source_file, file)
+            waiting += [one.path for one in references(file, tree, there) if one.path is not None]
+    return fetched
 
 
-class _Fetch:
-    def __init__(self, remote: Path, source: str, folder: Path):
-        path = folder / _local_name(remote, source)
-        self.path, self.home = path, remote.parent
-        self.tree, _ = tree_of(path, source)
-        self.remote_tree = remote.parents[len(path.relative_to(self.tree).parts) - 1]
-        self.found = Fetched(path)
-        self._around: dict[str, str] | None = None  # name in the model's folder -> its last part, lower case
-        self._stand_ins: set[Path] = set()
+class RemoteTree:
+    """The files of a store below `root`, for `render.importing.lookup`; the model lies in `home`."""
 
-    def all(self) -> Fetched:
-        """The model, what it names, what that names."""
-        waiting = [self._get(self.path)]
-        while waiting and len(self.found.stamps) <= MOST_COMPANIONS:
-            file = waiting.pop()
-            self._stand_in(file, names(file))
-            for reference in references(file, self.tree):
-                if reference.path is not None and reference.path not in self.found.stamps:
-                    waiting.append(self._get(reference.path))
-        for path in self._stand_ins - self.found.stamps.keys():
-            path.unlink(missing_ok=True)
-        return self.found
+    def __init__(self, root: Path, home: str):
+        self.root, self.home = root, home
+        self._listings: dict[str, dict[str, None]] = {}
+        self._asked: dict[str, bool] = {}
 
-    def _get(self, path: Path) -> Path:
-        remote = self._remote(path)
-        self.found.stamps[path] = storage.stamp(remote)
-        storage.fetch(remote, path)
-        return path
+    def has(self, path: str) -> bool:
+        listed = self._listing(self.home)
+        if _is_below(path, self.home) and len(listed) < _MOST_ENTRIES:
+            return path in listed
+        if path not in self._asked:
+            self._asked[path] = (self.root / path).is_file()
+        return self._asked[path]
 
-    def _remote(self, path: Path) -> Path:
-        return self.remote_tree / path.relative_to(self.tree).as_posix()
+    def refusal(self, path: str) -> str | None:
+        return "" if self.has(path) else None
 
-    def _stand_in(self, file: Path, wanted: list[str]) -> None:
-        """Empty files in place of every remote one that could be meant by the names in `file`."""
-        if not wanted:
-            return
-        spellings = {spelling for name in wanted for spelling in (name, unquote(name))}
-        parts = {PurePosixPath(spelling.replace("\\", "/")).name.lower() for spelling in spellings}
-        tiles = [_tile_pattern(part) for part in parts if _TILE.search(part)]
-        for name, last in self._listing().items():
-            if last in parts or any(tile.fullmatch(last) for tile in tiles):
-                self._make(self.path.parent / name)
-        for spelling in spellings:
-            self._try(file.parent, spelling)
+    def files(self, near: str) -> list[str]:
+        around = {**self._listing(self.home), **self._listing(posixpath.dirname(self.home))}
+        return sorted(around)
 
-    def _try(self, folder: Path, name: str) -> None:
-        """Where a name leads to a place of the tree that is not listed: ask for it."""
-        steps: list[str] = list(folder.relative_to(self.tree).parts)
-        for part in PurePosixPath(name.replace("\\", "/").removeprefix("//")).parts:
-            if part == "..":
-                if not steps:
-                    return
-                steps.pop()
-            else:
-                steps.append(part)
-        target = self.tree.joinpath(*steps)
-        listed = target.is_relative_to(self.path.parent) and len(self._listing()) < _MOST_ENTRIES
-        if not listed and target.is_relative_to(self.tree) and self._remote(target).is_file():
-            self._make(target)
+    def _listing(self, folder: str) -> dict[str, None]:
+        if folder not in self._listings:
+            entries = itertools.islice(
+                storage.listing(self.root / folder if folder else self.root), _MOST_ENTRIES
+            )
+            self._listings[folder] = {posixpath.join(folder, entry.name): None for entry in entries}
+        return self._listings[folder]
 
-    def _make(self, path: Path) -> None:
-        if path not in self.found.stamps:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-            self._stand_ins.add(path)
 
-    def _listing(self) -> dict[str, str]:
-        if self._around is None:
-            entries = itertools.islice(storage.listing(self.home), _MOST_ENTRIES)
-            self._around = {entry.name: entry.name.rpartition("/")[2].lower() for entry in entries}
-        return self._around
+def _is_below(path: str, folder: str) -> bool:
+    return not folder or path.startswith(f"{folder}/")
 
 
 def _local_name(remote: Path, source: str) -> str:
@@ -119,7 +90,3 @@ def _local_name(remote: Path, source: str) -> str:
     parts = PurePosixPath(source).parts
     plain = not storage.is_uri(source) and not source.startswith("/") and ".." not in parts
     return source if plain and parts[-1:] == (remote.name,) else remote.name
-
-
-def _tile_pattern(part: str) -> re.Pattern[str]:
-    return re.compile(_TILE.sub(r"(\\d{4}|u\\d+_v\\d+)", re.escape(part)))

@@ -4,9 +4,11 @@ A worker's `Workspace` has two folders for all its life, because a child's confi
 `input`, which its children may read, and `work`, which they may write. Each job has an empty folder in both.
 
     with workspace.job() as (inputs, work):
-        staged = stage_input(task.input, task.source, inputs)   # staged.path is what the child is told
+        staged = stage_input(task.input, task.source, inputs)   # the child gets staged.path
 
-Which files a model may have, and what is refused: `render.importing.references`.
+Which files a model may have, and what is refused: `render.importing.references`. What is staged is what an
+importer opens: where a name leads elsewhere than to the file that it means, the staged copy names that file,
+or the file is placed where the name leads.
 """
 
 from __future__ import annotations
@@ -22,30 +24,35 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from render.failures import FailureClass, ModelFailure
-from render.importing.redaction import LARGEST, blinded
-from render.importing.references import MOST_COMPANIONS, Reference, references
+from render.importing import plain_text
+from render.importing.link_scan import TEXTS, is_image, kind_of
+from render.importing.redaction import LARGEST, blinded, redirected, safe_path
+from render.importing.references import Reference, closure
+from render.importing.spelling import is_text, spelled, unspelled
 
 _MOST_BYTES = 32 << 30  # of one model's companions
 _MOST_NOTES = 16
 _DRIVE = re.compile("[A-Za-z]:")
+_REWRITTEN = ("obj", "mtl", "gltf", "glb", "usda", "dae")
+"""Formats whose importers find a file only where its name leads, and whose names can be replaced."""
 
 
 @dataclass(frozen=True)
 class Staged:
-    """What the child is given of one model."""
+    """What the child gets of one model."""
 
     path: Path
-    """The model's own file, in the folder for it."""
+    """The model's own file, in its job's folder."""
     companions: list[Path] = field(default_factory=list)
     """Where the files came from that went with it, sorted."""
     notes: list[str] = field(default_factory=list)
-    """What was refused without harm to the geometry: textures and the like."""
+    """What was refused without harm to the geometry, textures and the like; what was found far away."""
     absent: list[Path] = field(default_factory=list)
     """Where files would lie that are named and not there: when they come, the model is another one."""
 
 
 class Workspace:
-    """A worker's folder on its own node; it goes with `close`."""
+    """A worker's folder on its own node; `close` removes it."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -56,7 +63,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def job(self) -> Iterator[tuple[Path, Path]]:
-        """Empty folders of one job: for its input, and for what it writes. Both go when it ends."""
+        """Empty folders of one job: for its input, and for what it writes. Both are removed when it ends."""
         with (
             tempfile.TemporaryDirectory(dir=self.input, prefix="job-") as inputs,
             tempfile.TemporaryDirectory(dir=self.work, prefix="job-") as work,
@@ -68,28 +75,29 @@ class Workspace:
 
 
 def stage_input(path: Path, source: str, folder: Path) -> Staged:
-    """Put the model at `path`, known to its list as `source`, and its companions into the empty `folder`.
+    """Put the model at `path`, recorded as `source`, and its companions into the empty `folder`.
 
     Raises OSError where it cannot be read or put there, and ModelFailure `outside_reference` where it is a
     link out of the models' folder, or where its geometry depends on a file that it may not have.
     """
     tree, _ = tree_of(path, source)
     real = admit(path, source)
-    named = _closure(path, tree)
-    refused = [one for told in named.values() for one in told if one.refusal]
+    named = closure(path, tree)
+    refused = [one for found in named.values() for one in _refused(found)]
     for reference in refused:
         if reference.needed:
             raise ModelFailure(
-                FailureClass.OUTSIDE_REFERENCE, f"{path.name}: {reference.text} {reference.refusal}"
+                FailureClass.OUTSIDE_REFERENCE, f"{_name(path)}: {reference.text} {reference.refusal}"
             )
     if sum(file.stat().st_size for file in named if file != path) > _MOST_BYTES:
         raise ModelFailure(
-            FailureClass.INVALID, f"{path.name}: the files that it names exceed {_MOST_BYTES >> 30} GiB"
+            FailureClass.INVALID, f"{_name(path)}: the files that it names exceed {_MOST_BYTES >> 30} GiB"
         )
-    for file, told in named.items():
-        _put(real if file == path else file.resolve(), folder / file.relative_to(tree), told)
-    found = sorted(file for file in named if file != path)
-    return Staged(folder / path.relative_to(tree), found, _notes(refused), _absent(named))
+    stage = _Stage(tree, folder)
+    for file, found in named.items():
+        stage.put(file, real if file == path else file.resolve(), found)
+    companions = sorted(file for file in named if file != path)
+    return Staged(stage.place(path), companions, _notes(refused, named, tree), _absent(named))
 
 
 def tree_of(path: Path, source: str) -> tuple[Path, Path]:
@@ -98,7 +106,7 @@ def tree_of(path: Path, source: str) -> tuple[Path, Path]:
     The tree is the topmost folder below the root that holds the model: a model's folder, or a collection's.
     For a file right in the root, and for one that is not below a root, it is the file's own folder.
     """
-    parts = PurePosixPath(source).parts
+    parts = PurePosixPath(unspelled(source)).parts
     below = 0 < len(parts) < len(path.parts) and path.parts[-len(parts) :] == parts and ".." not in parts
     if not below or len(parts) == 1:
         return path.parent, path.parent
@@ -111,60 +119,133 @@ def admit(path: Path, source: str) -> Path:
     Raises OSError where there is none, and ModelFailure where it is no such file or lies out of the root.
     """
     _, root = tree_of(path, source)
-    real = path.resolve(strict=True)
+    try:
+        real = path.resolve(strict=True)
+    except RuntimeError as error:  # a link that leads to itself
+        raise FileNotFoundError(None, "a link that leads to itself", str(path)) from error
     if not real.is_relative_to(root.resolve()):
-        cure = "Copy the file, or give the folder that it lies in."
+        remedy = "Copy the file, or give the folder that it lies in."
         raise ModelFailure(
-            FailureClass.OUTSIDE_REFERENCE, f"{path.name} is a link out of the models' folder. {cure}"
+            FailureClass.OUTSIDE_REFERENCE, f"{_name(path)} is a link out of the models' folder. {remedy}"
         )
     if not stat.S_ISREG(real.stat().st_mode):
-        raise ModelFailure(FailureClass.UNSUPPORTED, f"{path.name} is not a regular file")
+        raise ModelFailure(FailureClass.UNSUPPORTED, f"{_name(path)} is not a regular file")
     return real
 
 
-def _closure(path: Path, tree: Path) -> dict[Path, list[Reference]]:
-    """What the model names, and what each file that goes with it names: the model first."""
-    named: dict[Path, list[Reference]] = {path: []}
-    waiting = [path]
-    while waiting:
-        file = waiting.pop()
-        named[file] = references(file, tree)
-        for reference in named[file]:
-            if reference.path is not None and reference.path not in named and len(named) <= MOST_COMPANIONS:
-                named[reference.path] = []
-                waiting.append(reference.path)
-    return named
+class _Stage:
+    """Puts files of `tree` into `folder`, as they lie to each other."""
+
+    def __init__(self, tree: Path, folder: Path):
+        self.tree, self.folder = tree, folder
+
+    def place(self, file: Path) -> Path:
+        """Where a file of the tree goes; one whose name is not UTF-8 gets a name that is."""
+        relative = file.relative_to(self.tree)
+        return self.folder / (safe_path(str(relative)) if not is_text(str(relative)) else relative)
+
+    def put(self, file: Path, source: Path, found: list[Reference]) -> None:
+        """The file, whose names lead to what is staged; and what it names, where it leads to."""
+        target, kind = self.place(file), kind_of(file)
+        edits: dict[tuple[int, int], list[tuple[str, str]]] = {}
+        for one in found:
+            if one.path is None or (one.exact and self.place(one.path) == self._as_is(one.path)):
+                continue
+            if kind in _REWRITTEN and one.spans:
+                name = self._name_for(one.path, target)
+                for span in one.spans:
+                    edits.setdefault(span, []).append((one.written, name))
+            else:
+                self._link(one.path.resolve(), self._as_is(one.leads or one.path))
+        data = _plain(source, kind)
+        foreign = [name for one in found for name in one.foreign]
+        if (edits or foreign) and source.stat().st_size <= LARGEST:
+            data = redirected(blinded(data or source.read_bytes(), foreign), kind, edits)
+        self._write(source, target, data)
+
+    def _as_is(self, file: Path) -> Path:
+        return self.folder / file.relative_to(self.tree)
+
+    def _name_for(self, file: Path, user: Path) -> str:
+        """What a staged file `user` calls `file`, in characters that no format escapes."""
+        name = os.path.relpath(self.place(file), user.parent)
+        safe = safe_path(name)
+        if safe != name:
+            self._link(file.resolve(), user.parent / safe)
+        return safe
+
+    def _link(self, source: Path, target: Path) -> None:
+        """Another place of a companion, unless something is there."""
+        if target.is_relative_to(self.folder) and not os.path.lexists(target):
+            self._write(source, target, None)
+
+    def _write(self, source: Path, target: Path, data: bytes | None) -> None:
+        """`data`, or a hard link where the file system has it, for the child can only read; else a copy."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(target):
+            target.unlink()
+        if data is not None:
+            target.write_bytes(data)
+            return
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+
+
+def _plain(source: Path, kind: str) -> bytes | None:
+    """The text of a file that must be converted for its importer; None where it can stay as it is."""
+    if kind not in (*TEXTS, "off", "stl"):
+        return None
+    with source.open("rb") as file:
+        data = plain_text.as_utf8(file)
+        if data is None and kind in ("obj", "mtl"):
+            data = plain_text.without_false_continuations(file)
+    return data
+
+
+def _name(path: Path) -> str:
+    return spelled(path.name)
+
+
+def _refused(found: list[Reference]) -> list[Reference]:
+    """What was refused, but for alternatives of what was found."""
+    there = {one.group for one in found if one.path is not None}
+    return [one for one in found if one.refusal and (one.group is None or one.group not in there)]
 
 
 def _absent(named: dict[Path, list[Reference]]) -> list[Path]:
     """Places of the files that are missed."""
     missed = (
-        Path(os.path.normpath(file.parent / one.text.replace("\\", "/")))
-        for file, told in named.items()
-        for one in told
+        Path(os.path.normpath(file.parent / one.written.replace("\\", "/")))
+        for file, found in named.items()
+        for one in found
         if one.path is None and not one.refusal and not one.stray
     )
     return sorted(set(missed))[:_MOST_NOTES]
 
 
-def _put(source: Path, target: Path, told: list[Reference]) -> None:
-    """A hard link where the file system has it, for the child can only read there; else a copy.
+def _notes(refused: list[Reference], named: dict[Path, list[Reference]], tree: Path) -> list[str]:
+    """What is not taken, and what was taken from afar, each once.
 
-    A file that names what is not the model's is copied, and those names are blinded in the copy.
+    Another system's path (`C:\\...`) can be only stale: no note.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    foreign = [one.foreign for one in told if one.foreign is not None]
-    if foreign and source.stat().st_size <= LARGEST:
-        target.write_bytes(blinded(source.read_bytes(), foreign))
-        return
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _notes(refused: list[Reference]) -> list[str]:
-    """What is not taken, each once. Another system's path (`C:\\...`) can be only stale: no note."""
     meant = (one for one in refused if not one.stray and not _DRIVE.match(one.text))
     texts = {f"refused: {one.text} {one.refusal}": None for one in meant}
+    for file, found in named.items():
+        for one in found:
+            if one.namesake and one.path is not None and is_image(one.written) and _is_far(one.path, file):
+                texts[f"texture {spelled(one.path.name)}: found in {spelled(_folder_of(one.path, tree))}"] = (
+                    None
+                )
     return list(texts)[:_MOST_NOTES]
+
+
+def _is_far(path: Path, user: Path) -> bool:
+    """Whether a file lies elsewhere than beside its user, right below it, or in `../textures`."""
+    home = user.parent
+    return path.parent not in (home, home.parent / "textures") and path.parent.parent != home
+
+
+def _folder_of(path: Path, tree: Path) -> str:
+    return path.parent.relative_to(tree).as_posix()

@@ -1,10 +1,10 @@
 """The names of other files in a model's text or bytes, as written there: nothing is resolved or opened.
 
-    names(Path("chair/chair.gltf"))         # ["chair.bin", "wood.png"]
+    [link.readings for link in links(Path("chair/chair.gltf"))]     # [("chair.bin",), ("wood.png",)]
 
 Text formats are searched for the words that introduce a name, binary ones for whatever ends like a file name.
-Bounded in bytes, names and time (no pattern here can go back far); garbage gives fewer names, never an
-exception.
+Bounded in bytes, names and time: every pattern here runs in time linear in its text (`pipeline.bench.scan`
+measures it); garbage gives fewer names, never an exception.
 """
 
 from __future__ import annotations
@@ -12,23 +12,30 @@ from __future__ import annotations
 import contextlib
 import gzip
 import html
+import io
 import itertools
 import json
 import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from render.importing.crate import read_tokens
 from render.importing.formats import sniff
+from render.importing.lookup import base_name
+from render.importing.plain_text import as_utf8
 
 MOST = 4096
 """Names that one file may have."""
 
 SCANNED = ("fbx", "3ds", "blend", "usdc")
 """Formats in which a name is whatever ends like one: it may be no reference at all."""
+
+TEXTS = ("gltf", "obj", "mtl", "ply", "dae", "x3d", "wrl", "usda")
+"""Formats of text, which may come in UTF-16."""
 
 _CHUNK = 8 << 20  # bytes
 _LARGEST = 256 << 20  # bytes searched of one file
@@ -41,33 +48,57 @@ _SUFFIXES = "|".join(
     "".join(f"[{c}{c.upper()}]" for c in suffix) for suffix in f"{_IMAGE_SUFFIXES} {_OTHER_SUFFIXES}".split()
 )
 _ENDING = re.compile(rf"\.(?:{_SUFFIXES})(?![A-Za-z0-9])".encode())
-_BACKWARD = re.compile(rb"(?:>MIDU<|>ELITVU<|[^\x00-\x1f\x7f\"<>|*?@])*")
+_BACKWARD = re.compile(rb"(?:>MIDU<|>ELITVU<|[^\x00-\x1f\x7f\"<>|*?@]+)*")
 
 
-def names(path: Path) -> list[str]:
-    """The references of the one file at `path`, as written but for escapes; in order, each once."""
+@dataclass(frozen=True)
+class Link:
+    """One place of a file where a name stands."""
+
+    readings: tuple[str, ...]
+    """What the name may be, the likeliest first."""
+    start: int = 0
+    end: int = 0
+    """Where the text lies that holds the name, in bytes of the file; both 0 where that is not known."""
+    words: tuple[str, ...] = ()
+    """Several names that the text may be instead."""
+    group: int | None = None
+    """Links of the same group are alternatives: one that is found is enough."""
+
+
+def links(path: Path) -> list[Link]:
+    """The names in the one file at `path`, as written but for escapes; in order, equal ones once."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return []
-        extract = _EXTRACTORS.get(kind_of(path))
+        kind = kind_of(path)
+        extract = _EXTRACTORS.get(kind)
         if extract is None:
             return []
         with path.open("rb") as file:
-            return _distinct(extract(file))
+            text = as_utf8(file) if kind in TEXTS else None
+            return _distinct(extract(file if text is None else io.BytesIO(text)))
     except OSError:
         return []
 
 
-def _distinct(found: Iterator[str]) -> list[str]:
-    """The first `MOST` different names; what came before a fault in the file counts."""
-    kept: dict[str, None] = {}
+def names(path: Path) -> list[str]:
+    """Every reading of every link of the file at `path`."""
+    return list(dict.fromkeys(reading for link in links(path) for reading in link.readings))[:MOST]
+
+
+def _distinct(found: Iterator[Link]) -> list[Link]:
+    """The first `MOST` links; what came before a fault in the file counts."""
+    kept: list[Link] = []
+    different: set[tuple[str, ...]] = set()
     with contextlib.suppress(OSError, EOFError, zlib.error, ValueError):
-        for name in itertools.islice(found, 16 * MOST):
-            if name and "\0" not in name:
-                kept[name] = None
-            if len(kept) == MOST:
-                break
-    return list(kept)
+        for link in itertools.islice(found, 16 * MOST):
+            if link.readings and link.readings[0] and "\0" not in link.readings[0]:
+                different.add(link.readings)
+                if len(different) > MOST:
+                    break
+                kept.append(link)
+    return kept
 
 
 def kind_of(path: Path) -> str:
@@ -81,85 +112,117 @@ def kind_of(path: Path) -> str:
 
 def is_image(name: str) -> bool:
     """Whether a name ends as images do."""
-    return PurePosixPath(name.replace("\\", "/")).suffix.lower()[1:] in _IMAGES
+    return base_name(name).rpartition(".")[2].lower() in _IMAGES
 
 
-def _chunks(file: BinaryIO, size: int = _LARGEST) -> Iterator[tuple[bytes, int]]:
-    """(bytes, how many of them may begin a find): overlapping pieces, so that a name is whole in one."""
+def _chunks(file: BinaryIO, size: int = _LARGEST) -> Iterator[tuple[int, bytes, int]]:
+    """(offset, bytes, how many of them may begin a find): they overlap, so that a name is whole in one."""
     before = b""
     for start in range(0, size, _CHUNK):
         piece = before + file.read(min(_CHUNK, size - start))
         last = len(piece) < len(before) + _CHUNK
-        yield piece, len(piece) if last else len(piece) - _LONGEST
+        yield start - len(before), piece, len(piece) if last else len(piece) - _LONGEST
         if last:
             return
         before = piece[-_LONGEST:]
 
 
-def _found(file: BinaryIO, pattern: re.Pattern[bytes], size: int = _LARGEST) -> Iterator[re.Match[bytes]]:
-    for piece, until in _chunks(file, size):
+def _found(
+    file: BinaryIO, pattern: re.Pattern[bytes], size: int = _LARGEST
+) -> Iterator[tuple[int, re.Match[bytes]]]:
+    """(what to add to its positions, match)"""
+    for offset, piece, until in _chunks(file, size):
         for match in pattern.finditer(piece):
             if match.start() < until:
-                yield match
+                yield offset, match
 
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
+def _link(offset: int, match: re.Match[bytes], group: int, *readings: str) -> Link:
+    return Link(readings, offset + match.start(group), offset + match.end(group))
+
+
 _URI = re.compile(rb'"uri"\s*:\s*"((?!data:)(?:[^"\\]|\\.){1,1000})"', re.DOTALL)
 
 
-def _gltf(file: BinaryIO) -> Iterator[str]:
+def _gltf(file: BinaryIO) -> Iterator[Link]:
     head = file.read(20)
     binary = head[:4] == b"glTF"
     size = int.from_bytes(head[12:16], "little") if binary else _LARGEST
-    file.seek(20 if binary else 0)
-    for match in _found(file, _URI, min(size, _LARGEST)):
+    at = 20 if binary else 0
+    file.seek(at)
+    for offset, match in _found(file, _URI, min(size, _LARGEST)):
         try:
-            yield json.loads(b'"' + match[1] + b'"')
+            text = json.loads(b'"' + match[1] + b'"')
         except ValueError:
-            yield _text(match[1])
+            text = _text(match[1])
+        yield _link(at + offset, match, 1, text)
 
 
-_MTLLIB = re.compile(rb"mtllib[ \t]+([^\r\n]{1,1000})")
-_TEXTURE_FILE = re.compile(rb"^comment\s+TextureFile\s+([^\r\n]{1,1000})", re.MULTILINE | re.IGNORECASE)
-_MAP = re.compile(rb"(?:map_\w+|map|bump|disp|decal|refl|norm)[ \t]+([^\r\n]{1,1000})", re.IGNORECASE)
+_MTLLIB = re.compile(rb"(?<!\S)mtllib[ \t]+([^\r\n]{1,1000})")
+_MAP = re.compile(
+    rb"(?<!\S)(?:map_\w{1,64}|map|bump|disp|decal|refl|norm)[ \t]+([^\r\n]{1,1000})", re.IGNORECASE
+)
+_OPTION = re.compile(
+    r"-(?:[ost](?:[ \t]+[-+.\deE]+){1,3}|mm(?:[ \t]+[-+.\deE]+){1,2}|[A-Za-z]+[ \t]+\S+)[ \t]+"
+)
 
 
-def _obj(file: BinaryIO) -> Iterator[str]:
-    for match in _found(file, _MTLLIB):
-        yield from _rest_or_words(match[1])
+def _obj(file: BinaryIO) -> Iterator[Link]:
+    for offset, match in _found(file, _MTLLIB):
+        text = _text(match[1])
+        yield from _line(text, offset + match.start(1), text)
 
 
-def _mtl(file: BinaryIO) -> Iterator[str]:
-    for match in _found(file, _MAP):
-        yield from _rest_or_words(match[1])
+def _mtl(file: BinaryIO) -> Iterator[Link]:
+    for offset, match in _found(file, _MAP):
+        text = rest = _text(match[1])
+        for _ in range(16):
+            option = _OPTION.match(rest)
+            if option is None:
+                break
+            rest = rest[option.end() :]
+        yield from _line(text, offset + match.start(1), rest)
 
 
-def _ply(file: BinaryIO) -> Iterator[str]:
-    for match in _TEXTURE_FILE.finditer(file.read(_HEADER).partition(b"end_header")[0]):
-        yield _text(match[1]).strip()
-
-
-def _rest_or_words(raw: bytes) -> Iterator[str]:
+def _line(text: str, start: int, likeliest: str) -> Iterator[Link]:
     """Names may hold spaces, many may stand in a line, and options before them: every reading is tried."""
-    words = _text(raw).strip().strip('"').split(" ")
-    if not words[0].startswith("-"):
-        yield " ".join(words)
-    for start in range(1, min(len(words), 16)):
-        yield " ".join(words[start:])
-    yield from (word for word in words[:16] if "." in word[1:])
+    text = text.rstrip()
+    words = text.split(" ")
+    tails = [
+        " ".join(words[first:]) for first in range(0 if not text.startswith("-") else 1, min(len(words), 16))
+    ]
+    readings = dict.fromkeys(_unquoted(tail) for tail in (likeliest, *tails))
+    several = [_unquoted(word) for word in words[:16] if "." in word[1:]]
+    readings |= dict.fromkeys(several)
+    end = start + len(text.encode("utf-8", "surrogateescape"))
+    yield Link(tuple(readings), start, end, tuple(several) if 1 < len(several) == len(words) else ())
 
 
-_INIT_FROM = re.compile(rb"<(?:\w+:)?(?:init_from|ref)\b[^<>]{0,200}>([^<]{1,1000})<")
+def _unquoted(text: str) -> str:
+    return text.strip().strip('"')
 
 
-def _dae(file: BinaryIO) -> Iterator[str]:
-    for match in _found(file, _INIT_FROM):
+_TEXTURE_FILE = re.compile(rb"^comment[ \t]+TextureFile[ \t]+([^\r\n]{1,1000})", re.MULTILINE | re.IGNORECASE)
+
+
+def _ply(file: BinaryIO) -> Iterator[Link]:
+    header = file.read(_HEADER).partition(b"end_header")[0]
+    for match in _TEXTURE_FILE.finditer(header.replace(b"\r", b"\n")):
+        yield _link(0, match, 1, _text(match[1]).strip())
+
+
+_INIT_FROM = re.compile(rb"<(?:\w{1,64}:)?(?:init_from|ref)\b[^<>]{0,200}>([^<]{1,1000})<")
+
+
+def _dae(file: BinaryIO) -> Iterator[Link]:
+    for offset, match in _found(file, _INIT_FROM):
         name = html.unescape(_text(match[1])).strip()
         if "." in name:  # else the identity of an image element
-            yield name
+            yield _link(offset, match, 1, name)
 
 
 _URL = re.compile(
@@ -169,12 +232,13 @@ _URL = re.compile(
 _QUOTED = re.compile(r'"([^"]+)"')
 
 
-def _x3d(file: BinaryIO) -> Iterator[str]:
+def _x3d(file: BinaryIO) -> Iterator[Link]:
     with gzip.GzipFile(fileobj=file) if _is_gzip(file) else file as plain:  # type: ignore[attr-defined]
-        for match in _found(plain, _URL):  # type: ignore[arg-type]
+        for group, (_, match) in enumerate(_found(plain, _URL)):  # type: ignore[arg-type]
             text = html.unescape(_text(match[1] or match[2] or match[3]))
-            quoted = _QUOTED.findall(text)
-            yield from (name for name in quoted or [text.strip()] if not name.startswith("#"))
+            for name in _QUOTED.findall(text) or [text.strip()]:
+                if not name.startswith("#"):
+                    yield Link((name,), group=group)
 
 
 def _is_gzip(file: BinaryIO) -> bool:
@@ -186,29 +250,35 @@ def _is_gzip(file: BinaryIO) -> bool:
 _ASSET = re.compile(rb"@@@([^\x00]{1,1000}?)@@@|@([^@\r\n\x00]{1,1000})@")
 
 
-def _usda(file: BinaryIO) -> Iterator[str]:
-    for match in _found(file, _ASSET):
-        yield _text(match[1] or match[2]).partition("[")[0]
+def _usda(file: BinaryIO) -> Iterator[Link]:
+    for offset, match in _found(file, _ASSET):
+        raw = (match[1] or match[2]).partition(b"[")[0]  # what stands in brackets is a file in an archive
+        start = offset + match.start(1 if match[1] else 2)
+        yield Link((_text(raw),), start, start + len(raw))
 
 
-def _usdc(file: BinaryIO) -> Iterator[str]:
+def _usdc(file: BinaryIO) -> Iterator[Link]:
     yield from _endings(read_tokens(file))
 
 
-def _scan(file: BinaryIO) -> Iterator[str]:
+def _scan(file: BinaryIO) -> Iterator[Link]:
     """Whatever ends like a file name: for formats that keep names in the clear among binary data."""
-    for piece, _ in _chunks(file):
+    for _, piece, _ in _chunks(file):
         yield from _endings(piece)
 
 
-def _endings(data: bytes) -> Iterator[str]:
+def _endings(data: bytes) -> Iterator[Link]:
+    seen: set[bytes] = set()
     for ending in _ENDING.finditer(data):
         backward = _BACKWARD.match(data[max(0, ending.start() - 512) : ending.start()][::-1])
         if backward:
-            yield _text(backward[0][::-1] + ending[0]).strip()
+            raw = backward[0][::-1] + ending[0]
+            if raw not in seen and len(seen) < 16 * MOST:
+                seen.add(raw)
+                yield Link((_text(raw).strip(),))
 
 
-def _blend(file: BinaryIO) -> Iterator[str]:
+def _blend(file: BinaryIO) -> Iterator[Link]:
     """Plain, or wrapped in gzip (Blender before 3.0) or zstandard."""
     if _is_gzip(file):
         with gzip.GzipFile(fileobj=file) as plain:
@@ -225,7 +295,7 @@ def _blend(file: BinaryIO) -> Iterator[str]:
         yield from _scan(plain)  # type: ignore[arg-type]
 
 
-_EXTRACTORS: dict[str, Callable[[BinaryIO], Iterator[str]]] = {
+_EXTRACTORS: dict[str, Callable[[BinaryIO], Iterator[Link]]] = {
     **dict.fromkeys(("gltf", "glb"), _gltf),
     **dict.fromkeys(("x3d", "wrl"), _x3d),
     **dict.fromkeys(("fbx", "3ds"), _scan),

@@ -15,6 +15,8 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
+from render.importing.lookup import LocalTree, Search
+
 Y_UP = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], float)
 """Takes Y-up, -Z-forward coordinates to Blender's Z-up, as Blender's own importers do."""
 
@@ -67,17 +69,12 @@ class RawMesh:
 
 
 def find_texture(name: str, folder: Path) -> Path:
-    """The image that a model in `folder` calls `name`: as named, or its namesake beside it, ignoring case."""
+    """The image that a model in `folder` calls `name`, or where it would lie if there is none."""
     named = folder / name.replace("\\", "/")
-    if named.is_file():
-        return named
-    wanted = named.name.lower()
-    for place in (folder, folder / "textures", folder / "images", folder.parent / "textures"):
-        if place.is_dir():
-            for entry in sorted(place.iterdir()):
-                if entry.name.lower() == wanted:
-                    return entry
-    return named
+    found = (
+        None if named.is_file() else Search(LocalTree(folder.parent), folder.name).find(name, anywhere=True)
+    )
+    return folder.parent / found.path if found else named
 
 
 @dataclass(frozen=True)

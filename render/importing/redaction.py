@@ -1,15 +1,19 @@
-"""References that lead out of a model's folder, made to lead nowhere: the same bytes in the same length.
+"""References rewritten in the copy of a model that an importer gets.
 
     blinded(b"map_Kd ../../secret.png", ["../../secret.png"])      # b"map_Kd __/__/secret.png"
+    redirected(b"map_Kd C:\\wood.png", "mtl", {(7, 18): [("C:\\wood.png", "maps/wood.png")]})
 
-So a copy of a model can be given to an importer even where nothing else keeps it from opening what it is told
-to open, and what comes out is the same wherever it runs. Names packed by compression are not found.
+Those that lead out of the model's folder are made to lead nowhere, in the same length: so the copy is safe
+even where nothing else keeps an importer from opening what it names, and what comes out is the same wherever
+it runs. Those that lead to the wrong place are made to lead to the file that is meant. Names packed by
+compression are not found.
 """
 
 from __future__ import annotations
 
 import html
 import json
+import os
 import re
 from collections.abc import Iterable
 
@@ -18,6 +22,7 @@ LARGEST = 64 << 20
 """Bytes of a file that is looked through."""
 
 _LEADING = re.compile(rb"^(?:[/\\]+|(?:%2[fF])+|[fF][iI][lL][eE]:)+")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_./-]")
 _UP = re.compile(rb"\.\.|%2[eE]")
 
 
@@ -42,3 +47,42 @@ def _spellings(names: Iterable[str]) -> list[bytes]:
         for text in (name, quoted, quoted.replace("/", "\\/"), html.escape(name)):
             found[text.encode("utf-8", "surrogateescape")] = None
     return sorted(found, key=len, reverse=True)
+
+
+def redirected(data: bytes, kind: str, edits: dict[tuple[int, int], list[tuple[str, str]]]) -> bytes:
+    """`data` with other names where names stand: (start, end) -> [(name as written, path to put there)].
+
+    The paths are such as `safe_path` makes, which need no escape in any format. The lengths in a GLB follow.
+    """
+    pieces, at = [], 0
+    for (start, end), names in sorted(edits.items()):
+        if start < at:
+            continue
+        begin = start + _offset(data[start:end], names)
+        lines = b"\nmtllib ".join(path.encode() for _, path in names)
+        pieces += [data[at:begin], lines]
+        at = end
+    out = b"".join([*pieces, data[at:]])
+    return _fitted(out, len(out) - len(data)) if kind == "glb" else out
+
+
+def _offset(text: bytes, names: list[tuple[str, str]]) -> int:
+    """Where in a line the name begins: options may stand before it."""
+    if len(names) > 1:
+        return 0
+    at = text.rfind(os.fsencode(names[0][0]))
+    return max(0, at - (text[at - 1 : at] == b'"'))
+
+
+def _fitted(data: bytes, more: int) -> bytes:
+    """A GLB whose JSON grew by `more` bytes, padded with spaces to a multiple of 4."""
+    length = int.from_bytes(data[12:16], "little") + more
+    padding = -length % 4
+    end = 20 + length
+    head = data[:8] + (len(data) + padding).to_bytes(4, "little") + (length + padding).to_bytes(4, "little")
+    return head + data[16:end] + b" " * padding + data[end:]
+
+
+def safe_path(path: str) -> str:
+    """`path` itself where it has only characters that no format escapes; else with the others as _XX."""
+    return _UNSAFE.sub(lambda match: "".join(f"_{byte:02x}" for byte in os.fsencode(match[0])), path)

@@ -2,12 +2,11 @@
 
     companions(Path("chair/chair.gltf"))    # chair.bin, wood.png: what lies in the model's folder tree
     references(Path("chair/chair.gltf"))    # each with the file it means, or why it is refused
-    names(Path("chair/chair.gltf"))         # as written (render.importing.link_scan): what to fetch from an object store
 
 A model may have regular files of its own tree, named by it, and nothing else: no absolute path, no `..` that
 leaves the tree, no address, no link out, no device. The tree is the model's folder unless the caller knows a
-wider one. Exporters' stale paths (`C:\\me\\wood.png`) are taken for a file of that name in the model's
-folder, in one right below it, or in `../textures`.
+wider one. A name that exporters left stale (`C:\\me\\wood.png`) means a file of that name in the tree; how
+names are looked up, in every format alike: `render.importing.lookup`.
 
 Pure Python, bounded in bytes, names and folder entries; garbage gives fewer names, never an exception. A name
 that this misses is a file that the confined importer cannot read: the error is on the safe side.
@@ -17,26 +16,28 @@ from __future__ import annotations
 
 import itertools
 import os
+import posixpath
 import re
-import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from urllib.parse import unquote
 
-from render.importing.link_scan import SCANNED, is_image, kind_of, names
+from render.importing.link_scan import SCANNED, Link, is_image, kind_of, links
+from render.importing.lookup import LocalTree, Search, Tree, base_name, inside, is_absolute, spellings
+from render.importing.spelling import spelled
 
 MOST_COMPANIONS = 4096
 """Files that one model may bring along."""
 
-_MOST_ENTRIES = 10_000  # of the model's folder and those right below, for names whose path is stale
-_MOST_FOLDERS = 64
 _ADDRESS = re.compile(r"(?!file://\.)[A-Za-z][A-Za-z0-9+.-]+:")  # exporters write file://../wood.png
-_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:")
 _FILE = re.compile("file:", re.IGNORECASE)
 _ABSOLUTELY, _LEAVES = "is an absolute path", "leaves the model's folder"
+_FOREIGN = (_ABSOLUTELY, _LEAVES)
 _NEEDING = ("gltf", "glb", "usda", "x3d", "wrl")  # their geometry may lie in the files that they name
-_TILE = re.compile(r"<UDIM>|<UVTILE>")
+_LISTING_IMAGES = ("gltf", "glb", "obj", "mtl", "ply", "dae", "x3d", "wrl", "usda", "usdc")
+"""Formats whose image names are references for certain, to files outside."""
+_UNESCAPING = ("gltf", "glb", "dae")  # their importers decode %20 themselves
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Reference:
     """One name in a model file."""
 
     text: str
-    """As written, shortened."""
+    """As written, shortened, in valid UTF-8."""
     path: Path | None
     """The file that is meant and may be read; None where there is none, or where it is refused."""
     refusal: str | None = None
@@ -53,8 +54,20 @@ class Reference:
     """Whether geometry may depend on it: a buffer, a layer. A texture is not needed."""
     stray: bool = False
     """Whether it may be no reference at all: a name without use found in a binary file."""
-    foreign: str | None = None
-    """The whole name where, on this machine, it leads out of the tree; also if a namesake stands in."""
+    foreign: tuple[str, ...] = ()
+    """Whole names that lead out of the tree on this machine; also if a namesake stands in."""
+    leads: Path | None = None
+    """Where in the tree an importer will look for `path`; None where it looks at `path` itself."""
+    exact: bool = True
+    """Whether `path` is found by the name as it is written."""
+    namesake: bool = False
+    """Whether `path` agrees with the name only in its last part."""
+    written: str = ""
+    """The whole name as it stands in the file."""
+    spans: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+    """Where it stands (start, end), in bytes of its file; only in text formats."""
+    group: int | None = None
+    """References of the same group are alternatives."""
 
 
 def companions(path: Path, tree: Path | None = None) -> list[Path]:
@@ -62,127 +75,162 @@ def companions(path: Path, tree: Path | None = None) -> list[Path]:
 
     `tree`, an ancestor of the model, is its own folder unless given. The paths begin with `tree` as given.
     """
-    found: dict[Path, None] = {}
+    return sorted(itertools.islice((file for file in closure(path, tree) if file != path), MOST_COMPANIONS))
+
+
+def closure(path: Path, tree: Path | None = None, files: Tree | None = None) -> dict[Path, list[Reference]]:
+    """What the model names, and what each file that goes with it names: the model first."""
+    root = tree or path.parent
+    files = files or LocalTree(root)
+    named: dict[Path, list[Reference]] = {path: []}
     waiting = [path]
-    while waiting and len(found) < MOST_COMPANIONS:
-        for reference in references(waiting.pop(), tree or path.parent):
-            file = reference.path
-            if file is not None and file != path and file not in found:
-                found[file] = None
-                waiting.append(file)
-    return sorted(itertools.islice(found, MOST_COMPANIONS))
+    while waiting:
+        file = waiting.pop()
+        named[file] = references(file, root, files)
+        for reference in named[file]:
+            if reference.path is not None and reference.path not in named and len(named) <= MOST_COMPANIONS:
+                named[reference.path] = []
+                waiting.append(reference.path)
+    return named
 
 
-def references(path: Path, tree: Path | None = None) -> list[Reference]:
-    """What the one file at `path` names, each resolved within `tree` (the file's own folder by default)."""
-    search = _Search(path.parent, tree or path.parent)
+def missing_images(path: Path) -> list[str]:
+    """File names of the images that a staged model and its companions name, and that are not there; sorted.
+
+    Staged, an image lies where its name leads, or beside the file that names it.
+    """
+    named = closure(path.absolute(), Path("/"), _Staged(Path("/")))
+    return sorted({name for file, found in named.items() for name in _missing(file, found)})
+
+
+class _Staged(LocalTree):
+    """The whole file system, of which only the folder of a file is listed."""
+
+    def files(self, near: str) -> list[str]:
+        return self.entries(near, MOST_COMPANIONS)[0]
+
+
+def _missing(file: Path, found: list[Reference]) -> Iterator[str]:
     try:
-        kind, written = kind_of(path), names(path)
+        kind = kind_of(file)
+    except OSError:
+        return
+    there = {one.group for one in found if one.path is not None and one.group is not None}
+    for one in found if kind in _LISTING_IMAGES else ():
+        if one.path is None and is_image(one.written) and one.group not in there:
+            yield spelled(base_name(one.written))
+
+
+def references(path: Path, tree: Path | None = None, files: Tree | None = None) -> list[Reference]:
+    """What the one file at `path` names, each resolved within `tree` (the file's own folder by default).
+
+    `files` is what lies there, where that is not for the file system to say.
+    """
+    root = tree or path.parent
+    try:
+        kind, written = kind_of(path), links(path)
     except OSError:
         return []
-    found: list[Reference] = []
-    for name in written:
-        image = is_image(name)
-        stray = kind in SCANNED and not image
-        found += search.resolve(name, needed=kind in _NEEDING and not image, stray=stray)
-    return found
+    resolver = _Resolver(path, root, files or LocalTree(root), kind)
+    found = [one for same in _together(written) for one in resolver.resolve(*same)]
+    return found + (resolver.library(found) if kind == "obj" else [])
 
 
-class _Search:
-    """Looks names up for one file in `folder`; the entries around it are listed once, and only if needed."""
-
-    def __init__(self, folder: Path, tree: Path):
-        self.folder, self.tree = folder, tree
-        self._around: dict[str, Path] | None = None
-
-    def resolve(self, name: str, needed: bool, stray: bool) -> Iterator[Reference]:
-        """The reference; one a tile where the name stands for many."""
-        refusal = _spelling(name)
-        if refusal is None:
-            for told in dict.fromkeys((name, unquote(name))):
-                file, refusal = self._told(told)
-                if file is not None:
-                    yield Reference(_short(name), file)
-                    return
-        tiles = list(self._tiles(name)) if _TILE.search(name) else []
-        yield from (Reference(_short(name), tile) for tile in tiles)
-        if not tiles:
-            beside = None if needed else self._beside(name)
-            foreign = name if refusal in (_ABSOLUTELY, _LEAVES) or _FILE.match(name) else None
-            yield Reference(_short(name), beside, None if beside else refusal, needed, stray, foreign)
-
-    def _told(self, name: str) -> tuple[Path | None, str | None]:
-        """The file exactly as told, or why not; (None, None) where nothing is there."""
-        relative = name.replace("\\", "/").removeprefix("file:").removeprefix("//")
-        target = Path(os.path.normpath(self.folder / relative))
-        if not target.is_relative_to(os.path.normpath(self.tree)):
-            return None, _LEAVES
-        return _admitted(target, self.tree)
-
-    def _beside(self, name: str) -> Path | None:
-        """A file of the same name in the folder, right below it, or in `../textures`, whatever its case."""
-        base = PurePosixPath(unquote(name).replace("\\", "/")).name
-        if base in ("", ".", ".."):
-            return None
-        exact, _ = _admitted(self.folder / base, self.tree)
-        return exact or self._listing().get(base.lower())
-
-    def _tiles(self, name: str) -> Iterator[Path]:
-        base = re.escape(PurePosixPath(name.replace("\\", "/")).name.lower())
-        pattern = re.compile(re.sub("<udim>|<uvtile>", r"(\\d{4}|u\\d+_v\\d+)", base))
-        return (path for key, path in self._listing().items() if pattern.fullmatch(key))
-
-    def _listing(self) -> dict[str, Path]:
-        if self._around is None:
-            self._around = {}
-            places = [self.folder, *_folders(self.folder)]
-            if self.folder.parent.is_relative_to(self.tree):
-                places.append(self.folder.parent / "textures")
-            entries = itertools.chain.from_iterable(map(_files, places))
-            for path in itertools.islice(entries, _MOST_ENTRIES):
-                self._around.setdefault(path.name.lower(), path)
-        return self._around
+def _together(written: list[Link]) -> list[tuple[Link, tuple[tuple[int, int], ...]]]:
+    """Links of equal readings as one, with the places of all."""
+    places: dict[tuple[tuple[str, ...], int | None], tuple[Link, list[tuple[int, int]]]] = {}
+    for link in written:
+        places.setdefault((link.readings, link.group), (link, []))[1].append((link.start, link.end))
+    return [(link, tuple(span for span in spans if span[1])) for link, spans in places.values()]
 
 
-def _spelling(name: str) -> str | None:
-    """Why a reference is refused whatever lies on the disk."""
-    if _ADDRESS.match(name):
-        return "is an address"
-    if _ABSOLUTE.match(name.removeprefix("//")):  # `//` is Blender's word for the file's own folder
-        return _ABSOLUTELY
-    return None
+class _Resolver:
+    """Resolves the names of one file."""
+
+    def __init__(self, path: Path, root: Path, files: Tree, kind: str):
+        self.path, self.root, self.files, self.kind = path, root, files, kind
+        self.folder = _within(path.parent, root)
+        self.search = Search(files, self.folder)
+
+    def resolve(self, link: Link, spans: tuple[tuple[int, int], ...]) -> list[Reference]:
+        """The references of one link; one per tile where the name stands for many."""
+        refusals = {reading: self._spelling(reading) for reading in link.readings}
+        foreign = tuple(name for name, why in refusals.items() if why in _FOREIGN or _FILE.match(name))
+        name = link.readings[0]
+        common = Reference(_short(name), None, foreign=foreign, spans=spans, written=name, group=link.group)
+        for anywhere in (False, True):
+            for reading, refusal in refusals.items():
+                found = self._find(common, reading, anywhere) if anywhere or not refusal else []
+                if found and reading != name and link.words:
+                    found = self._several(common, link.words) or found
+                if found:
+                    return found
+        refusal = next(filter(None, refusals.values()), None) or self._refusal(name)
+        stray = self.kind in SCANNED and not is_image(name)
+        return [replace(common, refusal=refusal, needed=self._needed(name), stray=stray)]
+
+    def _several(self, common: Reference, words: tuple[str, ...]) -> list[Reference]:
+        """A reference per word, all of which stand in the place of one, where all are found."""
+        found = [one for word in words for one in self._find(common, word, anywhere=True)[:1]]
+        return [replace(one, spans=common.spans) for one in found] if len(found) == len(words) else []
+
+    def _find(self, common: Reference, name: str, anywhere: bool) -> list[Reference]:
+        if anywhere and self._needed(name):
+            return []
+        found = self.search.find(name, anywhere)
+        common = replace(common, text=_short(name), written=name)
+        if found is None:
+            return [replace(common, path=self.root / tile) for tile in self.search.tiles(name)]
+        path, leads = self.root / found.path, self.root / self._leads(name)
+        exact = found.exact or (self.kind in _UNESCAPING and inside(self.folder, unquote(name)) == found.path)
+        return [
+            replace(
+                common,
+                path=path,
+                exact=exact,
+                leads=None if exact or leads == path else leads,
+                namesake=found.namesake,
+            )
+        ]
+
+    def _needed(self, name: str) -> bool:
+        return self.kind in _NEEDING and not is_image(name)
+
+    def _leads(self, name: str) -> str:
+        """Where an importer will look: in the named place, or beside the file where that is outside."""
+        outside = is_absolute(name) or _FILE.match(name)
+        place = None if outside else inside(self.folder, name.removeprefix("//").replace("\\", "/"))
+        return place or posixpath.join(self.folder, base_name(name))
+
+    def _spelling(self, name: str) -> str | None:
+        """Why a name is refused whatever lies on the disk."""
+        if _ADDRESS.match(name):
+            return "is an address"
+        if is_absolute(name):
+            return _ABSOLUTELY
+        places = (inside(self.folder, text.replace("\\", "/")) for text in spellings(name)[:2])
+        return _LEAVES if None in places else None
+
+    def _refusal(self, name: str) -> str | None:
+        """Why the file that lies there is refused."""
+        places = (inside(self.folder, text.replace("\\", "/")) for text in spellings(name)[:2])
+        return next(filter(None, (self.files.refusal(place) for place in places if place)), None)
+
+    def library(self, found: list[Reference]) -> list[Reference]:
+        """An OBJ's MTL of its own stem, as Blender takes it, where none is named or there."""
+        if any(one.path is not None and not one.namesake for one in found):
+            return []
+        name = f"{self.path.stem}.mtl"
+        own = self.search.find(name, anywhere=False)
+        if own is None:
+            return []
+        return [Reference(name, self.root / own.path, leads=None if own.exact else self.path.with_name(name))]
 
 
-def _admitted(target: Path, tree: Path) -> tuple[Path | None, str | None]:
-    """`target` if it is a regular file that really lies in `tree`; else None and why."""
-    try:
-        real = target.resolve(strict=True)
-        if not real.is_relative_to(tree.resolve()):
-            return None, "is a link that leaves the model's folder"
-        if not stat.S_ISREG(real.stat().st_mode):
-            return None, None if real.is_dir() else "is no regular file"
-        return target, None
-    except (OSError, ValueError, RuntimeError):
-        return None, None
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(_entries(folder, lambda entry: entry.is_dir(follow_symlinks=False)))[:_MOST_FOLDERS]
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(_entries(folder, lambda entry: entry.is_file(follow_symlinks=False)))
-
-
-def _entries(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return [
-                folder / entry.name for entry in itertools.islice(entries, _MOST_ENTRIES) if wanted(entry)
-            ]
-    except OSError:
-        return []
+def _within(folder: Path, root: Path) -> str:
+    text = os.path.relpath(folder, root)
+    return "" if text == "." else text
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 120 else f"{name[:100]}..."
+    return spelled(name if len(name) <= 120 else f"{name[:100]}...")

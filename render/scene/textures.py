@@ -1,36 +1,40 @@
 """Textures with stale paths: found beside the model, or removed and reported.
 
-Exporters write absolute paths of the machine they ran on. A file of the same name in the model's folder, or
-one folder below, replaces a missing texture. A texture that stays missing, or is too large for memory, is
+Exporters write absolute paths of the machine they ran on. A file of the same name replaces a missing texture;
+which one, `render.importing.lookup` decides. A texture that stays missing, or is too large for memory, is
 unlinked, so that the material's color factor shows instead of Blender's magenta.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
 import bpy
 from PIL import Image
 
-MAX_FOLDERS = 64  # searched below the model's own
+from render.importing.lookup import LocalTree, Search
+from render.importing.references import missing_images
+from render.importing.spelling import spelled
 
 
-def relink_textures(folder: Path) -> tuple[list[str], list[str]]:
-    """Relink missing textures found in `folder`; unlink the others. Returns the names of those, and notes."""
-    beside: dict[str, str] | None = None
+def relink_textures(path: Path) -> tuple[list[str], list[str]]:
+    """Relink the missing textures of the model at `path`; unlink those that stay missing.
+
+    Returns the file names of all images that the model names and that are missing, and notes.
+    """
+    search = Search(LocalTree(path.parent), "")
     notes = _drop_oversized()
     for image in [i for i in bpy.data.images if not _has_pixels(i)]:
-        beside = _files(folder) if beside is None else beside
-        name = _file_name(image)
-        if name.lower() in beside:
-            image.filepath = beside[name.lower()]
+        found = search.find(_file_name(image), anywhere=True)
+        if found is not None:
+            image.filepath = str(path.parent / found.path)
             image.reload()
-            notes.append(f"texture {name}: found beside the model")
-    return _drop_missing(), notes
+            notes.append(f"texture {_file_name(image)}: found beside the model")
+    dropped, nameless = _drop_missing()
+    missing = dropped.union(missing_images(path))
+    return sorted(missing or nameless), notes
 
 
 def _drop_oversized() -> list[str]:
@@ -56,32 +60,26 @@ def _is_oversized(image: bpy.types.Image) -> bool:
 
 def _file_name(image: bpy.types.Image) -> str:
     """The file's bare name; its path may use either system's separators."""
-    return PureWindowsPath(image.filepath.removeprefix("//")).name or image.name
+    return spelled(PureWindowsPath(image.filepath.removeprefix("//")).name) or image.name
 
 
-def _files(folder: Path) -> dict[str, str]:
-    """Lower-case name -> path of the files in `folder` and its direct subfolders; those in `folder` win."""
-    below = sorted(entry.path for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False))
-    found: dict[str, str] = {}
-    for place in (str(folder), *below[:MAX_FOLDERS]):
-        for name, path in _names(place):
-            found.setdefault(name, path)
-    return found
+def _drop_missing() -> tuple[set[str], set[str]]:
+    """Remove image nodes without pixels from every node tree.
 
-
-def _names(folder: str) -> Iterator[tuple[str, str]]:
-    return ((e.name.lower(), e.path) for e in os.scandir(folder) if e.is_file(follow_symlinks=False))
-
-
-def _drop_missing() -> list[str]:
-    """Remove image nodes without pixels from every node tree. Returns the names of their files."""
-    missing = set()
+    Returns the file names of their images, and the labels of nodes that have none.
+    """
+    missing: set[str] = set()
+    nameless: set[str] = set()
     for tree in [m.node_tree for m in bpy.data.materials if m.node_tree] + list(bpy.data.node_groups):
         for node in [n for n in tree.nodes if n.type == "TEX_IMAGE"]:
-            if node.image is None or not _has_pixels(node.image):
-                missing.add(_file_name(node.image) if node.image else node.label or node.name)
-                tree.nodes.remove(node)
-    return sorted(missing)
+            if node.image is None:
+                nameless.add(node.label or node.name)
+            elif not _has_pixels(node.image):
+                missing.add(_file_name(node.image))
+            else:
+                continue
+            tree.nodes.remove(node)
+    return missing, nameless
 
 
 def _has_pixels(image: bpy.types.Image) -> bool:

@@ -121,7 +121,7 @@ def test_the_tokens_of_a_crate_file(folder: Path):
         ("%2e%2e/outside.bin", "leaves the model's folder"),
         ("\\u002e\\u002e/outside.bin", "leaves the model's folder"),
         ("link.bin", "link that leaves"),
-        ("pipe.bin", "no regular file"),
+        ("pipe.bin", "not a regular file"),
     ],
 )
 def test_refusals(folder: Path, text: str, refusal: str):

@@ -1,0 +1,76 @@
+"""Text of any encoding as bytes in UTF-8, which is what Blender's importers read.
+
+    as_utf8(open("chair.mtl", "rb"))        # the whole text in UTF-8, or None where the bytes can stay
+
+UTF-16 is recognized by its mark, or by its zeros. Other legacy encodings (GBK, Shift-JIS, CP1252) stay as
+they are: importers compare names byte by byte, and file names are looked up in every encoding
+(`render.importing.lookup`). What must not stay is a line of Shift-JIS or GBK whose last byte is a backslash:
+to an OBJ reader it would continue in the next line.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import BinaryIO
+
+LARGEST = 256 << 20
+"""Bytes of a file that is converted."""
+
+_HEAD = 4096
+_PIECE = 4 << 20
+_XML_ENCODING = re.compile(r"""\A(\s*<\?xml[^>]{0,200}?encoding\s*=\s*["'])[\w.-]{1,40}""")
+
+
+def as_utf8(file: BinaryIO) -> bytes | None:
+    """The text of a file that is in UTF-16, or in UTF-8 with a mark, as UTF-8 without one; else None.
+
+    The file is left at its start.
+    """
+    encoding = utf16(file.read(_HEAD))
+    file.seek(0)
+    if encoding is None:
+        return None
+    data = file.read(LARGEST)
+    file.seek(0)
+    text = data.decode(encoding, "replace").removeprefix("\ufeff")
+    return _XML_ENCODING.sub(r"\g<1>utf-8", text).encode("utf-8", "replace")
+
+
+def utf16(head: bytes) -> str | None:
+    """The encoding of a file that begins with `head`, where it is UTF-16 or marked UTF-8."""
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    even, odd = head[0:512:2], head[1:512:2]
+    if len(odd) >= 8 and b"\0" not in even and odd.count(0) > 0.7 * len(odd):
+        return "utf-16-le"
+    if len(odd) >= 8 and b"\0" not in odd and even.count(0) > 0.7 * len(even):
+        return "utf-16-be"
+    return None
+
+
+_CONTINUED = re.compile(rb"(?<=[\x81-\xfe])\\(?=\r?\n)")
+
+
+def without_false_continuations(file: BinaryIO) -> bytes | None:
+    """OBJ or MTL text whose lines of two-byte characters do not end in a backslash, in the same length.
+
+    None where the bytes can stay. The file is left at its start.
+    """
+    found = any(_CONTINUED.search(piece) for piece in iter(lambda: file.read(_PIECE), b""))
+    file.seek(0)
+    data = file.read(LARGEST) if found else b""
+    file.seek(0)
+    if not found or _is_utf8(data):
+        return None
+    return _CONTINUED.sub(b"_", data)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
