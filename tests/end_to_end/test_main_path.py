@@ -86,6 +86,7 @@ def test_running_again_changes_nothing_and_a_new_model_is_appended(done: Path):
     )
 
 
+@pytest.mark.soak
 def test_a_changed_model_replaces_its_row(done: Path):
     out = done / "out"
     parts = read_manifest(out / "clouds")

@@ -129,6 +129,7 @@ def test_verbs_that_read_work_on_the_store(done: tuple[Path, Path], tmp_path: Pa
     run("sheet", remote, "--to", tmp_path / "sheet.png", "--size", "32")
 
 
+@pytest.mark.soak
 def test_running_again_does_nothing_and_new_models_are_added(done: tuple[Path, Path], store: Store):
     remote, _ = done
     before = {**hashes(remote, "views", "clouds")}
@@ -146,6 +147,7 @@ def test_running_again_does_nothing_and_new_models_are_added(done: tuple[Path, P
     assert "no fault found" in run("verify", remote)
 
 
+@pytest.mark.soak
 def test_a_changed_texture_renders_its_model_again(done: tuple[Path, Path], store: Store):
     remote, _ = done
     time.sleep(1.1)  # a store's clock counts seconds
@@ -157,6 +159,7 @@ def test_a_changed_texture_renders_its_model_again(done: tuple[Path, Path], stor
     assert "no fault found" in run("verify", remote)
 
 
+@pytest.mark.soak
 def test_a_list_names_models_by_uri(store: Store, tmp_path: Path):
     put(store.place("listed"), {"x/a.obj": PYRAMID.format(height=1)})
     leak = f"s3://{KEY}:{SECRET}@bucket/listed/x/a.obj"
@@ -182,6 +185,7 @@ def test_a_secret_in_a_uri_is_refused_and_not_repeated(tmp_path: Path):
         assert SECRET not in text and KEY not in text, text
 
 
+@pytest.mark.soak
 def test_a_killed_driver_leaves_a_lock_that_the_next_run_breaks(store: Store, tmp_path: Path):
     """Killed while the models are in work: the same command goes on, and the bytes are those of one run."""
     put(store.place("many"), {f"{n}.obj": PYRAMID.format(height=1 + n) for n in range(5)})

@@ -135,6 +135,7 @@ def test_a_failing_job_ends_with_its_own_exit_code(head: Head):
     assert "/nowhere: no such folder or file" in done.stdout and "FAILED (exit code 2)" in done.stderr
 
 
+@pytest.mark.soak
 def test_a_job_goes_on_unwatched_until_it_is_stopped(head: Head, tmp_path: Path):
     (tmp_path / "ledger" / "render").mkdir(parents=True)
     row = '{"uid": "u", "source": "u.glb", "status": "ok", "seconds": 1.0}\n'
@@ -152,6 +153,7 @@ def test_a_job_goes_on_unwatched_until_it_is_stopped(head: Head, tmp_path: Path)
     assert submit(head, "--attach", job).returncode == 130
 
 
+@pytest.mark.soak
 def test_jobs_of_every_stage_use_the_cluster_and_shared_storage(head: Head, tmp_path: Path):
     (tmp_path / "models").mkdir()
     corners = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\n"
@@ -168,6 +170,7 @@ def test_jobs_of_every_stage_use_the_cluster_and_shared_storage(head: Head, tmp_
     assert (tmp_path / "out" / "checkpoints" / "default" / "step-0000002.pt").exists()
 
 
+@pytest.mark.soak
 def test_a_job_reads_models_from_and_writes_to_an_object_store(head: Head, store: Store):
     corner = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
     storage.publish_bytes(corner, store.place("models", "corner.obj"))

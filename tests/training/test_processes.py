@@ -99,6 +99,7 @@ def workers_of(process: psutil.Process) -> list[psutil.Process]:
     return [p for p in process.children(recursive=True) if "RayTrainWorker" in " ".join(p.cmdline())]
 
 
+@pytest.mark.soak
 def test_a_killed_process_is_replaced_and_the_losses_are_the_same(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_killed_process_is_replaced_and_the_losses_are_the_same(
     assert_same(read(out, "killed"), read(out, "undisturbed"))
 
 
+@pytest.mark.soak
 def test_a_stopped_command_saves_and_goes_on(out: Path) -> None:
     config = out.parent / "small.yaml"
     settings = SMALL.model_copy(update={"steps": 100_000}).model_dump(mode="json", exclude_none=True)

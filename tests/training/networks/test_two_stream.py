@@ -96,6 +96,7 @@ def test_recomputed_activations_give_the_same_gradients() -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.soak
 def test_learned_at_few_points_it_draws_many() -> None:
     """A ring of one radius, learned from 32 points a cloud, is drawn with 2,000."""
     model, objective = make(seed=3).train(), RectifiedFlow()
