@@ -10,6 +10,7 @@ import pytest
 
 from render.bundle import Bundle
 from tests.helpers.rays import RayCaster, model, points_of
+from tests.helpers.tiers import soak
 
 Render = Callable[..., Bundle]
 Blender = Callable[[str], None]
@@ -111,7 +112,7 @@ def test_no_view_is_cropped(render: Render, blender: Blender, tmp_path: Path, ca
         assert (view.depth > 0).any()
 
 
-@pytest.mark.parametrize("engine", ["eevee", "workbench"])
+@pytest.mark.parametrize("engine", [soak("eevee"), "workbench"])  # eevee compiles its shaders first
 def test_geometry_does_not_depend_on_the_color_engine(render: Render, engine: str) -> None:
     path = model("kaykit/Furniture-Bits-1.0/Assets/gltf/couch_pillows.gltf")
     other = render(path, "other", engine=engine, views=2, resolution=64)
