@@ -109,10 +109,10 @@ def listing(folder: Path) -> Iterator[Entry]:
     return _remote_files(folder)
 
 
-def walk(folder: Path) -> Iterator[str]:
+def walk(folder: Path, on_error: Callable[[OSError], object] | None = None) -> Iterator[str]:
     """Names, relative and with slashes, of every file below a local folder; hidden folders are left out."""
     root = str(folder)
-    for parent, folders, files in os.walk(root):
+    for parent, folders, files in os.walk(root, onerror=on_error):
         folders[:] = [name for name in folders if not name.startswith(".")]
         prefix = parent[len(root) :].lstrip("/")
         yield from (f"{prefix}/{name}" if prefix else name for name in files)

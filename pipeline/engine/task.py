@@ -26,6 +26,7 @@ from pipeline.ledger.rows import Row
 from pipeline.output.commit import commit_file
 from pipeline.sandbox.process import Limits
 from render.failures import FailureClass, ModelFailure, Status
+from render.importing.spelling import spelled
 from render.job import Placement
 
 _supervisors: dict[tuple[str, Limits, str], Supervisor] = {}
@@ -149,7 +150,7 @@ def _input_key(fetched: Fetched, source: str) -> dict[str, Any]:
         return {"input_sha256": _sha256(real), "input_size": size, "input_mtime_ns": changed}
     except OSError as error:
         raise _Missing(
-            f"{fetched.path}: {error.strerror}. Correct the path, or remove it from the list."
+            f"{spelled(str(fetched.path))}: {error.strerror}. Correct the path, or remove it from the list."
         ) from error
 
 

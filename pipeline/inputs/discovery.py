@@ -1,8 +1,12 @@
 """Which models there are: a folder searched recursively, a list file, or one model file.
 
 A list is CSV, JSONL or Parquet with `path` (relative to the list's own folder, absolute, or a URI) and,
-where wanted, `uid`, `caption`, `category` and `license`. A row that cannot be used becomes a rejection,
-and the rest goes on. Folder, list and models may be remote (`fuse.dataset.storage`).
+optionally, `uid`, `caption`, `category` and `license`. A row that cannot be used, and a folder that cannot
+be read, becomes a rejection; the others continue. Folder, list and models may be remote
+(`fuse.dataset.storage`).
+
+A zip archive that holds one model is that model, `chair.zip`; several in it are `pack.zip/NAME` each. Names
+that are not UTF-8 are recorded as `render.importing.spelling` says.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -20,15 +25,20 @@ from typing import Any
 from fuse.dataset import storage
 from pipeline.inputs.file_stats import Stamps
 from render.failures import UserError
+from render.importing import archives
+from render.importing.formats import SUPPORTED
+from render.importing.spelling import is_text, spelled, unspelled
 
 LISTS = {".csv", ".jsonl", ".parquet"}
+_COLUMNS = ("path", "uid", "caption", "category", "license")
+_ARCHIVE = ".zip"
 _BAD_UID = re.compile(r"[/\\\x00-\x1f\x7f]|^\.")
 _LONGEST_UID = 200  # bytes; a file name may have 255
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model to do. Small: a million of them are held at once."""
+    """One model to process. Small: a million of them are held at once."""
 
     uid: str
     root: str  # the folder that `source` is relative to
@@ -36,12 +46,15 @@ class Model:
     caption: str | None = None
     category: str | None = None
     license: str | None = None
+    member: str | None = None  # the end of `source`, where that names a file in an archive
 
     @property
     def location(self) -> str:
-        """Its absolute path, or its URI."""
-        absolute = self.source.startswith("/") or storage.is_uri(self.source)
-        return self.source if absolute else f"{self.root}/{self.source}"
+        """The absolute path, or the URI, of its file or of the archive that it lies in."""
+        if storage.is_uri(self.source):
+            return self.source
+        file = unspelled(self.source.removesuffix(f"/{self.member}") if self.member else self.source)
+        return file if file.startswith("/") else f"{self.root}/{file}"
 
     @property
     def path(self) -> Path:
@@ -50,7 +63,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Rejection:
-    """A list's row that names no usable model; it goes into the ledger as a failure."""
+    """A list's row, or a folder, that gives no usable model; it goes into the ledger as a failure."""
 
     uid: str
     source: str
@@ -93,22 +106,50 @@ def default_uid(source: str) -> str:
 
 
 def _extensions() -> set[str]:
-    from render.importing.formats import SUPPORTED
-
-    return {"." + extension.lower().lstrip(".") for extension in SUPPORTED}
+    return {*SUPPORTED, _ARCHIVE}
 
 
 def _from_folder(folder: Path, name: str | None = None) -> Discovery:
     """Every supported file below `folder`, or the one called `name`; hidden ones left out, sorted by path."""
     stamps = None if storage.is_local(folder) else Stamps()
-    root, extensions = str(folder), _extensions()
-    sources = []
-    for found in storage.walk(folder) if stamps is None else _listed(folder, stamps):
-        suffix = os.path.splitext(found)[1].lower()
-        if found == name if name else suffix in extensions and not _hidden(found):
-            sources.append(found)
-    sources.sort()
-    return Discovery([Model(default_uid(source), root, source) for source in sources], stamps=stamps)
+    extensions = _extensions()
+    unreadable: list[OSError] = []
+    if name is not None and stamps is None:
+        found = [name]
+    else:
+        names = storage.walk(folder, unreadable.append) if stamps is None else _listed(folder, stamps)
+        found = sorted(one for one in names if _is_wanted(one, name, extensions))
+    models = [model for one in found for model in _models(folder, one, name is not None)]
+    return Discovery(models, [_unreadable(folder, error) for error in unreadable], stamps)
+
+
+def _is_wanted(found: str, name: str | None, extensions: set[str]) -> bool:
+    if name is not None:
+        return found == name
+    return os.path.splitext(found)[1].lower() in extensions and not _hidden(found)
+
+
+def _models(folder: Path, name: str, chosen: bool) -> list[Model]:
+    """The models in the file `name` below `folder`: one, or as many as a zip archive holds."""
+    source = spelled(name)
+    members: list[str] | None = None
+    if name.lower().endswith(".zip") and storage.is_local(folder):
+        members = archives.models(folder / name, SUPPORTED)
+        if members == [] and not chosen:
+            return []
+    if members is None or len(members) < 2:
+        return [Model(default_uid(source), str(folder), source)]
+    inner = [spelled(member) for member in members]
+    return [
+        Model(default_uid(f"{source}/{one}"), str(folder), f"{source}/{one}", member=one) for one in inner
+    ]
+
+
+def _unreadable(folder: Path, error: OSError) -> Rejection:
+    place = str(error.filename or folder)
+    source = spelled(os.path.relpath(place, folder))
+    message = f"The folder {source} cannot be read: {error.strerror}. Change its permissions, or exclude it."
+    return Rejection(default_uid(source), source, message)
 
 
 def _listed(folder: Path, stamps: Stamps) -> Iterator[str]:
@@ -123,12 +164,15 @@ def _hidden(name: str) -> bool:
 
 
 def _from_list(path: Path) -> Discovery:
-    """One model a row; an unusable row is rejected under a name of its own, so that it hides no other."""
+    """One model per row; an unusable row is rejected under its own uid, so that it hides no other."""
     found, seen, root = Discovery(), {}, str(path.parent)
     for number, row in enumerate(_rows(path), start=1):
-        source = str(row.get("path") or "").strip()
-        uid = str(row.get("uid") or "").strip() or default_uid(source)
-        problem = _problem(uid, source, seen) or _secret(source)
+        nested = [key for key in _COLUMNS if isinstance(row.get(key), (list, dict))]
+        values = {key: None if key in nested else _text(row.get(key)) for key in _COLUMNS}
+        written = (values["path"] or "").strip()
+        source = _readable(written if is_text(written) else spelled(written))
+        uid = (values["uid"] or "").strip() or default_uid(source)
+        problem = f"{nested[0]} is not text." if nested else _problem(uid, source, seen) or _secret(source)
         if problem:
             found.rejections.append(
                 Rejection(
@@ -137,8 +181,8 @@ def _from_list(path: Path) -> Discovery:
             )
             continue
         seen[uid] = number
-        texts = {key: _text(row.get(key)) for key in ("caption", "category", "license")}
-        found.models.append(Model(uid, root, source, **texts))
+        texts = {key: _readable(text) for key in _COLUMNS[2:] if (text := values[key]) is not None}
+        found.models.append(Model(uid, root, source, **texts, member=_member(root, source)))
     return replace(found, stamps=_stamps(found.models))
 
 
@@ -171,9 +215,15 @@ def _secret(source: str) -> str | None:
 def _problem(uid: str, source: str, seen: dict[str, int]) -> str | None:
     if not source:
         return "no path. Give every row one."
+    if "\0" in source:
+        return "a path cannot hold a zero byte."
     if uid in seen:
         return f"uid {uid!r} is row {seen[uid]}'s already. Make uids unique, or leave the column out."
-    if _BAD_UID.search(uid) or len(uid.encode("utf-8", "surrogateescape")) > _LONGEST_UID:
+    if (
+        _BAD_UID.search(uid)
+        or _readable(uid) != uid
+        or len(uid.encode("utf-8", "surrogateescape")) > _LONGEST_UID
+    ):
         return (
             f"uid {uid!r} cannot be a file name. Use at most {_LONGEST_UID} bytes, no slash, backslash or "
             "control character, and no dot in front."
@@ -181,8 +231,29 @@ def _problem(uid: str, source: str, seen: dict[str, int]) -> str | None:
     return None
 
 
+def _member(root: str, source: str) -> str | None:
+    """The part of `source` that lies in an archive, for a row that names one."""
+    archive, dot, member = source.partition(f"{_ARCHIVE}/")
+    if not dot or storage.is_uri(source):
+        return None
+    file = unspelled(archive) + _ARCHIVE
+    return member if os.path.isfile(file if file.startswith("/") else f"{root}/{file}") else None
+
+
 def _text(value: Any) -> str | None:
+    """A cell as text: None where it is empty or NaN, whole numbers without a point."""
+    if isinstance(value, bytes):
+        return os.fsdecode(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        value = int(value) if value.is_integer() else value
     return None if value is None or value == "" else str(value)
+
+
+def _readable(text: str) -> str:
+    """Text without surrogates, which no file may hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -208,7 +279,7 @@ def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}: line {number} is not JSON: {error}") from error
             if not isinstance(row, dict):
                 raise UserError(f"{path}: line {number} is not a JSON object.")
@@ -221,7 +292,7 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     with parquet.ParquetFile(path) as file:
         names = file.schema_arrow.names
         _require_path(path, names)
-        wanted = [name for name in ("path", "uid", "caption", "category", "license") if name in names]
+        wanted = [name for name in _COLUMNS if name in names]
         for batch in file.iter_batches(columns=wanted):
             yield from batch.to_pylist()
 

@@ -24,7 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from render.failures import FailureClass, ModelFailure
-from render.importing import plain_text
+from render.importing import archives, plain_text
+from render.importing.formats import SUPPORTED
 from render.importing.link_scan import TEXTS, is_image, kind_of
 from render.importing.redaction import LARGEST, blinded, redirected, safe_path
 from render.importing.references import Reference, closure
@@ -80,8 +81,38 @@ def stage_input(path: Path, source: str, folder: Path) -> Staged:
     Raises OSError where it cannot be read or put there, and ModelFailure `outside_reference` where it is a
     link out of the models' folder, or where its geometry depends on a file that it may not have.
     """
-    tree, _ = tree_of(path, source)
     real = admit(path, source)
+    if path.suffix.lower() == ".zip":
+        return _from_archive(real, _member(path, source), folder)
+    return _staged(path, real, tree_of(path, source)[0], folder)
+
+
+def _from_archive(archive: Path, member: str, folder: Path) -> Staged:
+    """One model of a zip archive, whose whole content is its tree."""
+    archives.check(archive)
+    found = archives.models(archive, SUPPORTED)
+    if found is None:
+        raise ModelFailure(FailureClass.INVALID, f"{_name(archive)}: not a zip archive, or damaged")
+    if not member and len(found) != 1:
+        what = (
+            f"holds {len(found)} models: name one, as {_name(archive)}/{spelled(found[0])}" if found else ""
+        )
+        raise ModelFailure(
+            FailureClass.UNSUPPORTED,
+            f"{_name(archive)} {what or 'holds no file in a format that can be imported'}",
+        )
+    if member and member not in found:
+        raise ModelFailure(FailureClass.MISSING, f"{_name(archive)} holds no {spelled(member)}")
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unpacked-") as place:
+        tree = Path(place)
+        archives.unpack(archive, tree)
+        path = tree / (member or found[0])
+        staged = _staged(path, path, tree, folder)
+    return Staged(staged.path, notes=staged.notes)
+
+
+def _staged(path: Path, real: Path, tree: Path, folder: Path) -> Staged:
+    """The file at `path`, which is `real`, and what it names in `tree`, put into `folder`."""
     named = closure(path, tree)
     refused = [one for found in named.values() for one in _refused(found)]
     for reference in refused:
@@ -106,11 +137,25 @@ def tree_of(path: Path, source: str) -> tuple[Path, Path]:
     The tree is the topmost folder below the root that holds the model: a model's folder, or a collection's.
     For a file right in the root, and for one that is not below a root, it is the file's own folder.
     """
-    parts = PurePosixPath(unspelled(source)).parts
-    below = 0 < len(parts) < len(path.parts) and path.parts[-len(parts) :] == parts and ".." not in parts
-    if not below or len(parts) == 1:
+    parts, _ = _split(path, source)
+    if len(parts) < 2:
         return path.parent, path.parent
     return path.parents[len(parts) - 2], path.parents[len(parts) - 1]
+
+
+def _split(path: Path, source: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The parts of `source` that end `path`, none where it is not below a root; the parts in an archive."""
+    parts = PurePosixPath(unspelled(source)).parts
+    shortest = 1 if path.suffix.lower() == ".zip" else len(parts)
+    for count in range(len(parts), shortest - 1, -1):
+        if 0 < count <= len(path.parts) and path.parts[-count:] == parts[:count] and ".." not in parts:
+            return (parts[:count] if count < len(path.parts) else ()), parts[count:]
+    return (), ()
+
+
+def _member(path: Path, source: str) -> str:
+    """Which file of the archive at `path` is meant by `source`; "" where it names the archive alone."""
+    return "/".join(_split(path, source)[1])
 
 
 def admit(path: Path, source: str) -> Path:

@@ -1,14 +1,20 @@
-"""Zip archives that hold a model (usdz, 3mf), looked at before anything is unpacked.
+"""Zip archives that hold models (zip, usdz, 3mf), looked at before anything is unpacked.
 
     check(Path("chair.usdz"))       # ModelFailure `unsafe_archive` where it is a bomb or names files outside
+    models(Path("pack.zip"), {".obj", ".glb"})      # ["chair/chair.obj", "lamp.glb"]
 
 Only the directory at the archive's end is read, and only if that is of a sane size.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 import struct
 import zipfile
+import zlib
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from render.failures import FailureClass, ModelFailure
@@ -21,6 +27,8 @@ MOST_EXPANSION = 200
 
 _HARMLESS = 64 << 20  # bytes
 _MOST_DIRECTORY = 4 << 20  # bytes: about 400 an entry
+_PIECE = 1 << 20
+_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError, RuntimeError, EOFError)
 _END = b"PK\x05\x06"
 _END_RECORD = struct.Struct("<4s4H2LH")
 
@@ -67,3 +75,63 @@ def _leaves(name: str) -> bool:
 
 def _unsafe(path: Path, what: str) -> ModelFailure:
     return ModelFailure(FailureClass.UNSAFE_ARCHIVE, f"{path.name}: {what}")
+
+
+def models(path: Path, extensions: Collection[str]) -> list[str] | None:
+    """The files in a zip archive that have one of `extensions`, sorted.
+
+    None where the archive's directory cannot be read, or is too large.
+    """
+    try:
+        with zipfile.ZipFile(path) if readable(path) else contextlib.nullcontext() as archive:
+            names = [entry_name(entry) for entry in archive.infolist()] if archive else None
+    except _DAMAGE:
+        return None
+    if names is None:
+        return None
+    return sorted(name for name in names if Path(name).suffix.lower() in extensions and not _is_hidden(name))
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Write the regular files of an archive into `folder`. ModelFailure where it is unsafe or damaged.
+
+    What an entry says of its size is not believed: no more than that is written.
+    """
+    check(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if not entry.is_dir() and not _is_hidden(entry_name(entry)) and _is_regular(entry):
+                    _write(archive, entry, folder / entry_name(entry))
+    except _DAMAGE as error:
+        raise ModelFailure(FailureClass.INVALID, f"{path.name}: damaged zip archive: {error}") from error
+
+
+def entry_name(entry: zipfile.ZipInfo) -> str:
+    """An entry's name as the file system would give it: bytes of an unknown encoding stay what they are."""
+    if entry.flag_bits & 0x800:
+        return entry.filename
+    with contextlib.suppress(UnicodeEncodeError):
+        return os.fsdecode(entry.filename.encode("cp437"))
+    return entry.filename
+
+
+def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
+    if entry.flag_bits & 1:
+        raise ValueError(f"{entry.filename[:100]!r} is encrypted")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(entry) as source, target.open("wb") as file:
+        left = entry.file_size
+        while left > 0 and (piece := source.read(min(left, _PIECE))):
+            file.write(piece)
+            left -= len(piece)
+
+
+def _is_regular(entry: zipfile.ZipInfo) -> bool:
+    """Not a link, which an archive made on Unix may hold."""
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    return kind in (0, stat.S_IFREG)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
