@@ -21,7 +21,7 @@ from render.bundle import Camera, Layer
 from render.failures import FailureClass, ModelFailure
 from render.shading.color import move_camera, new_camera
 
-MAX_SURFACES = 256  # per ray, holes included; what lies behind is not looked for
+MAX_SURFACES = 256  # per ray, holes included; surfaces behind these are ignored
 KINDS = ("color", "normal", "depth")
 COINCIDENT = 3e-6  # share of the depth: surfaces closer together than this are one, split by rounding
 MAX_TRANSPARENT = 1024  # Cycles' own limit on transparent surfaces

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from render.bundle import View
-from render.pinhole import camera_points, world_points
+from render.pinhole import camera_points, pixel_size, world_points
 
 SKIN = 2e-3  # normalized units: a point closer to a seen surface than this is part of it
 CELL = 2  # pixels: the side of a cell; a point with no seen point in or beside its cell is not seen
@@ -28,11 +28,6 @@ class _Front:
     half: float  # tangent of half the field of view
     planes: np.ndarray  # (H * W, 4) float32: unit normal and offset, which is infinite for no surface
     size: int
-
-    @property
-    def pixel(self) -> float:
-        """A pixel's width at the distance of the origin, normalized units."""
-        return 2 * self.half * float(np.linalg.norm(self.origin)) / self.size
 
     def distance(self, points: np.ndarray, shift: tuple[float, float] = (0, 0)) -> np.ndarray:
         """(N,) float32: distance of each world point (N, 3) float32 from the tangent plane at its pixel.
@@ -71,7 +66,8 @@ class _SeenCells:
 def interior_masks(views: Sequence[View]) -> list[np.ndarray]:
     """(H, W) bool per view: a surface that none of the views sees lies behind the first."""
     fronts = [_front(view) for view in views]
-    near_seen = _SeenCells(views, CELL * fronts[0].pixel)
+    footprint = pixel_size(views[0].camera, views[0].depth.shape[0])
+    near_seen = _SeenCells(views, CELL * footprint)
     masks = []
     for view in views:
         mask = np.zeros(view.depth.size, bool)
@@ -81,7 +77,7 @@ def interior_masks(views: Sequence[View]) -> list[np.ndarray]:
         pixel, points = pixel[undecided], points[undecided]
         across = [float(front.origin @ view.camera.camera_to_world[:3, 3]) for front in fronts]
         opposite_first = [fronts[i] for i in np.argsort(across, kind="stable")]
-        mask[pixel[_unseen(points, opposite_first)]] = True
+        mask[pixel[_unseen(points, opposite_first, EDGE * footprint)]] = True
         masks.append(mask.reshape(view.depth.shape))
     return masks
 
@@ -99,18 +95,18 @@ def _behind(view: View) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _unseen(points: np.ndarray, fronts: Sequence[_Front]) -> np.ndarray:
+def _unseen(points: np.ndarray, fronts: Sequence[_Front], edge: float) -> np.ndarray:
     """Indices of the (N, 3) points that no front sees; fronts are tried in order until one does.
 
-    A point beside an edge may find its own surface only in a neighboring pixel, so the points close to some
-    first surface are tried again, half a pixel to each side.
+    A point beside an edge may find its own surface only in a neighboring pixel, so the points within `edge`
+    of some first surface are tried again, half a pixel to each side.
     """
     left, nearest = np.arange(len(points)), np.full(len(points), np.inf, np.float32)
     for front in fronts:
         distance = front.distance(points[left])
         nearest[left] = np.minimum(nearest[left], distance)
         left = left[distance >= SKIN]
-    deep = nearest[left] > EDGE * fronts[0].pixel
+    deep = nearest[left] > edge
     beside = left[~deep]
     for shift in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5)):
         for front in fronts:
