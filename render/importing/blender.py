@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import bpy
 import numpy as np
 
 from render.failures import FailureClass, ModelFailure
-from render.importing import archives, collada, convert, gltf, ply, rawmesh, stl
+from render.importing import archives, collada, convert, far, gltf, ply, rawmesh, stl
 from render.importing.formats import explain, sniff
 from render.importing.references import companions
 from render.srgb import linear_to_srgb, srgb_to_linear
@@ -59,7 +59,7 @@ def import_model(path: Path, scratch: Path) -> Imported:
     path = path.resolve()
     kind = _kind(path)
     scratch.mkdir(parents=True, exist_ok=True)
-    imported = _READERS[kind](path, kind, scratch)
+    imported = _near_origin(_READERS[kind](path, kind, scratch), path, scratch)
     _require_geometry(path, imported)
     scene = bpy.context.scene
     scene.frame_set(scene.frame_start)
@@ -74,6 +74,22 @@ def _kind(path: Path) -> str:
     if kind is None:
         raise ModelFailure(FailureClass.UNSUPPORTED, explain(path))
     return kind
+
+
+def _near_origin(imported: Imported, path: Path, scratch: Path) -> Imported:
+    """Import a model that came in far from its origin again, moved to it; or note how coarse it is."""
+    offset = far.scene_offset()
+    if not offset.any():
+        return imported
+    below = scratch / "near"
+    below.mkdir(exist_ok=True)
+    nearer = far.moved(path, imported.format, below, offset)
+    if nearer is not None:
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        again = _READERS[imported.format](nearer, imported.format, below)
+        imported = replace(again, offset=again.offset + offset)
+    note = far.coarseness()
+    return replace(imported, notes=[*imported.notes, *([note] if note else [])])
 
 
 def _run(operator: Callable[..., set[str]], path: Path, **options: Any) -> str:

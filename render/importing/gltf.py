@@ -23,6 +23,7 @@ import meshoptimizer
 import numpy as np
 
 from render.failures import FailureClass, ModelFailure
+from render.importing import gltf_nodes
 
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 BASISU = "KHR_texture_basisu"
@@ -82,6 +83,31 @@ def plain_gltf(path: Path, scratch: Path) -> tuple[Path, list[str]]:
     plain = scratch / "plain.glb"
     plain.write_bytes(_glb(document, data))
     return plain, notes
+
+
+def moved_gltf(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
+    """A GLB below `scratch` whose scene is moved by -`offset` (3,), in glTF's axes; None where it cannot be.
+
+    Large translations are taken off every node, in float64, so that none is left in a local matrix. Animated
+    nodes, whose channels hold local translations, keep theirs.
+    """
+    parsed = _parse(path)
+    if parsed is None:
+        return None
+    document, binary = parsed
+    stuck = _stuck(document)
+    try:
+        if not gltf_nodes.move(document, offset):
+            return None
+        data = _flatten(document, _buffers(document, binary, path))
+        _embed_images(document, data, path)
+        _drop_basisu(document)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
+        return None
+    _forget(document, stuck)
+    moved = scratch / "moved.glb"
+    moved.write_bytes(_glb(document, data))
+    return moved
 
 
 def _parse(path: Path) -> tuple[Json, bytes] | None:

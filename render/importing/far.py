@@ -1,0 +1,186 @@
+"""Models far from their origin (map meters, Earth-centered nodes), moved to it before Blender reads them.
+
+Blender keeps positions in float32: 4,000 km from the origin they lie on a grid of half a meter. `moved`
+writes a copy of the file, below the scratch folder, from whose coordinates an offset was subtracted in
+float64. It can for text (OBJ, ascii PLY and STL), for PLY with doubles and for the nodes of glTF. The other
+formats stay as they are, and `coarseness` says what that costs. Formats that Blender does not read need
+none of this: `rawmesh.build` moves them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from render.importing import gltf
+from render.importing.rawmesh import Y_UP, far_offset
+
+_OBJ_VERTEX = re.compile(rb"^([ \t]*v[ \t]+)([^\s]+)[ \t]+([^\s]+)[ \t]+([^\s]+)", re.MULTILINE)
+_OBJ_LIBRARY = re.compile(rb"^([ \t]*mtllib[ \t]+)([^\r\n]+?)[ \t]*(\r?)$", re.MULTILINE)
+_STL_VERTEX = re.compile(rb"^([ \t]*vertex[ \t]+)([^\s]+)[ \t]+([^\s]+)[ \t]+([^\s]+)", re.MULTILINE)
+_PLY_TYPES = {
+    **dict.fromkeys((b"char", b"int8"), "i1"),
+    **dict.fromkeys((b"uchar", b"uint8"), "u1"),
+    **dict.fromkeys((b"short", b"int16"), "i2"),
+    **dict.fromkeys((b"ushort", b"uint16"), "u2"),
+    **dict.fromkeys((b"int", b"int32"), "i4"),
+    **dict.fromkeys((b"uint", b"uint32"), "u4"),
+    **dict.fromkeys((b"float", b"float32"), "f4"),
+    **dict.fromkeys((b"double", b"float64"), "f8"),
+}
+
+
+def scene_offset() -> np.ndarray:
+    """(3,) float64: the middle of the scene if it lies too far from the origin for float32, else zero."""
+    box = _scene_box()
+    return np.zeros(3) if box is None else far_offset(*box)
+
+
+def coarseness() -> str:
+    """How much of its shape a scene that stays far from its origin lost."""
+    box = _scene_box()
+    if box is None or not far_offset(*box).any():
+        return ""
+    low, high = box
+    size = float((high - low).max())
+    step = float(np.spacing(np.abs([low, high]).max().astype(np.float32)))
+    return (
+        f"lies {np.abs((low + high) / 2).max() / size:.3g} times its size from the origin: Blender keeps its "
+        f"shape to {step / 2 / size:.1g} of its size"
+    )
+
+
+def moved(path: Path, kind: str, scratch: Path, offset: np.ndarray) -> Path | None:
+    """A copy of the model moved by -`offset` (3,), in Blender's axes; None if its format cannot be moved."""
+    move = _MOVERS.get(kind)
+    return None if move is None else move(path, scratch, offset)
+
+
+def _scene_box() -> tuple[np.ndarray, np.ndarray] | None:
+    """The lowest and highest corner, (3,) float64 each, of a box around all faces; None without any."""
+    bpy.context.view_layer.update()
+    corners: dict[bpy.types.Mesh, np.ndarray] = {}
+    boxes = []
+    for thing in bpy.context.view_layer.objects:
+        if thing.type == "MESH" and len(thing.data.polygons):
+            if thing.data not in corners:
+                corners[thing.data] = _box_corners(thing.data)
+            matrix = np.array(thing.matrix_world, np.float64)
+            placed = corners[thing.data] @ matrix[:3, :3].T + matrix[:3, 3]
+            boxes += [(placed.min(0), placed.max(0))] if len(placed) and np.isfinite(placed).all() else []
+    if not boxes:
+        return None
+    return np.min([low for low, _ in boxes], 0), np.max([high for _, high in boxes], 0)
+
+
+def _box_corners(mesh: bpy.types.Mesh) -> np.ndarray:
+    """(8, 3) float64, own frame: the corners of the box around a mesh's faces; (0, 3) if none is finite."""
+    points, corners = np.empty(len(mesh.vertices) * 3, np.float32), np.empty(len(mesh.loops), np.int32)
+    mesh.vertices.foreach_get("co", points)
+    mesh.loops.foreach_get("vertex_index", corners)
+    points = points.reshape(-1, 3)
+    used = np.isfinite(points).all(1)
+    of_faces = np.zeros(len(points), bool)
+    of_faces[corners] = True
+    used &= of_faces
+    if not used.any():
+        return np.zeros((0, 3))
+    low, high = points[used].min(0).astype(np.float64), points[used].max(0).astype(np.float64)
+    return np.array(list(itertools.product(*zip(low, high, strict=True))))
+
+
+def _obj(path: Path, scratch: Path, offset: np.ndarray) -> Path:
+    """Its libraries are named from the scratch folder; one of the model's own stem is Blender's default."""
+    text = _shifted(path.read_bytes(), _OBJ_VERTEX, Y_UP[:3, :3].T @ offset)
+    folder = os.fsencode(os.path.relpath(path.parent, scratch)) + b"/"
+    if _OBJ_LIBRARY.search(text) is None and path.with_suffix(".mtl").is_file():
+        text = b"mtllib " + os.fsencode(path.with_suffix(".mtl").name) + b"\n" + text
+    return _written(scratch / path.name, _OBJ_LIBRARY.sub(lambda m: m[1] + folder + m[2] + m[3], text))
+
+
+def _stl(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
+    text = path.read_bytes()
+    if _STL_VERTEX.search(text) is None:
+        return None  # binary, whose float32 lost the digits already
+    return _written(scratch / path.name, _shifted(text, _STL_VERTEX, offset))
+
+
+def _gltf(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
+    return gltf.moved_gltf(path, scratch, Y_UP[:3, :3].T @ offset)
+
+
+def _ply(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
+    """Ascii, or binary with doubles, whose vertices come first and are plain numbers."""
+    raw = path.read_bytes()
+    header, mark, body = raw.partition(b"end_header\n")
+    elements = re.split(rb"^element[ \t]+", header, flags=re.MULTILINE)
+    vertex = re.match(rb"vertex[ \t]+(\d+)", elements[1]) if mark and len(elements) > 1 else None
+    properties = re.findall(rb"^property[ \t]+(\w+)[ \t]+(\w+)", elements[1], re.MULTILINE) if vertex else []
+    columns = [name for _, name in properties]
+    if vertex is None or not {b"x", b"y", b"z"} <= set(columns):
+        return None
+    if b"format ascii" in header:
+        moved = _moved_lines(
+            body, int(vertex[1]), [columns.index(axis) for axis in (b"x", b"y", b"z")], offset
+        )
+    else:
+        moved = _moved_rows(header, body, int(vertex[1]), properties, offset)
+    return None if moved is None else _written(scratch / path.name, header + mark + moved)
+
+
+def _moved_lines(body: bytes, count: int, columns: list[int], offset: np.ndarray) -> bytes:
+    lines = body.split(b"\n")
+    for i in range(min(count, len(lines))):
+        words = lines[i].split()
+        for column, less in zip(columns, offset, strict=True):
+            words[column] = b"%.17g" % (float(words[column]) - less)
+        lines[i] = b" ".join(words)
+    return b"\n".join(lines)
+
+
+def _moved_rows(
+    header: bytes, body: bytes, count: int, properties: list[tuple[bytes, bytes]], offset: np.ndarray
+) -> bytes | None:
+    order = "<" if b"binary_little_endian" in header else ">"
+    if any(kind not in _PLY_TYPES for kind, _ in properties):
+        return None
+    row = np.dtype([(name.decode(), order + _PLY_TYPES[kind]) for kind, name in properties])
+    if row["x"].itemsize < 8 or len(body) < count * row.itemsize:
+        return None  # float32 lost the digits already
+    rows = np.frombuffer(body, row, count).copy()
+    for axis, less in zip("xyz", offset, strict=True):
+        rows[axis] -= less
+    return rows.tobytes() + body[count * row.itemsize :]
+
+
+def _shifted(text: bytes, pattern: re.Pattern[bytes], offset: np.ndarray) -> bytes:
+    """`text` with `offset` (3,) subtracted from every position that `pattern` finds; others stay."""
+
+    def less(match: re.Match[bytes]) -> bytes:
+        try:
+            numbers = [float(match[i + 2]) - offset[i] for i in range(3)]
+        except ValueError:
+            return match[0]
+        return match[1] + b"%.17g %.17g %.17g" % tuple(numbers)
+
+    return pattern.sub(less, text)
+
+
+def _written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+_MOVERS: dict[str, Callable[[Path, Path, np.ndarray], Path | None]] = {
+    "obj": _obj,
+    "stl": _stl,
+    "ply": _ply,
+    "glb": _gltf,
+    "gltf": _gltf,
+}

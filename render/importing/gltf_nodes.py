@@ -1,0 +1,106 @@
+"""The node tree of a glTF document: places in world, and the tree moved to the origin in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Json = dict[str, Any]
+_DEPTH = 1000
+
+
+def move(document: Json, offset: np.ndarray) -> bool:
+    """Move all scenes by -`offset` (3,); False, and nothing done, where animations or the tree forbid it.
+
+    Nodes with a mesh, camera or light and joints move exactly. What only groups others is put where it
+    moves to, too, or at the origin if that is far away: its children's local matrices take up the difference.
+    """
+    nodes = document.get("nodes", [])
+    parents = {child: i for i, node in enumerate(nodes) for child in node.get("children", [])}
+    worlds = _worlds(nodes, parents)
+    if worlds is None:
+        return False
+    joints = {joint for skin in document.get("skins", []) for joint in skin.get("joints", [])}
+    shift = np.abs(offset).max() / 2
+    after = []
+    for i, (node, world) in enumerate(zip(nodes, worlds, strict=True)):
+        new = world.copy()
+        new[:3, 3] -= offset
+        if not (node.keys() & {"mesh", "camera", "skin", "extensions"} or i in joints):
+            new[:3, 3] = 0 if np.abs(new[:3, 3]).max() > shift else new[:3, 3]
+        after.append(new)
+    locals_ = [_local(after, parents, i) for i in range(len(nodes))]
+    animated = {
+        channel.get("target", {}).get("node")
+        for animation in document.get("animations", [])
+        for channel in animation.get("channels", [])
+    }
+    changed = [
+        i for i, node in enumerate(nodes) if not np.allclose(local(node), locals_[i], rtol=0, atol=1e-9)
+    ]
+    if animated & set(changed) or not all(np.isfinite(matrix).all() for matrix in locals_):
+        return False
+    for i in changed:
+        _set_translation(nodes[i], locals_[i])
+    return bool(changed)
+
+
+def _with_ancestors(some: list[int], parents: dict[int, int]) -> set[int]:
+    found: set[int] = set()
+    for i in some:
+        while i not in found:
+            found.add(i)
+            i = parents.get(i, i)
+    return found
+
+
+def local(node: Json) -> np.ndarray:
+    """(4, 4) float64: a node's own matrix."""
+    if "matrix" in node:
+        return np.array(node["matrix"], np.float64).reshape(4, 4).T
+    x, y, z, w = node.get("rotation", (0, 0, 0, 1))
+    turn = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn * np.array(node.get("scale", (1, 1, 1)), np.float64)
+    matrix[:3, 3] = node.get("translation", (0, 0, 0))
+    return matrix
+
+
+def _worlds(nodes: list[Json], parents: dict[int, int]) -> list[np.ndarray] | None:
+    """(4, 4) of each node, or None for a tree that is no tree."""
+    known: dict[int, np.ndarray] = {}
+    for i in range(len(nodes)):
+        chain = [i]
+        while chain[-1] in parents and parents[chain[-1]] not in known:
+            chain.append(parents[chain[-1]])
+            if len(chain) > _DEPTH:
+                return None
+        for node in reversed(chain):
+            above = known[parents[node]] if node in parents else np.eye(4)
+            known[node] = above @ local(nodes[node])
+    return [known[i] for i in range(len(nodes))]
+
+
+def _local(worlds: list[np.ndarray], parents: dict[int, int], i: int) -> np.ndarray:
+    """(4, 4): what takes a node to its parent; not finite where the parent is flat."""
+    if i not in parents:
+        return worlds[i]
+    try:
+        return np.linalg.solve(worlds[parents[i]], worlds[i])
+    except np.linalg.LinAlgError:
+        return np.full((4, 4), np.nan)
+
+
+def _set_translation(node: Json, matrix: np.ndarray) -> None:
+    """Only translations change: rotation and scale stay as they are written."""
+    if "matrix" in node:
+        node["matrix"][12:15] = [float(x) for x in matrix[:3, 3]]
+    else:
+        node["translation"] = [float(x) for x in matrix[:3, 3]]
