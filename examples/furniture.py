@@ -4,8 +4,8 @@
     python examples/furniture.py furniture out/furniture/models 320
 
 unpacks the catalogs (zip files of OBJ models) and writes models.csv beside them: path, caption, category
-and license of all models or of so many, evenly chosen. `insideout render --models` takes the list;
-examples/it_learns.sh goes on. The models are CC0 and CC-BY; the list keeps the license and the creator.
+and license of all models, or of the given number, evenly chosen. `insideout render` takes the list;
+examples/it_learns.sh continues with it. The models are CC0 and CC-BY; the list keeps the license and the creator.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(source: Path, target: Path, count: int | None = None) -> None:
 
 
 def unpack(catalog: Path, folder: Path) -> Iterator[dict[str, str]]:
-    """Unzip a catalog and give a line for each model that it really has."""
+    """Unzip a catalog and yield a row for each model that it contains."""
     with zipfile.ZipFile(catalog) as archive:
         archive.extractall(folder)
         properties = archive.read("PluginFurnitureCatalog.properties").decode("latin-1")

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Does it learn? 320 real objects, three objectives (OBJECTIVES), images from views that no training step has seen.
+# Does it learn? 320 real objects, three objectives (OBJECTIVES), images of views that no training step has seen.
 #
 #   apt-get download sweethome3d-furniture && dpkg -x sweethome3d-furniture_*.deb furniture
 #   sh examples/it_learns.sh furniture out/furniture
 #
-# Every step takes up where it stopped. STEPS=8000 are about 40 CPU minutes an objective. The figures are the last
-# lines of OUT/*.txt: the Chamfer distance of drawn clouds to their own object and to the others, before the first
-# step and after the last; the pictures OUT/*.png.
+# Each command resumes where it stopped. STEPS=8000 take about 40 CPU minutes per objective. The results are the last
+# lines of OUT/*.txt: the Chamfer distance of generated clouds to their own object and to the others, before the
+# first step and after the last; the pictures are OUT/*.png.
 set -eu
 source=$1 out=$2 count=${COUNT:-320} steps=${STEPS:-8000}
 python=${PYTHON:-.venv/bin/python}

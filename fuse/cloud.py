@@ -21,7 +21,7 @@ class Cloud:
         return len(self.xyz)
 
     def take(self, index: np.ndarray) -> Cloud:
-        """The points at `index`, integers or a boolean mask, in that order."""
+        """The points at `index`, (M,) integers or an (N,) boolean mask, in that order."""
         return Cloud(self.xyz[index], self.rgb[index], self.albedo[index], self.normal[index])
 
     def check(self) -> None:

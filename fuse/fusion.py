@@ -1,7 +1,7 @@
 """Fusion: the points of all views become one dense cloud without duplicates.
 
-No position is ever averaged: every point of the cloud is one that a view measured, so it lies on the surface.
-Of the points in a cell of the merge grid the best survives: of the better grade, then seen most head-on.
+No position is ever averaged: a view measured every point of the cloud, so it lies on the surface. Of the
+points in a cell of the merge grid the best survives: first by grade, then the one seen most head-on.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _LEVELS = 2**15  # steps of the cosine in the sort key
 
 @dataclass(frozen=True)
 class Fused:
-    """A dense cloud and what was measured on the way."""
+    """A dense cloud and its measures."""
 
     cloud: Cloud
     footprint: float  # a pixel's width at the origin's distance, normalized units
-    mixed_dropped: int  # samples of FILM or MIXED grade that had a better one beside them
+    mixed_dropped: int  # samples of grade FILM or MIXED that had a better one beside them
     mixed_kept: int  # points of those grades in the cloud
 
 
@@ -42,9 +42,9 @@ def mean_footprint(views: Sequence[View]) -> float:
 
 
 def fuse_samples(samples: Samples, footprint: float, merge: float, wanted: int = 0) -> Fused:
-    """Drop the samples that are not needed, then keep one sample a cell of `merge` footprints.
+    """Drop the samples that are not needed, then keep one per cell of `merge` footprints.
 
-    Where fewer than `wanted` points would be left (a lattice, a chain), the dropped ones are let in again.
+    Where fewer than `wanted` points would be left (a lattice, a chain), the dropped ones are used after all.
     """
     dropped, index = np.zeros(0, bool), np.zeros(0, np.int64)
     for grades in ((FILM, MIXED), (MIXED,), ()) if len(samples.cloud) else ():
@@ -61,7 +61,7 @@ def fuse_samples(samples: Samples, footprint: float, merge: float, wanted: int =
 def needless(samples: Samples, footprint: float, grades: Sequence[int] = (FILM, MIXED)) -> np.ndarray:
     """(N,) bool: samples of `grades` with one of a better grade, of any view, within about REACH footprints.
 
-    The others are kept: they are all that is known of wires, leaf tips and lattices thinner than a pixel.
+    The others are kept: nothing else shows wires, leaf tips and lattices thinner than a pixel.
     """
     result = np.zeros(len(samples.cloud), bool)
     # cells of half the reach: a block of 3 x 3 x 3 around a point reaches 0.5 to 1 REACH to every side
@@ -76,8 +76,8 @@ def needless(samples: Samples, footprint: float, grades: Sequence[int] = (FILM, 
 
 
 def best_of_cells(xyz: np.ndarray, facing: np.ndarray, grade: np.ndarray | int, cell: float) -> np.ndarray:
-    """Indices of the best point of every cell, ordered by cell: of the lowest `grade` (0..2), then seen most
-    head-on by the cosine `facing` (N,)."""
+    """(M,) int64 indices of the best of (N, 3) float32 points per cell, ordered by cell: of the lowest
+    `grade` (0..2), then of the highest cosine `facing` (N,)."""
     if len(xyz) == 0:
         return np.zeros(0, np.int64)
     keys, _ = _cell_keys(xyz, cell)
@@ -89,7 +89,8 @@ def best_of_cells(xyz: np.ndarray, facing: np.ndarray, grade: np.ndarray | int, 
 
 
 def near(asked: np.ndarray, known: np.ndarray, reach: float) -> np.ndarray:
-    """(N,) bool: which of the (N, 3) points have one of the (M, 3) known ones within about `reach`."""
+    """(N,) bool: which of the (N, 3) float32 points have one of the (M, 3) known ones within about
+    `reach`."""
     keys, side = _cell_keys(np.concatenate([asked, known]), reach / 2)
     cells, back = np.unique(keys[: len(asked)], return_inverse=True)
     return _has_neighbor(cells, np.unique(keys[len(asked) :]), side)[back]

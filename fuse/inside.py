@@ -1,8 +1,8 @@
 """The layers behind the first: which of their points are hidden, and which belong to the outside.
 
-A point behind the first surface of its own ray is often seen in another view, or from a direction where no
-camera stood. Rays against `mesh.npz` decide (`fuse.openness`): openness 0 is hidden. Open points that no view
-sees mend the outside's cracks: grooves, gaps, the depth between leaves.
+A point behind the first surface of its own ray is often seen in another view, or visible from a direction
+without a camera. Rays against `mesh.npz` decide (`fuse.openness`): openness 0 is hidden. Open points that no
+view sees fill the outside's cracks: grooves, gaps, the depth between leaves.
 """
 
 from __future__ import annotations
@@ -13,38 +13,39 @@ from dataclasses import dataclass
 import numpy as np
 import open3d as o3d
 
+from fuse import openness
 from fuse.cloud import Cloud
 from fuse.fusion import Fused, best_of_cells, near
-from fuse.openness import DIRECTIONS, Caster
 from fuse.projection import project_layer
+from fuse.raycaster import Raycaster
 from fuse.sampling import farthest_points
 from render.bundle import Mesh, View
 from render.srgb import linear_to_srgb, srgb_to_linear
 
-CELLS = (0.5, 1.0)  # footprints: of all points in a cell one is kept; and of MANY that the first look leaves
-LOOKS = (6, 30)  # directions asked about before cells may grow, and before SURPLUS is all that stays
-MANY = 16  # points left by the first look, a point wanted, above which cells grow
-SURPLUS = 2  # candidates a hidden point that is wanted
+CELLS = (0.5, 1.0)  # footprints: one point is kept per cell; the larger cells if MANY are left
+LOOKS = (6, 30)  # directions tried before cells may grow, and before only SURPLUS points are kept
+MANY = 16  # points left by the first look, per point wanted, above which cells grow
+SURPLUS = 2  # candidates per hidden point wanted
 CRACK = 1.5  # footprints: an open point without a seen one nearer than that is in a crack
-NEIGHBORS = 8  # seen points that tell the light in a crack
-AREA_SAMPLES = 4096  # points of the mesh by which the hidden share of its area is measured
+NEIGHBORS = 8  # seen points that estimate the light in a crack
+AREA_SAMPLES = 4096  # points of the mesh that measure the hidden share of its area
 
 
 @dataclass(frozen=True)
 class Points:
-    """N points of further layers."""
+    """N points of the layers behind the first."""
 
     xyz: np.ndarray  # (N, 3) float32
     albedo: np.ndarray  # (N, 3) uint8 sRGB
     normal: np.ndarray  # (N, 3) float32, unit length, toward the camera whose ray found the point
-    layer: np.ndarray  # (N,) uint8, surfaces that this ray met before it
+    layer: np.ndarray  # (N,) uint8, index along its ray: surfaces that the ray hit before this one
     facing: np.ndarray  # (N,) float32, cosine between the normal and the ray
 
     def __len__(self) -> int:
         return len(self.xyz)
 
     def take(self, index: np.ndarray) -> Points:
-        """The points at `index`, integers or a boolean mask, in that order."""
+        """The points at `index`, (M,) integers or an (N,) boolean mask, in that order."""
         names = ("xyz", "albedo", "normal", "layer", "facing")
         return Points(*(getattr(self, name)[index] for name in names))
 
@@ -57,9 +58,9 @@ _NO_INDEX = np.zeros(0, np.int64)
 
 @dataclass(frozen=True)
 class Inside:
-    """What the further layers of a model hold."""
+    """What the layers behind the first of a model hold."""
 
-    hidden: Points  # surplus of points: take their farthest ones
+    hidden: Points  # more than wanted: sample them
     cracks: Cloud  # outside points that no view sees
     hidden_share: float  # of the mesh's area
 
@@ -67,18 +68,18 @@ class Inside:
 def look_inside(views: Sequence[View], mesh: Mesh, seen: Fused, wanted: int, seed: int) -> Inside:
     """Label the points behind the first surfaces of `views`; `seen` is what the first surfaces gave.
 
-    With `wanted` 0 nothing is looked for, and the outside keeps its cracks.
+    With `wanted` 0 there are none, and the outside keeps its cracks.
     """
     if not wanted:
         return Inside(_NO_POINTS, seen.cloud.take(_NO_INDEX), 0.0)
-    caster = Caster(mesh)
+    caster = openness.caster_of(mesh)
     hidden, candidates = label(further_points(views, seen.footprint), caster, seen.footprint, wanted)
     gaps = cracks(seen.cloud, candidates, seen.footprint)
     return Inside(hidden, gaps, hidden_share(mesh, caster, seed))
 
 
 def further_points(views: Sequence[View], footprint: float) -> Points:
-    """The points of all layers behind the first, of all views, merged: one a cell, seen most head-on."""
+    """The points of all layers behind the first, of all views, merged: the one seen most head-on per cell."""
     parts = [
         (*project_layer(view.camera, layer), np.full(np.count_nonzero(layer.depth), rank, np.uint8))
         for view in views
@@ -91,15 +92,15 @@ def further_points(views: Sequence[View], footprint: float) -> Points:
     return Points(xyz, albedo, normal, layer, facing).take(best)
 
 
-def label(points: Points, caster: Caster, footprint: float, wanted: int) -> tuple[Points, Points]:
+def label(points: Points, caster: Raycaster, footprint: float, wanted: int) -> tuple[Points, Points]:
     """Split into hidden points, evenly thinned to at most SURPLUS times `wanted`, and open ones.
 
-    The more directions a point has been asked about without escaping, the fewer of its neighbors are needed.
+    The more directions a point has been tested in without an escape, the fewer of its neighbors are needed.
     """
     index = np.arange(len(points))
     open_ones, start = [], 0
-    for end in (*LOOKS, DIRECTIONS):
-        closed = caster.hidden(points.xyz[index], start, end)
+    for end in (*LOOKS, openness.DIRECTIONS):
+        closed = openness.hidden(caster, points.xyz[index], start, end)
         open_ones.append(index[~closed])
         index, start = index[closed], end
         if end == LOOKS[0] and len(index) > MANY * wanted:
@@ -110,10 +111,10 @@ def label(points: Points, caster: Caster, footprint: float, wanted: int) -> tupl
 
 
 def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
-    """The open points that stand farther than CRACK footprints from all `seen` ones, lit as those are.
+    """The open points farther than CRACK footprints from all `seen` ones, lit as those are.
 
-    No view shows their lit color. They get their albedo under the light of the nearest seen points: times
-    the median, over NEIGHBORS of these, of the ratio of lit to unlit luminance (linear Rec. 709).
+    No view shows their lit color. It is their albedo times the median, over the NEIGHBORS nearest seen
+    points, of the ratio of lit to unlit luminance (linear Rec. 709).
     """
     if not len(candidates) or not len(seen):
         return seen.take(_NO_INDEX)
@@ -127,7 +128,7 @@ def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
     return Cloud(far.xyz, _lit(far.albedo, light), far.albedo, far.normal)
 
 
-def hidden_share(mesh: Mesh, caster: Caster, seed: int) -> float:
+def hidden_share(mesh: Mesh, caster: Raycaster, seed: int) -> float:
     """The share of the mesh's area that is hidden, from AREA_SAMPLES points spread evenly by area."""
     corners = mesh.vertices[mesh.faces].astype(np.float64)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
@@ -137,11 +138,12 @@ def hidden_share(mesh: Mesh, caster: Caster, seed: int) -> float:
     root, along = np.sqrt(rng.random(AREA_SAMPLES)), rng.random(AREA_SAMPLES)
     weights = np.stack([1 - root, root * (1 - along), root * along], 1)  # uniform in a triangle
     points = np.einsum("ni,nij->nj", weights, corners[face]).astype(np.float32)
-    return float(caster.hidden(points).mean())
+    return float(openness.hidden(caster, points).mean())
 
 
 def _light(cloud: Cloud) -> np.ndarray:
-    """(N,) float32: lit over unlit luminance; the cloud's median where the material is too dark to tell."""
+    """(N,) float32: lit over unlit luminance; the cloud's median where the material is too dark to
+    measure."""
     unlit = _luminance(cloud.albedo)
     ratio = _luminance(cloud.rgb) / unlit.clip(1e-6)
     dark = unlit < 0.01

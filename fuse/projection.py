@@ -1,9 +1,9 @@
 """Back-projection: every pixel of a view that shows a surface becomes a point, placed by its depth.
 
 The pinhole looks along its own -z with +y up; pixel (i, j)'s ray goes through (i + 0.5, j + 0.5), and depth
-is planar z, one sample at that place. So every point lies on a surface, also at silhouettes: there are no
-flying pixels. What is averaged over the pixel is the lit color: where a pixel straddles two surfaces it
-mixes both. Pixels are graded by that here; `fuse.fusion` decides which of the mixed ones are needed.
+is planar z, one sample at that place. So every point lies on a surface, even at silhouettes: there are no
+flying pixels. Only the lit color is averaged over the pixel: where a pixel straddles two surfaces, it mixes
+both. Pixels are graded by that here; `fuse.fusion` decides which of the mixed ones are needed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from render.bundle import Camera, Layer, View
 from render.pinhole import pixel_rays, world_points
 
 STEP = 1.0
-"""A neighbor this many footprints off a pixel's tangent plane is another surface."""
+"""A neighbor this many footprints off a pixel's tangent plane belongs to another surface."""
 GRAZING = 0.5
 """Seen with a smaller cosine between normal and view, a surface mirrors its surroundings (Fresnel)."""
 CLEAN, FILM, MIXED = 0, 1, 2
-"""Grades of a pixel: it shows one surface alone; a surface and film, its straight color true but from fewer
-samples, or a surface at a grazing angle; more than one surface, or none although its center meets one."""
+"""Grades of a pixel. CLEAN: one surface alone. FILM: a surface and film, whose straight color is true but
+from fewer samples, or a surface at a grazing angle. MIXED: several surfaces, or no color where the center
+hits one."""
 _NEIGHBORS = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
 
 
@@ -34,7 +35,7 @@ class Samples:
 
     cloud: Cloud
     grade: np.ndarray  # (N,) uint8: CLEAN, FILM or MIXED
-    facing: np.ndarray  # (N,) float32: cosine between the normal and the way to the camera, 0..1
+    facing: np.ndarray  # (N,) float32: cosine between the normal and the direction to the camera, 0..1
 
 
 @lru_cache(maxsize=4)
@@ -59,7 +60,7 @@ def project_view(view: View) -> Samples:
     hit = np.flatnonzero(view.depth > 0)
     xyz, albedo, normal, facing = project_layer(view.camera, view)
     rgba = view.rgba.reshape(-1, 4)[hit]
-    rgb = np.where(rgba[:, 3:] == 0, albedo, rgba[:, :3])  # no color sample met what the center meets
+    rgb = np.where(rgba[:, 3:] == 0, albedo, rgba[:, :3])  # no color sample hit what the center hits
     grade = grade_pixels(view).ravel()[hit]
     grade[(grade == CLEAN) & (facing < GRAZING)] = FILM
     return Samples(Cloud(xyz, rgb, albedo, normal), grade, facing)
@@ -68,8 +69,8 @@ def project_view(view: View) -> Samples:
 def project_layer(
     camera: Camera, layer: Layer | View
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Back-project one layer: (N, 3) float32 points, (N, 3) uint8 albedo, (N, 3) float32 normals toward the
-    camera and (N,) float32 cosines between the two, in the order of the pixels."""
+    """Back-project one layer: (N, 3) float32 points, (N, 3) uint8 albedo, (N, 3) float32 normals toward
+    the camera and (N,) float32 cosines between normal and ray, in the order of the pixels."""
     hit = np.flatnonzero(layer.depth > 0)
     xyz = world_points(camera, layer.depth, hit).astype(np.float32)
     rotation = camera.camera_to_world[:3, :3].astype(np.float32)
@@ -98,7 +99,8 @@ def grade_pixels(view: View) -> np.ndarray:
 
 
 def _off_plane(view: View, where: np.ndarray) -> np.ndarray:
-    """For the pixels in `where`: how far the farthest of the eight neighbors lies off the tangent plane."""
+    """(M,) float32, for the pixels in `where`: the largest distance of the eight neighbors from the tangent
+    plane."""
     rays = pixel_rays(view.depth.shape[0], view.camera.fov).astype(np.float32)
     points = np.pad(rays * view.depth[..., None], ((1, 1), (1, 1), (0, 0))).reshape(-1, 3)
     hit = np.pad(view.depth > 0, 1).ravel()
@@ -123,10 +125,10 @@ def _spread(image: np.ndarray, reduce: np.ufunc) -> np.ndarray:
 
 
 def _face(normal: np.ndarray, toward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn (N, 3) normals, in place, to the camera; return them and the cosine.
+    """Turn (N, 3) normals, in place, toward the camera; return them and the cosine.
 
-    Where there is none it becomes the way to the camera. A shading normal may lean slightly away at a
-    silhouette: mirroring it moves it little.
+    A missing normal becomes the direction to the camera. At a silhouette a shading normal may lean slightly
+    away: mirroring it moves it little.
     """
     absent = _dot(normal, normal) < 0.25
     normal[absent] = toward[absent]

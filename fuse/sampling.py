@@ -1,9 +1,9 @@
 """Farthest point sampling in a fixed order: every prefix of the result is itself a farthest-point sample.
 
 fpsample's bucketed k-d tree does the work, 30 to 60 times faster than the plain algorithm. Two of its
-properties need care: it permutes the points before it looks up `start_idx`, so that another point than the
-named one comes first; and it repeats indices when points coincide. Here the order of the input does not
-matter, coincident points count once, and the first point is the one farthest from a fixed corner.
+properties need care: it permutes the points before it looks up `start_idx`, so it starts at the wrong point;
+and it repeats indices when points coincide. Here the order of the input does not matter, coincident points
+count once, and the first point is the one farthest from a fixed corner.
 Eldar et al., "The farthest point strategy for progressive image sampling" (1997); Han et al., "QuickFPS".
 """
 
@@ -27,24 +27,26 @@ def farthest_points(xyz: np.ndarray, count: int) -> np.ndarray:
     low = points.min(0)
     extent = max(float((points.max(0) - low).max()), 1e-3)
     # an anchor below all points on every axis is on the lower side of every split, so it stays at index 0
-    # when the tree permutes the points; it is so far that after the second pick it shields nobody
+    # when the tree permutes the points; it is so far away that it affects no pick after the second
     anchored = np.concatenate([[low - 2 * extent], points]).astype(np.float32)
     height = _height(len(anchored))
     picked = fpsample.bucket_fps_kdline_sampling(anchored, count + 1, height, start_idx=0).astype(np.int64)
     if picked[0] != 0 or len(np.unique(picked)) != count + 1:
-        raise RuntimeError("fpsample started elsewhere or repeated a point: use the pinned version of it")
+        raise RuntimeError(
+            "fpsample started elsewhere or repeated a point: install the version pinned in requirements.lock"
+        )
     return order[picked[1:] - 1]
 
 
 def distinct(xyz: np.ndarray) -> np.ndarray:
-    """Indices of the distinct points of (N, 3) float32, in lexicographic order of x, y, z."""
+    """(M,) int64 indices of the distinct points of (N, 3) float32, in lexicographic order of x, y, z."""
     if len(xyz) == 0:
         return np.zeros(0, np.int64)
     bits = np.ascontiguousarray(xyz + np.float32(0)).view(np.uint32)  # + 0: there is one zero, not two
     ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
     key = ordered[:, 0] << np.uint64(32) | ordered[:, 1]
     order = np.argsort(key)
-    # sorting one key is four times faster than np.lexsort on three; z is asked only where x and y tie
+    # sorting one key is four times faster than np.lexsort on three; z counts only where x and y tie
     tie = key[order][1:] == key[order][:-1]
     tied = np.concatenate([[False], tie]) | np.concatenate([tie, [False]])
     among = order[tied]
@@ -54,7 +56,8 @@ def distinct(xyz: np.ndarray) -> np.ndarray:
 
 
 def spacing(xyz: np.ndarray, probes: int = 512, neighbor: int = 1) -> float:
-    """Median distance to the n-th nearest neighbor, over the first `probes` points; 0 for too few points."""
+    """Median distance from the first `probes` of (N, 3) float32 points to their `neighbor`-th nearest
+    neighbor; 0 for too few points."""
     if len(xyz) <= neighbor:
         return 0.0
     squared = (xyz.astype(np.float64) ** 2).sum(1)

@@ -26,7 +26,7 @@ from render.seeds import seed_for
 from render.stopwatch import Stopwatch
 
 JOB = FuseJob
-GAUGES = 256  # solid points by which the matter is measured where none is wanted
+GAUGES = 256  # solid points that measure the volume where none are wanted
 
 
 def process(job: FuseJob, place: Placement) -> FuseRecord:
@@ -84,13 +84,13 @@ def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch)
 
 
 def split_of(uid: str, validation: float) -> str:
-    """`validation` for that share of all uids, else `train`: the uid alone decides."""
+    """`validation` for that share of all uids, else `train`; the uid alone decides."""
     draw = int.from_bytes(hashlib.sha256(f"split\0{uid}".encode()).digest()[:8], "big") / 2**64
     return "validation" if draw < validation else "train"
 
 
 def singular_values(xyz: np.ndarray) -> np.ndarray:
-    """(3,) float32, falling, of the centered (N, 3) cloud / sqrt(N): a flat object's last one is near 0.
+    """(3,) float32, descending, of the centered (N, 3) cloud / sqrt(N): a flat object's last one is near 0.
 
     Nichol et al., "Point-E" (2022), section 4.1, drops models whose smallest is tiny.
     """

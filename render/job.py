@@ -1,8 +1,8 @@
-"""What the engine asks of a stage's worker, and what it answers: the contract of `process(job, place)`.
+"""The contract of `process(job, place)`: what the engine asks of a stage's worker, and what it answers.
 
-A stage's driver makes the `Job`: the same for every try. The engine adds the `Placement`: where it has put
-the input and wants the output this time. Both cross to the child process as JSON and are validated there; so
-is the answer on its way back (`pipeline.sandbox.protocol`).
+A stage's driver makes the `Job`, the same for every attempt. The engine adds the `Placement`: where the input
+is and where the output goes this time. Both cross to the child process as JSON and are validated there; so is
+the answer on its way back (`pipeline.sandbox.protocol`).
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from render.config import RenderConfig
 
 
 class Frozen(BaseModel):
-    """A value that crosses a process border: immutable, and without unknown fields."""
+    """A value that crosses a process boundary: immutable, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Job(Frozen):
-    """What every stage's job has. A stage adds its own fields."""
+    """The fields of every stage's job. A stage adds its own."""
 
     uid: str
     config_hash: str
 
 
 class Placement(Frozen):
-    """Where one try of a job reads and writes, and what the engine knows of the input."""
+    """Where one attempt at a job reads and writes, and what the engine knows about the input."""
 
     input: Path
     output: Path
     """The file to write. The engine commits it."""
     scratch: Path
-    """An existing folder for anything else; it is removed after the job."""
+    """An existing folder for temporary files; it is removed after the job."""
     threads: int = 1
     input_sha256: str | None = None
     companions_sha256: str | None = None
-    """One hash of the names and contents of the files that the input names; None where it names none."""
+    """Hash of the names and contents of the files that the input references; None without any."""
     notes: tuple[str, ...] = ()
-    """What was refused to the model without harm to its geometry."""
+    """References that were refused without harm to the geometry."""
 
 
 class Record(Frozen):
-    """What a worker reports about a model that went well, for the ledger. A stage adds its own counts."""
+    """What a worker reports about a successful model, for the ledger. A stage adds its own counts."""
 
     seconds: dict[str, float] = Field(default_factory=dict)
-    """Wall seconds by step."""
+    """Wall-clock seconds per step."""
     cpu_seconds: dict[str, float] = Field(default_factory=dict)
 
 
@@ -63,7 +63,7 @@ class RenderJob(Job):
 
 
 class RenderRecord(Record):
-    """What one render did."""
+    """The outcome of one render."""
 
     views: int
     faces: int

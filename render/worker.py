@@ -1,7 +1,6 @@
-"""One model, start to finish, inside a Blender process: import, freeze, render, write the bundle.
+"""One model inside a Blender process, from start to finish: import, freeze, render, write the bundle.
 
-Runs in a child process that serves many models. The engine sends jobs (`render.job`) and commits what is
-written.
+Runs in a child process that serves many models. The engine sends jobs (`render.job`) and commits the output.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from render.stopwatch import Stopwatch
 
 JOB = RenderJob
 _SOURCE = {"uid", "source", "caption", "category", "license", "config_hash"}
-"""Fields of the job that the bundle's meta.json repeats."""
+"""Fields of the job that meta.json repeats."""
 
 
 def process(job: RenderJob, place: Placement) -> RenderRecord:
@@ -72,7 +71,7 @@ def _geometry_views(
     threads: int,
     scratch: Path,
 ) -> tuple[list[View], list[str]]:
-    """Join each lit image with the surfaces along its view's rays."""
+    """Combine each lit image with the surfaces along its view's rays. Returns the views, and notes."""
     renderer = GeometryRenderer(config.slots, config.resolution, threads, scratch)
     notes = materials.switch_to_surface_records(renderer.group)
     deepest = config.layers if config.hidden else 1
@@ -88,11 +87,11 @@ def _meta(
     job: RenderJob,
     place: Placement,
     imported: Imported,
-    frozen: scene.Frozen,
+    frozen: scene.FrozenScene,
     missing: list[str],
     notes: list[str],
 ) -> dict[str, Any]:
-    """What `meta.json` says: where the model came from, what was in it, how it was rendered."""
+    """The contents of meta.json: where the model came from, what it contains, how it was rendered."""
     return {
         **job.model_dump(include=_SOURCE),
         "source_sha256": place.input_sha256,

@@ -1,7 +1,7 @@
-"""Checkpoints: `checkpoints/RUN/step-000500.pt`, written whole or not at all, the newest few kept.
+"""Checkpoints: `checkpoints/RUN/step-0000500.pt`, written atomically; only the newest few are kept.
 
-A checkpoint is plain tensors and values (it loads with `weights_only=True`): `step`, `config`, `encoder`,
-`model` and `ema` (state dicts with Point-E's names), `optimizer`, `loader` and `recent`, the losses since the
+A checkpoint holds plain tensors and values (it loads with `weights_only=True`): `step`, `config`, `model` and
+`ema` (state dicts with Point-E's names), `optimizer`, `scaler`, `loader` and `tally`, the losses since the
 last line of the log. Noise and data order follow from the seed and the step, so there is no random state.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from render.failures import UserError
 from training.conditioning.encoder import EfficientNetLite0, Encoder
 from training.conditioning.encoder_cache import CachedEncoder
 from training.conditioning.encoder_clip import CLIP_L14, DINO_L14, ClipGrid, ClipImage, ClipText, DinoGrid
@@ -28,12 +29,12 @@ from training.objectives.flow import Edm, RectifiedFlow
 from training.objectives.objective import Objective
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message names the file and the cure."""
+class CheckpointError(UserError):
+    """A checkpoint that cannot be used; the message names the file and the remedy."""
 
 
 def save(folder: Path, state: dict[str, Any], keep: int) -> Path:
-    """Commit `state` under its step (temporary name, fsync, rename) and delete all but the newest `keep`."""
+    """Commit `state` under its step (temporary name, fsync, rename); delete all but the newest `keep`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{state['step']:07d}.pt"
     temporary = folder / f".{path.name}.{os.getpid()}"
@@ -64,27 +65,29 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint. Run `insideout train` first.") from None
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise CheckpointError(f"{path}: not a whole checkpoint ({error}). Use an earlier one.") from error
+        raise CheckpointError(
+            f"{path}: damaged, or not a checkpoint ({error}). Use an earlier one."
+        ) from error
     if not isinstance(state, dict) or not {"step", "config", "ema"} <= set(state):
-        raise CheckpointError(f"{path}: not a checkpoint of this project: it has no step, config and ema.")
+        raise CheckpointError(f"{path}: not a checkpoint of this project: it lacks step, config or ema.")
     return state
 
 
 def build_encoder(config: TrainConfig, device: torch.device | str) -> CachedEncoder:
-    """The frozen encoder that the configuration names, with its cache.
+    """The configuration's frozen encoder, with its cache.
 
-    Raises ValueError where the network takes another kind of condition, EncoderError where it is not there.
+    Raises UserError if the network needs another kind of condition, EncoderError if it cannot be loaded.
     """
     encoder = _open_encoder(config, device)
     if (config.model == "vector") != (encoder.cells == 0):
-        fit = "clip_image or clip_text" if config.model == "vector" else "an encoder that gives a grid"
-        raise ValueError(f"model {config.model} cannot take what encoder {config.encoder} gives. Use {fit}.")
+        fit = "clip_image or clip_text" if config.model == "vector" else "an encoder with a grid of tokens"
+        raise UserError(f"model {config.model} does not fit encoder {config.encoder}. Use {fit}.")
     folder = Path(config.encoder_cache) if config.encoder_cache else None
     return CachedEncoder(encoder, config.cache_mib, folder)
 
 
 def build_objective(config: TrainConfig) -> Objective:
-    """What the network is trained to say."""
+    """The configuration's training objective."""
     match config.prediction:
         case "flow":
             return RectifiedFlow()
@@ -95,7 +98,7 @@ def build_objective(config: TrainConfig) -> Objective:
 
 
 def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStreamTransformer:
-    """The untrained network, the same for the same seed; `features` is the width of the encoder's tokens."""
+    """The untrained network, determined by the seed; `features` is the width of the encoder's tokens."""
     shape = Shape(
         config.width,
         config.layers,
@@ -114,7 +117,7 @@ def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStr
 
 
 def load_weights(model: nn.Module, path: Path) -> list[str]:
-    """`point_e.load_weights` from a file or from the newest checkpoint of a run's folder."""
+    """`point_e.load_weights` from a file, or from the newest checkpoint of a run's folder."""
     if path.is_dir() and not found(path):
         raise CheckpointError(f"{path}: no checkpoints in this folder. Give a run's folder, or a file.")
     return point_e.load_weights(model, found(path)[-1] if path.is_dir() else path)
@@ -123,7 +126,7 @@ def load_weights(model: nn.Module, path: Path) -> list[str]:
 def load_model(
     path: Path, device: torch.device | str = "cpu"
 ) -> tuple[TrainConfig, PointTransformer | TwoStreamTransformer, CachedEncoder]:
-    """What sampling needs: the configuration, the model with the mean weights and the image encoder."""
+    """What sampling needs: the configuration, the model with its mean weights, and the encoder."""
     state = load(path, device)
     config = TrainConfig.model_validate(state["config"])
     encoder = build_encoder(config, device)

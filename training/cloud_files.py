@@ -1,6 +1,6 @@
-"""Drawn clouds as files that other tools open.
+"""Generated clouds as files that other tools open.
 
-A label is kept: a PLY's property `label`, an npz's array `label` (1 is hidden), two nodes of a GLB.
+Labels are kept: as a PLY property `label`, an npz array `label` (1 is hidden), or two nodes of a GLB.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FORMATS = (".ply", ".npz", ".glb")
 
 
 def write_points(path: Path, points: np.ndarray) -> None:
-    """(C, N) in the network's frame as .ply, .npz or .glb, by the name's ending."""
+    """Write (C, N) in the network's frame as .ply, .npz or .glb, by the file's extension."""
     (xyz, rgb), hidden = from_network(points), hidden_of(points)
     match path.suffix.lower():
         case ".ply":
@@ -28,7 +28,10 @@ def write_points(path: Path, points: np.ndarray) -> None:
 
 
 def write_glb(path: Path, xyz: np.ndarray, rgb: np.ndarray, hidden: np.ndarray | None = None) -> None:
-    """Points as a binary glTF, whose frame has Y up; labeled ones as two nodes, `outside` and `hidden`."""
+    """Write xyz (N, 3) float32 and rgb (N, 3) uint8 as a binary glTF, which has Y up.
+
+    With `hidden`, (N,) bool, there are two nodes, `outside` and `hidden`.
+    """
     import trimesh
 
     upright = xyz[:, [0, 2, 1]] * np.array([1, 1, -1], np.float32)

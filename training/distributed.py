@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among those that train one model."""
+    """This process's rank among those that train one model."""
 
     rank: int = 0
     size: int = 1
@@ -25,7 +25,7 @@ class World:
 
     @classmethod
     def current(cls) -> World:
-        """The group that is set up, or this process alone."""
+        """The current process group, or this process alone."""
         if not (dist.is_available() and dist.is_initialized()):
             return cls()
         group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
@@ -37,23 +37,23 @@ class World:
         return self.rank == 0
 
     def sum(self, value: Tensor) -> Tensor:
-        """The sum over all processes, on the CPU; every process must ask for it."""
+        """The sum over all processes, on the CPU, (N, ...) as given; every process must call it."""
         value = value.detach().cpu().clone()
         if self.size > 1:
             dist.all_reduce(value, group=self._group)
         return value
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so."""
+        """Whether the flag is set in any process."""
         return bool(flag) if self.size == 1 else bool(self.sum(torch.tensor([int(flag)])).item())
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process gets here."""
         if self.size > 1:
             dist.barrier(group=self._group)
 
     def join(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The model with gradients averaged over all processes; itself where there is one."""
+        """The model, with gradients averaged over all processes if there are several."""
         if self.size == 1:
             return model
         return DistributedDataParallel(model, [device] if device.type == "cuda" else None)

@@ -1,4 +1,4 @@
-"""Does a drawn cloud resemble its object? Draw one for an image of each of some objects and compare.
+"""Do generated clouds resemble their objects? Compare them with the true clouds.
 
     print(evaluate(EvaluateSettings(Path("DATASET"), Path("DATASET/checkpoints/tiny"))).summary())
 
@@ -30,13 +30,13 @@ from training.settings import EvaluateSettings
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures of an evaluation; distances in the normalized frame, whose longest side is 2."""
+    """The results of an evaluation; distances are in the normalized frame, whose longest side is 2."""
 
     objects: int
     nearest: int
-    """Drawn clouds whose nearest true cloud is their own object's."""
+    """Generated clouds whose nearest true cloud is their own object's."""
     nearest_colored: int
-    """The same with every channel of a point, xyz and color in [-1, 1]: for objects of one shape."""
+    """The same with all channels, xyz and color in [-1, 1]: for objects of the same shape."""
     own: float
     """Mean Chamfer distance to the own object's cloud."""
     other: float
@@ -44,19 +44,19 @@ class Evaluation:
     ratio: float
     """own / other."""
     own_color: float
-    """Mean distance, levels of 255, between a drawn point's color and that of the nearest true point."""
+    """Mean color difference between a generated point and the nearest true point, levels of 255."""
     uids: list[str]
     distances: list[list[float]]
-    """Of cloud i, drawn for object i, to object j."""
+    """Row i, column j: from the cloud generated for object i to object j."""
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
 
     def summary(self) -> str:
-        """One line an object, worst last, and the figures."""
+        """One line per object, worst last, and the means."""
         matrix = np.array(self.distances)
-        lines = [f"{'own':>7} {'others':>7} {'nearest':>7}  object, or the one that it was taken for"]
+        lines = [f"{'own':>7} {'others':>7} {'nearest':>7}  object -> nearest object"]
         for i in np.argsort(matrix.diagonal()):
             rest = np.delete(matrix[i], i)
             found = int(matrix[i].argmin())
@@ -72,12 +72,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Sample:
-    """One object of the data set."""
+    """One object of the dataset."""
 
     uid: str
     image: bytes
     cloud: np.ndarray  # (C, N) float32, the network's frame
-    low_res: np.ndarray | None = None  # (C, n), the coarse cloud that an upsampler starts from
+    low_res: np.ndarray | None = None  # (C, n), an upsampler's coarse cloud
     caption: str | None = None
 
 
@@ -101,7 +101,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         settings.split or config.split,
     )
     low = [sample.low_res for sample in samples if sample.low_res is not None]
-    drawn = generator.draw(
+    generated = generator.sample(
         [sample.image if sample.caption is None else sample.caption for sample in samples],
         points,
         settings.sampling,
@@ -109,15 +109,15 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     )
     if settings.pictures:
         true = np.stack([sample.cloud for sample in samples])
-        draw_sheet([sample.image for sample in samples], drawn, true).save(settings.pictures)
-    return compare(samples, drawn)
+        draw_sheet([sample.image for sample in samples], generated, true).save(settings.pictures)
+    return compare(samples, generated)
 
 
-def compare(samples: list[Sample], drawn: np.ndarray) -> Evaluation:
-    """The figures for clouds (K, C, N) drawn for K samples."""
+def compare(samples: list[Sample], generated: np.ndarray) -> Evaluation:
+    """The results for clouds (K, C, N) generated for K samples."""
     true = np.stack([sample.cloud for sample in samples])
-    matrix = chamfer_matrix(drawn[:, :3].swapaxes(1, 2), true[:, :3].swapaxes(1, 2))
-    colored = chamfer_matrix(drawn.swapaxes(1, 2), true.swapaxes(1, 2))
+    matrix = chamfer_matrix(generated[:, :3].swapaxes(1, 2), true[:, :3].swapaxes(1, 2))
+    colored = chamfer_matrix(generated.swapaxes(1, 2), true.swapaxes(1, 2))
     own, count = matrix.diagonal().mean(), len(samples)
     other = (matrix.sum() - matrix.trace()) / max(1, count * (count - 1))
     return Evaluation(
@@ -127,7 +127,7 @@ def compare(samples: list[Sample], drawn: np.ndarray) -> Evaluation:
         own=float(own),
         other=float(other),
         ratio=float(own / other) if other else float("nan"),
-        own_color=float(np.mean([_color_gap(a, b) for a, b in zip(drawn, true, strict=True)])),
+        own_color=float(np.mean([_color_gap(a, b) for a, b in zip(generated, true, strict=True)])),
         uids=[sample.uid for sample in samples],
         distances=matrix.tolist(),
     )
@@ -136,7 +136,7 @@ def compare(samples: list[Sample], drawn: np.ndarray) -> Evaluation:
 def read_samples(
     clouds: Path, config: TrainConfig, count: int, view: int, points: int, split: str
 ) -> list[Sample]:
-    """`count` rows of a split, evenly spread over the shards, as the model's clouds of `points` points."""
+    """`count` rows of a split, evenly spread over the shards, as clouds of `points` points."""
     groups = [group for part in read_manifest(clouds) for group in _groups(clouds / part.file, split, config)]
     places = [(at, row) for at, group in enumerate(groups) for row in group.rows.tolist()]
     if not places:
@@ -147,14 +147,14 @@ def read_samples(
     shards, union, samples = OpenShards(), UnionOrder(), []
     for at in sorted({at for at, _ in chosen}):
         if view >= groups[at].views:
-            raise ShardError(f"{groups[at].path}: it has {groups[at].views} views, no view {view}.")
+            raise ShardError(f"{groups[at].path}: it has {groups[at].views} views, so no view {view}.")
         table = shards.read(groups[at], view, recipe, np.random.default_rng(0))
         samples += [_sample(table, row, recipe, union) for a, row in sorted(chosen) if a == at]
     return samples
 
 
 def _groups(path: Path, split: str, config: TrainConfig) -> list[Group]:
-    """The row groups of a shard, with their rows that the model may be asked about."""
+    """The row groups of a shard, with the rows that have points of the model's kind."""
     with Shard(path) as shard:
         rows = [usable_rows(shard, i, split, config.mix.kind) for i in range(shard.row_groups)]
         return [Group(path, i, some, shard.views) for i, some in enumerate(rows)]
@@ -168,9 +168,9 @@ def _sample(table: RowGroup, row: int, recipe: Recipe, union: UnionOrder) -> Sam
     return Sample(table.uid(row), table.image(row), cloud, low if recipe.low_points else None, caption)
 
 
-def _color_gap(drawn: np.ndarray, true: np.ndarray) -> float:
-    """(C, N) clouds: the mean color difference at the nearest true point, in levels of 255; NaN without."""
-    if len(drawn) < 6:
+def _color_gap(generated: np.ndarray, true: np.ndarray) -> float:
+    """Clouds (C, N): the mean color difference to the nearest true point, levels of 255, or NaN."""
+    if len(generated) < 6:
         return float("nan")
-    gaps = ((drawn[:3, :, None] - true[:3, None, :]) ** 2).sum(0)
-    return float(np.abs(drawn[3:6] - true[3:6, gaps.argmin(1)]).mean() * 127.5)
+    gaps = ((generated[:3, :, None] - true[:3, None, :]) ** 2).sum(0)
+    return float(np.abs(generated[3:6] - true[3:6, gaps.argmin(1)]).mean() * 127.5)

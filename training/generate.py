@@ -1,10 +1,10 @@
-"""Draw colored clouds from a checkpoint, for images or for texts.
+"""Generate colored clouds with a checkpoint, from images or texts.
 
     generate(GenerateSettings(Path("DATASET/checkpoints/tiny"), Path("chair.ply"), (Path("chair.png"),)))
 
-writes the cloud and, beside it, chair.png: a picture of it from four sides (chair.cloud.png where the image
-itself has that name). The name's ending says the format: .ply, .npz (Point-E's) or .glb (points); any other
-name is a folder, which takes all three of each. An upsampler's checkpoint makes a coarse cloud a finer one.
+writes the cloud and, beside it, chair.png: a picture of it from four sides (chair.cloud.png if the image
+itself has that name). The extension is the format: .ply, .npz (Point-E's) or .glb (points); any other name is
+a folder for all three. An upsampler's checkpoint adds points to the cloud.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from training import checkpoints
 from training.cloud_files import FORMATS, write_points
 from training.config import TrainConfig
 from training.networks import point_e
-from training.objectives.sampler import draw
+from training.objectives.sampler import sample
 from training.pictures import draw_sides
 from training.settings import GenerateSettings, Sampling
 
@@ -31,7 +31,7 @@ IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 class Generator:
-    """A checkpoint opened for drawing: one of ours, or an official file and the model's published name."""
+    """A checkpoint loaded for sampling: one of ours, or an official file and the model's published name."""
 
     def __init__(self, checkpoint: Path, device: torch.device | str = "cpu", name: str | None = None):
         self.device = torch.device(device)
@@ -45,19 +45,19 @@ class Generator:
             self.model.eval().requires_grad_(False)
         self.objective = checkpoints.build_objective(self.config)
 
-    def draw(
+    def sample(
         self,
         items: Sequence[bytes | str],
         points: int = 1024,
         sampling: Sampling = Sampling(),  # noqa: B008, frozen
         low_res: np.ndarray | None = None,
-        tell: Callable[[str], None] | None = None,
+        report: Callable[[str], None] | None = None,
     ) -> np.ndarray:
-        """Clouds (len(items), C, points) float32 in the network's frame, some of them at a time.
+        """Clouds (B, C, points) float32 in the network's frame, B = len(items), sampled in batches.
 
-        `items` are images (bytes) or texts, as the encoder takes them; `low_res` (len(items), C, n), for an
-        upsampler, the coarse clouds. The noise that a cloud starts from follows from the seed and its place.
-        `tell` takes lines of progress.
+        `items` are images (bytes) or texts, as the encoder takes them; `low_res` (B, C, n), for an upsampler,
+        the coarse clouds. A cloud's initial noise follows from the seed and its index. `report` takes
+        progress lines.
         """
         generator = torch.Generator().manual_seed(sampling.seed)
         noise = torch.randn(len(items), self.model.channels, points, generator=generator)
@@ -68,22 +68,22 @@ class Generator:
                 condition["embeddings"] = self.encoder(items[at : at + size]).to(self.device)
             if low_res is not None:
                 condition["low_res"] = torch.from_numpy(low_res[at : at + size]).to(self.device)
-            clouds.append(self._draw(noise[at : at + size], condition, sampling, at, len(items), tell))
+            clouds.append(self._sample(noise[at : at + size], condition, sampling, at, len(items), report))
         return torch.cat(clouds).numpy()
 
-    def _draw(
+    def _sample(
         self,
         noise: Tensor,
         condition: dict[str, Tensor],
         sampling: Sampling,
         at: int,
         of: int,
-        tell: Callable[[str], None] | None,
+        report: Callable[[str], None] | None,
     ) -> Tensor:
         calls = (2 * sampling.steps - 1) * (1 if sampling.guidance == 1 or not condition else 2)
-        model = self.model if tell is None else _counted(self.model, calls, at, at + len(noise), of, tell)
+        model = self.model if report is None else _counted(self.model, calls, at, at + len(noise), of, report)
         noise = noise.to(self.device)
-        return draw(self.objective, model, noise, condition, sampling.steps, sampling.guidance).cpu()
+        return sample(self.objective, model, noise, condition, sampling.steps, sampling.guidance).cpu()
 
 
 def generate(settings: GenerateSettings, report: Callable[[str], None] = print) -> list[Path]:
@@ -97,7 +97,7 @@ def generate(settings: GenerateSettings, report: Callable[[str], None] = print) 
     base = Generator(settings.checkpoint, settings.device, settings.name)
     items = [item for _, item in inputs]
     _check_kind(settings.checkpoint, base, items)
-    clouds = base.draw(items, settings.points or base.config.points, settings.sampling, tell=report)
+    clouds = base.sample(items, settings.points or base.config.points, settings.sampling, report=report)
     if settings.upsampler:
         finer = Generator(settings.upsampler, settings.device, "upsample" if settings.name else None)
         clouds = refine(finer, settings.upsampler, items, clouds, settings.sampling, report)
@@ -108,9 +108,9 @@ def generate(settings: GenerateSettings, report: Callable[[str], None] = print) 
 
 
 def published_config(name: str) -> TrainConfig:
-    """The configuration of one of OpenAI's models. UserError for a name that it has none of."""
+    """The configuration of one of OpenAI's models. UserError for an unknown name."""
     if name not in point_e.PUBLISHED:
-        raise UserError(f"{name!r}: no such model. OpenAI published {', '.join(point_e.PUBLISHED)}.")
+        raise UserError(f"{name!r}: unknown model. OpenAI published {', '.join(point_e.PUBLISHED)}.")
     known = point_e.PUBLISHED[name]
     return TrainConfig.model_validate(
         {
@@ -134,40 +134,42 @@ def refine(
     items: Sequence[bytes | str],
     clouds: np.ndarray,
     sampling: Sampling = Sampling(),  # noqa: B008, frozen
-    tell: Callable[[str], None] | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> np.ndarray:
-    """Coarse clouds (B, C, n) -> with the upsampler's points behind them, (B, C, n + points).
+    """Coarse clouds (B, C, n) -> the same followed by the upsampler's points, (B, C, n + points).
 
-    Raises CheckpointError where the two models do not belong together.
+    Raises CheckpointError where the two models do not match.
     """
     config = upsampler.config
     if config.model != "upsample":
-        raise checkpoints.CheckpointError(f"{path}: not an upsampler but {config.model}. Give one, or none.")
+        raise checkpoints.CheckpointError(
+            f"{path}: a {config.model} model, not an upsampler. Give an upsampler, or none."
+        )
     if clouds.shape[1:] != (upsampler.model.channels, config.condition_points):
         raise checkpoints.CheckpointError(
-            f"{path}: this upsampler continues {config.condition_points} points of "
-            f"{upsampler.model.channels} channels; the base drew {clouds.shape[2]} of {clouds.shape[1]}."
+            f"{path}: this upsampler takes {config.condition_points} points of "
+            f"{upsampler.model.channels} channels; the base made {clouds.shape[2]} of {clouds.shape[1]}."
         )
-    finer = upsampler.draw(items, config.points, sampling, clouds, tell)
+    finer = upsampler.sample(items, config.points, sampling, clouds, report)
     return np.concatenate([clouds, finer], axis=2)
 
 
 def read_image(path: Path) -> bytes:
-    """The bytes of an image that can be decoded. UserError where there is none."""
+    """An image file's bytes. UserError if it cannot be decoded."""
     try:
         with Image.open(path) as image:
             image.load()
     except FileNotFoundError:
         raise UserError(f"{path}: no such image.") from None
     except OSError as error:
-        raise UserError(f"{path}: not an image that can be read ({error}). Give a PNG or a JPEG.") from error
+        raise UserError(f"{path}: not a readable image ({error}). Give a PNG or a JPEG.") from error
     return path.read_bytes()
 
 
 def _inputs(images: Sequence[Path], texts: Sequence[str]) -> Iterator[tuple[str, bytes | str]]:
-    """A name for the output and what the cloud is drawn from."""
+    """A name for each output, and the image or text that it is generated from."""
     if bool(images) == bool(texts):
-        raise UserError("Give images or texts to draw from: one of both.")
+        raise UserError("Give images or texts, one of the two.")
     for path in images:
         found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES) if path.is_dir() else [path]
         if not found:
@@ -179,14 +181,14 @@ def _inputs(images: Sequence[Path], texts: Sequence[str]) -> Iterator[tuple[str,
 
 
 def _targets(out: Path, names: list[str]) -> list[Path]:
-    """A file a cloud: `out` itself for one, else files in the folder `out`; without ending: all formats."""
+    """A path per cloud: `out` itself if it is a file, else in the folder `out`, without extension."""
     if out.suffix.lower() in FORMATS:
         if len(names) > 1:
-            raise UserError(f"{out}: {len(names)} clouds do not fit into one file. Name a folder.")
+            raise UserError(f"{out}: {len(names)} clouds do not fit into one file. Give a folder.")
         out.parent.mkdir(parents=True, exist_ok=True)
         return [out]
     if out.suffix and not out.is_dir():
-        raise UserError(f"{out}: cannot write {out.suffix}. Name a {', '.join(FORMATS)} file, or a folder.")
+        raise UserError(f"{out}: cannot write {out.suffix}. Give a {', '.join(FORMATS)} file, or a folder.")
     out.mkdir(parents=True, exist_ok=True)
     seen: dict[str, int] = {}
     targets = []
@@ -197,7 +199,7 @@ def _targets(out: Path, names: list[str]) -> list[Path]:
 
 
 def _write(cloud: np.ndarray, target: Path) -> list[Path]:
-    """The cloud's files: the one of `target`'s format, or one of each."""
+    """Write the cloud (C, N) in `target`'s format, or in all formats."""
     if target.suffix.lower() in FORMATS:
         files = [target]
     else:
@@ -208,7 +210,7 @@ def _write(cloud: np.ndarray, target: Path) -> list[Path]:
 
 
 def _picture(cloud: np.ndarray, target: Path, images: Sequence[Path]) -> Path:
-    """The cloud from four sides, beside it, never over an image that it was drawn from."""
+    """Write a picture of the cloud beside it, never over an input image."""
     stem = target.stem if target.suffix.lower() in FORMATS else target.name
     picture = target.with_name(f"{stem}.png")
     sources = [p for path in images for p in (path.iterdir() if path.is_dir() else [path])]
@@ -222,21 +224,21 @@ def _check_kind(path: Path, generator: Generator, items: Sequence[bytes | str]) 
     takes = "nothing" if generator.config.model == "uncond" else generator.encoder.takes
     given = "text" if isinstance(items[0], str) else "image"
     if takes not in (given, "nothing"):
-        raise UserError(f"{path}: this model draws from an {takes}, not from a {given}.")
+        raise UserError(f"{path}: this model takes {takes}, not {given}.")
 
 
 def _counted(
-    model: Callable[..., Tensor], calls: int, first: int, last: int, of: int, tell: Callable[[str], None]
+    model: Callable[..., Tensor], calls: int, first: int, last: int, of: int, report: Callable[[str], None]
 ) -> Callable[..., Tensor]:
-    """The model, which tells every five seconds how far its `calls` are."""
-    done, told = 0, time.monotonic()
+    """The model, which reports its progress through `calls` every five seconds."""
+    done, reported = 0, time.monotonic()
 
     def call(*arguments: Tensor, **condition: Tensor) -> Tensor:
-        nonlocal done, told
+        nonlocal done, reported
         done += 1
-        if time.monotonic() - told > 5:
-            told = time.monotonic()
-            tell(f"clouds {first + 1} to {last} of {of}: {100 * done // calls} %")
+        if time.monotonic() - reported > 5:
+            reported = time.monotonic()
+            report(f"clouds {first + 1} to {last} of {of}: {100 * done // calls} %")
         return model(*arguments, **condition)
 
     return call

@@ -1,7 +1,7 @@
 """A run's folder: config.json, loss.jsonl, validation.jsonl, the checkpoints, and TensorBoard's copy.
 
-The logs are cut back to the checkpoint that a run goes on from, so they never tell of steps that were undone.
-With several processes the first one writes; sums over all of them are what is written.
+When a run resumes, the logs are truncated to its checkpoint, so they never contain steps that were lost. With
+several processes the first one writes, and the values are sums over all of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from render.failures import UserError
 from training import checkpoints
 from training.config import TrainConfig
 from training.data.loader import CloudLoader
@@ -27,15 +28,15 @@ FREE = {
     "encoder_path", "encoder_cache", "init_from", "compile", "checkpoint_activations", "tensorboard",
     "val_every", "sample_every", "sample_count", "sample_points", "sample_steps",
 }  # fmt: skip
-"""Settings that may change within a run: how it is computed, how long it lasts and what is looked at."""
+"""Settings that may change within a run: how it is computed, how long it lasts, what is reported."""
 
 
-class Diverged(ValueError):
-    """A loss that is no number; the message says what to do."""
+class Diverged(UserError):
+    """The loss is NaN or infinite; the message says what to do."""
 
 
 class Journal:
-    """Where a run stands, and its files. Every process has one and calls the same methods."""
+    """A run's progress and its files. Every process has one and calls the same methods."""
 
     def __init__(
         self, folder: Path, learner: Learner, loader: CloudLoader, world: World, report: Callable[[str], None]
@@ -50,10 +51,10 @@ class Journal:
         self._saved = -1  # the step of the newest checkpoint
 
     def start(self, resume: bool) -> None:
-        """Take up the newest checkpoint, if there is one, and cut the logs back to it."""
+        """Load the newest checkpoint, if there is one, and truncate the logs to it."""
         if state := resumable(self.folder, self.config, resume):
             self._restore(state)
-        self.world.wait()  # until all have read what the first may soon replace
+        self.world.wait()  # until all have read what the first may replace
         if self.world.first:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "config.json").write_text(self.config.model_dump_json(indent=1))
@@ -66,7 +67,7 @@ class Journal:
         self._began = (time.monotonic(), self.step)
 
     def advance(self, tally: Tensor) -> None:
-        """Count a step; log and save when it is time."""
+        """Count a step, its `tally` (2, K); log and save when due."""
         self.step += 1
         self._tally += tally
         if self.step % self.config.log_every == 0 or self.step == self.config.steps:
@@ -75,7 +76,7 @@ class Journal:
             self.save()
 
     def save(self) -> Path:
-        """Write a checkpoint of this step, unless there is one, and return it."""
+        """Write a checkpoint of this step, unless it exists, and return its path."""
         if self._saved == self.step:
             return checkpoints.found(self.folder)[-1]
         tally = self.world.sum(self._tally)
@@ -90,7 +91,7 @@ class Journal:
         return checkpoints.found(self.folder)[-1]
 
     def record(self, name: str, tally: Tensor, **also: float) -> dict[str, float]:
-        """Write a line of means to NAME.jsonl and to TensorBoard; `tally` is the sum over all processes."""
+        """Write a line of means to NAME.jsonl and TensorBoard; `tally`, (2, K), sums all processes."""
         means = {
             key: total / count
             for key, total, count in zip(self._names, *tally.tolist(), strict=True)
@@ -110,7 +111,7 @@ class Journal:
             self._board.add_image(name, pixels, self.step, dataformats="HWC")
 
     def close(self) -> None:
-        """Hand the last lines to the disk."""
+        """Flush the last lines to disk."""
         if self._board:
             self._board.close()
 
@@ -128,9 +129,8 @@ class Journal:
     def _check(self, tally: Tensor) -> None:
         if not torch.isfinite(tally[0, 0]):
             raise Diverged(
-                f"{self.folder}: the loss is {tally[0, 0].item()} before step {self.step}. The last "
-                "checkpoint is whole. Lower the rate, lengthen the warm-up or turn qk_norm on, under a new "
-                "run name."
+                f"{self.folder}: the loss is NaN or infinite before step {self.step}. The last checkpoint "
+                "is good. Lower lr, lengthen warmup or turn on qk_norm, under a new run name."
             )
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -138,7 +138,7 @@ class Journal:
             part.load_state_dict(state[name])
         self._loader.load_state_dict(state["loader"])
         self.step = self._saved = state["step"]
-        if self.world.first:  # it holds the sum over all
+        if self.world.first:  # the checkpoint holds the sum over all
             self._tally += torch.tensor(state["tally"], dtype=torch.float64, device=self._tally.device)
 
     def _cut_back(self, log: Path) -> None:
@@ -149,7 +149,7 @@ class Journal:
 
 
 def resumable(folder: Path, config: TrainConfig, resume: bool = True) -> dict[str, Any] | None:
-    """The newest checkpoint of a run, None where there is none. CheckpointError where it may not go on."""
+    """A run's newest checkpoint, None if it has none. CheckpointError if the run cannot resume."""
     if not checkpoints.found(folder):
         return None
     if not resume:
@@ -159,13 +159,13 @@ def resumable(folder: Path, config: TrainConfig, resume: bool = True) -> dict[st
     state = checkpoints.load(folder)
     if changed := frozen_changes(TrainConfig.model_validate(state["config"]), config):
         raise checkpoints.CheckpointError(
-            f"{folder}: this run was started with another {', '.join(changed)}. "
-            "Give the same configuration, or another run name."
+            f"{folder}: this run was started with a different {', '.join(changed)}. "
+            "Use the same configuration, or another run name."
         )
     return state
 
 
 def frozen_changes(before: TrainConfig, now: TrainConfig) -> list[str]:
-    """The settings that differ and may not within a run."""
+    """The settings that differ although they may not change within a run."""
     names = set(TrainConfig.model_fields) - FREE
     return sorted(name for name in names if getattr(before, name) != getattr(now, name))

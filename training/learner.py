@@ -1,6 +1,6 @@
-"""One step of training: draw noise, predict, descend, move the mean of the weights.
+"""One training step: add noise, predict, descend, update the mean weights (EMA).
 
-The step is the same however it is computed: on one process or several, at once or in parts (`accumulate`).
+The result is the same on one process or several, at once or in parts (`accumulate`).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from training import checkpoints
 from training.config import TrainConfig
 from training.data.loader import Batch
 from training.distributed import World
-from training.objectives.noise import VALIDATION, Draw, draw
+from training.objectives.noise import VALIDATION, StepNoise, step_noise
 from training.objectives.objective import Objective
 
 BINS = 4
-"""The loss is also logged by quarters of the distribution of times, from little noise to much."""
+"""The loss is also logged by quarters of the time distribution, from low to high noise."""
 
 
 class Learner:
-    """The network, the mean of its weights and the optimizer. `parts` is what a checkpoint holds."""
+    """The network, its mean weights and the optimizer. `parts` is what a checkpoint stores."""
 
     def __init__(self, config: TrainConfig, device: torch.device, world: World):
         self.config, self.device, self.world = config, device, world
@@ -53,36 +53,36 @@ class Learner:
 
     @property
     def names(self) -> list[str]:
-        """What `learn` and `judge` give, in order: the losses, then the loss by quarter."""
+        """The values of `learn` and `judge`, in order: the losses, then the loss by quarter."""
         losses = ["loss", "mse", "vb"] if self.objective.outputs == 2 else ["loss", "mse"]
         return [*losses, *(f"loss_{quarter}" for quarter in range(1, BINS + 1))]
 
     def learn(self, batch: Batch, step: int) -> Tensor:
-        """One optimizer step from this process's part of a batch; sums and counts, see `_tally`."""
+        """One optimizer step on this process's part of a batch -> (2, K) float64, see `_tally`."""
         config = self.config
-        drawn = self._draw(batch, step, config.batch, self.world.rank * len(batch.points), config.cond_drop)
+        random = self._noise(batch, step, config.batch, self.world.rank * len(batch.points), config.cond_drop)
         parts = list(_slices(len(batch.points), config.accumulate))
         tally = torch.zeros(2, len(self.names), dtype=torch.float64, device=self.device)
         for part in parts:
             with self._together(last=part is parts[-1]):
-                losses = self._losses(self._joined, batch, drawn, part)
+                losses = self._losses(self._joined, batch, random, part)
                 loss = losses["loss"].sum() / len(batch.points)
                 self.scaler.scale(loss).backward()
-            tally += self._tally(losses, drawn.places[part])
+            tally += self._tally(losses, random.quantiles[part])
         self._descend(step)
         return tally
 
     @torch.no_grad()
     def judge(self, batch: Batch, first: int, count: int) -> Tensor:
-        """The mean weights' losses on validation clouds `first`.. of `count`, always with the same noise."""
-        drawn = self._draw(batch, VALIDATION, count, first, 0.0)
+        """The mean weights' losses on validation clouds `first`.. of `count`, with fixed noise, (2, K)."""
+        random = self._noise(batch, VALIDATION, count, first, 0.0)
         tally = torch.zeros(2, len(self.names), dtype=torch.float64, device=self.device)
         for part in _slices(len(batch.points), -(-len(batch.points) // self.config.batch)):
-            tally += self._tally(self._losses(self.ema, batch, drawn, part), drawn.places[part])
+            tally += self._tally(self._losses(self.ema, batch, random, part), random.quantiles[part])
         return tally
 
     def condition(self, batch: Batch, keep: Tensor | None = None) -> dict[str, Tensor]:
-        """The network's keyword tensors; zeros for the samples that do not `keep` their image or text."""
+        """The network's keyword tensors, each (B, ...); zeros where `keep`, (B,) bool, is false."""
         result: dict[str, Tensor] = {}
         if self.encoder:
             items = (batch.captions or []) if self.encoder.takes == "text" else batch.images
@@ -95,30 +95,31 @@ class Learner:
         return result
 
     def autocast(self) -> torch.autocast:
-        """The arithmetic of the network's forward pass."""
+        """The precision of the network's forward pass."""
         return torch.autocast(self.device.type, self._type or torch.bfloat16, enabled=self._type is not None)
 
-    def _draw(self, batch: Batch, step: int, count: int, first: int, drop: float) -> Draw:
+    def _noise(self, batch: Batch, step: int, count: int, first: int, drop: float) -> StepNoise:
         low = self.config.condition_points if self.config.condition_noise else 0
         shape = batch.points.shape
-        return draw(self.config.seed, step, count, first, (shape[0], shape[1], shape[2]), drop, low)
+        return step_noise(self.config.seed, step, count, first, (shape[0], shape[1], shape[2]), drop, low)
 
-    def _losses(self, model: nn.Module, batch: Batch, drawn: Draw, part: slice) -> dict[str, Tensor]:
-        """The losses of some of the samples, each (B,)."""
+    def _losses(self, model: nn.Module, batch: Batch, random: StepNoise, part: slice) -> dict[str, Tensor]:
+        """The losses of some samples, each (B,)."""
         some = batch.part(part)
-        condition = self.condition(some, drawn.keep[part])
-        if drawn.low_noise is not None:
-            noise = drawn.low_noise[part].to(self.device)
+        condition = self.condition(some, random.keep[part])
+        if random.low_noise is not None:
+            noise = random.low_noise[part].to(self.device)
             condition["low_res"] = condition["low_res"] + self.config.condition_noise * noise
-        t = self.objective.times(drawn.places[part]).to(self.device)
-        points, noise = some.points.to(self.device), drawn.noise[part].to(self.device)
+        t = self.objective.times(random.quantiles[part]).to(self.device)
+        points, noise = some.points.to(self.device), random.noise[part].to(self.device)
         with self.autocast():
             return self.objective.losses(model, points, t, noise, **condition)
 
-    def _tally(self, losses: dict[str, Tensor], places: Tensor) -> Tensor:
-        """(2, len(names)) float64: sums over the samples and how many there were."""
+    def _tally(self, losses: dict[str, Tensor], quantiles: Tensor) -> Tensor:
+        """(2, len(names)) float64: sums over the samples, and their number."""
         loss = losses["loss"].detach().double()
-        quarter = (places * BINS).long().clamp(max=BINS - 1)  # places are on the CPU: no wait for the GPU
+        # The quantiles are on the CPU: no wait for the GPU.
+        quarter = (quantiles * BINS).long().clamp(max=BINS - 1)
         within = torch.nn.functional.one_hot(quarter, BINS).double().to(loss.device)
         whole = [losses[name].detach().double().sum() for name in self.names[:-BINS]]
         sums = torch.cat([torch.stack(whole), loss @ within])
@@ -126,7 +127,7 @@ class Learner:
         return torch.stack([sums, counts])
 
     def _together(self, last: bool) -> contextlib.AbstractContextManager[Any]:
-        """Gradients are exchanged once a step, with the last part."""
+        """Gradients are exchanged once per step, with the last part."""
         return contextlib.nullcontext() if last or self.world.size == 1 else self._joined.no_sync()  # pyright: ignore[reportCallIssue]
 
     def _descend(self, step: int) -> None:
@@ -140,7 +141,7 @@ class Learner:
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine down to `lr_end` of the highest rate."""
+    """Linear warm-up, then half a cosine down to `lr_end` of the peak rate."""
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup
     share = (step - config.warmup) / max(1, config.steps - config.warmup)
@@ -149,24 +150,24 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 @torch.no_grad()
 def update_mean(ema: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the running mean of the weights toward the model."""
+    """Move the mean weights toward the model's."""
     get_ema_multi_avg_fn(decay)(list(ema.parameters()), list(model.parameters()), None)
 
 
 def arithmetic(config: TrainConfig, device: torch.device) -> torch.dtype | None:
-    """The type that the network computes in; None: its own. `auto` asks the hardware for bfloat16."""
+    """The network's precision; None: float32. `auto` is bfloat16 if the hardware supports it."""
     if config.precision != "auto":
         return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(config.precision)
     if device.type == "cuda":
         known = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        able = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch before 2.9 cannot tell
+        able = getattr(torch.cpu, "get_capabilities", dict)()  # missing before PyTorch 2.9
         known = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
     return torch.bfloat16 if known else None
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Compile the repeated blocks in place: names stay, and one compilation serves all of them."""
+    """Compile the repeated blocks in place: names are kept, and all blocks share one compilation."""
     backbone = getattr(model, "backbone", None)
     blocks = backbone.resblocks if backbone is not None else model.blocks
     for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
@@ -174,7 +175,7 @@ def compile_blocks(model: nn.Module) -> None:
 
 
 def _slices(count: int, parts: int) -> Iterator[slice]:
-    """`count` samples in `parts` runs of nearly equal length; none is empty."""
+    """`count` samples in `parts` slices of nearly equal length, none of them empty."""
     parts = min(parts, count)
     for part in range(parts):
         yield slice(part * count // parts, (part + 1) * count // parts)

@@ -1,6 +1,6 @@
-"""Pictures of drawn clouds: from four sides, or beside the image and the true cloud.
+"""Pictures of generated clouds: from four sides, or with the image and the true cloud.
 
-A cloud with a label channel is drawn twice: as seen from outside, and its hidden points alone.
+A cloud with a label channel is drawn twice: all points, and its hidden points alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SIDES = ((0.75, -1.0), (1.0, 0.75), (-0.75, 1.0), (-1.0, -0.75))
 
 
 def draw_sides(points: np.ndarray, size: int = 320) -> Image.Image:
-    """(C, N) in the network's frame from four sides, two by two; hidden points in two more rows."""
+    """(C, N) in the network's frame, from four sides in two rows; hidden points in two more rows."""
     hidden = hidden_of(points)
     clouds = [points] if hidden is None else [points, points[:, hidden]]
     sheet = Image.new("RGB", (2 * size, 2 * size * len(clouds)), "white")
@@ -31,16 +31,16 @@ def draw_sides(points: np.ndarray, size: int = 320) -> Image.Image:
 
 
 def draw_sheet(
-    images: Sequence[bytes], drawn: np.ndarray, true: np.ndarray, size: int = 128, columns: int = 6
+    images: Sequence[bytes], generated: np.ndarray, true: np.ndarray, size: int = 128, columns: int = 6
 ) -> Image.Image:
-    """For each sample its image above its drawn cloud above its true cloud, all (K, C, N).
+    """For each of K samples its image, its generated cloud and its true cloud, (K, C, N) both, in a column.
 
-    An empty image leaves its place white. With a label channel the hidden points follow below each cloud.
+    An empty image is white. With a label channel, the hidden points follow below each cloud.
     """
-    lines = 5 if drawn.shape[1] == 7 else 3
-    columns = min(columns, len(drawn))
-    sheet = Image.new("RGB", (columns * size, -(-len(drawn) // columns) * lines * size), "white")
-    for i, (image, *clouds) in enumerate(zip(images, drawn, true, strict=True)):
+    lines = 5 if generated.shape[1] == 7 else 3
+    columns = min(columns, len(generated))
+    sheet = Image.new("RGB", (columns * size, -(-len(generated) // columns) * lines * size), "white")
+    for i, (image, *clouds) in enumerate(zip(images, generated, true, strict=True)):
         x, y = i % columns * size, i // columns * lines * size
         tiles = [
             Image.fromarray(load_pixels(image, size)) if image else Image.new("RGB", (size, size), "white")

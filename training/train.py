@@ -1,12 +1,12 @@
 """Train a point-cloud generator on a dataset folder's shards.
 
-    train(TrainConfig(steps=3000), Path("OUT"), run="tiny")   # or: insideout train --out OUT --run tiny
+    train(TrainConfig(steps=3000), Path("DATASET"), run="tiny")   # or: insideout train DATASET --run tiny
 
-It writes OUT/checkpoints/tiny/: config.json, loss.jsonl, validation.jsonl, samples/, tensorboard/ and the
-checkpoints. Started again, it goes on from the newest checkpoint to the same losses as if it had never
-stopped: the noise follows from (seed, step, sample), the data from the loader's saved place. Ctrl-C, SIGTERM
-and a file named `stop` in the run's folder finish the step and save. Several processes in a
-`torch.distributed` group train one model: the same batches, noise and losses as one process.
+It writes DATASET/checkpoints/tiny/: config.json, loss.jsonl, validation.jsonl, samples/, tensorboard/ and the
+checkpoints. Started again, it continues from the newest checkpoint, with the same losses as if it had never
+stopped: the noise follows from (seed, step, sample), the data from the loader's saved position. Ctrl-C,
+SIGTERM and a file named `stop` in the run's folder finish the step and save. Several processes in a
+`torch.distributed` group train one model with the same batches, noise and losses as one process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from pathlib import Path
 
 import torch
 
+from fuse.dataset.layout import Layout
 from fuse.dataset.storage import is_local
+from render.failures import UserError
 from training import checkpoints
 from training.config import TrainConfig
 from training.data.loader import CloudLoader
@@ -29,12 +31,12 @@ from training.learner import Learner, arithmetic
 from training.validation import Validation, open_loader
 
 STOP = "stop"
-"""A file of this name in the run's folder ends the run after its step."""
+"""A file of this name in the run's folder ends the run after the current step."""
 
 
 def train(
     config: TrainConfig,
-    out: Path,
+    dataset: Path,
     run: str,
     resume: bool = True,
     report: Callable[[str], None] = print,
@@ -42,20 +44,20 @@ def train(
 ) -> Path:
     """Train to `config.steps` and return the last checkpoint. `report` takes the progress lines.
 
-    `out` may lie in an object store if `runs`, which takes the runs, does not; None: OUT/checkpoints.
+    `dataset` may lie in an object store if `runs`, the folder of all runs, does not; None: its checkpoints/.
 
-    Raises ShardError where the data cannot be read, CheckpointError where a run of that name cannot be
-    resumed or exists and `resume` is off, WeightsError where `init_from` does not fit, Diverged where the
-    loss is no number any more, and KeyboardInterrupt after saving when stopped by a signal.
+    Raises ShardError where the data cannot be read, CheckpointError where the run cannot be resumed, or
+    exists and `resume` is off, WeightsError where `init_from` does not fit, Diverged where the loss is NaN or
+    infinite, and KeyboardInterrupt, after saving, when stopped by a signal.
     """
     world, device = World.current(), pick_device(config)
     if config.threads:
         torch.set_num_threads(config.threads)
     report = report if world.first else _say_nothing
-    clouds, folder = out / "clouds", run_folder(out, run, runs)
+    clouds, folder = Layout(dataset).clouds, run_folder(dataset, run, runs)
 
     learner = Learner(config, device, world)
-    # What no cache will know is decoded by the reader threads.
+    # Without a cache, the reader threads decode images.
     decode = 0 if config.cache_mib or config.encoder_cache or not config.workers else config.image_size
     loader = open_loader(config, clouds, rank=world.rank, world=world.size, decode=decode)
     journal = Journal(folder, learner, loader, world, report)
@@ -76,28 +78,28 @@ def train(
         if ended and world.first:
             (folder / STOP).unlink(missing_ok=True)
     if ended and journal.step < config.steps:
-        report(f"stopped at step {journal.step}; the same command goes on from {path}")
+        report(f"stopped at step {journal.step}; the same command continues from {path}")
         raise KeyboardInterrupt
     return path
 
 
-def run_folder(out: Path, run: str, runs: Path | None = None) -> Path:
-    """Where a run keeps its files. ValueError where that is no disk: logs grow by lines there."""
-    folder = (runs or out / "checkpoints") / run
+def run_folder(dataset: Path, run: str, runs: Path | None = None) -> Path:
+    """The folder of a run's files. UserError if it is not on a disk, since logs are appended to."""
+    folder = (runs or Layout(dataset).checkpoints) / run
     if not is_local(folder):
-        raise ValueError(f"{folder}: runs are kept on a disk. Name a folder for them: --checkpoints DIR.")
+        raise UserError(f"{folder}: runs must be on a disk. Name a folder for them: --checkpoints DIR.")
     return folder
 
 
 def begin_from(learner: Learner, path: Path) -> str:
-    """Take over the weights of an official checkpoint or of one of ours; the line that says so."""
+    """Load the weights of an official checkpoint or of one of ours; returns the line that reports it."""
     new = checkpoints.load_weights(learner.model, path)
     learner.ema.load_state_dict(learner.model.state_dict())
-    return f"weights of {path}" + (f"; it has nothing for {', '.join(new)}" if new else "")
+    return f"weights from {path}" + (f"; it lacks {', '.join(new)}" if new else "")
 
 
 def pick_device(config: TrainConfig) -> torch.device:
-    """The configured device, of several GPUs the current one; `auto` is a GPU if there is one."""
+    """The configured device, the current GPU if there are several; `auto` is a GPU if there is one."""
     if config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device())
@@ -108,7 +110,7 @@ def describe(learner: Learner, loader: CloudLoader, step: int) -> str:
     config, world = learner.config, learner.world
     size = sum(parameter.numel() for parameter in learner.model.parameters()) / 1e6
     kind = str(arithmetic(config, learner.device) or torch.float32).removeprefix("torch.")
-    start = f"going on from step {step}" if step else "starting"
+    start = f"resuming at step {step}" if step else "starting"
     where = f"{learner.device}" + (f" x {world.size}" if world.size > 1 else "")
     plan = f"{config.steps} steps of {config.batch}"
     return f"{start}: {size:.2f} M parameters on {where} in {kind}, {loader.rows} clouds, {plan}"
@@ -116,7 +118,7 @@ def describe(learner: Learner, loader: CloudLoader, step: int) -> str:
 
 @contextmanager
 def stop_signal(file: Path) -> Iterator[Callable[[], bool]]:
-    """Within, SIGINT and SIGTERM only raise a flag, and so does `file`; gives the function that reads it."""
+    """Within, SIGINT, SIGTERM and `file` only set a flag; yields the function that reads it."""
     flag = threading.Event()
 
     def asked() -> bool:

@@ -1,7 +1,7 @@
-"""What a run is judged by while it trains: losses on clouds it does not learn from, and pictures of clouds.
+"""How a run is judged while it trains: losses on held-out clouds, and pictures of generated clouds.
 
-Always the same clouds, views, times and noise, and the mean weights, so that two lines of validation.jsonl
-differ by what was learned between them and by nothing else.
+Clouds, views, times and noise are always the same, and the weights are the mean ones, so that two lines of
+validation.jsonl differ only by what was learned between them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from training.config import TrainConfig
 from training.data.loader import Batch, CloudLoader, EmptySplit
 from training.journal import Journal
 from training.learner import Learner
-from training.objectives.sampler import draw
+from training.objectives.sampler import sample
 from training.pictures import draw_sheet
 
 
 class Validation:
-    """The clouds that a run is judged by; of several processes each holds a part."""
+    """The clouds that a run is judged by; with several processes, each evaluates a part."""
 
     def __init__(self, config: TrainConfig, learner: Learner, journal: Journal, clouds: Path):
         self._config, self._learner, self._journal = config, learner, journal
@@ -35,12 +35,12 @@ class Validation:
             self._shown = _to_draw(config, clouds)
 
     def start(self, report: Callable[[str], None]) -> None:
-        """Say so if there is nothing to validate on."""
-        if self._config.val_every and not self._held:
+        """Report a missing validation split, if validation was asked for."""
+        if self._config.asks_for_validation and not self._held:
             report(f"no rows of split {self._config.val_split!r}: nothing to validate on")
 
     def look(self, step: int) -> None:
-        """Validate and draw, when it is time."""
+        """Validate and write pictures, when due."""
         config, last = self._config, step == self._config.steps
         if self._held and (last or step % config.val_every == 0):
             self._validate(self._held)
@@ -57,7 +57,7 @@ class Validation:
 
     @torch.no_grad()
     def _draw(self, shown: Batch, step: int) -> None:
-        """A sheet of image, drawn and true cloud for each of some clouds."""
+        """Write a sheet with image, generated and true cloud of some samples."""
         config, learner = self._config, self._learner
         count = len(shown.points)
         points = config.points if config.model == "upsample" else config.sample_points
@@ -66,7 +66,7 @@ class Validation:
         )
         condition = learner.condition(shown)
         with learner.autocast():
-            drawn = draw(
+            generated = sample(
                 learner.objective,
                 learner.ema,
                 noise.to(learner.device),
@@ -74,7 +74,7 @@ class Validation:
                 steps=config.sample_steps,
                 guidance=1.0,
             )
-        sheet = draw_sheet(shown.images, _whole(shown, drawn.float().cpu()), _whole(shown, shown.points))
+        sheet = draw_sheet(shown.images, _whole(shown, generated.float().cpu()), _whole(shown, shown.points))
         folder = self._journal.folder / "samples"
         folder.mkdir(exist_ok=True)
         sheet.save(folder / f"step-{step:07d}.png")
@@ -82,7 +82,7 @@ class Validation:
 
 
 def _to_draw(config: TrainConfig, clouds: Path) -> Batch:
-    """Clouds to draw: some that are learned from, then as many that are not, where there are any."""
+    """Samples for pictures: training samples, then up to half from the validation split."""
     count = config.sample_count
     held = _read(config, clouds, config.val_split, count // 2, step_points=0) if count > 1 else None
     rest = count - (len(held.points) if held else 0)
@@ -91,12 +91,12 @@ def _to_draw(config: TrainConfig, clouds: Path) -> Batch:
 
 
 def _whole(batch: Batch, points: Tensor) -> np.ndarray:
-    """(B, C, N) points after the coarse ones that they continue."""
+    """(B, C, N) points, after the coarse cloud that they refine."""
     return (points if batch.low_res is None else torch.cat([batch.low_res, points], dim=2)).numpy()
 
 
 def _read(config: TrainConfig, clouds: Path, split: str, count: int, **changes: object) -> Batch | None:
-    """The first clouds of a split, shown from their first view; None where it has none."""
+    """The first samples of a split, with their first view; None if the split is empty."""
     settings = {"batch": 1, "split": split, "views": 1, "streams": 1, "workers": 0} | changes
     try:
         loader = open_loader(config, clouds, **settings)
@@ -106,7 +106,7 @@ def _read(config: TrainConfig, clouds: Path, split: str, count: int, **changes: 
 
 
 def open_loader(config: TrainConfig, clouds: Path, **changes: object) -> CloudLoader:
-    """The batches that the configuration asks for."""
+    """The loader that the configuration describes."""
     settings = {
         "batch": config.batch,
         "points": config.points,

@@ -1,9 +1,8 @@
-"""One model out of a dataset, as a file that other tools open: a PLY, a Point-E npz, or a NeRF folder."""
+"""One model of a dataset as a file for other tools: a PLY, a Point-E npz, a picture, or a NeRF folder."""
 
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,35 +10,37 @@ from typing import Literal
 
 import numpy as np
 
+from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import SCHEMA, Row, Shard, decode, decode_normal
 from fuse.preview.cutaway import draw_inside, draw_layers
 from render.bundle import Bundle
+from render.failures import UserError
 
 LABELS = ("outside", "hidden", "solid")
 Wanted = Literal["outside", "hidden", "solid", "all"]
 _COLUMNS = ["uid"] + [name for name in SCHEMA.names if name.startswith(tuple(f"{kind}_" for kind in LABELS))]
-_SOLID_GRAY = 128  # matter has no color
+_SOLID_GRAY = 128  # solids have no color
 
 
-class ExportError(ValueError):
-    """What was asked for is not in the dataset; the message names what is near it."""
+class ExportError(UserError):
+    """What was asked for is not in the dataset; the message suggests similar names."""
 
 
 def export(out: Path, uid: str, to: Path, albedo: bool = False, points: Wanted = "outside") -> Path:
     """Write the model `uid` (its uid or its source path) of the dataset `out` to `to`; return `to`.
 
-    `to` ends in .ply: colored points with normals; in .npz: Point-E's format; in .png: pictures of the
-    cloud, of its hidden points and of both cut open; else it is a folder, and gets the unzipped view bundle,
-    which NeRF tools read, and `pictures/` of its layers. `albedo` takes unlit colors in place of lit ones;
-    hidden points have no others. With `points` all, each has a label: 0 outside, 1 hidden, 2 solid.
+    If `to` ends in .ply, it gets colored points with normals; in .npz, Point-E's format; in .png, pictures of
+    the cloud, of its hidden points and of both cut open; otherwise it is a folder and gets the unzipped view
+    bundle, which NeRF tools read, and `pictures/` of its layers. `albedo` selects unlit colors; hidden points
+    always have those. With `points` "all", each point has a label: 0 outside, 1 hidden, 2 solid.
     """
-    kind = to.suffix.lower()
+    layout, kind = Layout(out), to.suffix.lower()
     if kind not in (".ply", ".npz", ".png", ""):
-        raise ExportError(f"{to}: cannot write {kind}. Name a .ply, an .npz, a .png, or a folder.")
+        raise ExportError(f"{to}: cannot write {kind}. Name a .ply, .npz or .png file, or a folder.")
     if kind == "":
-        return _export_views(_bundle_path(out, uid), to)
-    row = find_row(out, uid)
+        return _export_views(_bundle_path(layout, uid), to)
+    row = find_row(layout, uid)
     to.parent.mkdir(parents=True, exist_ok=True)
     if kind == ".png":
         draw_inside(*_points(row, "outside", albedo)[:2], *_points(row, "hidden", albedo)[:2]).save(to)
@@ -59,7 +60,7 @@ def export(out: Path, uid: str, to: Path, albedo: bool = False, points: Wanted =
 
 
 def _points(row: Row, kind: str, albedo: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(N, 3) float32 points, (N, 3) uint8 colors and (N, 3) float32 normals of one kind; 0 for solids."""
+    """(N, 3) float32 points, (N, 3) uint8 colors and (N, 3) float32 normals of one kind; solids' are 0."""
     xyz = decode(row, f"{kind}_xyz")
     if kind == "solid":
         return xyz, np.full(xyz.shape, _SOLID_GRAY, np.uint8), np.zeros(xyz.shape, np.float32)
@@ -72,7 +73,7 @@ def _points(row: Row, kind: str, albedo: bool) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _export_views(bundle_path: Path, folder: Path) -> Path:
-    """Unzip a bundle, and draw each view's layers side by side."""
+    """Unzip a bundle and draw each view's layers side by side."""
     pictures = folder / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     with Bundle(bundle_path) as bundle:
@@ -89,7 +90,8 @@ def write_ply(
     normal: np.ndarray | None = None,
     label: np.ndarray | None = None,
 ) -> None:
-    """(N, 3) points, (N, 3) uint8 colors, perhaps (N, 3) normals and (N,) uint8 labels, as binary PLY."""
+    """Write (N, 3) float32 points, (N, 3) uint8 colors, optional (N, 3) float32 normals and (N,) uint8 labels
+    as binary PLY."""
     columns = [(name, "<f4", xyz[:, i]) for i, name in enumerate("xyz")]
     if normal is not None:
         columns += [(f"n{name}", "<f4", normal[:, i]) for i, name in enumerate("xyz")]
@@ -105,29 +107,28 @@ def write_ply(
 
 
 def write_point_e(path: Path, xyz: np.ndarray, rgb: np.ndarray, label: np.ndarray | None = None) -> None:
-    """Point-E's `PointCloud.load` format: `coords`, and R, G, B in 0..1; its frame is ours halved.
-
-    Labels become one more channel, `label`.
+    """Write (N, 3) float32 points and (N, 3) uint8 colors for Point-E's `PointCloud.load`: `coords`, in its
+    frame, which is ours halved, and R, G, B in 0..1. (N,) labels become one more channel, `label`.
     """
     channels = {name: rgb[:, i].astype(np.float32) / 255 for i, name in enumerate("RGB")}
     channels |= {"label": label.astype(np.float32)} if label is not None else {}
-    with path.open("wb") as file:  # np.savez would add a second suffix to some names
+    with path.open("wb") as file:  # given a path, np.savez would add a second suffix to some names
         np.savez(file, coords=xyz.astype(np.float32) / 2, **channels)
 
 
-def find_row(out: Path, uid: str) -> Row:
+def find_row(layout: Layout, uid: str) -> Row:
     """The points of the model whose uid or source path is `uid`."""
-    entries = list(_entries(out))
+    entries = list(_entries(layout))
     for entry in entries:
         if uid in (entry.uid, entry.source):
-            with Shard(out / "clouds" / entry.file) as shard:
+            with Shard(layout.shard(entry.file)) as shard:
                 return next(row for row in shard.rows(_COLUMNS, [entry.group]) if row["uid"] == entry.uid)
-    raise _unknown(uid, out, [name for entry in entries for name in (entry.uid, entry.source)])
+    raise _unknown(uid, layout, [name for entry in entries for name in (entry.uid, entry.source)])
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where a row stands."""
+    """The place of a row."""
 
     uid: str
     source: str
@@ -135,24 +136,24 @@ class _Entry:
     group: int
 
 
-def _entries(out: Path) -> Iterator[_Entry]:
-    for part in read_manifest(out / "clouds"):
-        with Shard(out / "clouds" / part.file) as shard:
+def _entries(layout: Layout) -> Iterator[_Entry]:
+    for part in read_manifest(layout.clouds):
+        with Shard(layout.shard(part.file)) as shard:
             for group in range(shard.row_groups):
                 for row in shard.rows(["uid", "source"], [group]):
                     yield _Entry(row["uid"], row["source"], part.file, group)
 
 
-def _bundle_path(out: Path, uid: str) -> Path:
+def _bundle_path(layout: Layout, uid: str) -> Path:
     """The bundle of a uid or, through the shards, of a source path."""
-    for name in (uid, *(entry.uid for entry in _entries(out) if entry.source == uid)):
-        path = out / "views" / hashlib.sha256(name.encode()).hexdigest()[:2] / f"{name}.zip"
+    for name in (uid, *(entry.uid for entry in _entries(layout) if entry.source == uid)):
+        path = layout.bundle(name)
         if path.exists():
             return path
-    raise _unknown(uid, out, [path.stem for path in (out / "views").glob("*/*.zip")])
+    raise _unknown(uid, layout, [name for name, _ in layout.bundles()])
 
 
-def _unknown(uid: str, out: Path, names: list[str]) -> ExportError:
+def _unknown(uid: str, layout: Layout, names: list[str]) -> ExportError:
     near = difflib.get_close_matches(uid, names, 3, 0.4) or [name for name in names if uid in name][:3]
     hint = f"Did you mean {' or '.join(near)}?" if near else f"It has {len(names)} names, none like it."
-    return ExportError(f"{out}: no model {uid!r}. {hint}")
+    return ExportError(f"{layout.root}: no model {uid!r}. {hint}")

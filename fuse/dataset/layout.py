@@ -1,7 +1,14 @@
-"""Every path of a dataset folder OUT, in one place.
+"""Every path inside a dataset folder OUT: no other module spells one.
 
-dataset.json, README.md, views/ab/UID.zip, clouds/part-*.parquet, ledger/STAGE/RUN.jsonl, checkpoints/RUN/.
-What is being written lies in OUT/.tmp until it is renamed into place: one folder holds every unfinished file.
+    dataset.json            what the dataset is
+    README.md               its card
+    views/ab/UID.zip        view bundles
+    clouds/part-*.parquet   shards, and clouds/manifest.jsonl
+    ledger/STAGE/           what happened to each model
+    checkpoints/RUN/        training runs
+    report/                 pages to look at
+
+Files lie in OUT/.tmp until they are complete and renamed into place: one folder holds every unfinished file.
 """
 
 from __future__ import annotations
@@ -15,7 +22,12 @@ from pathlib import Path
 from fuse.dataset import storage
 from fuse.dataset.storage import Entry
 
+MANIFEST = "manifest.jsonl"
+"""In the clouds folder: the shards that belong to the dataset."""
+STAGES = ("render", "fuse")
+"""The stages that have a ledger."""
 _BUNDLE = re.compile(r"([^/]+)\.zip")
+_SHARD = re.compile(r"part-(\d{5,})\.parquet")
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,10 @@ class Layout:
         return self.root / "clouds"
 
     @property
+    def manifest(self) -> Path:
+        return self.clouds / MANIFEST
+
+    @property
     def staging(self) -> Path:
         """One-row Parquet files of fused models that no shard holds yet."""
         return self.clouds / ".staging"
@@ -51,33 +67,44 @@ class Layout:
 
     @property
     def temporary(self) -> Path:
-        """On OUT's own file system, because a rename is atomic only within one."""
+        """Unfinished files, on OUT's own file system, because a rename is atomic only within one."""
         return self.root / ".tmp"
 
     @property
     def lock(self) -> Path:
-        """In an object store, the run that is writing; a local folder is locked itself."""
+        """In an object store, the run that is writing; a local folder is itself locked."""
         return self.root / ".lock"
+
+    @property
+    def checkpoints(self) -> Path:
+        """A folder per training run."""
+        return self.root / "checkpoints"
 
     def ledger(self, stage: str) -> Path:
         return self.root / "ledger" / stage
 
-    def checkpoints(self, run: str) -> Path:
-        return self.root / "checkpoints" / run
+    def shard(self, file: str) -> Path:
+        """The shard that the manifest calls `file`."""
+        return self.clouds / file
 
     def bundle(self, uid: str) -> Path:
         return self.views / self.bundle_name(uid)
 
     @staticmethod
     def bundle_name(uid: str) -> str:
-        """256 folders, by the uid's hash: none holds a million files, and object stores see many prefixes."""
+        """`ab/UID.zip`, ab by the uid's hash: no folder holds a million files, and object stores see many
+        prefixes."""
         return f"{hashlib.sha256(uid.encode()).hexdigest()[:2]}/{uid}.zip"
 
     def staged_row(self, uid: str) -> Path:
         return self.staging / f"{uid}.parquet"
 
+    def shards(self) -> set[str]:
+        """The names of all shards, whether the manifest names them or not."""
+        return {path.name for path in self.clouds.glob("*.parquet")}
+
     def bundles(self) -> Iterator[tuple[str, Entry]]:
-        """Every bundle's uid and file, in no order; the folders are listed side by side."""
+        """Every bundle's uid and file, in no order; several folders are listed at once."""
         folders = [f"{number:02x}" for number in range(256)]
         if storage.is_local(self.root):
             pages = map(self._bundles_in, folders)
@@ -96,3 +123,14 @@ class Layout:
             match = _BUNDLE.fullmatch(entry.name)
             if match:
                 yield match[1], entry._replace(name=f"{folder}/{entry.name}")
+
+
+def part_name(number: int) -> str:
+    """`part-00007.parquet`."""
+    return f"part-{number:05d}.parquet"
+
+
+def part_number(file: str) -> int | None:
+    """The inverse of `part_name`; None for other names."""
+    match = _SHARD.fullmatch(file)
+    return int(match[1]) if match else None

@@ -1,7 +1,7 @@
-"""The manifest of a clouds folder: what every part should be, a JSON line a part, written last.
+"""The manifest of a clouds folder: one JSON line per shard, written last.
 
-A part that the manifest does not name is not part of the dataset; one that it names is whole, or `verify`
-says so.
+A shard that the manifest does not name does not belong to the dataset; one that it names is whole, or
+`verify` reports it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fuse.dataset import storage
+from fuse.dataset.layout import MANIFEST
 from fuse.dataset.shard import Shard, ShardError
-
-MANIFEST = "manifest.jsonl"
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,6 @@ def read_manifest(clouds: Path) -> list[Part]:
 
 
 def write_manifest(clouds: Path, parts: Iterable[Part]) -> None:
-    """Replace the manifest atomically. Called last: what it names is whole."""
+    """Replace the manifest atomically. Called last: the shards that it names are whole."""
     lines = (json.dumps(asdict(part), sort_keys=True) for part in sorted(parts, key=lambda part: part.file))
     storage.publish_bytes("".join(f"{line}\n" for line in lines).encode(), clouds / MANIFEST)

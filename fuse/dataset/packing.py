@@ -1,12 +1,12 @@
-"""From one-row staging files to shards: a shuffled plan, then one file a shard, then the manifest.
+"""From one-row staging files to shards: a shuffled plan, then the shards, then the manifest.
 
-    parts = read_manifest(clouds)
-    plans = plan_shards(staged_uids, parts, packed_uids(clouds, parts), seed=0, shard_rows=256)
-    new = [pack_shard(plan, staging, clouds, config_hash, versions, row_group_mib=16) for plan in plans]
-    write_manifest(clouds, [*parts, *new])
+    parts = read_manifest(layout.clouds)
+    plans = plan_shards(layout.staged(), parts, packed_uids(layout.clouds, parts), seed=0, shard_rows=256)
+    new = [pack_shard(plan, layout, config_hash, versions, row_group_mib=16) for plan in plans]
+    write_manifest(layout.clouds, [*parts, *new])
 
-Rows are ordered by a hash of seed and uid: a global shuffle that does not depend on who finished first.
-New models are appended in new parts; parts that exist are never rewritten, so running again with nothing
+Rows are ordered by a hash of seed and uid: a global shuffle that does not depend on which model finished
+first. New models are appended in new shards; existing ones are never rewritten, so running again with nothing
 new plans nothing. A run that dies before the manifest leaves files that the next run replaces.
 """
 
@@ -20,13 +20,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from fuse.dataset import storage
+from fuse.dataset.layout import Layout, part_name, part_number
 from fuse.dataset.manifest import Part, describe
 from fuse.dataset.shard import Shard, write_shard
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One shard to write: its file name, and whose rows it holds, in order."""
+    """One shard to write: its file name, and the uids of its rows, in order."""
 
     file: str
     uids: tuple[str, ...]
@@ -35,37 +36,33 @@ class Plan:
 def plan_shards(
     staged: Collection[str], parts: Sequence[Part], packed: Collection[str], seed: int, shard_rows: int
 ) -> list[Plan]:
-    """Plan parts for the `staged` uids that are not `packed` yet."""
+    """Plan shards for the `staged` uids that are not `packed` yet."""
     uids = sorted(set(staged) - set(packed), key=lambda uid: shuffle_key(seed, uid))
-    first = 1 + max((part_number(part.file) for part in parts), default=-1)
+    first = 1 + max((part_number(part.file) or 0 for part in parts), default=-1)
     chunks = [uids[at : at + shard_rows] for at in range(0, len(uids), shard_rows)]
     return [Plan(part_name(first + i), tuple(chunk)) for i, chunk in enumerate(chunks)]
 
 
 def pack_shard(
     plan: Plan,
-    staging: Path,
-    clouds: Path,
+    layout: Layout,
     config_hash: str,
     versions: Mapping[str, str],
     row_group_mib: float,
 ) -> Part:
-    """Write one planned shard from the one-row files in `staging` into `clouds`, atomically.
-
-    Returns its line for the manifest.
-    """
-    with storage.writing(clouds / plan.file, staging) as path:
-        write_shard(path, _tables(plan, staging), config_hash, versions, row_group_mib)
+    """Write one planned shard from the staged rows, atomically. Returns its line for the manifest."""
+    with storage.writing(layout.shard(plan.file), layout.staging) as path:
+        write_shard(path, _tables(plan, layout), config_hash, versions, row_group_mib)
         return describe(path)
 
 
 def packed_uids(clouds: Path, parts: Sequence[Part]) -> set[str]:
-    """The uids that the parts of the manifest hold."""
+    """The uids that the shards of the manifest hold."""
     return {uid for uids in uids_by_part(clouds, parts) for uid in uids}
 
 
 def uids_by_part(clouds: Path, parts: Sequence[Part]) -> Iterator[list[str]]:
-    """The uids of each part, in its order; several parts are read at once."""
+    """The uids of each shard, in its order; several shards are read at once."""
 
     def uids(part: Part) -> list[str]:
         with Shard(clouds / part.file) as shard:
@@ -75,25 +72,15 @@ def uids_by_part(clouds: Path, parts: Sequence[Part]) -> Iterator[list[str]]:
 
 
 def shuffle_key(seed: int, uid: str) -> bytes:
-    """Where a uid stands in the global shuffle."""
+    """The sort key of a uid in the global shuffle."""
     return hashlib.sha256(f"{seed}\0{uid}".encode()).digest()
 
 
-def part_name(number: int) -> str:
-    """`part-00007.parquet`."""
-    return f"part-{number:05d}.parquet"
-
-
-def part_number(file: str) -> int:
-    """The inverse of `part_name`."""
-    return int(file.removeprefix("part-").removesuffix(".parquet"))
-
-
-def _tables(plan: Plan, staging: Path) -> Iterator[pa.Table]:
-    paths = [staging / f"{uid}.parquet" for uid in plan.uids]
-    if storage.is_local(staging):
+def _tables(plan: Plan, layout: Layout) -> Iterator[pa.Table]:
+    paths = [layout.staged_row(uid) for uid in plan.uids]
+    if storage.is_local(layout.root):
         yield from map(_table, paths)
-    else:  # a request each: many at once
+    else:  # one request each: many at once
         yield from storage.in_parallel(_table, paths)
 
 

@@ -1,12 +1,12 @@
-"""The cloud shard: a Parquet file, one row a model. Its schema, its writer and its reader.
+"""The cloud shard: a Parquet file with one row per model. Its schema, its writer and its reader.
 
     for row in read_rows("OUT/clouds/part-00000.parquet", ["uid", "outside_xyz", "image_03"]):
         xyz = decode(row, "outside_xyz")  # (N, 3) float32
         image = decode(row, "image_03")  # (H, W, 4) uint8
 
-Arrays are non-null binary columns whose field metadata names dtype and shape: read four times faster than
-lists. Pages carry checksums, which every reader here verifies (zstd alone lets a flipped byte through).
-The bytes of a file are a function of its rows: no times, no machine. Needs pyarrow and numpy, not torch.
+Arrays are non-null binary columns whose field metadata names dtype and shape: they are read four times faster
+than lists. Pages carry checksums, which every reader here verifies (zstd alone misses a flipped byte). The
+bytes of a file depend on its rows only, not on the time or the machine. Needs pyarrow and numpy, not torch.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from fuse.dataset import storage
+from fuse.dataset.layout import MANIFEST
 from render.failures import UserError
 
 SCHEMA_VERSION = 2
-CURE = "Delete it and its line in manifest.jsonl, then run `insideout fuse` again."
+REMEDY = f"Delete it and its line in {MANIFEST}, then run `insideout fuse` again."
 Row = dict[str, Any]
 
 
 class ShardError(UserError):
-    """A shard that cannot be read or written; the message names the file and the cure."""
+    """A shard that cannot be read or written; the message names the file and the remedy."""
 
 
 def _array(name: str, dtype: str, shape: str = "[-1, 3]") -> pa.Field:
@@ -53,20 +54,17 @@ QUALITY = pa.struct(
         pa.field("singular_values", _floats(3), nullable=False),  # of the centered cloud / sqrt(N), falling
         pa.field("dense_outside", pa.int64(), nullable=False),  # points after merging, before sampling
         pa.field("dense_hidden", pa.int64(), nullable=False),
-        pa.field(
-            "dense_cracks", pa.int64(), nullable=False
-        ),  # of dense_outside: no view shows them, lit by rule
+        # of dense_outside: no view shows them, their lit color is estimated
+        pa.field("dense_cracks", pa.int64(), nullable=False),
         pa.field("hidden_fraction", pa.float32(), nullable=False),  # of the mesh's area
         pa.field("spacing", pa.float32(), nullable=False),  # median distance to the nearest outside point
         pa.field("footprint", pa.float32(), nullable=False),  # a pixel's width at the origin's distance
         pa.field("mixed_dropped", pa.int64(), nullable=False),  # pixels of mixed color beside a clean one
-        pa.field("mixed_kept", pa.int64(), nullable=False),  # and those that alone show their surface
-        pa.field(
-            "watertight", pa.bool_(), nullable=False
-        ),  # all but a thousandth of the area is closed shells'
+        pa.field("mixed_kept", pa.int64(), nullable=False),  # those that alone show their surface
+        pa.field("watertight", pa.bool_(), nullable=False),  # closed_share is above 0.999
         pa.field("closed_share", pa.float32(), nullable=False),  # of the area, in closed shells
         pa.field("shells", pa.int32(), nullable=False),  # closed ones, cavities included
-        pa.field("volume", pa.float32(), nullable=False),  # of the matter, cubic normalized units
+        pa.field("volume", pa.float32(), nullable=False),  # of the solid, cubic normalized units
         pa.field("volume_fraction", pa.float32(), nullable=False),  # of the bounding box
         pa.field("thickness_low", pa.float32(), nullable=False),  # 5th percentile over the solid points
         pa.field("thickness_median", pa.float32(), nullable=False),
@@ -89,7 +87,7 @@ SCHEMA = pa.schema(
         _array("hidden_xyz", "<f4"),
         _array("hidden_albedo", "u1"),
         _array("hidden_normal", "i1"),
-        _array("hidden_layer", "u1", "[-1]"),  # surfaces that the ray which found the point met before it
+        _array("hidden_layer", "u1", "[-1]"),  # index along its ray: surfaces that the ray hit before
         _array("solid_xyz", "<f4"),
         pa.field("solid_method", pa.string(), nullable=False),
         pa.field("cameras", pa.list_(pa.field("element", CAMERA, nullable=False)), nullable=False),
@@ -99,7 +97,7 @@ SCHEMA = pa.schema(
         pa.field("seed", pa.int64(), nullable=False),
     ]
 )
-"""Every column but the images, `image_00` and on, of which a shard has one a view (see `schema_for`)."""
+"""Every column but the images `image_00`, `image_01`, ..., one per view (see `schema_for`)."""
 
 
 def image_column(view: int) -> str:
@@ -108,7 +106,7 @@ def image_column(view: int) -> str:
 
 
 def schema_for(views: int) -> pa.Schema:
-    """SCHEMA with the image columns of `views` views, before `cameras`."""
+    """SCHEMA with `views` image columns before `cameras`."""
     images = [
         pa.field(image_column(i), pa.binary(), nullable=False, metadata={"mime": "image/png"})
         for i in range(views)
@@ -118,21 +116,21 @@ def schema_for(views: int) -> pa.Schema:
 
 
 def view_count(schema: pa.Schema) -> int:
-    """How many image columns a schema has."""
+    """Number of image columns in a schema."""
     return sum(name.startswith("image_") for name in schema.names)
 
 
 def decode(row: Mapping[str, Any], name: str, schema: pa.Schema = SCHEMA) -> np.ndarray:
     """A binary column of a row as an array, by the field metadata of `schema`.
 
-    Point columns come as (N, 3) views on the row's bytes (`hidden_layer` as (N,)), images as (H, W, 4) uint8.
+    Point columns are (N, 3) views on the row's bytes (`hidden_layer` is (N,)), images are (H, W, 4) uint8.
     """
     if name.startswith("image_"):
         with Image.open(io.BytesIO(row[name])) as image:
             return np.array(image.convert("RGBA"))
     metadata = schema.field(name).metadata or {}
     if b"dtype" not in metadata:
-        raise ShardError(f"column {name} is not an array: read row[{name!r}] itself")
+        raise ShardError(f"column {name} is not an array: use row[{name!r}] itself")
     return np.frombuffer(row[name], metadata[b"dtype"].decode()).reshape(json.loads(metadata[b"shape"]))
 
 
@@ -142,7 +140,7 @@ def encode_normal(normal: np.ndarray) -> np.ndarray:
 
 
 def decode_normal(code: np.ndarray) -> np.ndarray:
-    """The inverse of `encode_normal`, unit length again: (N, 3) float32."""
+    """The inverse of `encode_normal`: (N, 3) int8 -> (N, 3) float32 of unit length."""
     normal = code.astype(np.float32)
     return normal / np.linalg.norm(normal, axis=-1, keepdims=True).clip(1e-6)
 
@@ -156,7 +154,7 @@ def table_of(row: Mapping[str, Any]) -> pa.Table:
     missing, unknown = set(schema.names) - set(row), set(row) - set(schema.names)
     if missing or unknown:
         raise ShardError(
-            f"row {row.get('uid')!r}: missing {sorted(missing)}, unknown columns {sorted(unknown)}"
+            f"row {row.get('uid')!r}: missing columns {sorted(missing)}, unknown columns {sorted(unknown)}"
         )
     columns = [pa.array([_plain(field, row[field.name])], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
@@ -171,7 +169,7 @@ def write_shard(
 ) -> int:
     """Write tables of one schema to `path`, in order; return the number of rows.
 
-    The caller commits the file (temporary name, fsync, rename). Raises ShardError when the schemas differ.
+    The caller commits the file (temporary name, fsync, rename). Raises ShardError if the schemas differ.
     """
     writer, rows = None, 0
     try:
@@ -192,7 +190,7 @@ def write_shard(
 
 
 def _plain(field: pa.Field, value: Any) -> Any:
-    """A value that pyarrow takes for the field; arrays become their bytes."""
+    """A value that pyarrow accepts for the field; arrays become their bytes."""
     if not isinstance(value, np.ndarray):
         return value
     dtype = (field.metadata or {}).get(b"dtype")
@@ -200,7 +198,7 @@ def _plain(field: pa.Field, value: Any) -> Any:
         return value.tolist()
     shape = tuple(json.loads(field.metadata[b"shape"]))
     if value.dtype != np.dtype(dtype.decode()) or value.shape[1:] != shape[1:]:
-        raise ShardError(f"{field.name} wants {dtype.decode()} {shape}, got {value.dtype} {value.shape}")
+        raise ShardError(f"{field.name} must be {dtype.decode()} {shape}, not {value.dtype} {value.shape}")
     return np.ascontiguousarray(value).tobytes()
 
 
@@ -248,13 +246,13 @@ class Shard:
     """A shard opened for reading: schema and version checked, checksums verified, one row group at a time."""
 
     def __init__(self, path: Path | str):
-        self.path = Path(path) if isinstance(path, str) else path  # a remote one stays what it is
+        self.path = Path(path) if isinstance(path, str) else path  # a remote path keeps its type
         try:
             self.file = pq.ParquetFile(storage.readable(self.path), page_checksum_verification=True)
         except FileNotFoundError:
-            raise ShardError(f"{path}: no such shard. Has `insideout fuse` made it?") from None
+            raise ShardError(f"{path}: no such shard. Run `insideout fuse` first.") from None
         except (pa.ArrowInvalid, OSError) as error:
-            raise ShardError(f"{path}: not a whole Parquet file ({error}). {CURE}") from error
+            raise ShardError(f"{path}: not a whole Parquet file ({error}). {REMEDY}") from error
         self.schema: pa.Schema = self.file.schema_arrow
         self.footer: dict[str, str] = {
             key.decode(): value.decode()
@@ -287,19 +285,19 @@ class Shard:
         ]
 
     def table(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """One row group. `columns` in any order; None is every column."""
+        """One row group. `columns` in any order; None means all."""
         unknown = set(columns or ()) - set(self.schema.names)
         if unknown:
             raise ShardError(f"{self.path}: no column {sorted(unknown)}; it has {self.schema.names}")
         try:
             return self.file.read_row_group(group, columns=None if columns is None else list(columns))
         except (pa.ArrowException, OSError) as error:
-            raise ShardError(f"{self.path}: row group {group} is damaged ({error}). {CURE}") from error
+            raise ShardError(f"{self.path}: row group {group} is damaged ({error}). {REMEDY}") from error
 
     def rows(
         self, columns: Sequence[str] | None = None, groups: Iterable[int] | None = None
     ) -> Iterator[Row]:
-        """The rows of all or of the named row groups, as dictionaries; arrays are bytes (see `decode`)."""
+        """The rows of all or of the given row groups, as dictionaries; arrays are bytes (see `decode`)."""
         for group in range(self.row_groups) if groups is None else groups:
             for batch in self.table(group, columns).to_batches(max_chunksize=16):
                 yield from batch.to_pylist()
@@ -315,9 +313,9 @@ def _check_schema(path: Path, schema: pa.Schema, version: str | None) -> None:
     if version != str(SCHEMA_VERSION):
         raise ShardError(
             f"{path}: shard schema {version}, this release reads {SCHEMA_VERSION}. "
-            "Read it with the release that wrote it, or fuse again with --on-existing overwrite."
+            "Read it with the release that wrote it, or run `insideout fuse` with --on-existing overwrite."
         )
     for field in schema_for(view_count(schema)):
         found = schema.field(field.name) if field.name in schema.names else None
         if found is None or found.type != field.type or found.metadata != field.metadata:
-            raise ShardError(f"{path}: column {field.name} is {found}, should be {field}. {CURE}")
+            raise ShardError(f"{path}: column {field.name} is {found}, expected {field}. {REMEDY}")

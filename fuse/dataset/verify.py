@@ -1,15 +1,14 @@
 """Is a dataset folder whole? Recomputes every hash and checks every row and every bundle.
 
     report = verify(Path("OUT"))
-    print(report)  # one line a finding: the file, what is wrong, the cure
+    print(report)  # one line per finding: the file, what is wrong, the remedy
 
-Finds a flipped byte, a truncated file, a missing part, a part that nobody wrote down, and rows that break the
-contract of `fuse.dataset.shard`. Nothing is changed.
+Finds flipped bytes, truncated files, missing shards, shards that the manifest does not name, and rows that
+break the contract of `fuse.dataset.shard`. Changes nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,14 +17,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fuse.dataset.manifest import MANIFEST, Part, read_manifest, sha256_of
+from fuse.dataset.layout import MANIFEST, Layout
+from fuse.dataset.manifest import Part, read_manifest, sha256_of
 from fuse.dataset.shard import Row, Shard, ShardError, decode, decode_normal, image_column
 from render.bundle import Bundle, BundleError
 
-SLACK = 1e-3  # how far depth's 16 bits may put a point outside the box
-REPACK = "Delete it and its line in clouds/manifest.jsonl, then run `insideout fuse` again."
+SLACK = 1e-3  # how far outside the box depth's 16 bits may put a point
+REPACK = f"Delete it and its line in the {MANIFEST} beside it, then run `insideout fuse` again."
 RENDER = "Delete it, then run `insideout render` again."
-_ORDER_PROBES = 64  # picks whose farthest-point order is proved; each costs one pass over the cloud
+_ORDER_PROBES = 64  # leading points whose farthest-point order is checked; each costs a pass over the cloud
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Finding:
 
     file: str  # relative to the dataset folder
     problem: str
-    cure: str
+    remedy: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.problem}. {self.cure}"
+        return f"{self.file}: {self.problem}. {self.remedy}"
 
 
 @dataclass
@@ -60,39 +60,36 @@ class Report:
 
 
 def verify(out: Path, bundles: bool = True) -> Report:
-    """Check the shards of a dataset folder, and unless told otherwise its view bundles."""
-    report = Report()
-    _verify_clouds(out, report)
-    for path in sorted((out / "views").glob("*/*.zip")) if bundles else ():
+    """Check the shards of a dataset folder and, with `bundles`, its view bundles."""
+    report, layout = Report(), Layout(out)
+    _verify_clouds(layout, report)
+    for name in sorted(entry.name for _, entry in layout.bundles()) if bundles else ():
         report.bundles += 1
-        report.findings += [Finding(_name(path, out), p, RENDER) for p in bundle_problems(path)]
+        path = layout.views / name
+        report.findings += [Finding(_name(path, layout), p, RENDER) for p in bundle_problems(path)]
     return report
 
 
-def _verify_clouds(out: Path, report: Report) -> None:
-    clouds = out / "clouds"
+def _verify_clouds(layout: Layout, report: Report) -> None:
     try:
-        parts = read_manifest(clouds)
+        parts = read_manifest(layout.clouds)
     except ShardError as error:
-        report.findings.append(Finding(f"clouds/{MANIFEST}", str(error), "See above."))
+        report.findings.append(Finding(_name(layout.manifest, layout), str(error), "See above."))
         return
-    on_disk = {path.name for path in clouds.glob("*.parquet")}
-    for name in sorted(on_disk - {part.file for part in parts}):
-        report.findings.append(
-            Finding(
-                f"clouds/{name}", "not named in the manifest", "Delete it, or run `insideout fuse` again."
-            )
-        )
+    for file in sorted(layout.shards() - {part.file for part in parts}):
+        name = _name(layout.shard(file), layout)
+        remedy = "Delete it, or run `insideout fuse` again."
+        report.findings.append(Finding(name, "not named in the manifest", remedy))
     seen: dict[str, str] = {}
     for part in parts:
         report.parts += 1
-        for problem in _part_problems(clouds, part, seen, report):
-            report.findings.append(Finding(f"clouds/{part.file}", problem, REPACK))
+        name = _name(layout.shard(part.file), layout)
+        report.findings += [Finding(name, p, REPACK) for p in _part_problems(layout, part, seen, report)]
 
 
-def _part_problems(clouds: Path, part: Part, seen: dict[str, str], report: Report) -> Iterator[str]:
-    """What is wrong with one part. `seen` maps every uid so far to its part."""
-    path = clouds / part.file
+def _part_problems(layout: Layout, part: Part, seen: dict[str, str], report: Report) -> Iterator[str]:
+    """What is wrong with one shard. `seen` maps every uid so far to its shard."""
+    path = layout.shard(part.file)
     if not path.exists():
         yield "missing, though the manifest names it"
         return
@@ -101,7 +98,7 @@ def _part_problems(clouds: Path, part: Part, seen: dict[str, str], report: Repor
         yield f"truncated or grown: {size} bytes, the manifest says {part.bytes}"
         return
     if sha256_of(path) != part.sha256:
-        yield "damaged: its SHA-256 is not the manifest's"
+        yield "damaged: its SHA-256 differs from the manifest's"
         return
     try:
         with Shard(path) as shard:
@@ -131,7 +128,7 @@ def _identity_problems(uid: str, file: str, seen: dict[str, str]) -> Iterator[st
 
 
 def row_problems(row: Row, views: int) -> Iterator[str]:
-    """What breaks the contract in one row of a shard of `views` views."""
+    """What breaks the contract in one row of a shard with `views` views."""
     try:
         for kind, names in _ARRAYS.items():
             for name in names:
@@ -175,7 +172,7 @@ def _normal_problems(name: str, code: np.ndarray) -> Iterator[str]:
 
 
 def _order_problems(name: str, xyz: np.ndarray) -> Iterator[str]:
-    """Each of the first picks must be the stored point that is farthest from all picks before it."""
+    """Each of the first points must be the one farthest from all points before it."""
     nearest = np.full(len(xyz), np.inf)
     for pick in range(min(_ORDER_PROBES, len(xyz))):
         if np.sqrt(nearest[pick]) < np.sqrt(nearest.max()) * (1 - 1e-4):
@@ -192,13 +189,13 @@ def _image_problems(row: Row, views: int) -> Iterator[str]:
                 image.load()
                 sizes.add(image.size)
         except (OSError, SyntaxError) as error:
-            yield f"{name} is no PNG ({error})"
+            yield f"{name} is not a PNG ({error})"
     if len(sizes) > 1 or any(width != height for width, height in sizes):
-        yield f"images of sizes {sorted(sizes)}, not square and alike"
+        yield f"images of sizes {sorted(sizes)}, not square and of one size"
 
 
 def bundle_problems(path: Path) -> Iterator[str]:
-    """What is wrong with one view bundle: damaged members, missing images, a wrong place."""
+    """What is wrong with one view bundle: damaged members, missing images, the wrong folder."""
     try:
         with Bundle(path) as bundle:
             bundle.check()
@@ -218,9 +215,9 @@ def bundle_problems(path: Path) -> Iterator[str]:
         return
     if uid != path.stem:
         yield f"holds the model {uid!r}"
-    elif path.parent.name != hashlib.sha256(uid.encode()).hexdigest()[:2]:
-        yield f"stands in folder {path.parent.name}, not in that of its uid"
+    elif f"{path.parent.name}/{path.name}" != Layout.bundle_name(uid):
+        yield f"lies in folder {path.parent.name}, not in its uid's"
 
 
-def _name(path: Path, out: Path) -> str:
-    return path.relative_to(out).as_posix()
+def _name(path: Path, layout: Layout) -> str:
+    return path.relative_to(layout.root).as_posix()

@@ -1,4 +1,4 @@
-"""Pictures of the inside: a cloud cut open, its hidden points in color; a view's layers side by side."""
+"""Pictures of the inside: a cloud cut open with its hidden points in color; a view's layers side by side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from render.cameras import look_at_origin
 
 _TOWARD = (0.6, -1.0, 0.6)  # the eye
 _FOV = np.radians(30)
-_GHOST = 0.22  # what is left of the outside's color
+_GHOST = 0.22  # opacity of the outside
 
 
 def draw_inside(
@@ -21,8 +21,8 @@ def draw_inside(
     hidden_rgb: np.ndarray,
     size: int = 384,
 ) -> Image.Image:
-    """Three pictures in a row: the outside as it is; hidden points in color within the outside as a ghost;
-    and both cut open. Clouds are (N, 3) points and (N, 3) uint8 colors."""
+    """Three pictures in a row: the outside as it is; hidden points in color within the faint outside; and
+    both cut open. Clouds are (N, 3) float32 points and (N, 3) uint8 colors."""
     eye = np.array(_TOWARD) / np.linalg.norm(_TOWARD)
     reach = float(np.linalg.norm(outside_xyz, axis=1).max())
     camera = Camera(look_at_origin(eye, reach / np.sin(_FOV / 2)), float(_FOV))
@@ -43,13 +43,14 @@ def draw_inside(
 
 
 def _cut_normal(xyz: np.ndarray, eye: np.ndarray) -> np.ndarray:
-    """(3,) an upright cut along the model's longer side: what lies on this side of the origin goes."""
+    """(3,) normal of an upright cut along the model's longer side; points on its positive side are left
+    out."""
     across = int(np.argmin(np.ptp(xyz[:, :2], axis=0)))
     return np.sign(eye[across]) * np.eye(3)[across]
 
 
 def draw_layers(view: View) -> Image.Image:
-    """One view in a row of pictures: lit; the number of surfaces along each ray, the most of them white; the
+    """One view as a row of pictures: lit; the number of surfaces along each ray, the largest white; the
     pixels with an unseen surface behind, red; and the unlit color of each layer, the first one first."""
     count = view.layer_count()
     depth = np.repeat((count / max(count.max(), 1) * 255)[..., None], 3, axis=2)
@@ -64,7 +65,7 @@ def _on_white(rgba: np.ndarray) -> np.ndarray:
 
 
 def _marked(view: View) -> np.ndarray:
-    """The lit view, pale, and red where something unseen lies behind."""
+    """The lit view, pale, and red where an unseen surface lies behind."""
     pale = 255 - 0.35 * (255 - _on_white(view.rgba))
     if view.interior is None:
         return pale

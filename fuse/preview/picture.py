@@ -1,4 +1,4 @@
-"""Pictures of clouds without a graphics card: every point a small shaded ball in a numpy depth buffer."""
+"""Pictures of clouds without a GPU: every point is a small shaded ball in a numpy depth buffer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from render.bundle import Camera
 
 _SHARP = 3  # the picture is drawn this many times larger, then reduced
 _LIGHT = np.array([-0.35, 0.55, 0.76], np.float32)  # in camera axes: upper left, from behind the eye
-_LARGEST = 16  # a ball's radius is at most this part of the picture: the cost grows with its area
-_FILL = 0.7  # a ball's radius in distances to the fourth neighbor: closes the surface, evenly spread or not
+_LARGEST = 16  # a ball's radius is at most 1/16 of the picture: the cost grows with its area
+_FILL = 0.7  # a ball's radius in distances to the fourth neighbor: closes evenly and unevenly spread surfaces
 
 
 def draw_cloud(
@@ -43,7 +43,7 @@ def draw_cloud(
 def _fitted(
     xyz: np.ndarray, direction: tuple[float, float, float], size: int, radius: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Canvas positions (N, 2), depths (N,) and pixels a unit (N,) of an orthographic view that fits."""
+    """Canvas positions (N, 2), depths (N,) and pixels per unit (N,) of an orthographic view that fits."""
     back = np.array(direction, np.float64) / np.linalg.norm(direction)
     right = np.cross([0.0, 0.0, 1.0], back)
     right = right / np.linalg.norm(right) if right.any() else np.array([1.0, 0.0, 0.0])
@@ -56,7 +56,7 @@ def _fitted(
 
 
 def _perspective(xyz: np.ndarray, camera: Camera, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As `_fitted`, seen by a camera."""
+    """As `_fitted`, from a camera."""
     local = (xyz - camera.camera_to_world[:3, 3]) @ camera.camera_to_world[:3, :3]
     depth = (-local[:, 2]).clip(1e-3)
     scale = size * _SHARP / 2 / np.tan(camera.fov / 2) / depth
@@ -71,10 +71,10 @@ def _paint(
     color: np.ndarray,
     thick: float,
 ) -> None:
-    """Draw balls of `radius` canvas pixels at `screen`, the nearest winning; they bulge by `thick`."""
+    """Draw balls of `radius` canvas pixels at `screen`; the nearest wins, and they bulge by `thick`."""
     side = canvas.shape[0]
     buffer = np.full(side * side, np.inf, np.float64)
-    owner = np.full((side * side, 2), -1, np.int64)  # point and offset that the pixel shows
+    owner = np.full((side * side, 2), -1, np.int64)  # the point and offset that each pixel shows
     reach = int(np.ceil(radius.max()))
     offsets = [(i, j) for i in range(-reach, reach + 1) for j in range(-reach, reach + 1)]
     corner = np.floor(screen).astype(np.int64)
@@ -94,7 +94,7 @@ def _paint(
 
 
 def _ball_light(flat: np.ndarray) -> np.ndarray:
-    """(M,) brightness of a ball at (M, 2) offsets in radii: mostly flat, so that colors stay themselves."""
+    """(M,) brightness of a ball at (M, 2) offsets in radii: mostly flat, so that colors stay true."""
     normal = np.stack([flat[:, 0], -flat[:, 1], np.sqrt((1 - (flat**2).sum(1)).clip(0))], 1)
     return 0.8 + 0.24 * (normal @ _LIGHT).clip(0)
 

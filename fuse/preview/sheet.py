@@ -1,6 +1,6 @@
 """A contact sheet of a dataset: each model's lit view, depth, albedo and cloud, side by side.
 
-`insideout sheet OUT --to FILE.png` shows in seconds what is cut off, upside down, black or blown up.
+`insideout sheet OUT --to FILE.png` shows in seconds which models are cropped, upside down, black or exploded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ELEVATION = 0.35  # z of the view direction that shows an object best
 
 
 def write_sheet(out: Path, to: Path, models: Sequence[str], size: int, across: int, most: int) -> int:
-    """Draw the named models (uid or source path), or the first `most`, into one PNG. Returns how many."""
+    """Draw the named models (uid or source path), or the first `most`, into one PNG. Returns their number."""
     layout = Layout(out.absolute())
     rows = [row for row in _rows(layout) if not models or {row["uid"], row["source"]} & set(models)]
     if not rows:
@@ -45,7 +45,7 @@ def write_sheet(out: Path, to: Path, models: Sequence[str], size: int, across: i
 
 
 def strip(row: Row, layout: Layout, size: int) -> Image.Image:
-    """Lit view, depth, albedo and cloud of one model from one camera, over its name."""
+    """Lit view, depth, albedo and cloud of one model from one camera, above its name."""
     with Bundle(layout.bundle(row["uid"])) as bundle:
         heights = [bundle.camera(i).camera_to_world[2, 2] for i in range(len(bundle))]
         view = bundle.view(int(np.argmin(np.abs(np.array(heights) - ELEVATION))))
@@ -61,7 +61,7 @@ def strip(row: Row, layout: Layout, size: int) -> Image.Image:
 def _rows(layout: Layout) -> list[Row]:
     rows: list[Row] = []
     for part in read_manifest(layout.clouds):
-        with Shard(layout.clouds / part.file) as shard:
+        with Shard(layout.shard(part.file)) as shard:
             rows += shard.rows(COLUMNS)
     return rows
 

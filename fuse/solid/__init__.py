@@ -1,0 +1,7 @@
+"""Points inside the solid volume of any mesh, watertight or not, and measures of that volume.
+
+`closed_shells` sorts the triangles, `ray_lattice` and `flood` find what they enclose, `methods` chooses
+between them, `points` puts points there.
+
+May import: `render.bundle`, `fuse.raycaster`, `fuse.sampling`. Start reading with `points.py`.
+"""

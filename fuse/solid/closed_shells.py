@@ -1,15 +1,16 @@
-"""Which triangles bound a volume: closed shells with a sound orientation, and the sheets that are left over.
+"""Which triangles bound a volume: closed shells with a consistent orientation, and the sheets left over.
 
 1. Vertices in the same place are welded (glTF splits them at seams). Repeated triangles count once; those
-   that are there once for each side stay out of the next step.
+   that occur equally often in both orientations stay out of the next step.
 2. Triangles that share edges make a component. A component whose directed edges cancel out is a cycle: its
    winding number is an integer everywhere.
-3. What is no cycle is mended: pieces with a free edge (fins, leaves) are taken off, and each manifold piece
-   is oriented anew by walking over its edges, done for all faces at once as connected components of the
-   orientation double cover. Half the faces flipped is no harm then.
-4. A shell surrounded by matter of the opposite orientation is a cavity, as its author drew it; every other
-   shell counts as matter, even where it was drawn inside out (mirrored parts come so).
-A shell thinner than `PAPER` is paper, and a surface that has only one side is nothing: both bound no volume.
+3. The other components are repaired: pieces with a free edge (fins, leaves) are removed, and each manifold
+   piece is reoriented by walking over its edges, for all faces at once as connected components of the
+   orientation double cover. It does not matter then if half the faces were flipped.
+4. A shell surrounded by a solid of the opposite orientation is a cavity, as its author modeled it; every
+   other shell counts as solid, even if it was modeled inside out (as mirrored parts are).
+
+A shell thinner than `PAPER` is paper, and a one-sided surface is not orientable: neither bounds a volume.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from scipy.sparse.csgraph import connected_components
 from render.bundle import Mesh
 
 PAPER = 2e-3
-"""Matter thinner than this (2 volume / area; the longest side is 2) is paper."""
+"""A solid thinner than this (2 volume / area; the longest side is 2) is paper."""
 OUTWARD = 1e-4
 """How far from a shell its surroundings are probed."""
 PROBES = 8
-"""Places at which one shell's surroundings are probed."""
+"""Places at which each shell's surroundings are probed."""
 MAJORITY = 0.6
-"""Share of a mended shell's area that must agree for its drawn orientation to say anything."""
+"""Share of a repaired shell's area that must agree before its original orientation counts."""
 
 
 @dataclass(frozen=True)
@@ -47,24 +48,24 @@ class Surface:
 
 @dataclass(frozen=True)
 class Shells:
-    """A mesh taken apart: together `closed`, `sheets` and what bounds nothing are its distinct triangles."""
+    """A mesh taken apart; its distinct triangles are in `closed`, in `sheets`, or bound nothing."""
 
     vertices: np.ndarray  # (V, 3) float64, welded
-    closed: Surface  # cycles; matter is where their winding number is above one half
-    sheets: Surface  # the rest, each face once, orientation as drawn
+    closed: Surface  # cycles; solid where their winding number is above one half
+    sheets: Surface  # the rest, each face once, in its original orientation
     closed_share: float  # of the area, in [0, 1]
 
 
 def find_shells(mesh: Mesh) -> Shells:
-    """Take a mesh apart; any triangles will do, no faces too."""
+    """Take a mesh apart; it may be any set of triangles, even empty."""
     vertices, faces = weld(mesh)
     single, pairs = _distinct(faces)
     drawn = Surface(single, components(single))
     cycle = is_cycle(drawn.faces, drawn.part)
     volume, area = measures(vertices, drawn)
     sound = (cycle & (_thickness(volume, area) > PAPER))[drawn.part]
-    mended, sheets = _mend(vertices, np.concatenate([single[~sound], pairs]))
-    closed = _with_cavities(vertices, joined(Surface(single[sound], drawn.part[sound]), mended))
+    repaired, sheets = _repair(vertices, np.concatenate([single[~sound], pairs]))
+    closed = _with_cavities(vertices, joined(Surface(single[sound], drawn.part[sound]), repaired))
     apart = measures(vertices, Surface(pairs, np.zeros(len(pairs), np.int64)))[1]
     closed_area = measures(vertices, closed)[1].sum()
     share = float(closed_area / max(area.sum() + apart.sum(), 1e-30))
@@ -72,7 +73,7 @@ def find_shells(mesh: Mesh) -> Shells:
 
 
 def weld(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct vertices (V, 3) float64, and the faces (F, 3) int64 that have three different ones of them."""
+    """Distinct vertices (V, 3) float64, and the (F, 3) int64 faces whose corners are three different ones."""
     places = mesh.vertices + np.float32(0)  # + 0: there is one zero, not two
     order = np.lexsort(places.T)
     placed = places[order]
@@ -85,20 +86,21 @@ def weld(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
 
 
 def components(faces: np.ndarray) -> np.ndarray:
-    """(F,) the component of each face: faces belong together that share an edge."""
+    """(F,) int64 component of each of (F, 3) int64 faces: faces that share an edge belong together."""
     edge, _ = edges(faces)
     return _linked(len(faces), np.repeat(np.arange(len(faces)), 3), edge)
 
 
 def edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The undirected edge (3F,) that each corner's directed edge lies on, and its direction, 1 or -1."""
+    """For each corner of (F, 3) int64 faces: the (3F,) undirected edge that its directed edge lies on, and
+    the (3F,) direction, 1 or -1."""
     start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
     key = np.minimum(start, end) << np.int64(32) | np.maximum(start, end)
     return np.unique(key, return_inverse=True)[1], np.where(start < end, 1, -1)
 
 
 def joined(*surfaces: Surface) -> Surface:
-    """One after another; their parts are numbered through in this order, without gaps."""
+    """The surfaces concatenated; their parts are renumbered in this order, without gaps."""
     offsets = np.cumsum([0] + [surface.parts for surface in surfaces[:-1]])
     part = np.concatenate([surface.part + offset for surface, offset in zip(surfaces, offsets, strict=True)])
     numbers = np.unique(part, return_inverse=True)[1].astype(np.int64)
@@ -106,12 +108,12 @@ def joined(*surfaces: Surface) -> Surface:
 
 
 def is_cycle(faces: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """(parts,) whether the directed edges of each part cancel out."""
+    """(parts,) bool: whether the directed edges of each part cancel out; faces (F, 3) and part (F,) int64."""
     return ~_touched(part, *_by_part(faces, part))
 
 
 def measures(vertices: np.ndarray, surface: Surface) -> tuple[np.ndarray, np.ndarray]:
-    """(parts,) signed volume and (parts,) area of each."""
+    """(parts,) float64 signed volume and (parts,) area of each part; vertices (V, 3) float64."""
     part, parts = surface.part, surface.parts
     normals = face_normals(vertices, surface.faces)
     corner = vertices[surface.faces[:, 0]]
@@ -123,7 +125,8 @@ def measures(vertices: np.ndarray, surface: Surface) -> tuple[np.ndarray, np.nda
 
 
 def winding_numbers(vertices: np.ndarray, faces: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(N,) generalized winding number of triangles (float64 vertices, int64 faces) at places (N, 3) float64.
+    """(N,) float64 generalized winding number of triangles, (V, 3) float64 and (F, 3) int64, at (N, 3)
+    places.
 
     Within 0.01 of the exact sum over solid angles. Barill et al., "Fast winding numbers" (2018); libigl.
     """
@@ -131,18 +134,18 @@ def winding_numbers(vertices: np.ndarray, faces: np.ndarray, places: np.ndarray)
 
 
 def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(F, 3) float64, as long as twice the area."""
+    """(F, 3) float64 normals of length twice the area; vertices (V, 3) float64, faces (F, 3) int64."""
     a, b, c = np.moveaxis(vertices[faces], 1, 0)
     return np.cross(b - a, c - a)
 
 
 def _thickness(volume: np.ndarray, area: np.ndarray) -> np.ndarray:
-    """(parts,) twice the volume by the area: of a plate its thickness, of a ball two thirds of its radius."""
+    """(parts,) twice the volume over the area: a plate's thickness, two thirds of a ball's radius."""
     return np.abs(volume) * 2 / area.clip(1e-30)
 
 
-def _mend(vertices: np.ndarray, faces: np.ndarray) -> tuple[Surface, Surface]:
-    """The shells that can be made of broken components, and the sheets that are left."""
+def _repair(vertices: np.ndarray, faces: np.ndarray) -> tuple[Surface, Surface]:
+    """The shells that broken components can be turned into, and the sheets that are left."""
     core = _peeled(faces)
     patch = _patches(faces[core])
     flip, orientable = _orientation(vertices, faces[core], patch)
@@ -159,7 +162,7 @@ def _mend(vertices: np.ndarray, faces: np.ndarray) -> tuple[Surface, Surface]:
 
 
 def _distinct(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each face once, turned as most of its copies are; and apart those with as many copies either way."""
+    """Each face once, oriented like most of its copies; and separately those with equally many either way."""
     start = faces.argmin(1)
     rotated = np.take_along_axis(faces, (start[:, None] + np.arange(3)) % 3, 1)
     turned = rotated[:, 1] > rotated[:, 2]
@@ -174,7 +177,7 @@ def _distinct(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _peeled(faces: np.ndarray) -> np.ndarray:
-    """(F,) bool: the faces left when manifold patches with a free edge are taken off until none has one."""
+    """(F,) bool: the faces left after removing manifold patches with a free edge until none has one."""
     keep = np.ones(len(faces), bool)
     while keep.any():
         edge, _ = edges(faces[keep])
@@ -187,7 +190,7 @@ def _peeled(faces: np.ndarray) -> np.ndarray:
 
 
 def _patches(faces: np.ndarray) -> np.ndarray:
-    """(F,) the manifold patch of each face: faces belong together across edges that just two share."""
+    """(F,) the manifold patch of each face: two faces belong together across an edge that only they share."""
     edge, _ = edges(faces)
     pair = np.bincount(edge)[edge] == 2
     return _linked(len(faces), np.repeat(np.arange(len(faces)), 3)[pair], edge[pair])
@@ -196,13 +199,14 @@ def _patches(faces: np.ndarray) -> np.ndarray:
 def _orientation(vertices: np.ndarray, faces: np.ndarray, patch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which faces (F,) to flip so that patches are consistent, and which patches (P,) can be.
 
-    Of the two ways the one that keeps the greater area as drawn is taken, if `MAJORITY` agrees, else the one
-    with a positive volume.
+    Of the two orientations the one that keeps the greater area as it was is taken if `MAJORITY` agrees, else
+    the one with a positive volume.
     """
     parts = int(patch.max()) + 1 if len(patch) else 0
     first, second, same = _neighbors(faces)
     count = len(faces)
-    # two nodes a face, kept and flipped; an edge run through in opposite directions joins like with like
+    # two nodes per face, kept and flipped; an edge that two faces traverse in opposite directions joins like
+    # nodes
     other = np.where(same, second + count, second)
     mirrored = np.where(same, second, second + count)
     links = (np.concatenate([first, first + count]), np.concatenate([other, mirrored]))
@@ -219,7 +223,8 @@ def _orientation(vertices: np.ndarray, faces: np.ndarray, patch: np.ndarray) -> 
 
 
 def _neighbors(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of faces across edges that just two share, and whether both run it in the same direction."""
+    """Pairs of faces across edges that only they share, and whether both traverse it in the same
+    direction."""
     edge, direction = edges(faces)
     corner = np.argsort(edge, kind="stable")
     corner = corner[np.bincount(edge)[edge[corner]] == 2] if len(edge) else corner
@@ -228,7 +233,7 @@ def _neighbors(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _with_cavities(vertices: np.ndarray, shells: Surface) -> Surface:
-    """Orient matter outward and cavities inward."""
+    """Orient solids outward and cavities inward."""
     if shells.parts == 0:
         return shells
     drawn = np.sign(measures(vertices, shells)[0])
@@ -245,7 +250,7 @@ def _turned(shells: Surface, flip: np.ndarray) -> Surface:
 
 
 def _surroundings(vertices: np.ndarray, shells: Surface, drawn: np.ndarray) -> np.ndarray:
-    """(parts, PROBES) winding number of all shells just outside each one."""
+    """(parts, PROBES) winding number of all shells together, just outside each one."""
     order = np.argsort(shells.part, kind="stable")
     count = np.bincount(shells.part)
     step = (np.arange(PROBES) + 0.5) / PROBES
@@ -268,7 +273,7 @@ def _linked(count: int, face: np.ndarray, edge: np.ndarray) -> np.ndarray:
 
 
 def _by_part(faces: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of every edge within a part: the part, and whether its directions do not cancel out."""
+    """For every edge within a part: the part, and whether its directions fail to cancel out."""
     edge, direction = edges(faces)
     key = np.repeat(part, 3) * (int(edge.max()) + 1 if len(edge) else 1) + edge
     order = np.argsort(key)

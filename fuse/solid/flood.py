@@ -1,11 +1,11 @@
 """What surfaces enclose, whatever their orientation: a flood from outside over the points of a ray lattice.
 
-Neighboring points are linked when no triangle lies between them, which the rays through them know exactly;
-so walls of any thinness hold. A second flood passes no link beside which another is cut: cracks and holes
-smaller than the lattice's pitch do not drain what they are in. What either flood does not reach is a pocket.
-Some are nonsense: those of few points (in narrow clefts the lattice is too coarse for the flood), those with
-straight ways out, and those between surfaces that merely cross each other and mostly lie elsewhere (a heap of
-leaves, random triangles).
+Neighboring points are linked when no triangle lies between them, which the rays through them show exactly; so
+walls hold however thin they are. A second flood uses no link that has a cut one beside it: cracks and holes
+smaller than the lattice's pitch do not drain the volume they lead into. A pocket is what either flood does
+not reach. Some pockets are rejected: those of few points (in narrow clefts the lattice is too coarse), those
+with straight ways out, and those between surfaces that merely cross each other and mostly lie elsewhere (a
+heap of leaves, random triangles).
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from fuse.solid.ray_lattice import Chords, Hits, Lattice, Scene, union
 SMALLEST = 64
 """Lattice points in the smallest pocket that counts."""
 PROBES = 32
-"""Points of a pocket that look for a way out."""
+"""Points of a pocket from which ways out are tried."""
 WAYS = 32
-"""Straight ways out that each of them tries."""
+"""Straight ways out tried from each of them."""
 LEAK = 0.005
-"""Share of straight ways that may lead out of a pocket: rays pass through cracks between triangles."""
+"""Share of straight ways that may lead out of a pocket: rays slip through cracks between triangles."""
 SUPPORT = (0, 4)
-"""Of the four links beside a link, how many must hold: in a first flood, and in one that cracks stop."""
+"""How many of the four links beside a link must hold: in the first flood, and in the one that stops at
+cracks."""
 OWN = 0.5
-"""Share of a part's crossings that must bound pockets, and of a pocket's bounds that must be such parts."""
+"""Share of a part's crossings that must bound pockets, and of a pocket's bounds that must be such parts'."""
 
 
 @dataclass(frozen=True)
 class _Pieces:
-    """All pieces of all rays in order, those before the first and behind the last crossing included."""
+    """All pieces of all rays in order, including those before the first and behind the last crossing."""
 
     chords: Chords
-    opening: np.ndarray  # (C,) int64: the crossing that each begins at, -1 for none
-    closing: np.ndarray  # (C,) int64: and ends at
+    opening: np.ndarray  # (C,) int64: the crossing at which each begins, -1 for none
+    closing: np.ndarray  # (C,) int64: the crossing at which it ends
 
     @property
     def free(self) -> np.ndarray:
@@ -60,7 +61,8 @@ def pockets(scene: Scene, lattice: Lattice) -> Chords:
 def _enclosed(
     pieces: _Pieces, members: np.ndarray, label: np.ndarray, scene: Scene, lattice: Lattice
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The pieces that lie in pockets, and in which; `label` (points,) says which points are linked."""
+    """The pieces that lie in pockets, and each one's pocket; linked points have the same `label`
+    (points,)."""
     size = np.bincount(label)
     free = np.bincount(label, pieces.free[members].sum(0))
     inside = (free <= LEAK * 3 * size) & (size >= SMALLEST)
@@ -68,13 +70,13 @@ def _enclosed(
         points = np.flatnonzero(label == pocket)
         chosen = points[np.linspace(0, len(points) - 1, PROBES).astype(np.int64)]
         inside[pocket] = not _escapes(_points(lattice, chosen), scene)
-    # a few points that a cleft cut off take the side of their neighbors
+    # a few points cut off by a cleft count as their neighbors do
     sure = ((size >= SMALLEST) | (free > 0))[label]
     return _held(members[:, sure], np.where(inside[label], label, -1)[sure])
 
 
 def _own(pieces: _Pieces, held: np.ndarray, pocket: np.ndarray, part: np.ndarray) -> Chords:
-    """Those pieces whose pockets are mostly bounded by parts that mostly bound pockets."""
+    """The pieces whose pockets are mostly bounded by parts that mostly bound pockets."""
     bounds = np.concatenate([pieces.opening[held], pieces.closing[held]])
     parts = int(part.max()) + 1 if len(part) else 0
     share = np.bincount(part[np.unique(bounds)], minlength=parts) / np.bincount(part, minlength=parts).clip(1)
@@ -85,7 +87,7 @@ def _own(pieces: _Pieces, held: np.ndarray, pocket: np.ndarray, part: np.ndarray
 
 
 def _held(members: np.ndarray, pocket: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The chords whose points, of (3, points) `members`, are all in one pocket, not -1; and in which."""
+    """The chords whose points, of (3, points) `members`, are all in one pocket, not -1; and that pocket."""
     order = np.argsort(members.ravel(), kind="stable")
     chord, place = members.ravel()[order], np.tile(pocket, 3)[order]
     head = np.flatnonzero(np.concatenate([[True], chord[1:] != chord[:-1]])[: len(chord)])
@@ -122,7 +124,7 @@ def _members(chords: Chords, lattice: Lattice) -> np.ndarray:
 
 
 def _flooded(members: np.ndarray, sizes: Sequence[int], support: int) -> np.ndarray:
-    """(points,) a number for all points that are linked, by links that have `support` others beside them."""
+    """(points,) component of each point, linked by links that have `support` others beside them."""
     number = np.arange(members.shape[1]).reshape(sizes)
     links = []
     for axis, along in enumerate(members):
@@ -137,7 +139,7 @@ def _flooded(members: np.ndarray, sizes: Sequence[int], support: int) -> np.ndar
 
 
 def _supported(link: np.ndarray, least: int) -> np.ndarray:
-    """(A, B, C) bool: the links along the first axis that hold, and beside which enough others do."""
+    """(A, B, C) bool: the links along the first axis that hold and have enough others beside them."""
     beside = np.zeros(link.shape, np.uint8)
     beside[:, 1:] += link[:, :-1]
     beside[:, :-1] += link[:, 1:]
@@ -153,7 +155,7 @@ def _points(lattice: Lattice, which: np.ndarray) -> np.ndarray:
 
 
 def _escapes(points: np.ndarray, scene: Scene) -> bool:
-    """Whether straight lines from the points leave the scene."""
+    """Whether too many straight lines from (N, 3) points leave the scene."""
     turn = np.arange(WAYS) * np.pi * (3 - 5**0.5)
     z = 1 - (2 * np.arange(WAYS) + 1) / WAYS
     flat = np.sqrt(1 - z * z)

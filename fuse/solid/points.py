@@ -1,9 +1,9 @@
-"""The solid: points evenly spread in the matter that a mesh encloses, and how solid a mesh it is.
+"""Points evenly spread in the solid volume that a mesh encloses, and measures of that volume.
 
-What counts as matter, and by which method it is found, is told in `fuse.solid.methods`. It is known as chords of a
-lattice of rays (`fuse.solid.ray_lattice`): candidates stand on them at even steps, are moved at random within the
+`fuse.solid.methods` defines what is solid and finds it, as chords of a lattice of rays
+(`fuse.solid.ray_lattice`). Candidates lie on the chords at even steps, are moved at random within the
 lattice's cell where no triangle is in the way, and are kept in farthest-point order. Open, one-sided and
-paper-thin objects get no points rather than nonsense.
+paper-thin objects get no points rather than wrong ones.
 """
 
 from __future__ import annotations
@@ -14,46 +14,46 @@ import numpy as np
 
 from fuse.sampling import farthest_points
 from fuse.solid.closed_shells import PAPER, Shells, find_shells
-from fuse.solid.methods import METHODS, Found, Matter, find_matter, sort_matter
+from fuse.solid.methods import METHODS, Found, Parts, find_solid, sort_parts
 from fuse.solid.ray_lattice import Lattice, Scene, lattice_of, spread, union, volume
 from render.bundle import Mesh
 
 PITCH = 2 / 72
-"""Distance of the rays; halved up to `FINER` times while fewer rays meet matter than points are wanted."""
+"""Distance of the rays; halved up to `FINER` times while fewer rays hit a solid than points are wanted."""
 FINER = 2
 OVERSAMPLING = 8
-"""Candidates for each point that is kept."""
+"""Candidates per point kept."""
 GAUGED = 1024
-"""Points at which the thickness is measured: a prefix, so they are spread evenly."""
+"""Points at which the thickness is measured: a prefix, so evenly spread."""
 
 
 @dataclass(frozen=True)
 class Solid:
-    """Points in the matter in farthest-point order, every prefix spread evenly; and what the mesh is like."""
+    """Points in the solid in farthest-point order, every prefix spread evenly; and measures of the mesh."""
 
-    xyz: np.ndarray  # (N, 3) float32, normalized frame; N is 0 where method is none, else the count asked for
+    xyz: np.ndarray  # (N, 3) float32, normalized frame; N is 0 if method is none, else the count asked for
     method: str  # winding, stabbing, flood, several of them joined by +, or none
     watertight: bool  # all but a thousandth of the surface belongs to closed shells
     closed_share: float  # share of the surface's area that belongs to closed shells
     shells: int  # closed shells, cavities included
-    volume: float  # of the matter, cubic normalized units, from the rays: a few per cent off for thin walls
+    volume: float  # cubic normalized units, from the rays: a few percent off for thin walls
     volume_fraction: float  # of the bounding box
     thickness: tuple[float, float, float]  # shortest chord through a point: 5th, 50th, 95th percentile
 
 
 def solid_points(mesh: Mesh, count: int = 4096, seed: int = 0) -> Solid:
-    """`count` points strictly inside the matter of any mesh. The same arguments give the same bytes."""
+    """`count` points strictly inside the solid of any mesh. The same arguments give the same bytes."""
     shells = find_shells(mesh)
     faces = np.concatenate([shells.closed.faces, shells.sheets.faces])
     if len(faces) == 0:
         return _nothing(shells)
     low, high = shells.vertices[faces].min((0, 1)), shells.vertices[faces].max((0, 1))
-    matter, found, lattice = _search(shells, low, high, count, seed)
+    parts, found, lattice = _search(shells, low, high, count, seed)
     chords = union(found.values())
     candidates = spread(chords, lattice, OVERSAMPLING * count, seed)
-    candidates = _loosened(candidates, lattice.pitch, matter.scenes, seed)
+    candidates = _loosened(candidates, lattice.pitch, parts.scenes, seed)
     xyz = candidates[farthest_points(candidates, count)]
-    thickness = _thickness(xyz[:GAUGED], matter.scenes)
+    thickness = _thickness(xyz[:GAUGED], parts.scenes)
     if thickness[1] < PAPER:
         return _nothing(shells)
     size = volume(chords, lattice)
@@ -63,18 +63,18 @@ def solid_points(mesh: Mesh, count: int = 4096, seed: int = 0) -> Solid:
 
 def _search(
     shells: Shells, low: np.ndarray, high: np.ndarray, count: int, seed: int
-) -> tuple[Matter, Found, Lattice]:
-    """The matter by method, and the lattice that it was found with: fine enough for thin walls."""
+) -> tuple[Parts, Found, Lattice]:
+    """What is solid by each method, and the lattice that shows it: fine enough for thin walls."""
     lattice = lattice_of(low, high, PITCH, seed)
-    matter = sort_matter(shells, lattice)
-    found = find_matter(matter, lattice, METHODS)
+    parts = sort_parts(shells, lattice)
+    found = find_solid(parts, lattice, METHODS)
     for finer in range(1, FINER + 1):
-        # a flood over a finer lattice is dear, and a pocket large enough to count is met by many rays
+        # a flood over a finer lattice is expensive, and many rays hit any pocket large enough to count
         if not found or "flood" in found or len(union(found.values()).ray) >= count:
             break
         lattice = lattice_of(low, high, PITCH / 2**finer, seed)
-        found = find_matter(matter, lattice, METHODS[:2])
-    return matter, found, lattice
+        found = find_solid(parts, lattice, METHODS[:2])
+    return parts, found, lattice
 
 
 def _nothing(shells: Shells) -> Solid:
@@ -100,7 +100,7 @@ def _thickness(points: np.ndarray, scenes: list[Scene]) -> tuple[float, float, f
     steps = np.indices((3, 3, 3)).reshape(3, -1).T - 1.0
     ways = (steps / np.linalg.norm(steps, axis=1, keepdims=True).clip(1))[np.arange(27) != 13]
     reach = np.min([scene.reach(points, ways) for scene in scenes], axis=0)
-    # way i and way 25 - i are opposite
+    # directions i and 25 - i are opposite
     chord = (reach[:, :13] + reach[:, :12:-1]).min(1)
     low, middle, high = np.percentile(chord, (5, 50, 95))
     return float(low), float(middle), float(high)

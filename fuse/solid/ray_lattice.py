@@ -1,8 +1,8 @@
-"""A lattice of rays along the three axes through a mesh, and the pieces of those rays that lie in matter.
+"""A lattice of rays along the three axes through a mesh, and the pieces of those rays that lie in its solid.
 
 The lattice's lines are jittered, so that none runs within an axis-aligned face; lines of different axes meet
-in the lattice's points. Rays see walls of any thinness that they cross, which sampling the volume would miss.
-A `Chords` is a set of pieces of rays; `union` makes one of several, `spread` puts points on it, evenly.
+in the lattice's points. Rays see every wall that they cross, however thin; sampling the volume would miss
+some. `Chords` are a set of pieces of rays; `union` merges several sets, `spread` puts points on them evenly.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import open3d as o3d
 
+from fuse.raycaster import Raycaster
 from fuse.solid.closed_shells import Surface, face_normals
 
 MARGIN = 0.01
 """How far outside the box rays start, in normalized units."""
-GEOMETRIES = 256
-"""Most geometries of a scene; more parts share them."""
+PIECES = 256
+"""Maximum number of pieces of a scene; more parts share them."""
 APART = 1e-6
-"""Crossings closer than this are one place: a chord between them is no matter."""
+"""Crossings closer than this are one place: a chord between them is not solid."""
 
 
 @dataclass(frozen=True)
 class Lattice:
-    """The jittered coordinates of lines, an array an axis, rising."""
+    """The jittered coordinates of lines, one rising array per axis."""
 
     ticks: tuple[np.ndarray, np.ndarray, np.ndarray]
     start: np.ndarray  # (3,) float64, where rays along each axis begin
@@ -38,11 +38,11 @@ class Lattice:
         return y * z, z * x, x * y
 
     def axis(self, ray: np.ndarray) -> np.ndarray:
-        """(N,) the axis that each ray runs along."""
+        """(N,) int64 axis of each of (N,) rays."""
         return np.searchsorted(np.cumsum(self.rays), ray, side="right")
 
     def at(self, ray: np.ndarray, t: np.ndarray | float) -> np.ndarray:
-        """(N, 3) float64 places on rays, `t` from their start."""
+        """(N, 3) float64 places on (N,) rays, at distances `t` from their starts."""
         axis = self.axis(ray)
         one, two = np.array([1, 2, 0])[axis], np.array([2, 0, 1])[axis]
         within = ray - np.concatenate([[0], np.cumsum(self.rays)])[axis]
@@ -57,13 +57,13 @@ class Lattice:
         return places
 
     def area(self) -> np.ndarray:
-        """(3,) what one ray along each axis stands for, square units."""
+        """(3,) float64 cross-section that one ray along each axis stands for, square normalized units."""
         return self.pitch[[1, 2, 0]] * self.pitch[[2, 0, 1]]
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Where rays cross triangles, in order along each ray."""
+    """Crossings of rays and triangles, in order along each ray."""
 
     ray: np.ndarray  # (H,) int64
     t: np.ndarray  # (H,) float64, from the ray's start
@@ -81,14 +81,17 @@ class Chords:
 
     @property
     def length(self) -> np.ndarray:
+        """(C,) float64, normalized units."""
         return self.end - self.start
 
     def take(self, which: np.ndarray) -> Chords:
+        """Those at `which`, (M,) integers or a (C,) boolean mask."""
         return Chords(self.ray[which], self.start[which], self.end[which])
 
 
 def lattice_of(low: np.ndarray, high: np.ndarray, pitch: float, seed: int) -> Lattice:
-    """Lines about `pitch` apart through the box, at least 8 across each side; the jitter is the seed's."""
+    """Lines about `pitch` apart through the box from `low` to `high`, both (3,), and at least 8 across each
+    side; `seed` determines the jitter."""
     rng = np.random.default_rng(seed)
     low, size = low.astype(np.float64), (high - low).astype(np.float64)
     counts = np.maximum(8, np.ceil(size / pitch)).astype(np.int64)
@@ -101,22 +104,17 @@ def lattice_of(low: np.ndarray, high: np.ndarray, pitch: float, seed: int) -> La
 
 
 class Scene:
-    """Triangles of several parts in Embree, on one thread."""
+    """Triangles of several parts, for rays to cross."""
 
     def __init__(self, vertices: np.ndarray, surface: Surface):
         self.vertices, self.surface = vertices, surface
-        # Open3D drops one of two crossings at the same distance if they are of one geometry, as it must where
-        # triangles share an edge; touching parts must not lose theirs
-        geometry = surface.part % GEOMETRIES
-        self._order = np.argsort(geometry, kind="stable")
-        sizes = np.bincount(geometry, minlength=1)
+        piece = surface.part % PIECES  # parts that touch must not lose crossings to each other
+        self._order = np.argsort(piece, kind="stable")
+        sizes = np.bincount(piece, minlength=1)
         self._offsets = np.cumsum(sizes) - sizes
-        self.embree = o3d.t.geometry.RaycastingScene(nthreads=1)
-        corners = vertices[surface.faces[self._order]].astype(np.float32).reshape(-1, 3)
-        for offset, size in zip(self._offsets, sizes, strict=True):
-            index = np.arange(3 * size, dtype=np.uint32).reshape(-1, 3)
-            piece = np.ascontiguousarray(corners[3 * offset : 3 * (offset + size)])
-            self.embree.add_triangles(o3d.core.Tensor.from_numpy(piece), o3d.core.Tensor.from_numpy(index))
+        corners = vertices[surface.faces[self._order]].astype(np.float32)
+        pieces = np.split(corners, self._offsets[1:])
+        self._caster = Raycaster((p.reshape(-1, 3), np.arange(3 * len(p)).reshape(-1, 3)) for p in pieces)
 
     def crossings(self, lattice: Lattice) -> Hits:
         """Every crossing of every ray of the lattice."""
@@ -126,31 +124,27 @@ class Scene:
         ray = np.arange(sum(lattice.rays))
         axis = lattice.axis(ray)
         cast = np.concatenate([lattice.at(ray, 0), np.eye(3)[axis]], 1).astype(np.float32)
-        found = self.embree.list_intersections(o3d.core.Tensor.from_numpy(cast), nthreads=1)
-        ray = found["ray_ids"].numpy().astype(np.int64)
-        t = found["t_hit"].numpy().astype(np.float64)
-        first = self._offsets[found["geometry_ids"].numpy().astype(np.int64)]
-        face = self._order[first + found["primitive_ids"].numpy().astype(np.int64)]
+        ray, t, piece, triangle = self._caster.crossings(cast)
+        face = self._order[self._offsets[piece] + triangle]
         sign = np.sign(face_normals(self.vertices, self.surface.faces)[face, axis[ray]])
         order = np.lexsort((face, t, ray))
         return Hits(ray[order], t[order], self.surface.part[face[order]], sign[order])
 
     def reach(self, points: np.ndarray, ways: np.ndarray) -> np.ndarray:
-        """(N, W) float32: how far it is from each point (N, 3) each way (W, 3), inf where it is open."""
+        """(N, W) float32 distance from each (N, 3) point in each (W, 3) direction to a triangle, inf for
+        none."""
         rays = np.concatenate([points.repeat(len(ways), 0), np.tile(ways, (len(points), 1))], 1)
-        cast = self.embree.cast_rays(o3d.core.Tensor.from_numpy(rays.astype(np.float32)), nthreads=1)
-        return cast["t_hit"].numpy().reshape(len(points), len(ways))
+        return self._caster.distances(rays).reshape(len(points), len(ways))
 
     def between(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-        """(N,) bool: whether a triangle is between, or just behind the end; both (N, 3) float32."""
+        """(N,) bool: whether a triangle is between, or just behind, the ends; both (N, 3) float32."""
         rays = np.concatenate([start, (end - start) * np.float32(1.01)], 1)
-        return self.embree.test_occlusions(
-            o3d.core.Tensor.from_numpy(rays), tnear=0.0, tfar=1.0, nthreads=1
-        ).numpy()
+        return self._caster.blocked(rays, far=1.0)
 
 
 def gaps(hits: Hits) -> tuple[Chords, np.ndarray]:
-    """The pieces between consecutive crossings of each ray, and which crossing (C,) each begins at."""
+    """The pieces between consecutive crossings of each ray, and the (C,) int64 crossing at which each
+    begins."""
     first = np.flatnonzero(hits.ray[1:] == hits.ray[:-1])
     first = first[hits.t[first + 1] - hits.t[first] > APART]
     return Chords(hits.ray[first], hits.t[first], hits.t[first + 1]), first
@@ -159,7 +153,7 @@ def gaps(hits: Hits) -> tuple[Chords, np.ndarray]:
 def odd_gaps(hits: Hits) -> Chords:
     """The pieces after an odd number of crossings with one part, for each part.
 
-    A ray that crosses a part an odd number of times has no say about it.
+    A ray that crosses a part an odd number of times does not count for it.
     """
     order, head, size = by_part(hits)
     rank = np.arange(len(order)) - np.repeat(head, size)
@@ -170,7 +164,8 @@ def odd_gaps(hits: Hits) -> Chords:
 
 
 def by_part(hits: Hits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The crossings' order (H,) by part, then ray, then distance; where each ray's begin in it, how many."""
+    """The (H,) int64 order of crossings by part, then ray, then distance; where each ray's begin in it; and
+    their number."""
     order = np.lexsort((hits.ray, hits.part))
     part, ray = hits.part[order], hits.ray[order]
     new = np.concatenate([[True], (part[1:] != part[:-1]) | (ray[1:] != ray[:-1])])[: len(order)]
@@ -179,7 +174,7 @@ def by_part(hits: Hits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def union(found: Iterable[Chords]) -> Chords:
-    """Chords that cover what any of the found ones cover, once; touching ones are joined."""
+    """Chords that cover once what any of the found ones cover; touching ones are joined."""
     none = np.zeros(0)
     sets = [Chords(none.astype(np.int64), none, none), *found]
     ray = np.concatenate([np.concatenate([one.ray, one.ray]) for one in sets])
@@ -193,13 +188,14 @@ def union(found: Iterable[Chords]) -> Chords:
 
 
 def volume(chords: Chords, lattice: Lattice) -> float:
-    """Volume that the chords stand for, cubic units: the mean over the three axes."""
+    """Volume that the chords stand for, cubic normalized units: the mean over the three axes."""
     share = chords.length * lattice.area()[lattice.axis(chords.ray)]
     return float(share.sum() / 3)
 
 
 def spread(chords: Chords, lattice: Lattice, count: int, seed: int) -> np.ndarray:
-    """(count, 3) float32: points at jittered even steps along all chords, one after another."""
+    """(count, 3) float32 points at jittered even steps along all chords, one after another; (0, 3) for no
+    chords."""
     weight = chords.length * lattice.area()[lattice.axis(chords.ray)]
     ends = np.cumsum(weight)
     if len(ends) == 0:

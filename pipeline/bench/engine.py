@@ -160,7 +160,7 @@ def memory_table(models: Path, count: int, workers: int) -> str:
         out = Path(folder, "out")
         engine = EngineConfig(workers=workers, recycle_models=_NEVER, recycle_mib=_NEVER)
         render(listed, out, _TINY, engine)
-        rows = sorted(latest(out / "ledger" / "render").values(), key=lambda row: row.time)
+        rows = sorted(latest(Layout(out).ledger("render")).values(), key=lambda row: row.time)
     return _memory_lines(rows, workers)
 
 

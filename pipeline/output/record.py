@@ -115,9 +115,9 @@ def _card(record: Record) -> str:
     totals = record["totals"]
     sections = [
         "# An InsideOut dataset",
-        "Views and colored point clouds of 3D models. `views/` holds a bundle a model (a NeRF dataset when "
-        "unzipped), `clouds/` Parquet shards with a row a model, `ledger/` what happened to each, and "
-        "`dataset.json` everything needed to make it again.",
+        "Views and colored point clouds of 3D models. `views/` has one bundle per model (a NeRF dataset when "
+        "unzipped), `clouds/` Parquet shards with one row per model, `ledger/` what happened to each model, "
+        "and `dataset.json` everything needed to make the dataset again.",
         "## Counts",
         _table(("stage", "ok", "failed"), [_counts(stage, totals) for stage in totals if stage != "clouds"]),
     ]
@@ -130,7 +130,7 @@ def _card(record: Record) -> str:
     sections += [
         "## Shard columns",
         _table(("column", "type"), [(field.name, f"`{field.type}`") for field in SCHEMA]),
-        "and `image_00`, `image_01`, ...: PNG bytes, a column a view.",
+        "and `image_00`, `image_01`, ...: PNG bytes, one column per view.",
         "## Made with",
         _table(("package", "version"), list(record["versions"].items())),
         "## Configuration",

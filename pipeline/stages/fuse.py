@@ -1,7 +1,7 @@
-"""The fuse stage as a run: a staged row per bundle, then the rows packed into shards, then the manifest.
+"""The fuse stage as a run: one staged row per bundle, then the rows packed into shards, then the manifest.
 
-Shards are append-only: rows that they hold and that still match their bundle are never touched. A shard with
-a row whose bundle or configuration has changed is taken apart first, and its other rows are packed anew.
+Shards are append-only: rows that still match their bundle are never touched. A shard with a row whose bundle
+or configuration has changed is taken apart first, and its other rows are packed again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fuse.config import FuseConfig
 from fuse.dataset import packing, storage
-from fuse.dataset.layout import Layout
+from fuse.dataset.layout import Layout, part_number
 from fuse.dataset.manifest import Part, read_manifest, write_manifest
 from fuse.dataset.shard import Shard, write_shard
 from fuse.job import FuseJob
@@ -75,9 +75,9 @@ def _fuse(
 
 
 def fuse_tasks(layout: Layout, config: FuseConfig) -> tuple[Tasks, Stamps | LocalStamps]:
-    """A task a bundle that the current render configuration made, in the order of their uids.
+    """A task per bundle that the current render configuration made, in the order of their uids.
 
-    And the bundles' sizes and times: where they are remote, the listing has told them.
+    And the bundles' sizes and times, which a remote listing has already given.
     """
     known, wanted = Known.load(layout.ledger("render")), record.render_config_hash(layout)
     stamps = LocalStamps() if storage.is_local(layout.root) else Stamps()
@@ -85,7 +85,7 @@ def fuse_tasks(layout: Layout, config: FuseConfig) -> tuple[Tasks, Stamps | Loca
     for uid, entry in layout.bundles():
         seen = known.get(uid)
         if seen is not None and not (seen.ok and seen.config_hash == wanted):
-            continue  # an older configuration's: rendering it again was begun and has not come this far
+            continue  # an older configuration's, not rendered again yet
         sources.append(Source(uid, entry.name))
         if isinstance(stamps, Stamps):
             stamps.add(f"{views}/{entry.name}", entry.size, entry.mtime_ns)
@@ -101,7 +101,7 @@ def _maker(layout: Layout, config: FuseConfig) -> Callable[[Source], Task]:
     def task(source: Source) -> Task:
         path = layout.views / source.name
         job = FuseJob(uid=source.uid, config_hash=key, config=config, seed=seed)
-        return Task(f"views/{source.name}", path, layout.staged_row(source.uid), job)
+        return Task(f"{layout.views.name}/{source.name}", path, layout.staged_row(source.uid), job)
 
     return task
 
@@ -126,8 +126,7 @@ def pack(layout: Layout, config: FuseConfig, engine: EngineConfig, seed: int) ->
 def _pack_all(
     plans: Sequence[packing.Plan], layout: Layout, config: FuseConfig, engine: EngineConfig
 ) -> list[Part]:
-    places = (layout.staging, layout.clouds)
-    common = (*places, config_hash(config), record.versions(), config.row_group_mib)
+    common = (layout, config_hash(config), record.versions(), config.row_group_mib)
     if len(plans) == 1:  # not worth starting Ray for
         return [packing.pack_shard(plans[0], *common)]
     import ray
@@ -138,7 +137,7 @@ def _pack_all(
 
 
 def _drop_stale_rows(layout: Layout, tasks: Tasks, resume: Resume) -> set[str]:
-    """Take apart every shard that holds a row to be made again; the uids that are packed afterwards."""
+    """Take apart every shard that holds a row to be fused again; return the uids that stay packed."""
     parts = read_manifest(layout.clouds)
     stale = {task.uid for task in resume.todo(tasks)} if parts else set()
     kept: list[Part] = []
@@ -156,8 +155,8 @@ def _drop_stale_rows(layout: Layout, tasks: Tasks, resume: Resume) -> set[str]:
 
 
 def _unpack(layout: Layout, part: Part, leave_out: Collection[str]) -> None:
-    """Put a shard's rows back into the staging folder."""
-    with Shard(layout.clouds / part.file) as shard:
+    """Move a shard's rows back to the staging folder."""
+    with Shard(layout.shard(part.file)) as shard:
         for group in range(shard.row_groups):
             table = shard.table(group)
             for index, uid in enumerate(table["uid"].to_pylist()):
@@ -169,7 +168,8 @@ def _unpack(layout: Layout, part: Part, leave_out: Collection[str]) -> None:
 def _sweep(layout: Layout) -> None:
     """Remove shards that the manifest does not name, and what a killed packer left."""
     named = {part.file for part in read_manifest(layout.clouds)}
-    storage.remove([path for path in layout.clouds.glob("part-*.parquet") if path.name not in named])
+    unnamed = [file for file in layout.shards() - named if part_number(file) is not None]
+    storage.remove([layout.shard(file) for file in unnamed])
     if storage.is_local(layout.root):
         for path in (*layout.clouds.glob(".*"), *layout.staging.glob(".*")):
             if path.is_file():

@@ -30,7 +30,7 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenScene:
     """The frozen scene; `x_normalized = (x_world - center) * scale`."""
 
     objects: list[bpy.types.Object]
@@ -51,7 +51,7 @@ def reset() -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
 
 
-def freeze(path_name: str, offset: np.ndarray) -> Frozen:
+def freeze(path_name: str, offset: np.ndarray) -> FrozenScene:
     """Evaluate the imported scene, normalize it and replace it with plain meshes. Raises ModelFailure.
 
     `offset` (3,) float64 is how far the importer moved a scene that lay far from its origin.
@@ -71,7 +71,7 @@ def freeze(path_name: str, offset: np.ndarray) -> Frozen:
     objects = [_place(p, center, scale, anchor) for p in placed]
     mesh = Mesh(((vertices - center) * scale).astype(np.float32), faces)
     counts |= {"frame": frame, "placed": len(placed), "faces": len(faces), "vertices": len(vertices)}
-    return Frozen(objects, mesh, center + offset, scale, counts, notes)
+    return FrozenScene(objects, mesh, center + offset, scale, counts, notes)
 
 
 def _normalization(vertices: np.ndarray, faces: np.ndarray, path_name: str) -> tuple[np.ndarray, float]:

@@ -130,6 +130,7 @@ def test_what_says_nothing_about_the_model_makes_the_run_incomplete(ended: Ended
     assert not ended.summary.broken
 
 
+@pytest.mark.soak
 def test_a_supervisor_that_is_stuck_costs_its_model_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Not its child: the Ray worker itself, as in a read from a network disk that is gone."""
     monkeypatch.setattr(dispatch, "_STUCK_AFTER", 0.0)  # beyond the limits of child and model

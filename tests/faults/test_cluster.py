@@ -109,6 +109,7 @@ def test_a_node_that_is_lost_loses_nothing(machines: Machines, models: Path, alo
     assert eventually(lambda: scratch(machines.temporary("one")) == []), "files on the node that is left"
 
 
+@pytest.mark.soak
 def test_a_node_that_joins_gets_work(machines: Machines, models: Path, alone: Path, tmp_path: Path):
     run = machines.start("render", "--models", models, "--out", tmp_path / "out", *FLAGS)
     eventually(lambda: "render 0/" in run.text() or ray_is_connected(run))
@@ -121,6 +122,7 @@ def test_a_node_that_joins_gets_work(machines: Machines, models: Path, alone: Pa
     assert contents(tmp_path / "out") == contents(alone)
 
 
+@pytest.mark.soak
 def test_the_window_follows_the_cluster(machines: Machines):
     machines.add("one", 1)
     with ray_session(EngineConfig()) as session:
@@ -136,6 +138,7 @@ def test_the_window_follows_the_cluster(machines: Machines):
         assert eventually(lambda: session.workers == 1)
 
 
+@pytest.mark.soak
 def test_a_killed_driver_leaves_the_nodes_clean(
     machines: Machines, models: Path, alone: Path, tmp_path: Path
 ):

@@ -70,6 +70,7 @@ def fuse(base: Path, out: Path) -> Command:
     return Command(("fuse", "--out", str(out), *FUSE), base / "t")
 
 
+@pytest.mark.soak
 def test_a_full_disk(base: Path, models: Path, whole: Path, small_disk: Path):
     out = small_disk
     full = render(base, models, out)
@@ -116,6 +117,7 @@ def test_an_output_that_turns_read_only(base: Path, models: Path, whole: Path, s
     assert contents(small_disk) == contents(whole)
 
 
+@pytest.mark.soak
 def test_models_that_vanish_while_they_are_rendered(base: Path, models: Path, whole: Path):
     here, away, out = base / "here", base / "away", base / "vanished"
     shutil.copytree(models, here)

@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from tests.helpers.commands_under_fire import Command, contents, cube, nothing_left, words
+from tests.helpers.tiers import soak
 
 RENDER = ("--views", "2", "--resolution", "32", "--samples", "1", "--workers", "2")
 FUSE = (
@@ -121,7 +122,12 @@ def fire(site: Site, request: pytest.FixtureRequest) -> Iterator[Fire]:
 
 @pytest.mark.parametrize(
     ("fire", "seed"),
-    [("render", seed) for seed in range(10)] + [("fuse", seed) for seed in range(10, 13)],
+    [
+        ("render", 0),
+        *(soak("render", seed) for seed in range(1, 10)),
+        ("fuse", 10),
+        *(soak("fuse", seed) for seed in range(11, 13)),
+    ],
     indirect=["fire"],
 )
 def test_a_killed_driver(fire: Fire, seed: int):
@@ -130,7 +136,9 @@ def test_a_killed_driver(fire: Fire, seed: int):
 
 
 @pytest.mark.parametrize(
-    ("fire", "seed"), [("render", 20), ("render", 21), ("render", 22), ("fuse", 23)], indirect=["fire"]
+    ("fire", "seed"),
+    [("render", 20), soak("render", 21), soak("render", 22), soak("fuse", 23)],
+    indirect=["fire"],
 )
 def test_killed_children_cost_no_model(fire: Fire, seed: int):
     """Three in a run, at random times: a child that somebody else killed is no model's failure."""
@@ -144,7 +152,7 @@ def test_killed_children_cost_no_model(fire: Fire, seed: int):
     assert "5 done before" in fire.commands[-1].text(), "the killed run had lost none"
 
 
-@pytest.mark.parametrize(("fire", "seed"), [("render", 30), ("fuse", 31)], indirect=["fire"])
+@pytest.mark.parametrize(("fire", "seed"), [("render", 30), soak("fuse", 31)], indirect=["fire"])
 def test_killed_supervisors_cost_no_model(fire: Fire, seed: int):
     command, chance = fire.start(), random.Random(seed)
     assert command.kill(command.supervisor)
@@ -157,7 +165,7 @@ def test_killed_supervisors_cost_no_model(fire: Fire, seed: int):
 
 @pytest.mark.parametrize(
     ("fire", "server"),
-    [("render", "raylet"), ("fuse", "raylet"), ("render", "gcs_server")],
+    [soak("render", "raylet"), ("fuse", "raylet"), soak("render", "gcs_server")],
     indirect=["fire"],
 )
 def test_a_killed_server_of_ray(fire: Fire, server: str):
@@ -172,10 +180,10 @@ def test_a_killed_server_of_ray(fire: Fire, server: str):
     ("fire", "number", "group", "seed"),
     [
         ("render", signal.SIGINT, True, 40),
-        ("fuse", signal.SIGINT, True, 41),
-        ("render", signal.SIGTERM, False, 42),
-        ("render", signal.SIGTERM, True, 43),
-        ("render", signal.SIGHUP, True, 44),
+        soak("fuse", signal.SIGINT, True, 41),
+        soak("render", signal.SIGTERM, False, 42),
+        soak("render", signal.SIGTERM, True, 43),
+        soak("render", signal.SIGHUP, True, 44),
     ],
     indirect=["fire"],
 )
@@ -199,6 +207,7 @@ def stopped(fire: Fire, number: signal.Signals, group: bool, seed: int) -> Comma
     return command
 
 
+@pytest.mark.soak
 def test_driver_and_watchdog_killed_together(fire: Fire):
     """Then nobody is left to clear: the next run does."""
     command = fire.start()

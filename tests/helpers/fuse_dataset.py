@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from fuse.config import FuseConfig
+from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest, write_manifest
 from fuse.dataset.packing import pack_shard, packed_uids, plan_shards
 from fuse.job import FuseJob
@@ -23,24 +23,23 @@ SHAPES = {
 
 
 def bundle_path(out: Path, uid: str) -> Path:
-    return out / "views" / hashlib.sha256(uid.encode()).hexdigest()[:2] / f"{uid}.zip"
+    return Layout(out).bundle(uid)
 
 
 def add_models(out: Path, uids: list[str], shard_rows: int = 3) -> dict[str, dict]:
-    """Render, fuse and pack models into a dataset folder as the engine does; return the fuse records."""
-    records, staging = {}, out / "staging"
+    """Render, fuse and pack models into a dataset folder as the engine does; return what `process`
+    returned."""
+    records, layout = {}, Layout(out)
     for uid in uids:
         path = bundle_path(out, uid)
         path.parent.mkdir(parents=True, exist_ok=True)
         scenes.bundle(path, SHAPES[uid.split("-")[0]], views=6, size=48, uid=uid)
-        staging.mkdir(exist_ok=True)
+        layout.staging.mkdir(parents=True, exist_ok=True)
         job = FuseJob(uid=uid, config_hash="", config=FuseConfig(points=300), seed=7)
-        place = Placement(input=path, output=staging / f"{uid}.parquet", scratch=out)
+        place = Placement(input=path, output=layout.staged_row(uid), scratch=out)
         records[uid] = process(job, place)
-    clouds = out / "clouds"
-    parts = read_manifest(clouds)
-    plans = plan_shards(uids, parts, packed_uids(clouds, parts), seed=7, shard_rows=shard_rows)
-    common = (staging, clouds, "abc", {"insideout": "test"})
-    new = [pack_shard(plan, *common, row_group_mib=0.005) for plan in plans]
-    write_manifest(clouds, [*parts, *new])
+    parts = read_manifest(layout.clouds)
+    plans = plan_shards(uids, parts, packed_uids(layout.clouds, parts), seed=7, shard_rows=shard_rows)
+    new = [pack_shard(plan, layout, "abc", {"insideout": "test"}, row_group_mib=0.005) for plan in plans]
+    write_manifest(layout.clouds, [*parts, *new])
     return records

@@ -21,7 +21,7 @@ VECTORS = SHARED / "vectors" / "point_e"
 
 @pytest.fixture
 def make_dataset(tmp_path: Path) -> Callable[..., Path]:
-    """Write OUT with `rows` rows, `shard` of them a shard and about `group` a row group; return OUT.
+    """Write a dataset of `rows` rows, `shard` per shard and about `group` per row group; return it.
 
     Every `validation`-th row is held out; each has `hidden` hidden and `solid` solid points.
     """

@@ -1,4 +1,4 @@
-"""The benchmark compares like with like, and counts the work that there is."""
+"""The benchmark compares like with like, and counts all the work."""
 
 from __future__ import annotations
 

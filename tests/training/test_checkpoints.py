@@ -72,9 +72,9 @@ def test_a_configuration_makes_its_objective() -> None:
 
 
 def test_a_network_and_an_encoder_that_do_not_go_together_say_so(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"model vector cannot take.*clip_image or clip_text"):
+    with pytest.raises(ValueError, match=r"model vector does not fit.*clip_image or clip_text"):
         checkpoints.build_encoder(config(model="vector"), "cpu")
-    with pytest.raises(EncoderError, match=r"nowhere: no such encoder"):
+    with pytest.raises(EncoderError, match=r"nowhere: the encoder could not be loaded"):
         checkpoints.build_encoder(config(encoder="clip_grid", encoder_path=str(tmp_path / "nowhere")), "cpu")
     with pytest.raises(CheckpointError, match="Give a run's folder, or a file"):
         checkpoints.load_weights(checkpoints.build_model(config(), 20), tmp_path)

@@ -1,4 +1,4 @@
-"""From shards to a drawn cloud: files, figures and errors."""
+"""From shards to a generated cloud: files, results and errors."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def test_a_folder_of_images_becomes_a_folder_of_every_format(run: Path, image: P
 def test_clouds_do_not_depend_on_how_many_are_drawn_at_a_time(run: Path) -> None:
     images = [make_row(i, 1, 16)["image_00"] for i in range(3)]
     generator = Generator(run)
-    together = generator.draw(images, 64, Sampling(steps=2, batch=3))
-    apart = generator.draw(images, 64, Sampling(steps=2, batch=1))
+    together = generator.sample(images, 64, Sampling(steps=2, batch=3))
+    apart = generator.sample(images, 64, Sampling(steps=2, batch=1))
     np.testing.assert_allclose(together, apart, atol=2e-2)  # bfloat16 rounds by the batch
 
 
@@ -114,16 +114,16 @@ def test_bad_inputs_say_what_is_wrong(run: Path, image: Path, tmp_path: Path) ->
         sample(run, tmp_path / "cloud.ply", image, image)
     with pytest.raises(ValueError, match="images or texts"):
         sample(run, tmp_path / "cloud.ply")
-    with pytest.raises(ValueError, match="draws from an image, not from a text"):
+    with pytest.raises(ValueError, match="takes image, not text"):
         sample(run, tmp_path / "cloud.ply", text=("a red ball",))
-    with pytest.raises(CheckpointError, match="not an upsampler but grid"):
+    with pytest.raises(CheckpointError, match="a grid model, not an upsampler"):
         sample(run, tmp_path / "cloud.ply", image, upsampler=run, steps=1)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no images in this folder"):
         sample(run, tmp_path / "cloud.ply", tmp_path / "empty")
     broken = tmp_path / "broken.png"
     broken.write_bytes(image.read_bytes()[:20])
-    with pytest.raises(ValueError, match=r"broken\.png: not an image"):
+    with pytest.raises(ValueError, match=r"broken\.png: not a readable image"):
         sample(run, tmp_path / "cloud.ply", broken)
 
 
@@ -138,7 +138,7 @@ def test_an_upsampler_continues_the_coarse_cloud(run: Path, image: Path, tmp_pat
     with np.load(coarse) as low, np.load(fine) as high:
         assert high["coords"].shape == (64, 3)
         np.testing.assert_array_equal(high["coords"][:16], low["coords"])
-    with pytest.raises(CheckpointError, match="continues 16 points of 6 channels; the base drew 20 of 6"):
+    with pytest.raises(CheckpointError, match="takes 16 points of 6 channels; the base made 20 of 6"):
         sample(run, tmp_path / "x.ply", image, points=20, upsampler=upsampler, steps=1)
 
 
@@ -177,7 +177,7 @@ def test_evaluation_reads_the_truth_and_draws_a_sheet(run: Path, tmp_path: Path)
         samples[4].cloud, to_network(row["outside_xyz"][:32], row["outside_rgb"][:32])
     )
     assert samples[4].image == row["image_01"]
-    with pytest.raises(ShardError, match="3 views, no view 7"):
+    with pytest.raises(ShardError, match="3 views, so no view 7"):
         evaluate(replace(settings, view=7))
 
 

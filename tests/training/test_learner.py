@@ -1,4 +1,4 @@
-"""What a step is does not depend on how it is computed; and what a run writes while it trains."""
+"""A step does not depend on how it is computed; and what a run writes while it trains."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.evaluate import read_samples
 from training.generate import Generator
 from training.journal import Diverged
 from training.networks import point_e
-from training.objectives.noise import VALIDATION, draw
+from training.objectives.noise import VALIDATION, step_noise
 from training.settings import Sampling
 from training.train import train
 
@@ -96,7 +96,7 @@ def test_every_kind_of_model_and_cloud_learns_and_draws(out: Path, changes: dict
     assert np.mean(losses[-5:]) < 0.85 * losses[0]
     generator = Generator(path)
     (sample,) = read_samples(out / "clouds", config, 1, 0, 48, "train")
-    cloud = generator.draw([sample.image], 48, Sampling(steps=3))
+    cloud = generator.sample([sample.image], 48, Sampling(steps=3))
     assert cloud.shape == (1, config.mix.channels, 48)
     assert np.isfinite(cloud).all()
     with Image.open(path.parent / "samples" / "step-0000060.png") as picture:
@@ -109,10 +109,10 @@ def test_validation_judges_the_mean_weights_with_the_same_noise(out: Path) -> No
     generator, config = Generator(path), SMALL
     samples = read_samples(out / "clouds", config, 2, 0, config.points, "validation")
     assert len(read(out, "run", "validation")) == 2
-    noise = draw(config.seed, VALIDATION, 2, 0, (2, 6, 32))
+    noise = step_noise(config.seed, VALIDATION, 2, 0, (2, 6, 32))
     line = read(out, "run", "validation")[-1]
     assert line["step"] == 8
-    quarters = {f"loss_{int(place * 4) + 1}" for place in noise.places}
+    quarters = {f"loss_{int(place * 4) + 1}" for place in noise.quantiles}
     assert quarters == {key for key in line if key.startswith("loss_")}
     assert line["loss"] == pytest.approx(line["mse"] + line["vb"], rel=1e-6)
     # Of clouds whose every point was seen, the loss is a function of the checkpoint.
@@ -125,11 +125,11 @@ def test_validation_judges_the_mean_weights_with_the_same_noise(out: Path) -> No
     held = _read(config.model_copy(update={"step_points": 0}), out / "clouds", "validation", 2)
     assert isinstance(held, Batch)
     assert sorted(held.uids) == sorted(sample.uid for sample in samples)
-    drawn = draw(config.seed, VALIDATION, 2, 0, (2, 6, 64))
+    drawn = step_noise(config.seed, VALIDATION, 2, 0, (2, 6, 64))
     losses = generator.objective.losses(
         generator.model,
         held.points,
-        generator.objective.times(drawn.places),
+        generator.objective.times(drawn.quantiles),
         drawn.noise,
         embeddings=generator.encoder(held.images),
     )
@@ -141,7 +141,7 @@ def test_weights_to_begin_from(out: Path) -> None:
     lines: list[str] = []
     tuned = changed(steps=2, lr=1e-6, warmup=0, init_from=str(first.parent), log_every=1)
     train(tuned, out, "tuned", report=lines.append)
-    assert any(line.startswith("weights of") for line in lines)
+    assert any(line.startswith("weights from") for line in lines)
     begun = checkpoints.load(out / "checkpoints" / "tuned")["model"]
     for name, weight in checkpoints.load(first)["ema"].items():
         torch.testing.assert_close(begun[name], weight, atol=1e-4, rtol=0)
@@ -188,7 +188,7 @@ def test_a_file_named_stop_ends_a_run(out: Path) -> None:
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(out: Path) -> None:
     config = changed(steps=400, lr=1e30, warmup=0, log_every=1, checkpoint_every=1, grad_clip=1e30)
-    with pytest.raises(Diverged, match=r"the loss is (nan|inf) before step"):
+    with pytest.raises(Diverged, match=r"the loss is NaN or infinite before step"):
         train(config, out, "wild", report=quiet)
     assert len(read(out, "wild")) == checkpoints.load(out / "checkpoints" / "wild")["step"]
 
@@ -196,8 +196,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(ou
 def test_settings_that_do_not_fit_say_so() -> None:
     for changes, message in (
         ({"points_from": "outside+hidden"}, "needs target albedo"),
-        ({"model": "upsample"}, "continue a coarse cloud"),
-        ({"condition_points": 8}, "continue a coarse cloud"),
+        ({"model": "upsample"}, "only `upsample` has"),
+        ({"condition_points": 8}, "only `upsample` has"),
         ({"streams": 5}, "cannot exceed the batch, 4"),
         ({"step_points": 65}, "cannot exceed points 64"),
     ):
@@ -205,10 +205,13 @@ def test_settings_that_do_not_fit_say_so() -> None:
             changed(**changes)
 
 
-def test_a_validation_split_that_has_no_rows_is_mentioned(make_dataset: MakeDataset) -> None:
-    lines: list[str] = []
-    train(changed(steps=2), make_dataset(rows=4), "run", report=lines.append)
+def test_an_empty_validation_split_is_mentioned_only_if_asked_for(make_dataset: MakeDataset) -> None:
+    out, lines = make_dataset(rows=4), []
+    train(changed(steps=2), out, "asked", report=lines.append)
     assert any("nothing to validate on" in line for line in lines)
+    lines.clear()
+    train(changed(steps=2, val_every=TrainConfig().val_every), out, "default", report=lines.append)
+    assert not any("validat" in line for line in lines)
 
 
 def test_shards_may_lie_in_an_object_store(out: Path, tmp_path: Path) -> None:

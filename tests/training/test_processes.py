@@ -1,4 +1,4 @@
-"""Several processes train one model: the losses of one process, whoever dies in between."""
+"""Several processes train one model: the losses of one process, whichever of them dies."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read(out: Path, run: str, log: str = "loss") -> list[dict[str, float]]:
 
 
 def assert_same(a: list[dict[str, float]], b: list[dict[str, float]]) -> None:
-    """The same lines, up to the order in which numbers are added."""
+    """The same lines, up to the order of summation."""
     assert len(a) == len(b)
     for one, other in zip(a, b, strict=True):
         assert one.keys() == other.keys()
@@ -80,7 +80,7 @@ def train_as_group(config: TrainConfig, out: Path, run: str, world: int) -> None
 
 
 def test_two_processes_learn_what_one_does(out: Path) -> None:
-    """And a run may go on with another number of processes, at every step of the way."""
+    """A run may also resume with another number of processes, at any step."""
     train(SMALL, out, "one", report=quiet)
     half = SMALL.model_copy(update={"steps": 6, "lr_end": 1.0})
     whole = half.model_copy(update={"steps": 12})
@@ -103,7 +103,7 @@ def workers_of(process: psutil.Process) -> list[psutil.Process]:
 def test_a_killed_process_is_replaced_and_the_losses_are_the_same(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One dies in the middle; the group starts again from the newest checkpoint."""
+    """One dies in the middle; the group restarts from the newest checkpoint."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     killed: list[psutil.Process] = []
     lines: list[str] = []
@@ -114,7 +114,7 @@ def test_a_killed_process_is_replaced_and_the_losses_are_the_same(
             killed.extend(workers_of(psutil.Process()))
             for worker in killed[-1:]:
                 worker.kill()
-        again = [i for i, line in enumerate(lines) if "going on from step" in line]
+        again = [i for i, line in enumerate(lines) if "resuming at step" in line]
         if ("step 5/" in line and not killed) or (again and len(lines) > again[0] + 20):
             (out / "checkpoints" / "killed" / "stop").touch()
 
@@ -150,15 +150,15 @@ def test_a_stopped_command_saves_and_goes_on(out: Path) -> None:
     assert child.returncode == 130
     state = checkpoints.load(out / "checkpoints" / "default")
     assert state["step"] == state["loader"]["used"] >= 4
-    assert "stopped; the same command goes on from" in rest
+    assert "stopped; the same command continues from" in rest
     assert not (out / "checkpoints" / "default" / "stop").exists()
 
 
 def test_what_a_person_has_to_mend_is_said_before_anything_starts(out: Path) -> None:
     train(SMALL, out, "run", report=quiet)
-    with pytest.raises(UserError, match="a batch of 4 cannot be shared evenly by 3"):
+    with pytest.raises(UserError, match="a batch of 4 cannot be divided evenly among 3"):
         train_together(SMALL, out, "other", processes=3)
-    with pytest.raises(CheckpointError, match="another lr"):
+    with pytest.raises(CheckpointError, match="a different lr"):
         train_together(SMALL.model_copy(update={"lr": 1e-5}), out, "run", processes=2)
     with pytest.raises(CheckpointError, match="this run exists"):
         train_together(SMALL, out, "run", resume=False, processes=2)

@@ -1,4 +1,4 @@
-"""The recipes that we ship: each loads, has the size that it says, and takes a step at reduced size."""
+"""The recipes that we ship: each loads, has the stated size, and takes a step at reduced size."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from training import checkpoints
 from training.checkpoints import CheckpointError
 from training.config import TrainConfig
 from training.learner import learning_rate
-from training.objectives.noise import draw
-from training.objectives.objective import even_places
+from training.objectives.noise import step_noise
+from training.objectives.objective import even_quantiles
 from training.scores.distances import chamfer, chamfer_matrix
 from training.train import train
 
@@ -70,7 +70,7 @@ def test_resumed_training_equals_uninterrupted(out: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         train(SMALL, out, "parts", report=stop_after_six)
-    assert "goes on from" in lines[-1]
+    assert "continues from" in lines[-1]
     assert checkpoints.load(out / "checkpoints" / "parts")["step"] == 6
     parts = train(SMALL, out, "parts", report=quiet)
     assert read_log(out, "parts") == read_log(out, "whole")
@@ -81,7 +81,7 @@ def test_resumed_training_equals_uninterrupted(out: Path) -> None:
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(out: Path) -> None:
-    """SIGKILL leaves a log beyond the checkpoint; the log is cut back and comes out whole."""
+    """SIGKILL leaves a log beyond the checkpoint; the log is truncated and completed."""
     train(SMALL, out, "whole", report=quiet)
     child = start(SMALL, out, "killed")
     assert child.stdout is not None
@@ -128,7 +128,7 @@ def test_a_run_can_be_made_longer_but_not_other(out: Path) -> None:
     train(SMALL, out, "run", report=quiet)
     longer = train(SMALL.model_copy(update={"steps": 14}), out, "run", report=quiet)
     assert checkpoints.load(longer)["step"] == 14
-    with pytest.raises(CheckpointError, match="another lr, width"):
+    with pytest.raises(CheckpointError, match="a different lr, width"):
         train(SMALL.model_copy(update={"width": 64, "lr": 1e-4}), out, "run", report=quiet)
     with pytest.raises(CheckpointError, match="this run exists"):
         train(SMALL, out, "run", resume=False, report=quiet)
@@ -137,37 +137,37 @@ def test_a_run_can_be_made_longer_but_not_other(out: Path) -> None:
 def test_a_damaged_checkpoint_says_so(out: Path) -> None:
     last = train(SMALL, out, "run", report=quiet)
     last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"step-0000012\.pt: not a whole checkpoint"):
+    with pytest.raises(CheckpointError, match=r"step-0000012\.pt: damaged, or not a checkpoint"):
         checkpoints.load(last.parent)
     with pytest.raises(CheckpointError, match="no checkpoints in this folder"):
         checkpoints.load(out)
 
 
 def test_noise_and_times_belong_to_the_step_and_the_place() -> None:
-    first, again, next_ = (draw(0, step, 64, 0, (64, 6, 8), 0.25) for step in (5, 5, 6))
-    assert torch.equal(first.noise, again.noise) and torch.equal(first.places, again.places)
+    first, again, next_ = (step_noise(0, step, 64, 0, (64, 6, 8), 0.25) for step in (5, 5, 6))
+    assert torch.equal(first.noise, again.noise) and torch.equal(first.quantiles, again.quantiles)
     assert not torch.equal(first.noise, next_.noise)
-    parts = [draw(0, 5, 64, start, (16, 6, 8), 0.25) for start in range(0, 64, 16)]
+    parts = [step_noise(0, 5, 64, start, (16, 6, 8), 0.25) for start in range(0, 64, 16)]
     assert torch.equal(torch.cat([part.noise for part in parts]), first.noise)
-    assert torch.equal(torch.cat([part.places for part in parts]), first.places)
+    assert torch.equal(torch.cat([part.quantiles for part in parts]), first.quantiles)
     assert torch.equal(torch.cat([part.keep for part in parts]), first.keep)
-    assert not torch.equal(draw(1, 5, 64, 0, (64, 6, 8)).noise, first.noise)
+    assert not torch.equal(step_noise(1, 5, 64, 0, (64, 6, 8)).noise, first.noise)
     assert len(torch.unique(first.noise)) > 0.99 * first.noise.numel()
-    low = draw(0, 5, 4, 0, (4, 6, 8), low_points=3)
+    low = step_noise(0, 5, 4, 0, (4, 6, 8), low_points=3)
     assert low.low_noise is not None and low.low_noise.shape == (4, 6, 3)
 
 
 def test_times_are_even_and_conditions_dropped_as_often_as_asked() -> None:
-    drawn = [draw(0, step, 64, 0, (64, 6, 2), 0.25) for step in range(100)]
-    places = torch.cat([d.places for d in drawn])
-    assert places.min() >= 0
-    assert places.max() < 1
-    assert torch.bincount((places * 4).long(), minlength=4).tolist() == pytest.approx([1600] * 4, abs=100)
+    drawn = [step_noise(0, step, 64, 0, (64, 6, 2), 0.25) for step in range(100)]
+    quantiles = torch.cat([d.quantiles for d in drawn])
+    assert quantiles.min() >= 0
+    assert quantiles.max() < 1
+    assert torch.bincount((quantiles * 4).long(), minlength=4).tolist() == pytest.approx([1600] * 4, abs=100)
     assert torch.cat([d.keep for d in drawn]).float().mean().item() == pytest.approx(0.75, abs=0.03)
     noise = torch.cat([d.noise for d in drawn])
     assert noise.mean().abs() < 0.02
     assert noise.std().item() == pytest.approx(1, abs=0.02)
-    assert even_places(8, torch.Generator().manual_seed(0)).sort().values.diff() == pytest.approx(0.125)
+    assert even_quantiles(8, torch.Generator().manual_seed(0)).sort().values.diff() == pytest.approx(0.125)
 
 
 def test_learning_rate_rises_then_falls() -> None:

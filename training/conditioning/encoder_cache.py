@@ -1,10 +1,10 @@
-"""What a frozen encoder said, remembered in memory and, if wished, in a folder.
+"""A cache of a frozen encoder's embeddings, in memory and optionally in a folder.
 
-    encoder = CachedEncoder(EfficientNetLite0(), limit_mib=512, folder=Path("OUT/cache"))
+    encoder = CachedEncoder(EfficientNetLite0(), limit_mib=512, folder=Path("cache"))
 
-A small data set is encoded once. In the folder each answer is a file named by the image's hash, in half
-precision: 122 KiB an image for EfficientNet's grid, 512 KiB for CLIP's, so 20 views of 10,000 models are
-100 GB. Runs, ranks and machines may share the folder; another encoder, size or weights has its own in it.
+A small dataset is encoded once. In the folder, each embedding is a file named by the image's hash, in half
+precision: 122 KiB per image for EfficientNet's grid, 512 KiB for CLIP's, so 20 views of 10,000 models take
+100 GB. Runs, ranks and machines may share the folder; each encoder, size and set of weights has a subfolder.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from torch import Tensor
 from training.conditioning.encoder import Encoder, Item
 
 SPARE = 2**30
-"""The disk keeps so many bytes free: below that nothing more is written."""
+"""Bytes of disk kept free: below that, nothing more is written."""
 
 
 class CachedEncoder:
-    """An encoder that is asked once for each image: the latest used `limit_mib` of answers stay in memory.
+    """An encoder that encodes each image once: the most recently used `limit_mib` stay in memory.
 
-    `folder` keeps all of them. Without memory and folder the answers pass through in full precision.
+    `folder` keeps all of them. Without memory and folder, embeddings are not cached and have full precision.
     """
 
     def __init__(self, encoder: Encoder, limit_mib: float, folder: Path | None = None):
@@ -45,19 +45,19 @@ class CachedEncoder:
         self._disk = DiskCache(folder / encoder.identity, self._shape) if folder else None
 
     def __call__(self, items: Sequence[Item], pixels: np.ndarray | None = None) -> Tensor:
-        """(B, features, cells) or (B, features) float32.
+        """B images or texts -> (B, features, cells) or (B, features) float32.
 
-        `pixels`, the images as `encoder.load_pixels` decodes them, saves decoding those that are new.
+        `pixels`, (B, size, size, 3) uint8 from `encoder.load_pixels`, saves decoding new images.
         """
         if not self._limit and self._disk is None:
             return self._encoder(items) if pixels is None else self._encoder.encode(pixels)
         keys = [hashlib.sha256(i.encode() if isinstance(i, str) else i).digest() for i in items]
-        places = {key: place for place, key in enumerate(keys) if key not in self._known}
-        if places and self._disk:
-            self._known.update(self._disk.read(list(places)))
-            places = {key: place for key, place in places.items() if key not in self._known}
-        if places:
-            self._known.update(self._ask(places, items, pixels))
+        indices = {key: index for index, key in enumerate(keys) if key not in self._known}
+        if indices and self._disk:
+            self._known.update(self._disk.read(list(indices)))
+            indices = {key: index for key, index in indices.items() if key not in self._known}
+        if indices:
+            self._known.update(self._encode(indices, items, pixels))
         for key in keys:
             self._known.move_to_end(key)
         grids = torch.stack([self._known[key] for key in keys]).float()
@@ -65,23 +65,23 @@ class CachedEncoder:
             self._known.popitem(last=False)
         return grids
 
-    def _ask(
-        self, places: dict[bytes, int], items: Sequence[Item], pixels: np.ndarray | None
+    def _encode(
+        self, indices: dict[bytes, int], items: Sequence[Item], pixels: np.ndarray | None
     ) -> dict[bytes, Tensor]:
-        """Encode the items at these places."""
-        rows = list(places.values())
+        """Encode the items at these indices."""
+        rows = list(indices.values())
         if pixels is None:
             encoded = self._encoder([items[row] for row in rows])
         else:
             encoded = self._encoder.encode(pixels[rows])
-        answers = dict(zip(places, encoded.half().cpu(), strict=True))
+        embeddings = dict(zip(indices, encoded.half().cpu(), strict=True))
         if self._disk:
-            self._disk.write(answers)
-        return answers
+            self._disk.write(embeddings)
+        return embeddings
 
 
 class DiskCache:
-    """A file an answer: its checksum, then float16 values. A damaged file counts as none and is replaced."""
+    """One file per embedding: its checksum, then float16 values. A damaged file is ignored and replaced."""
 
     def __init__(self, folder: Path, shape: tuple[int, ...]):
         self._folder, self._shape = folder, shape
@@ -89,14 +89,14 @@ class DiskCache:
         self._pool = ThreadPoolExecutor(8)
 
     def read(self, keys: list[bytes]) -> dict[bytes, Tensor]:
-        """The answers that are there and whole."""
+        """The embeddings that exist and are intact, each (features, cells) or (F,) float16."""
         found = zip(keys, self._pool.map(self._read_one, keys), strict=True)
-        return {key: answer for key, answer in found if answer is not None}
+        return {key: embedding for key, embedding in found if embedding is not None}
 
-    def write(self, answers: dict[bytes, Tensor]) -> None:
-        """Keep the answers, each whole or not at all, while the disk has room to spare."""
+    def write(self, embeddings: dict[bytes, Tensor]) -> None:
+        """Store embeddings, (features, cells) or (F,) float16, atomically, while the disk has space."""
         if shutil.disk_usage(self._folder).free >= SPARE:
-            list(self._pool.map(self._write_one, answers, answers.values()))
+            list(self._pool.map(self._write_one, embeddings, embeddings.values()))
 
     def _read_one(self, key: bytes) -> Tensor | None:
         try:
@@ -108,8 +108,8 @@ class DiskCache:
             return None
         return torch.from_numpy(np.frombuffer(bytearray(body), "<f2").reshape(self._shape))
 
-    def _write_one(self, key: bytes, answer: Tensor) -> None:
-        body = answer.numpy().astype("<f2").tobytes()
+    def _write_one(self, key: bytes, embedding: Tensor) -> None:
+        body = embedding.numpy().astype("<f2").tobytes()
         path = self._path(key)
         path.parent.mkdir(exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")

@@ -1,10 +1,10 @@
 """CLIP's and DINOv2's frozen towers as encoders, through the `transformers` library.
 
-    encoder = ClipGrid("openai/clip-vit-large-patch14")     # or a local folder that has the model's files
+    encoder = ClipGrid("openai/clip-vit-large-patch14")     # or a local folder with the model's files
 
 `ClipGrid` is Point-E's condition: the patch tokens of the last block before the final norm, 256 x 1,024 for
-ViT-L/14, without the class token. `ClipImage` and `ClipText` give the joint space's vectors of unit length,
-768 wide; `DinoGrid` the normed patch tokens of DINOv2, with registers or without. On a GPU they compute in
+ViT-L/14, without the class token. `ClipImage` and `ClipText` return unit vectors of the joint space, 768
+wide; `DinoGrid` returns DINOv2's normalized patch tokens, with or without registers. On a GPU they compute in
 half precision. Install with `pip install insideout[clip]`; EfficientNet needs none of this.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from render.failures import UserError
 from training.conditioning.encoder import Item, fingerprint, load_images
 
 CLIP_L14 = "openai/clip-vit-large-patch14"
@@ -25,12 +26,12 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class EncoderError(RuntimeError):
-    """An encoder that cannot be loaded; the message says from where, why, and the cure."""
+class EncoderError(UserError):
+    """An encoder that cannot be loaded; the message says from where, why, and what to do."""
 
 
 class ClipGrid:
-    """(B, width, cells): what the last block of CLIP's image tower says of every patch."""
+    """CLIP's patch tokens, (B, width, cells): the output of its image tower's last block."""
 
     name = "clip_grid"
     takes = "image"
@@ -40,7 +41,7 @@ class ClipGrid:
         config = self._net.config
         if size != config.image_size:
             raise EncoderError(
-                f"{source} sees {config.image_size} pixels. Set image_size to that, not {size}."
+                f"{source} takes {config.image_size} pixels. Set image_size to that, not {size}."
             )
         self.size = size
         self.features = config.hidden_size
@@ -52,15 +53,15 @@ class ClipGrid:
 
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> Tensor:
-        hidden = self._see(pixels).last_hidden_state  # the class token first
+        hidden = self._run(pixels).last_hidden_state  # the class token first
         return hidden[:, 1:].transpose(1, 2).float().contiguous()
 
-    def _see(self, pixels: np.ndarray) -> Any:
+    def _run(self, pixels: np.ndarray) -> Any:
         return self._net(pixel_values=normalized(pixels, CLIP_MEAN, CLIP_STD, self._net.device, self._dtype))
 
 
 class ClipImage(ClipGrid):
-    """(B, features): CLIP's vector of an image, of unit length."""
+    """CLIP's vector of an image, (B, features), of unit length."""
 
     name = "clip_image"
 
@@ -70,11 +71,11 @@ class ClipImage(ClipGrid):
 
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> Tensor:
-        return torch.nn.functional.normalize(self._see(pixels).image_embeds.float(), dim=1)
+        return torch.nn.functional.normalize(self._run(pixels).image_embeds.float(), dim=1)
 
 
 class ClipText:
-    """(B, features): CLIP's vector of a text, of unit length; what is too long for it is cut off."""
+    """CLIP's vector of a text, (B, features), of unit length; texts that are too long are truncated."""
 
     name = "clip_text"
     takes = "text"
@@ -101,7 +102,7 @@ class ClipText:
 
 
 class DinoGrid:
-    """(B, width, cells): DINOv2's patch tokens after its final norm."""
+    """DINOv2's patch tokens after its final norm, (B, width, cells)."""
 
     name = "dinov2_grid"
     takes = "image"
@@ -133,14 +134,14 @@ def normalized(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W), each channel less its mean over its deviation."""
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) of `dtype`: (x / 255 - mean) / std per channel."""
     x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
     middle, spread = (torch.tensor(values, device=device)[:, None, None] for values in (mean, std))
     return ((x - middle) / spread).to(dtype)
 
 
 def _load(kind: str, source: str, device: torch.device | str) -> tuple[Any, torch.dtype]:
-    """A pretrained tower, frozen, and its precision. EncoderError where it is not there or not whole."""
+    """A frozen pretrained tower and its precision. EncoderError if it is missing or incomplete."""
     dtype = torch.float16 if torch.device(device).type == "cuda" else torch.float32
     library = _library()
     loud = library.logging.get_verbosity()
@@ -148,12 +149,12 @@ def _load(kind: str, source: str, device: torch.device | str) -> tuple[Any, torc
     try:
         net, report = getattr(library, kind).from_pretrained(source, output_loading_info=True)
     except (OSError, ValueError) as error:
-        raise EncoderError(_cure(source, error)) from error
+        raise EncoderError(_remedy(source, error)) from error
     finally:
         library.logging.set_verbosity(loud)
-    # The library fills what is missing with random numbers and goes on.
+    # The library initializes missing weights at random and continues.
     if missing := sorted(map(str, report["missing_keys"])):
-        raise EncoderError(_cure(source, f"{len(missing)} weights are missing, {missing[0]} first"))
+        raise EncoderError(_remedy(source, f"{len(missing)} weights are missing, {missing[0]} first"))
     return net.to(device, dtype).eval().requires_grad_(False), dtype
 
 
@@ -161,7 +162,7 @@ def _tokenizer(source: str) -> Any:
     try:
         return _library().CLIPTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
-        raise EncoderError(_cure(source, error)) from error
+        raise EncoderError(_remedy(source, error)) from error
 
 
 def _library() -> Any:
@@ -172,10 +173,10 @@ def _library() -> Any:
     return transformers
 
 
-def _cure(source: str, error: object) -> str:
+def _remedy(source: str, error: object) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
-        f"{source}: no such encoder could be loaded ({first}). Give encoder_path: a folder that has the "
-        "model's config.json and weights, or a model's name on the hub where it can be reached; or "
-        "encoder: efficientnet_lite0, which needs neither."
+        f"{source}: the encoder could not be loaded ({first}). Set encoder_path to a folder with the "
+        "model's config.json and weights, or to a model's name on the hub if it can be reached; or set "
+        "encoder to efficientnet_lite0, which needs neither."
     )

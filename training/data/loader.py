@@ -1,12 +1,12 @@
-"""Batches for training from `OUT/clouds`: endless, shuffled by a seed, in an order that can be resumed.
+"""Batches for training from a dataset's shards: endless, shuffled by a seed, resumable.
 
-    loader = CloudLoader(Path("OUT/clouds"), batch=16, seed=0)
+    loader = CloudLoader(Layout(dataset).clouds, batch=16, seed=0)
     for batch in loader: ...
     state = loader.state_dict()         # later, elsewhere: loader.load_state_dict(state)
 
-The batches are a pure function of the manifest, the seed and the recipe; where a run stands is one number,
-the batches it has used. Neither the number of reader threads nor that of processes changes them: a rank makes
-its part of every batch (`training.data.shuffle`). Only the columns in use are read: positions, one color and
+The batches are a pure function of the manifest, the seed and the recipe; a run's position is one number, the
+batches it has used. Neither the number of reader threads nor of processes changes them: a rank makes its part
+of every batch (`training.data.shuffle`). Only the columns in use are read: positions, one color and
 one image column, because all rows of a row group share one view per epoch. At most two windows of row groups
 per stream are in memory. `python -m training.benchmarks.reading` measures it.
 """
@@ -30,6 +30,7 @@ from torch import Tensor
 
 from fuse.dataset.manifest import Part, read_manifest
 from fuse.dataset.shard import Shard, ShardError
+from render.failures import UserError
 from training.conditioning.encoder import load_images
 from training.data.point_mix import Mix, UnionOrder
 from training.data.rows import OpenShards, Recipe, RowGroup, usable_rows
@@ -39,7 +40,7 @@ Item = TypeVar("Item")
 Place = tuple[RowGroup, int]  # and the row
 Window = tuple[np.ndarray, dict[int, Future[RowGroup]]]  # (R, 2) of group and row; the groups
 AHEAD = 4
-"""Batches that are made ahead of the trainer."""
+"""Batches prepared ahead of the trainer."""
 
 
 class EmptySplit(ShardError):
@@ -48,14 +49,14 @@ class EmptySplit(ShardError):
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from; of several processes, this one's part of it."""
+    """The samples of one step; with several processes, this one's part."""
 
     points: Tensor  # (B, C, N) float32, the network's frame
     images: list[bytes]  # B PNGs, RGBA
     uids: list[str]
     low_res: Tensor | None = None  # (B, C, n) float32: the coarse cloud that the points continue
-    captions: list[str] | None = None  # B texts, the source's name where a model has no caption
-    pixels: np.ndarray | None = None  # (B, size, size, 3) uint8, the images decoded
+    captions: list[str] | None = None  # B texts; the source's name where a model has no caption
+    pixels: np.ndarray | None = None  # (B, size, size, 3) uint8, the decoded images
 
     @classmethod
     def join(cls, batches: list[Batch]) -> Batch:
@@ -86,14 +87,14 @@ class Batch:
 
 
 class CloudLoader:
-    """Endless batches, and where in them the consumer is.
+    """Endless batches, and the consumer's position in them.
 
-    `points` is the prefix of a row that makes its cloud (after `low_points` that condition it), `step_points`
-    how many of them a batch holds (0: all); `views` the number of views to show (0: all). `batch` counts the
-    clouds of a step over all `world` processes, of which this is `rank`. `streams` are read side by side,
-    each from its own slice of the rows: with as many as processes no process reads another's rows. `workers`
-    threads read ahead; `decode` is the side to which they decode the images, 0: not. Raises ShardError when
-    there is nothing to read or the data is damaged.
+    A row's cloud is its first `points` points (after `low_points` that condition it), of which a batch holds
+    `step_points` (0: all); `views` is the number of views used (0: all). `batch` counts the clouds of a step
+    over all `world` processes; this one is `rank`. `streams` are read in parallel, each from its own slice of
+    the rows: with one per process, no process reads another's rows. `workers` threads read ahead; `decode` is
+    the side, in pixels, to which they decode images (0: not at all). Raises ShardError where there is nothing
+    to read or the data is damaged.
     """
 
     def __init__(
@@ -119,21 +120,21 @@ class CloudLoader:
         workers: int = 0,
     ):
         if batch % world:
-            raise ValueError(f"a batch of {batch} clouds cannot be shared evenly by {world} processes.")
+            raise UserError(f"a batch of {batch} clouds cannot be divided evenly among {world} processes.")
         parts = _parts(clouds)
         groups = list(_groups(clouds, parts, split, views if images else None, mix))
         self.rows = sum(len(group.rows) for group in groups)
         if not self.rows:
             raise EmptySplit(
-                f"{clouds}: no rows of split {split!r} with {mix.kind} points. Fuse more models, or name "
-                "another split."
+                f"{clouds}: no rows of split {split!r} with {mix.kind} points. Fuse more models, or "
+                "choose another split."
             )
         if self.rows < streams:
             raise ShardError(
                 f"{clouds}: {self.rows} rows of split {split!r} for {streams} streams. Fuse more models."
             )
         self.used = 0
-        """Batches handed out so far, by this and earlier runs."""
+        """Batches returned so far, by this run and those that it resumes."""
         self._workers = workers
         self._decode = decode if images else 0
         self._order = Order(groups, seed, window, streams)
@@ -152,15 +153,15 @@ class CloudLoader:
                 yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the consumer stands; plain values, the same on every rank."""
+        """The consumer's position; plain values, the same on every rank."""
         return {"used": self.used, "identity": self._identity}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken. ShardError when data, seed, batch or recipe are others."""
+        """Continue where `state` was taken. ShardError if the data, seed, batch or recipe differ."""
         if state["identity"] != self._identity:
             raise ShardError(
                 "the checkpoint was made with other shards, or another seed, split, batch, streams or "
-                "points: its place in the data means nothing here. Train under a new run name."
+                "points: its position in the data does not apply. Train under a new run name."
             )
         self.used = state["used"]
 
@@ -173,7 +174,7 @@ class CloudLoader:
             yield self._collate([place for stream in streams for place in next(stream)])
 
     def _stream(self, share: Share, submit: Callable[..., Any]) -> Iterator[list[Place]]:
-        """This process's rows of a stream, a list a batch."""
+        """This process's rows of a stream, one list per batch."""
         mine: list[Place] = []
         place = 0
         for rows, tables in self._tables(share, submit):
@@ -186,7 +187,7 @@ class CloudLoader:
                     mine, place = [], 0
 
     def _tables(self, share: Share, submit: Callable[..., Any]) -> Iterator[Window]:
-        """The windows of a stream with their row groups; with workers the next window is read meanwhile."""
+        """The windows of a stream with their row groups; workers read the next window meanwhile."""
         pending: deque[Window] = deque()
         for epoch, rows in self._order.windows(share.stream, self.used * share.per_batch):
             groups = np.unique(rows[:, 0]).tolist()
@@ -199,7 +200,7 @@ class CloudLoader:
         return self._shards.read(self._order.groups[group], self._order.view(epoch, group), self._recipe, rng)
 
     def _collate(self, places: list[Place]) -> Batch:
-        """The rows as one batch, each written into its place."""
+        """The rows as one batch."""
         recipe = self._recipe
         points = np.empty((len(places), recipe.mix.channels, recipe.step_points), np.float32)
         low = np.empty((len(places), recipe.mix.channels, recipe.low_points), np.float32)
@@ -217,7 +218,7 @@ class CloudLoader:
 
 
 def ahead(items: Iterator[Item], depth: int, stack: ExitStack) -> Iterator[Item]:
-    """The items, made by a thread that stays `depth` of them ahead; it ends when `stack` is closed."""
+    """The items, prepared by a thread up to `depth` ahead; it ends when `stack` is closed."""
     ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(depth)
     closed = threading.Event()
 
@@ -234,7 +235,7 @@ def ahead(items: Iterator[Item], depth: int, stack: ExitStack) -> Iterator[Item]
                 hand_on(item)
                 if closed.is_set():
                     return
-        except BaseException as error:  # it belongs to the consumer
+        except BaseException as error:  # raised in the consumer
             hand_on(None, error)
 
     thread = threading.Thread(target=work, name="batches", daemon=True)
@@ -249,7 +250,7 @@ def ahead(items: Iterator[Item], depth: int, stack: ExitStack) -> Iterator[Item]
 
 
 def _inline(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-    """Like `Executor.submit`, done at once."""
+    """Like `Executor.submit`, executed immediately."""
     future: Future[Any] = Future()
     future.set_result(function(*arguments))
     return future
@@ -263,9 +264,9 @@ def _parts(clouds: Path) -> list[Part]:
 
 
 def _groups(clouds: Path, parts: list[Part], split: str, views: int | None, mix: Mix) -> Iterator[Group]:
-    """The row groups that hold rows of the split; those without points of the mix's kind are left out.
+    """The row groups that have rows of the split with points of the mix's kind.
 
-    `views` is the number of views to show, 0 for all; None where no image is wanted.
+    `views` is the number of views used, 0 for all; None if images are not needed.
     """
     for part in parts:
         with Shard(clouds / part.file) as shard:

@@ -1,15 +1,15 @@
-"""Which points of a shard's row make a cloud: seen from outside, hidden, or inside the solid.
+"""Which points of a shard's row make up a cloud: visible from outside, hidden, or inside the solid.
 
-A `Mix` names the points of a row that a model learns from:
+A `Mix` selects the points of a row that a model is trained on:
 
 - `outside`: the first rows of `outside_*`. Every prefix of a shard's row is a farthest-point sample.
 - `outside+hidden`, by quota: the first (1 - share) * N outside points and the first share * N hidden ones.
-  Where a model has too few hidden points, further outside points stand in their place.
-- `outside+hidden`, by one farthest-point sampling over both: the points compete, so that the share follows
-  from the geometry. It is made of the first N points of each kind, in 2 ms for 1,024, and remembered.
+  Where a model has too few hidden points, further outside points replace them.
+- `outside+hidden`, by one farthest-point sampling over both: the share follows from the geometry. It samples
+  the first N points of each kind, in 2 ms for 1,024, and is cached.
 - `solid`: the first rows of `solid_xyz`, which have no color.
 
-The upsampler's target continues its condition: `skip` is how many points of the same mix go before.
+The upsampler's target continues its condition: `skip` is the number of points of the same mix before it.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ class Mix:
 
     @property
     def channels(self) -> int:
-        """xyz; and color; and the label."""
+        """Channels per point: xyz, then color, then the label."""
         return {"solid": 3, "outside": 6, "outside+hidden": 7}[self.kind]
 
     def quota(self, count: int, outside: int, hidden: int) -> tuple[int, int]:
-        """How many of the first `count` points are outside and hidden ones, of a row that has so many."""
+        """The numbers of outside and hidden points among the first `count`, of a row that has these."""
         wanted = round(count * (self.share or 0)) if self.kind == "outside+hidden" else 0
         taken = min(wanted, hidden)
         return (count - taken, taken) if outside else (0, count)
 
     def ranges(self, outside: int, hidden: int, count: int, skip: int = 0) -> list[tuple[int, int]]:
-        """Which outside points and which hidden ones, as (first, last), make points `skip`.. of the mix.
+        """The ranges (first, last) of outside and of hidden points that make points `skip`.. of the mix.
 
-        Ranges may run beyond a row that has too few points: it repeats them, from the first on.
+        A range may exceed the row's points: they are then repeated from the first on.
         """
         before, after = self.quota(skip, outside, hidden), self.quota(skip + count, outside, hidden)
         return list(zip(before, after, strict=True))
 
 
 class UnionOrder:
-    """Farthest-point orders over outside and hidden points together, the latest kept within `mib`."""
+    """Farthest-point orders over outside and hidden points together; the latest are cached, up to `mib`."""
 
     def __init__(self, mib: float = 256):
         self._room = mib * 2**20
@@ -60,7 +60,7 @@ class UnionOrder:
         self._size = 0
 
     def members(self, key: Hashable, outside: np.ndarray, hidden: np.ndarray, count: int) -> np.ndarray:
-        """(count,) indices into `outside`, (N, 3), followed by `hidden`, (M, 3), in farthest-point order."""
+        """Farthest-point order, (K,) int32: indices into `outside` (N, 3) followed by `hidden` (M, 3)."""
         if key not in self._held:
             from fuse.sampling import farthest_points
 

@@ -1,6 +1,6 @@
-"""One row group of a shard in memory, and the clouds that its rows make.
+"""One row group of a shard in memory, and the clouds of its rows.
 
-Point columns are read as bytes and looked at through numpy views: only the points in use are copied.
+Point columns are read as bytes and accessed through numpy views: only the points in use are copied.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from training.data.shuffle import Group
 
 Places = slice | np.ndarray
 COUNTS = {"outside": ("n_outside",), "outside+hidden": ("n_outside", "n_hidden"), "solid": ("n_solid",)}
-"""The columns that count a mix's points."""
+"""The columns with the number of points of a mix."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a sample is made of: points `low_points`.. of the mix, and what goes with them."""
+    """What a sample contains: points `low_points`.. of the mix, and what accompanies them."""
 
     mix: Mix
     points: int
@@ -71,7 +71,7 @@ class Blobs:
 
 
 class RowGroup:
-    """The columns of a row group, and which of a cloud's points this epoch's step sees."""
+    """The columns of a row group, and the points of each cloud that a step of this epoch sees."""
 
     def __init__(self, group: Group, table: pa.Table, recipe: Recipe, view: int, rng: np.random.Generator):
         self.path, self.index, self.recipe = group.path, group.index, recipe
@@ -85,8 +85,8 @@ class RowGroup:
         colors = {"outside": f"outside_{recipe.target}", "hidden": "hidden_albedo"}
         self._xyz = [Blobs(table[f"{kind}_xyz"], "<f4") for kind in kinds[recipe.mix.kind]]
         self._rgb = [Blobs(table[colors[kind]], "u1") for kind in kinds[recipe.mix.kind] if kind in colors]
-        # Every row takes its own stretch of one permutation: a draw of its own for each costs as much as the
-        # rest of its sample, and any stretch is a uniform choice too.
+        # Each row takes a slice of one permutation, which is a uniform choice too; one permutation per row
+        # would cost as much as the rest of its sample.
         order = rng.permutation(recipe.points)
         self._permutation = np.concatenate([order, order[: recipe.step_points]])
         self._starts = rng.integers(recipe.points, size=table.num_rows)
@@ -94,15 +94,15 @@ class RowGroup:
     def fill(self, row: int, points: np.ndarray, low: np.ndarray, union: UnionOrder) -> None:
         """Write the row's points (C, N) and coarse cloud (C, n) as a step sees them, in the network's frame.
 
-        ShardError where the row has no points of the kind.
+        Raises ShardError where the row has no points of the kind.
         """
         recipe = self.recipe
         xyz, rgb = [column[row] for column in self._xyz], [column[row] for column in self._rgb]
         sizes = [len(one) for one in xyz]
         if not any(sizes):
             raise ShardError(
-                f"{self.path}: {self.uid(row)} has no {recipe.mix.kind} points. Fuse it again, or take other "
-                "points (points_from)."
+                f"{self.path}: {self.uid(row)} has no {recipe.mix.kind} points. Fuse it again, or choose "
+                "other points (points_from)."
             )
         sampled = len(sizes) == 2 and recipe.mix.share is None
         places = self._by_sampling(row, xyz, union) if sampled else self._by_quota(row, sizes)
@@ -110,7 +110,7 @@ class RowGroup:
             _write(out, xyz, rgb, some)
 
     def _by_sampling(self, row: int, xyz: list[np.ndarray], union: UnionOrder) -> list[list[Places]]:
-        """The points of each kind, of the coarse cloud and of the step's points, from one order over both."""
+        """For coarse cloud and points, the indices of each kind, from one order over both kinds."""
         recipe, outside, chosen = self.recipe, len(xyz[0]), self._choose(row)
         key, count = (self.path, self.index, row), recipe.low_points + recipe.points
         low, points = np.split(union.members(key, xyz[0], xyz[1], count), [recipe.low_points])
@@ -125,34 +125,34 @@ class RowGroup:
         return [_places(low, sizes, None), _places(points, sizes, self._choose(row))]
 
     def _choose(self, row: int) -> np.ndarray | None:
-        """Which of the cloud's points this epoch's step sees, (step_points,); None for all."""
+        """Indices of the points that a step of this epoch sees, (step_points,); None for all."""
         if self.recipe.step_points == self.recipe.points:
             return None
         return self._permutation[self._starts[row] :][: self.recipe.step_points]
 
     def uid(self, row: int) -> str:
-        """The row's model."""
+        """The row's uid."""
         return self._strings["uid"][row]
 
     def image(self, row: int) -> bytes:
-        """The row's PNG, from the view of this epoch; empty where the recipe wants none."""
+        """The row's PNG of this epoch's view; empty if the recipe has no images."""
         return self._images[row].as_py() if self._images is not None else b""
 
     def caption(self, row: int) -> str:
-        """The row's caption, if the recipe wants it; where there is none, the file's name in words."""
+        """The row's caption; where it has none, the source file's name in words."""
         source = self._strings["source"][row]
         return self._strings["caption"][row] or Path(source).stem.replace("_", " ").replace("-", " ")
 
 
 class OpenShards:
-    """Shards kept open, a few a thread: opening one costs as much as reading five rows of it."""
+    """A few open shards per thread: opening one costs as much as reading five of its rows."""
 
     def __init__(self, limit: int = 16):
         self._limit = limit
         self._held = threading.local()
 
     def read(self, group: Group, view: int, recipe: Recipe, rng: np.random.Generator) -> RowGroup:
-        """Read the columns that the recipe needs, images of one view."""
+        """Read the columns that the recipe needs, with the images of one view."""
         table = self._open(group.path).table(group.index, recipe.columns(view))
         return RowGroup(group, table, recipe, view, rng)
 
@@ -162,12 +162,12 @@ class OpenShards:
             held[path] = Shard(path)
         held.move_to_end(path)
         if len(held) > self._limit:
-            held.popitem(last=False)[1].file.close(force=True)  # what we opened, too
+            held.popitem(last=False)[1].file.close(force=True)  # closes the underlying file too
         return held[path]
 
 
 def _places(ranges: list[tuple[int, int]], sizes: list[int], chosen: np.ndarray | None) -> list[Places]:
-    """The points of each kind: all of their range, or those of the ranges' points that are `chosen`."""
+    """The indices of each kind: its whole range, or those of the ranges' points that are `chosen`."""
     result: list[Places] = []
     before = 0
     for (first, last), size in zip(ranges, sizes, strict=False):

@@ -1,8 +1,8 @@
-"""The order in which rows are learned from: a pure function of the manifest, the seed and the stream.
+"""The training order of rows: a pure function of the manifest, the seed and the stream.
 
-An epoch permutes the row groups, gives each of `streams` an equal slice of the rows, and shuffles those of
-`window` row groups together. A step takes a fixed number of rows from every stream, however many processes
-there are: they share the streams, so the batches are the same for one process and for eight.
+An epoch permutes the row groups, gives each of `streams` an equal slice of the rows, and shuffles the rows of
+`window` row groups together. A step takes a fixed number of rows from every stream, regardless of the number
+of processes, which share the streams: the batches are the same for one process and for eight.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Share:
-    """What one process takes from a stream: of its `per_batch` rows a batch those from `low` to `high`."""
+    """One process's rows of a stream: of its `per_batch` rows per batch, those from `low` to `high`."""
 
     stream: int
     per_batch: int
@@ -45,7 +45,7 @@ class Order:
         self._total = sum(len(group.rows) for group in groups)
 
     def windows(self, stream: int, start: int) -> Iterator[tuple[int, np.ndarray]]:
-        """From the stream's `start`-th row on: (epoch, (R, 2) int64 of group and row), a window at a time."""
+        """Windows from the stream's `start`-th row on: epoch and (R, 2) int64, group and row."""
         for epoch in itertools.count():
             first, last = self._bounds(stream, epoch)
             if start >= last - first:
@@ -57,20 +57,20 @@ class Order:
                 start = max(0, start - len(rows))
 
     def view(self, epoch: int, group: int) -> int:
-        """The view that a row group's images are taken from in an epoch."""
+        """The view whose images a row group uses in an epoch."""
         return int(self.rng(epoch, group).integers(max(1, self.groups[group].views)))
 
     def rng(self, *key: int) -> np.random.Generator:
-        """Random numbers that belong to `key` alone."""
+        """A random generator of its own for each `key`."""
         return np.random.default_rng([self.seed, *key])
 
     def _bounds(self, stream: int, epoch: int) -> tuple[int, int]:
-        """The stream's slice of the epoch. Slices take turns, since they may differ by one row."""
+        """The stream's slice of the epoch. Streams rotate through the slices, which may differ by one row."""
         place = (stream + epoch) % self._streams
         return place * self._total // self._streams, (place + 1) * self._total // self._streams
 
     def _epoch(self, epoch: int, first: int, last: int) -> Iterator[np.ndarray]:
-        """The slice's windows, each (R, 2) int64, shuffled; only what the slice needs is ever built."""
+        """The slice's windows, each (R, 2) int64, shuffled; nothing outside the slice is built."""
         order = self.rng(epoch).permutation(len(self.groups))
         ends = np.cumsum([len(self.groups[g].rows) for g in order])
         for at in range(0, len(order), self._window):
@@ -84,14 +84,14 @@ class Order:
                 yield self.rng(epoch, at, 1).permutation(rows)
 
     def _cut(self, epoch: int, group: int, first: int, last: int) -> np.ndarray:
-        """Rows first..last of a shuffled group, counted back from its end: (R, 2) of group and row."""
+        """Rows first..last of a shuffled group, counted from its end: (R, 2), group and row."""
         rows = self.rng(epoch, group, 2).permutation(self.groups[group].rows)
         rows = rows[max(0, len(rows) + first) : max(0, min(len(rows), len(rows) + last))]
         return np.stack([np.full_like(rows, group), rows], axis=1)
 
 
 def shares(batch: int, streams: int, rank: int, world: int) -> list[Share]:
-    """How rank `rank` of `world` makes its part of every batch of `batch` rows out of the streams.
+    """The rows of each stream that rank `rank` of `world` takes for its part of every batch.
 
     Row j of a batch comes from stream j * streams // batch and belongs to rank j * world // batch.
     """

@@ -3,8 +3,8 @@
     model = build("base40M")                       # sizes, names and parameter counts as published
     load_weights(model, Path("base_40m.pt"))       # an official checkpoint, or the weights of one of ours
 
-The table has every model that OpenAI released; `build` also makes a model of any other size, and with the
-options of `transformer.Shape`.
+The table has every model that OpenAI released; `build` also makes models of other sizes, and with the options
+of `transformer.Shape`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from render.failures import UserError
 from training.networks.sdf import PointCloudSDF
 from training.networks.transformer import (
     ImageGridTransformer,
@@ -40,12 +41,12 @@ class Published:
     family: Family
     shape: Shape
     features: int
-    """Width of the condition: CLIP's vector or the cells of its grid; 0: there is none."""
+    """Width of the condition: CLIP's vector or its grid's cells; 0: unconditional."""
     encoder: str
-    """What makes the condition, by `encoder`'s names."""
+    """The encoder of the condition, by its name in TrainConfig."""
     schedule: Schedule
     points: int
-    """Points that it draws; the upsampler's come on top of 1,024."""
+    """Points that it generates; the upsampler's are added to 1,024."""
     parameters: int
 
 
@@ -62,22 +63,22 @@ PUBLISHED = {
 SDF_PARAMETERS = 9_481_985
 
 
-class WeightsError(ValueError):
-    """Weights that do not fit; the message names the file and the cure."""
+class WeightsError(UserError):
+    """Weights that do not fit the model; the message names the file and the remedy."""
 
 
 def build(name: str, features: int | None = None, **options: Any) -> PointTransformer:
     """An untrained model: a name of `PUBLISHED`, or a family with `options` of `Shape` for its size.
 
-    `features` overrides the width of the condition, `options` whatever else of the shape (`channels=7`).
-    Raises ValueError for a name that does not exist.
+    `features` overrides the width of the condition, `options` anything else of the shape (`channels=7`).
+    Raises UserError for an unknown name.
     """
     if name in PUBLISHED:
         known = PUBLISHED[name]
         width = known.features if features is None else features
         return assemble(known.family, replace(known.shape, **options), width)
     if name not in FAMILIES:
-        raise ValueError(f"{name!r}: no such model. There are {', '.join([*PUBLISHED, *FAMILIES])}.")
+        raise UserError(f"{name!r}: unknown model. Choose one of {', '.join([*PUBLISHED, *FAMILIES])}.")
     return assemble(name, Shape(**options), features or 0)
 
 
@@ -95,21 +96,21 @@ def assemble(family: Family, shape: Shape, features: int) -> PointTransformer:
 
 
 def build_sdf() -> PointCloudSDF:
-    """The published model `sdf`: the signed distance that a cloud of 4,096 points tells of."""
+    """The published model `sdf`: the signed distance from the surface that 4,096 points sample."""
     return PointCloudSDF(width=256, encoder_layers=8, decoder_layers=4, heads=4)
 
 
 def load_weights(model: nn.Module, path: Path) -> list[str]:
     """Fill `model` by name from an official checkpoint, or from one of ours (its mean weights).
 
-    What the model has on top of the file (`qk_norm`, `skips`) keeps its first values; these names are
-    returned. A seventh channel begins silent beside the six of the file. Raises WeightsError where the file
-    cannot be read, has a size that does not fit, or has a weight that the model lacks.
+    Weights that the file lacks (`qk_norm`, `skips`) keep their initial values; their names are returned. A
+    seventh channel starts at zero beside the file's six. Raises WeightsError where the file cannot be read,
+    has a size that does not fit, or has a weight that the model lacks.
     """
     weights = read_weights(path)
     own = model.state_dict()
     if missing := sorted(set(weights) - set(own)):
-        raise WeightsError(f"{path}: it has {_some(missing)}, the model has not. Choose the model it is of.")
+        raise WeightsError(f"{path}: it has {_some(missing)}, which the model lacks. Choose another model.")
     fitted = {name: _fitted(weights[name], own[name]) for name in weights}
     wrong = [
         f"{name} {tuple(weights[name].shape)} for {tuple(own[name].shape)}"
@@ -117,32 +118,30 @@ def load_weights(model: nn.Module, path: Path) -> list[str]:
         if value.shape != own[name].shape
     ]
     if wrong:
-        raise WeightsError(
-            f"{path}: {_some(wrong)}. Choose the model, or the encoder, that it was made with."
-        )
+        raise WeightsError(f"{path}: {_some(wrong)}. Choose the model and encoder that it was trained with.")
     new = sorted(set(own) - set(weights))
     if strange := [name for name in new if not _optional(name)]:
-        raise WeightsError(f"{path}: it lacks {_some(strange)}. Choose the model that it is of.")
+        raise WeightsError(f"{path}: it lacks {_some(strange)}. Choose another model.")
     model.load_state_dict(fitted, strict=False)
     return new
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights in a file by their published names; of our checkpoints, the running mean."""
+    """A file's weights by name, of any shape (A, B, ...); of our own checkpoints, the mean weights."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such file.") from None
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise WeightsError(f"{path}: not a checkpoint of PyTorch ({error}). Download it again.") from error
+        raise WeightsError(f"{path}: not a PyTorch checkpoint ({error}). Download it again.") from error
     weights = state.get("ema", state) if isinstance(state, Mapping) else {}
     if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise WeightsError(f"{path}: no weights by name in this file. Give an official or an own checkpoint.")
+        raise WeightsError(f"{path}: no named weights. Give an official checkpoint or one of your own.")
     return dict(weights)
 
 
 def _fitted(weight: Tensor, own: Tensor) -> Tensor:
-    """`weight` with zeros for the channels that only the model has, if these are all it lacks."""
+    """`weight` with zeros for the channels that only the model has, if nothing else differs."""
     gaps = [
         axis for axis in range(own.dim()) if axis < weight.dim() and weight.shape[axis] != own.shape[axis]
     ]

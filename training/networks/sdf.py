@@ -1,8 +1,8 @@
-"""Point-E's model of a surface: how far a query is from the surface that a cloud samples, and on which side.
+"""Point-E's SDF model: the signed distance of a query from the surface that a cloud samples.
 
-The published `sdf` (section 2.4 of the paper, arXiv:2212.08751): the cloud is encoded by self-attention, each
-query then looks it up by cross-attention, on its own, so queries come in batches of any size. Names in the
-state dict are the published ones.
+The published `sdf` (section 2.4 of the paper, arXiv:2212.08751): self-attention encodes the cloud, and each
+query attends to it on its own, so queries come in batches of any size. Names in the state dict are the
+published ones.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class CrossAttention(nn.Module):
         self.c_proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, data: Tensor) -> Tensor:
+        """x: (B, Q, width) queries, data: (B, N, width) -> (B, Q, width)."""
         q = self.c_q(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
         k, v = self.c_kv(data).unflatten(2, (self.heads, -1)).transpose(1, 2).chunk(2, dim=-1)
         mixed = F.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v)
@@ -35,7 +36,7 @@ class CrossAttention(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """A pre-norm residual block whose tokens look at the cloud and not at each other."""
+    """A pre-norm residual block whose tokens attend to the cloud and not to each other."""
 
     def __init__(self, width: int, heads: int, qk_norm: bool = False):
         super().__init__()
@@ -46,6 +47,7 @@ class CrossBlock(nn.Module):
         self.ln_3 = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, data: Tensor) -> Tensor:
+        """x: (B, Q, width) queries, data: (B, N, width) -> (B, Q, width)."""
         x = x + self.attn(self.ln_1(x), self.ln_2(data))
         return x + self.mlp(self.ln_3(x))
 
@@ -58,6 +60,7 @@ class Decoder(nn.Module):
         self.resblocks = nn.ModuleList(CrossBlock(width, heads) for _ in range(layers))
 
     def forward(self, x: Tensor, data: Tensor) -> Tensor:
+        """x: (B, Q, width) queries, data: (B, N, width) -> (B, Q, width)."""
         for block in self.resblocks:
             x = block(x, data)
         return x
@@ -86,10 +89,10 @@ class PointCloudSDF(nn.Module):
         return self.distances(queries, self.encode(points))
 
     def encode(self, points: Tensor) -> Tensor:
-        """(B, 3, N) -> (B, N, width), once for all queries."""
+        """(B, 3, N) -> (B, N, width), computed once for all queries."""
         return self.encoder(self.encoder_input_proj(points.transpose(1, 2)))
 
     def distances(self, queries: Tensor, encoded: Tensor) -> Tensor:
-        """queries: (B, 3, Q), encoded: of `encode` -> (B, Q)."""
+        """queries: (B, 3, Q), encoded: (B, N, width) from `encode` -> (B, Q)."""
         tokens = self.decoder(self.decoder_input_proj(queries.transpose(1, 2)), encoded)
         return self.output_proj(self.ln_post(tokens)).squeeze(2)

@@ -1,10 +1,10 @@
 """Point-E's transformers: a noisy cloud, its time and a condition in; noise and variance out.
 
-Points are tokens without positions, so the networks are equivariant to their order and take any number of
-them. The architecture, its initialization and every name in the state dict are those of the published
-checkpoints (Nichol et al. 2022, arXiv:2212.08751), which therefore load by name. Attention goes through
-`scaled_dot_product_attention` instead of the published einsum under recomputation: the same numbers, less
-memory and time. `training.networks.point_e` has the published sizes.
+Points are tokens without positional embeddings, so the networks are equivariant to their order and take any
+number of them. The architecture, its initialization and every name in the state dict are those of the
+published checkpoints (Nichol et al. 2022, arXiv:2212.08751), which therefore load by name. Attention goes
+through `scaled_dot_product_attention` instead of the published einsum under recomputation: the same numbers,
+less memory and time. `training.networks.point_e` has the published sizes.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from torch.utils.checkpoint import checkpoint
 
 @dataclass(frozen=True)
 class Shape:
-    """The size of a network, and what it has beyond the published ones."""
+    """The size of a network, and its options beyond the published ones."""
 
     width: int
     layers: int
     heads: int
     channels: int = 6
-    """Numbers a point: xyz and color in [-1, 1]; 7 with the label."""
+    """Numbers per point: xyz and color in [-1, 1]; 7 with the label."""
     outputs: int = 2
-    """Numbers out for each one in: 2 are the prediction and the variance's place; flow and EDM need 1."""
+    """Outputs per channel: 2 for the prediction and the variance; flow and EDM need 1."""
     qk_norm: bool = False
-    """Queries and keys are divided by their root mean square: stable in bfloat16 (arXiv:2302.05442)."""
+    """RMS-normalize queries and keys: stable in bfloat16 (arXiv:2302.05442)."""
     skips: bool = False
     """Long skip connections from the first half of the blocks to the second (U-ViT, arXiv:2209.12152)."""
     recompute: bool = False
-    """Activations of a block are computed again in the backward pass: a third more work, far less memory."""
+    """Recompute a block's activations in the backward pass: a third more work, far less memory."""
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:
-    """(B,) times in 0..1023, whole or not -> (B, width): cosines, then sines, of periods up to 10,000."""
+    """(B,) times in 0..1023, fractional too -> (B, width): cosines, then sines, of periods up to 10,000."""
     half = width // 2
     frequencies = torch.exp(
         -math.log(10_000) * torch.arange(half, device=t.device, dtype=torch.float32) / half
@@ -48,10 +48,10 @@ def timestep_embedding(t: Tensor, width: int) -> Tensor:
 
 
 class HeadNorm(nn.RMSNorm):
-    """Divides a head's queries or keys by their root mean square, in their own precision."""
+    """RMS norm of a head's queries or keys, in their own precision."""
 
     def __init__(self, width: int):
-        super().__init__(width, eps=1e-6)  # PyTorch's own choice for bfloat16 would be 0.008
+        super().__init__(width, eps=1e-6)  # PyTorch's default for bfloat16 would be 0.008
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
@@ -77,7 +77,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two layers, four times the width between them."""
+    """Two layers with a hidden width of four times the width."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -127,7 +127,7 @@ class Backbone(nn.Module):
         return x
 
     def initialize(self, std: float) -> None:
-        """Small normal weights, zero biases; a skip begins as if it were not there."""
+        """Small normal weights, zero biases; a skip connection starts as the identity."""
         initialize_linears(self, std)
         with torch.no_grad():
             for skip in self.skips:
@@ -149,7 +149,7 @@ def initialize_linears(part: nn.Module, std: float) -> None:
 
 
 class PointTransformer(nn.Module):
-    """What the models share: time and points in, points out, and context tokens to attend to between."""
+    """What the models share: time and points in, points out, attention with context tokens in between."""
 
     def __init__(self, shape: Shape):
         super().__init__()
@@ -163,7 +163,7 @@ class PointTransformer(nn.Module):
         std = 0.25 / math.sqrt(shape.width)
         initialize_linears(self.time_embed, std)
         self.backbone.initialize(std)
-        nn.init.zeros_(self.output_proj.weight)  # the first prediction is no noise at all
+        nn.init.zeros_(self.output_proj.weight)  # the first prediction is zero
         nn.init.zeros_(self.output_proj.bias)
 
     @property
@@ -175,7 +175,7 @@ class PointTransformer(nn.Module):
         return self.time_embed(timestep_embedding(t, self.shape.width))[:, None]
 
     def run(self, x: Tensor, context: list[Tensor]) -> Tensor:
-        """Attend among the context tokens, each (B, K, width), and the points; give the points' outputs."""
+        """x (B, channels, N) and context tokens, each (B, K, width) -> (B, outputs * channels, N)."""
         tokens = torch.cat([*context, self.input_proj(x.transpose(1, 2))], dim=1)
         tokens = self.ln_post(self.backbone(self.ln_pre(tokens)))
         return self.output_proj(tokens[:, -x.shape[2] :]).transpose(1, 2)
@@ -190,7 +190,7 @@ class PointDiffusionTransformer(PointTransformer):
 
 
 class ImageVectorTransformer(PointTransformer):
-    """Conditioned on one vector of unit length, CLIP's of an image or a text: one token."""
+    """Conditioned on one vector of unit length, CLIP's of an image or text: one token."""
 
     def __init__(self, shape: Shape, features: int):
         super().__init__(shape)
@@ -199,14 +199,14 @@ class ImageVectorTransformer(PointTransformer):
     def forward(self, x: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
         """x: (B, channels, N), t: (B,), embeddings: (B, features) -> (B, outputs * channels, N).
 
-        The vector is scaled to unit variance; one of zeros stands for "no image".
+        The vector is scaled to unit variance; zeros mean "no image".
         """
         token = self.clip_embed(math.sqrt(embeddings.shape[1]) * embeddings)
         return self.run(x, [token[:, None], self.time_token(t)])
 
 
 class ImageGridTransformer(PointTransformer):
-    """Conditioned on a grid of image features: each cell becomes a token by a norm and a linear layer."""
+    """Conditioned on a grid of image features; a norm and a linear layer make each cell a token."""
 
     def __init__(self, shape: Shape, features: int):
         super().__init__(shape)
@@ -215,20 +215,20 @@ class ImageGridTransformer(PointTransformer):
     def forward(self, x: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
         """x: (B, channels, N), t: (B,), embeddings: (B, features, cells) -> (B, outputs * channels, N).
 
-        A grid of zeros stands for "no image": the normalization turns it into a learned constant.
+        A grid of zeros means "no image": the normalization turns it into a learned constant.
         """
         return self.run(x, [self.time_token(t), self.clip_embed(embeddings.transpose(1, 2))])
 
 
 class UpsampleTransformer(PointTransformer):
-    """Conditioned on a grid and on the coarse cloud whose finer points it draws."""
+    """Conditioned on a grid and on a coarse cloud, to which it adds points."""
 
     channel_scales: Tensor
     channel_biases: Tensor
 
     def __init__(self, shape: Shape, features: int):
         super().__init__(shape)
-        # Published checkpoints carry their units; label channels have one already.
+        # Published checkpoints contain these buffers; a label channel needs no scaling.
         scales, biases = [2.0] * 3 + [1 / 127.5] * 3 + [1.0], [0.0] * 3 + [-1.0] * 3 + [0.0]
         self.register_buffer("channel_scales", torch.tensor(scales[: shape.channels]))
         self.register_buffer("channel_biases", torch.tensor(biases[: shape.channels]))
@@ -238,11 +238,11 @@ class UpsampleTransformer(PointTransformer):
     def forward(self, x: Tensor, t: Tensor, embeddings: Tensor, low_res: Tensor) -> Tensor:
         """As ImageGridTransformer; low_res: (B, channels, M), the coarse points in the network's frame.
 
-        The published model takes them in Point-E's units; `scaled` turns those into the network's.
+        The published model takes them in Point-E's units; `scaled` converts those.
         """
         grid = self.clip_embed(embeddings.transpose(1, 2))
         return self.run(x, [self.time_token(t), grid, self.cond_point_proj(low_res.transpose(1, 2))])
 
     def scaled(self, low_res: Tensor) -> Tensor:
-        """Points in the published units (xyz in [-0.5, 0.5], colors in 0..255) in the network's frame."""
+        """(B, channels, M), published units (xyz in [-0.5, 0.5], colors 0..255) to the network's frame."""
         return low_res * self.channel_scales[:, None] + self.channel_biases[:, None]

@@ -1,13 +1,13 @@
-"""A two-stream transformer whose cost is linear in the points: learned at 1,024, drawn at any number.
+"""A two-stream transformer whose cost is linear in the points: trained at 1,024, sampled at any number.
 
-The network of PointInfinity (Huang et al. 2024, arXiv:2404.03566), after RIN (arXiv:2212.11972).
-The points are one stream, a fixed number of learned latents the other. A block *reads* the points into the
-latents by cross-attention, computes among the latents alone, and *writes* back to each point, again by
-cross-attention. Points never look at each other, so the network is equivariant to their order, and twice the
-points cost twice as much. What is known of the surface lives in the latents, whose number does not depend on
-the points: no upsampler is needed. Time and image are tokens among the latents.
+The network of PointInfinity (Huang et al. 2024, arXiv:2404.03566), after RIN (arXiv:2212.11972). The points
+are one stream, a fixed number of learned latents the other. A block *reads* the points into the latents by
+cross-attention, computes among the latents alone, and *writes* back to each point, again by cross-attention.
+Points never attend to each other, so the network is equivariant to their order, and twice the points cost
+twice as much. The latents hold what is known of the surface, and their number does not depend on the points:
+no upsampler is needed. Time and image are tokens among the latents.
 
-Not taken over: RIN's latent self-conditioning, which makes a sampler carry state from step to step.
+Omitted: RIN's latent self-conditioning, which makes a sampler carry state from step to step.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class TwoStreamBlock(nn.Module):
         self.write = CrossBlock(shape.width, shape.heads, shape.qk_norm)
 
     def forward(self, points: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """points: (B, N, width), latents: (B, L, width) -> both, changed."""
+        """points: (B, N, width), latents: (B, L, width) -> both, updated."""
         latents = self.read(latents, points)
         for block in self.compute:
             latents = block(latents)
@@ -44,7 +44,7 @@ class TwoStreamBlock(nn.Module):
 class TwoStreamTransformer(nn.Module):
     """The network: `shape.layers` blocks of `latent_layers` each over `latents` latents.
 
-    `features` is the width of the image's tokens; 0: there is no condition.
+    `features` is the width of the image's tokens; 0: unconditional.
     """
 
     def __init__(self, shape: Shape, features: int, latents: int = 256, latent_layers: int = 4):
@@ -72,7 +72,7 @@ class TwoStreamTransformer(nn.Module):
     def forward(self, x: Tensor, t: Tensor, embeddings: Tensor | None = None) -> Tensor:
         """x: (B, channels, N), t: (B,), embeddings: (B, features, cells) -> (B, outputs * channels, N).
 
-        A grid of zeros stands for "no image": the normalization turns it into a learned constant.
+        A grid of zeros means "no image": the normalization turns it into a learned constant.
         """
         points = self.ln_points(self.input_proj(x.transpose(1, 2)))
         tokens = [

@@ -1,17 +1,16 @@
 """Gaussian diffusion as Point-E trains it: 1,024 steps, predicted noise, learned variance, hybrid loss.
 
 The network may also predict the velocity v, a mixture of noise and clean cloud (Salimans and Ho 2022,
-arXiv:2202.00512). Where nearly all is noise, an error in the predicted noise is multiplied a hundredfold in
-the clean cloud; one in v is not, so a cloud's rough shape is learned in a fraction of the steps.
+arXiv:2202.00512). At high noise levels, an error in the predicted noise is amplified a hundredfold in the
+clean cloud; an error in v is not, so a cloud's rough shape is learned in a fraction of the steps.
 
 Everything here works in the network's frame, where each channel spans [-1, 1] (`training.data.channels`).
 
 Sources: Ho et al. 2020 (arXiv:2006.11239), Nichol and Dhariwal 2021 (arXiv:2102.09672) for the cosine
 schedule, the learned variance and the hybrid loss.
 
-The `diffusers` library computes the same DDPM step, but from float32 tables, which are 0.02 % off in the last
-steps, beyond what the published numbers allow; it has no hybrid loss, and its Heun steps neither clip nor
-begin at a chosen level. What would be left to it does not weigh a dependency.
+Why not `diffusers`: its DDPM step uses float32 tables, which are 0.02 % off in the last steps, more than the
+published numbers allow; it has no hybrid loss, and its Heun steps neither clip nor start at a chosen level.
 """
 
 from __future__ import annotations
@@ -31,19 +30,19 @@ Schedule = Literal["cosine", "linear"]
 
 
 def cosine_betas(steps: int = 1024) -> np.ndarray:
-    """(steps,) float64 noise variances whose signal falls as a squared cosine; none is above 0.999."""
+    """Noise variances, (T,) float64, whose signal falls as a squared cosine; at most 0.999."""
     signal = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * math.pi / 2) ** 2
     return np.minimum(1 - signal[1:] / signal[:-1], 0.999)
 
 
 def linear_betas(steps: int = 1024) -> np.ndarray:
-    """(steps,) float64 noise variances that rise evenly, 0.0001 to 0.02 for 1,000 steps."""
+    """Noise variances, (T,) float64, rising linearly: 0.0001 to 0.02 for 1,000 steps."""
     return np.linspace(0.1 / steps, 20 / steps, steps)
 
 
 @dataclass(frozen=True)
-class Guess:
-    """What the model makes of a noisy cloud: the step before it as a Gaussian, and the clean cloud."""
+class Estimate:
+    """The model's estimate for a noisy cloud: the previous step as a Gaussian, and the clean cloud."""
 
     mean: Tensor  # (B, C, N)
     log_variance: Tensor  # (B, C, N)
@@ -54,13 +53,12 @@ class Diffusion:
     """A noise schedule, its posterior and its losses. Tables are float64; results have the input's type.
 
     `prediction` says what the first half of the network output is: the noise (as published) or v. When
-    sampling, `clip` holds guesses of the clean cloud in [-1, 1], and `published` does as the published code:
-    the network is given whole times instead of fractions, levels leave the trained range, and `sampler`
-    guides as it did. `keep`, rising whole times, leaves out the others: fewer steps for a sampler, the same
-    for the network.
+    sampling, `clip` clamps estimates of the clean cloud to [-1, 1], and `published` does as the published
+    code: times are integers, levels leave the trained range, and `sampler` guides as it did. `keep`,
+    increasing integer times, drops all other steps: fewer for a sampler, unchanged for the network.
     """
 
-    outputs = 2  # the prediction, and the variance's place in its range
+    outputs = 2  # the prediction, and the blend that the variance is interpolated by
 
     def __init__(
         self,
@@ -77,14 +75,14 @@ class Diffusion:
         if keep is not None:
             left = np.cumprod(1 - betas)[keep]
             betas = 1 - left / np.concatenate([[1.0], left[:-1]])
-        # What the network is told of each step.
+        # The time that the network gets at each step.
         self.numbers = torch.arange(1024) if keep is None else torch.from_numpy(keep)
         self.betas = torch.from_numpy(betas)
         alphas = 1 - self.betas
         self.alphas_cumprod = alphas.cumprod(0)
         before = torch.cat([self.alphas_cumprod.new_ones(1), self.alphas_cumprod[:-1]])
         self.posterior_variance = self.betas * (1 - before) / (1 - self.alphas_cumprod)
-        # The first posterior variance is 0; its logarithm borrows the second's.
+        # The first posterior variance is 0; its logarithm is replaced by the second's.
         self.posterior_log_variance = torch.cat(
             [self.posterior_variance[1:2], self.posterior_variance[1:]]
         ).log()
@@ -96,22 +94,22 @@ class Diffusion:
 
     @property
     def sigmas(self) -> Tensor:
-        """(steps,) float64: noise over signal at each step, rising."""
+        """Noise over signal at each step, (T,) float64, increasing."""
         return ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
 
     def spaced(self, steps: int) -> Diffusion:
-        """The same process in `steps` of its steps, 2 or more, evenly chosen."""
+        """The same process in `steps` evenly chosen steps, at least 2."""
         if steps < 2:
-            raise ValueError(f"{steps} step: DDPM needs 2 or more. Draw with heun or ddim.")
+            raise ValueError(f"{steps} step: DDPM needs 2 or more. Sample with heun or ddim.")
         keep = np.rint(np.linspace(0, len(self) - 1, steps)).astype(np.int64)
         return Diffusion(self.prediction, self.schedule, self.clip, self.published, keep)
 
-    def times(self, places: Tensor) -> Tensor:
-        """(B,) int64: every step as often as any other."""
-        return (places * len(self)).long().clamp(max=len(self) - 1)
+    def times(self, quantiles: Tensor) -> Tensor:
+        """Times (B,) int64; all steps are equally likely."""
+        return (quantiles * len(self)).long().clamp(max=len(self) - 1)
 
     def add_noise(self, start: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """The cloud `start`, (B, C, N), at whole times t (B,)."""
+        """The cloud `start`, (B, C, N), with noise at integer times t (B,)."""
         signal, spread = self._scales(t, start)
         return signal * start + spread * noise
 
@@ -120,54 +118,54 @@ class Diffusion:
         return _at(self._weight_start, t, start) * start + _at(self._weight_noisy, t, start) * noisy
 
     def target(self, start: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """What the network should say: the noise, or v = signal * noise - spread * start."""
+        """The network's target (B, C, N): the noise, or v = signal * noise - spread * start."""
         if self.prediction == "epsilon":
             return noise
         signal, spread = self._scales(t, start)
         return signal * noise - spread * start
 
     def clean(self, predicted: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """The clean cloud, (B, C, N), by the first half of the network's output at whole times t."""
+        """The clean cloud (B, C, N) from the first half of the network's output at integer times t (B,)."""
         return self.clean_at(predicted, noisy, *self._scales(t, noisy))
 
     def clean_at(
         self, predicted: Tensor, noisy: Tensor, signal: Tensor | float, spread: Tensor | float
     ) -> Tensor:
-        """As `clean`, where `noisy` is `signal` times the clean cloud plus `spread` times noise."""
+        """As `clean`, (B, C, N), for `noisy`: `signal` times the clean cloud plus `spread` times noise."""
         if self.prediction == "epsilon":
             return (noisy - spread * predicted) / signal
         return signal * noisy - spread * predicted
 
     def _scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The shares of signal and noise at whole times t, each (B, 1, 1)."""
+        """The scales of signal and noise at integer times t, each (B, 1, 1)."""
         return _at(self.alphas_cumprod.sqrt(), t, like), _at((1 - self.alphas_cumprod).sqrt(), t, like)
 
-    def log_variance(self, place: Tensor, t: Tensor) -> Tensor:
-        """-1..1 between the posterior's log variance and that of a whole step (learned range)."""
-        low, high = _at(self.posterior_log_variance, t, place), _at(self.betas.log(), t, place)
-        share = (place + 1) / 2
+    def log_variance(self, blend: Tensor, t: Tensor) -> Tensor:
+        """The learned log variance (B, C, N), from the posterior's (`blend` -1) to a whole step's (1)."""
+        low, high = _at(self.posterior_log_variance, t, blend), _at(self.betas.log(), t, blend)
+        share = (blend + 1) / 2
         return share * high + (1 - share) * low
 
-    def predict(self, output: Tensor, noisy: Tensor, t: Tensor, clip: bool = True) -> Guess:
-        """Read the model's output (B, 2C, N) at whole times t; `clip` holds the clean cloud in [-1, 1]."""
-        predicted, place = output.chunk(2, dim=1)
+    def predict(self, output: Tensor, noisy: Tensor, t: Tensor, clip: bool = True) -> Estimate:
+        """Interpret the output (B, 2C, N) at integer times t; `clip` clamps the clean cloud to [-1, 1]."""
+        predicted, blend = output.chunk(2, dim=1)
         start = self.clean(predicted, noisy, t)
         start = start.clamp(-1, 1) if clip else start
-        return Guess(self.posterior_mean(start, noisy, t), self.log_variance(place, t), start)
+        return Estimate(self.posterior_mean(start, noisy, t), self.log_variance(blend, t), start)
 
     def losses(
         self, model: Model, start: Tensor, t: Tensor, noise: Tensor, **condition: Tensor
     ) -> dict[str, Tensor]:
-        """Point-E's hybrid loss a sample, each (B,): `loss` = `mse` of the noise (or of v) + `vb`.
+        """Point-E's hybrid loss per sample, each (B,): `loss` = `mse` of the noise (or of v) + `vb`.
 
-        The variational bound, in bits, trains the variance alone: it sees the prediction detached. The first
-        step's term, a likelihood, is left out, as published.
+        The variational bound, in bits, trains only the variance: the prediction is detached. The first step's
+        likelihood term is omitted, as published.
         """
         noisy = self.add_noise(start, t, noise)
         output = model(noisy, self.numbers.to(t.device)[t], **condition).to(start.dtype)
-        predicted, place = output.chunk(2, dim=1)
+        predicted, blend = output.chunk(2, dim=1)
         mse = mean_by_sample((predicted - self.target(start, t, noise)) ** 2)
-        frozen = torch.cat([predicted.detach(), place], dim=1)
+        frozen = torch.cat([predicted.detach(), blend], dim=1)
         vb = self._bound(self.predict(frozen, noisy, t, clip=False), start, noisy, t)
         return {"loss": mse + vb, "mse": mse, "vb": vb}
 
@@ -187,9 +185,9 @@ class Diffusion:
         return denoise
 
     def levels(self, steps: int) -> list[float]:
-        """Karras et al.'s levels from Point-E's highest to the lowest that was trained on.
+        """Karras et al.'s levels from Point-E's highest to the lowest trained one.
 
-        The published ones leave the trained range: 0.001 to 160 where it is 0.0099 to 157 (linear).
+        The published levels leave the trained range: 0.001 to 160 instead of 0.0099 to 157 (linear).
         """
         high = 120.0 if self.schedule == "cosine" else 160.0
         if self.published:
@@ -197,16 +195,16 @@ class Diffusion:
         return karras_sigmas(steps, float(self.sigmas[0]), min(high, float(self.sigmas[-1])))
 
     def time_of(self, sigma: float) -> float:
-        """The fractional time of a noise level, interpolated in log sigma, held in the trained range."""
+        """The fractional time of a noise level, interpolated in log sigma, clamped to the trained range."""
         return float(np.interp(math.log(sigma), self.sigmas.log().numpy(), self.numbers.numpy()))
 
     def published_time_of(self, sigma: float) -> int:
-        """The whole time that Point-E's code gives `sigma`: interpolated in alpha, then cut."""
+        """The integer time that Point-E's code gives `sigma`: interpolated in alpha, then truncated."""
         levels = self.alphas_cumprod.numpy()[::-1]
         return int(np.interp(1 / (sigma**2 + 1), levels, np.arange(len(levels))[::-1]))
 
-    def _bound(self, guess: Guess, start: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """KL of the true posterior from the predicted one, bits a channel, (B,)."""
+    def _bound(self, guess: Estimate, start: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """KL divergence of the true posterior from the predicted one, bits per channel, (B,)."""
         true_mean = self.posterior_mean(start, noisy, t)
         true_log = _at(self.posterior_log_variance, t, start)
         log_variance = guess.log_variance

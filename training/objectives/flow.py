@@ -1,10 +1,10 @@
-"""The newer objectives on the same networks: rectified flow, and EDM's preconditioned denoising.
+"""Newer objectives for the same networks: rectified flow, and EDM's preconditioned denoising.
 
 Rectified flow (Liu et al. 2022, arXiv:2209.03003) mixes cloud and noise along a straight line and learns its
 direction; times follow a logit-normal distribution (Esser et al. 2024, arXiv:2403.03206), since the ends are
 easy. EDM (Karras et al. 2022, arXiv:2206.00364, table 1) scales input, output and loss so that the network
-sees and predicts unit variance at every noise level. Both fulfil `objective.Objective`; neither learns a
-variance, so a network needs one output a channel, and of a network with two the first half is read.
+sees and predicts unit variance at every noise level. Both implement `objective.Objective`. Neither learns a
+variance: one output per channel suffices, and of a network with two only the first half is used.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from training.objectives.objective import Denoiser, Model, karras_sigmas, mean_b
 
 @dataclass(frozen=True)
 class RectifiedFlow:
-    """x_t = (1 - t) start + t noise for t in 0..1; the network is told 1000 t and predicts noise - start."""
+    """x_t = (1 - t) start + t noise for t in 0..1; the network gets 1000 t and predicts noise - start."""
 
     mean: float = 0.0
     """Of logit t: above 0, training favors noisy clouds."""
     std: float = 1.0
     """Of logit t."""
     clip: bool = True
-    """Hold guesses of the clean cloud in [-1, 1] when sampling."""
+    """Clamp estimates of the clean cloud to [-1, 1] when sampling."""
     outputs: int = 1
 
-    def times(self, places: Tensor) -> Tensor:
+    def times(self, quantiles: Tensor) -> Tensor:
         """(B,) in 0..1."""
-        return normal(places, self.mean, self.std).sigmoid()
+        return normal(quantiles, self.mean, self.std).sigmoid()
 
     def losses(
         self, model: Model, start: Tensor, t: Tensor, noise: Tensor, **condition: Tensor
     ) -> dict[str, Tensor]:
-        """`mse` of the direction, (B,)."""
+        """`mse` of the direction, (B,); start and noise: (B, C, N)."""
         share = t[:, None, None].to(start.dtype)
         noisy = start + share * (noise - start)
         predicted = _first(model(noisy, 1000 * t, **condition), start)
@@ -55,17 +55,17 @@ class RectifiedFlow:
         return denoise
 
     def levels(self, steps: int) -> list[float]:
-        """Even times from 0.992, noise level 124, down to 0."""
+        """Evenly spaced times from 0.992, noise level 124, down to 0."""
         times = [0.992 * (1 - step / steps) for step in range(steps + 1)]
         return [t / (1 - t) for t in times]
 
 
 @dataclass(frozen=True)
 class Edm:
-    """x = start + sigma noise; times are ln sigma, and the network is told 250 of them.
+    """x = start + sigma noise; times are ln sigma, and the network gets 250 ln sigma.
 
-    The published c_noise, ln(sigma) / 4, is made for a Fourier embedding; Point-E's sinusoids are made for
-    whole times up to 1,023, hence a thousand times that.
+    The published c_noise, ln(sigma) / 4, is meant for a Fourier embedding; Point-E's sinusoids expect times
+    up to 1,023, hence the factor of 1,000.
     """
 
     spread: float = 0.5
@@ -75,17 +75,17 @@ class Edm:
     std: float = 1.2
     """Of ln sigma."""
     clip: bool = True
-    """Hold guesses of the clean cloud in [-1, 1] when sampling."""
+    """Clamp estimates of the clean cloud to [-1, 1] when sampling."""
     outputs: int = 1
 
-    def times(self, places: Tensor) -> Tensor:
+    def times(self, quantiles: Tensor) -> Tensor:
         """(B,), ln sigma."""
-        return normal(places, self.mean, self.std)
+        return normal(quantiles, self.mean, self.std)
 
     def losses(
         self, model: Model, start: Tensor, t: Tensor, noise: Tensor, **condition: Tensor
     ) -> dict[str, Tensor]:
-        """`mse` of the network's unit-variance target, which is EDM's weighted loss of the clean cloud."""
+        """`mse` (B,) of the unit-variance target: EDM's weighted loss. start, noise: (B, C, N)."""
         sigma = t.exp()[:, None, None].to(start.dtype)
         noisy = start + sigma * noise
         skip, out, scale = self._scales(sigma)

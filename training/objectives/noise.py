@@ -1,7 +1,7 @@
-"""A step's random numbers: a pure function of the seed, the step and the place in the batch.
+"""A step's random numbers: a pure function of the seed, the step and the index in the batch.
 
-So a resumed run draws what it would have drawn, and so does one on another number of processes. Philox is a
-counter: the n-th sample's numbers are there at once, without those before it (Salmon et al. 2011).
+A resumed run, or one on another number of processes, therefore gets the same numbers. Philox is a counter:
+the n-th sample's numbers are available without generating those before it (Salmon et al. 2011).
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.objectives.objective import even_places
+from training.objectives.objective import even_quantiles
 
 VALIDATION = 2**40
-"""The step whose noise validations have: no step of a run."""
+"""The step whose noise validations use; no run reaches it."""
 
 
 @dataclass(frozen=True)
-class Draw:
-    """What is drawn for samples `first`.. of a batch."""
+class StepNoise:
+    """The random numbers of samples `first`.. of a batch."""
 
     noise: Tensor  # (B, C, N) unit
-    places: Tensor  # (B,) in [0, 1): where in the distribution of times
-    keep: Tensor  # (B,) bool: who keeps its condition
+    quantiles: Tensor  # (B,) in [0, 1), of the distribution of times
+    keep: Tensor  # (B,) bool: which samples keep their condition
     low_noise: Tensor | None  # (B, C, n) unit, for the coarse clouds of an upsampler
 
 
-def draw(
+def step_noise(
     seed: int,
     step: int,
     batch: int,
@@ -36,13 +36,14 @@ def draw(
     shape: tuple[int, int, int],
     drop: float = 0.0,
     low_points: int = 0,
-) -> Draw:
-    """Samples `first`.. of a batch of `batch`; `shape` is (B, C, N) of what this process has of it.
+) -> StepNoise:
+    """Noise of samples `first`.. of a batch of `batch` samples; `shape` is this process's share, (B, C, N).
 
-    The times of the whole batch are evenly spread (`objective.even_places`), so they are drawn together.
+    The times of the whole batch are evenly spread (`objective.even_quantiles`), so they are computed
+    together.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    places = even_places(batch, generator)
+    quantiles = even_quantiles(batch, generator)
     keep = torch.rand(batch, generator=generator) >= drop
     count, channels, points = shape
     numbers = np.empty((count, channels, points + low_points), np.float32)
@@ -52,4 +53,4 @@ def draw(
     noise = torch.from_numpy(numbers)
     mine = slice(first, first + count)
     low = noise[:, :, points:].contiguous() if low_points else None
-    return Draw(noise[:, :, :points].contiguous(), places[mine], keep[mine], low)
+    return StepNoise(noise[:, :, :points].contiguous(), quantiles[mine], keep[mine], low)

@@ -1,14 +1,15 @@
 """What a model is trained for: the contract between the train loop, the objectives and the samplers.
 
     objective = checkpoints.build_objective(config)            # Diffusion, RectifiedFlow or Edm
-    t = objective.times(even_places(len(start), generator))
+    t = objective.times(even_quantiles(len(start), generator))
     losses = objective.losses(model, start, t, noise, **condition)
-    clouds = sampler.draw(objective, model, noise, condition)
+    clouds = sampler.sample(objective, model, noise, condition)
 
 A model is any callable `model(x, t, **condition)` with x (B, C, N) and t (B,) fractional times of about
-0..1000, which gives (B, outputs * C, N). Conditions are keyword tensors whose first axis is the batch:
-`embeddings`, the encoder's answer, and `low_res`, an upsampler's coarse cloud. An objective knows how noise
-is mixed in and what the network's output means; its denoiser hides both, so every sampler serves them all.
+0..1000, which returns (B, outputs * C, N). Conditions are keyword tensors whose first axis is the batch:
+`embeddings`, the encoder's output, and `low_res`, an upsampler's coarse cloud. An objective knows how noise
+is mixed in and what the network's output means; its denoiser hides both, so every sampler works with all of
+them.
 """
 
 from __future__ import annotations
@@ -25,48 +26,48 @@ Denoiser = Callable[[Tensor, float], Tensor]  # (B, C, N) = clean + sigma * nois
 
 
 class Objective(Protocol):
-    """A way to train a model and to read its output."""
+    """How a model is trained and its output interpreted."""
 
     @property
     def outputs(self) -> int:
-        """Numbers that the network gives for each channel of a point."""
+        """The network's outputs per channel of a point."""
         ...
 
-    def times(self, places: Tensor) -> Tensor:
-        """Places (B,), uniform in [0, 1), as times (B,) of the distribution to train on, rising with them."""
+    def times(self, quantiles: Tensor) -> Tensor:
+        """Quantiles (B,) in [0, 1) -> times (B,) of the training distribution, increasing with them."""
         ...
 
     def losses(
         self, model: Model, start: Tensor, t: Tensor, noise: Tensor, **condition: Tensor
     ) -> dict[str, Tensor]:
-        """Losses a sample, each (B,): `loss` to minimize, `mse`, and what else the objective has.
+        """Losses per sample, each (B,): `loss` to minimize, `mse`, and others that the objective has.
 
         start, noise: (B, C, N), the clean clouds in the network's frame and unit noise; t: from `times`.
         """
         ...
 
     def denoiser(self, model: Model, **condition: Tensor) -> Denoiser:
-        """The model as a guess of the clean cloud at a noise level, held in [-1, 1]."""
+        """The model as an estimate of the clean cloud at a noise level, clamped to [-1, 1]."""
         ...
 
     def levels(self, steps: int) -> list[float]:
-        """The noise levels of a sampler's `steps` steps: falling, ending with 0."""
+        """The noise levels of a sampler's `steps` steps: decreasing, ending with 0."""
         ...
 
 
-def even_places(count: int, generator: torch.Generator) -> Tensor:
-    """(count,) numbers in [0, 1), each uniform by itself, together evenly spread, in random order.
+def even_quantiles(count: int, generator: torch.Generator) -> Tensor:
+    """`count` numbers in [0, 1), (B,) float32: each uniform, together evenly spread, in random order.
 
-    The loss depends on the time above all, and so varies less (Kingma et al. 2021, arXiv:2107.00630,
-    appendix I).
+    The loss depends on the time above all, so this reduces its variance (Kingma et al. 2021,
+    arXiv:2107.00630, appendix I).
     """
-    places = (torch.arange(count) + torch.rand(1, generator=generator)) / count
-    return places[torch.randperm(count, generator=generator)]
+    quantiles = (torch.arange(count) + torch.rand(1, generator=generator)) / count
+    return quantiles[torch.randperm(count, generator=generator)]
 
 
-def normal(places: Tensor, mean: float, std: float) -> Tensor:
-    """The quantiles of a normal distribution at `places` in [0, 1)."""
-    return mean + std * torch.special.ndtri(places.clamp(1e-6, 1 - 1e-6))
+def normal(quantiles: Tensor, mean: float, std: float) -> Tensor:
+    """Quantiles (B,) in [0, 1) -> the values of a normal distribution there, (B,)."""
+    return mean + std * torch.special.ndtri(quantiles.clamp(1e-6, 1 - 1e-6))
 
 
 def karras_sigmas(steps: int, low: float, high: float, rho: float = 7.0) -> list[float]:
@@ -77,5 +78,5 @@ def karras_sigmas(steps: int, low: float, high: float, rho: float = 7.0) -> list
 
 
 def mean_by_sample(x: Tensor) -> Tensor:
-    """(B, ...) -> (B,)."""
+    """The mean of each sample, (B, ...) -> (B,)."""
     return x.flatten(1).mean(1)

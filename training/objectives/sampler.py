@@ -1,12 +1,12 @@
-"""Draw clouds: Heun, DDIM and DDPM steps with classifier-free guidance. Pure functions.
+"""Sample clouds: Heun, DDIM and DDPM steps with classifier-free guidance. Pure functions.
 
-    clouds = draw(objective, model, noise, {"embeddings": grid}, steps=64, guidance=3.0)
+    clouds = sample(objective, model, noise, {"embeddings": grid}, steps=64, guidance=3.0)
 
-A denoiser takes noisy clouds `x = clean + sigma * noise` and a noise level, and gives its guess of the clean
-ones, so Heun and DDIM serve every objective; DDPM belongs to `Diffusion`, whose learned variance it draws
-with. Mended against the published sampler: times are fractions and no level below the trained ones is asked
-for (`Diffusion.denoiser`), guidance withholds the image and nothing else, and it moves every channel.
-`Diffusion(published=True)` gives the original behavior for comparison.
+A denoiser takes noisy clouds `x = clean + sigma * noise` and a noise level, and returns its estimate of the
+clean ones, so Heun and DDIM work with every objective; DDPM needs `Diffusion`, whose learned variance it
+uses. Fixed relative to the published sampler: times are fractional and stay within the trained noise levels
+(`Diffusion.denoiser`), and guidance withholds only the image and moves every channel.
+`Diffusion(published=True)` reproduces the original behavior for comparison.
 
 Sources: Karras et al. 2022 (arXiv:2206.00364), Song et al. 2020 (DDIM, arXiv:2010.02502), Ho et al. 2020
 (DDPM, arXiv:2006.11239), Ho and Salimans 2022 (guidance, arXiv:2207.12598).
@@ -25,7 +25,7 @@ from training.objectives.objective import Denoiser, Model, Objective
 
 
 @torch.inference_mode()
-def draw(
+def sample(
     objective: Objective,
     model: Model,
     noise: Tensor,
@@ -38,18 +38,18 @@ def draw(
 ) -> Tensor:
     """Unit noise (B, C, N) -> clean clouds (B, C, N) in the network's frame.
 
-    `condition` holds the model's keyword tensors; `guidance` 1 or a condition without `embeddings` leaves
-    guidance out. `generator` gives the fresh noise of `churn`, of DDIM (its eta is 1 if `churn` is not 0) and
-    of DDPM, which only `Diffusion` has (ValueError otherwise).
-    With `Diffusion(published=True)` all is done as the published code does it.
+    `condition` holds the model's keyword tensors; there is no guidance if `guidance` is 1 or the condition
+    has no `embeddings`. `generator` supplies the fresh noise of `churn`, of DDIM (whose eta is 1 if `churn`
+    is not 0) and of DDPM, which needs a `Diffusion` (ValueError otherwise). `Diffusion(published=True)`
+    samples as the published code does.
     """
     published = isinstance(objective, Diffusion) and objective.published
     free = guidance == 1 or (published and guidance == 0) or "embeddings" not in condition
     if method == "ddpm":
         if not isinstance(objective, Diffusion):
-            raise ValueError("DDPM steps need a diffusion objective. Draw with heun or ddim.")
-        told = guided_model(model, condition, 1.0 if free else guidance, published)
-        return ddpm(objective.spaced(steps), told, noise, generator=generator)
+            raise ValueError("DDPM steps need a diffusion objective. Sample with heun or ddim.")
+        guided_by = guided_model(model, condition, 1.0 if free else guidance, published)
+        return ddpm(objective.spaced(steps), guided_by, noise, generator=generator)
     denoise = objective.denoiser(model, **condition)
     if not free:
         denoise = guided(denoise, objective.denoiser(model, **withheld(condition, published)), guidance)
@@ -60,10 +60,10 @@ def draw(
 
 
 def withheld(condition: dict[str, Tensor], published: bool = False) -> dict[str, Tensor]:
-    """The condition without its image or text: `embeddings` of zeros, which training has shown the network.
+    """The condition without image or text: `embeddings`, (B, features, cells), become zeros, as in training.
 
-    An upsampler keeps its coarse cloud. The published code zeroes that too, in its own units: all points in
-    the middle and black, an input that no training step has seen.
+    An upsampler keeps its coarse cloud, `low_res` (B, C, n). The published code zeroes that too, in its own
+    units: all points black and at the origin, an input that never occurs in training.
     """
     without = condition | {"embeddings": torch.zeros_like(condition["embeddings"])}
     if published and "low_res" in condition:
@@ -74,7 +74,7 @@ def withheld(condition: dict[str, Tensor], published: bool = False) -> dict[str,
 
 
 def guided(conditional: Denoiser, unconditional: Denoiser, scale: float) -> Denoiser:
-    """Classifier-free guidance on every channel; 1 is none."""
+    """Classifier-free guidance on every channel; a scale of 1 is none."""
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
         without = unconditional(x, sigma)
@@ -84,9 +84,9 @@ def guided(conditional: Denoiser, unconditional: Denoiser, scale: float) -> Deno
 
 
 def guided_model(model: Model, condition: dict[str, Tensor], scale: float, published: bool = False) -> Model:
-    """The same for DDPM, as a model of (x, t): guidance moves the prediction, the variance stays.
+    """Guidance for DDPM, as a model of x (B, C, N) and t (B,): it moves the prediction, not the variance.
 
-    The published code guides the first three channels, positions, and leaves the colors.
+    The published code guides only the first three channels, the positions.
     """
 
     def plain(x: Tensor, t: Tensor) -> Tensor:
@@ -114,9 +114,9 @@ def heun(
     churn: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Carry `x`, (B, C, N) at level sigmas[0], down to the last level (Karras et al., algorithm 2).
+    """Denoise `x`, (B, C, N) at level sigmas[0], down to the last level (Karras et al., algorithm 2).
 
-    `churn` is the published s_churn: how much fresh noise, over all steps, is mixed in. Two model calls a
+    `churn` is the published s_churn: how much fresh noise is mixed in over all steps. Two model calls per
     step, one for the step that ends at 0.
     """
     gamma = min(churn / (len(sigmas) - 1), 2**0.5 - 1)
@@ -141,9 +141,10 @@ def ddim(
     eta: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """As `heun` with one model call a step. `eta` is the share of fresh noise; 1 is DDPM's smaller variance.
+    """As `heun`, x (B, C, N), with one model call per step.
 
-    DDIM's equation 12 divided by the signal, which turns its step into one of Euler's.
+    `eta` is the share of fresh noise; 1 is DDPM's smaller variance.
+    This is DDIM's equation 12 divided by the signal, which makes it an Euler step.
     """
     for sigma, after in itertools.pairwise(sigmas):
         clean = denoise(x, sigma)
@@ -162,9 +163,9 @@ def ddpm(
     generator: torch.Generator | None = None,
     **condition: Tensor,
 ) -> Tensor:
-    """Ancestral sampling from unit noise (B, C, N) over every step, with the learned variance.
+    """Ancestral sampling from unit noise x (B, C, N) over every step, with the learned variance.
 
-    `diffusion.spaced(n)` does it in n steps. The last step gives the mean.
+    `diffusion.spaced(n)` samples in n steps. The last step returns the mean.
     """
     for step in reversed(range(len(diffusion))):
         t = torch.full((len(x),), step, device=x.device)
@@ -177,5 +178,5 @@ def ddpm(
 
 
 def _noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Unit noise drawn on the CPU, the same for every device."""
+    """Unit noise generated on the CPU, the same for every device."""
     return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)

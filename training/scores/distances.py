@@ -1,4 +1,4 @@
-"""How far apart two clouds are."""
+"""Distances between clouds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 def chamfer(a: np.ndarray, b: np.ndarray) -> float:
     """The Chamfer distance of clouds (N, D) and (M, D), in their own units.
 
-    The mean of both directions' mean distance (not squared) to the nearest point of the other cloud. 0 for
-    equal sets; two samples of one surface keep a distance of about half their spacing.
+    The average over both directions of the mean (unsquared) distance to the nearest point of the other cloud.
+    0 for equal sets; two samples of one surface have a distance of about half their spacing.
     """
     return float(chamfer_matrix(a[None], b[None])[0, 0])
 

@@ -10,6 +10,7 @@ import open3d as o3d
 import pytest
 
 from fuse.dataset.export import ExportError, export, find_row
+from fuse.dataset.layout import Layout
 from fuse.dataset.shard import decode, decode_normal
 from fuse.preview.cutaway import draw_inside
 from fuse.preview.picture import draw_cloud
@@ -20,7 +21,7 @@ from tests.helpers import fuse_scenes as scenes
 def test_ply_opens_in_open3d(whole: Path, tmp_path: Path) -> None:
     path = export(whole, "cube", tmp_path / "new" / "cube.ply")
     cloud = o3d.io.read_point_cloud(path)
-    row = find_row(whole, "cube")
+    row = find_row(Layout(whole), "cube")
     assert np.array_equal(np.asarray(cloud.points, np.float32), decode(row, "outside_xyz"))
     assert np.array_equal(np.rint(np.asarray(cloud.colors) * 255), decode(row, "outside_rgb"))
     assert np.allclose(np.asarray(cloud.normals), decode_normal(decode(row, "outside_normal")), atol=1e-6)
@@ -32,7 +33,7 @@ def test_albedo_on_request(whole: Path, tmp_path: Path) -> None:
 
 
 def test_all_kinds_of_points_are_labeled(whole: Path, tmp_path: Path) -> None:
-    row = find_row(whole, "cube")
+    row = find_row(Layout(whole), "cube")
     counts = [row_count(row, kind) for kind in ("outside", "hidden", "solid")]
     assert counts[0] and counts[2]
     with np.load(export(whole, "cube", tmp_path / "all.npz", points="all")) as arrays:
@@ -62,7 +63,7 @@ def test_the_cut_open_picture_shows_the_hidden_in_color() -> None:
 def test_npz_is_point_es(whole: Path, tmp_path: Path) -> None:
     arrays = np.load(export(whole, "plate.glb", tmp_path / "plate.npz"))
     assert set(arrays) == {"coords", "R", "G", "B"}
-    assert np.array_equal(arrays["coords"], decode(find_row(whole, "plate"), "outside_xyz") / 2)
+    assert np.array_equal(arrays["coords"], decode(find_row(Layout(whole), "plate"), "outside_xyz") / 2)
     assert np.abs(arrays["coords"]).max() <= 0.5001
     assert arrays["G"] == pytest.approx(200 / 255, abs=1e-6) and arrays["G"].shape == (300,)
 
@@ -99,7 +100,7 @@ def test_picture_shows_the_near_side_on_white() -> None:
 
 
 def test_picture_by_a_camera_agrees_with_the_view(whole: Path) -> None:
-    row = find_row(whole, "ball")
+    row = find_row(Layout(whole), "ball")
     camera = scenes.cameras(6)[2]
     image = np.asarray(
         draw_cloud(decode(row, "outside_xyz"), decode(row, "outside_rgb"), 48, camera, radius=0.06)

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fuse.dataset.manifest import MANIFEST, describe, read_manifest, write_manifest
+from fuse.dataset.layout import MANIFEST, Layout
+from fuse.dataset.manifest import describe, read_manifest, write_manifest
 from fuse.dataset.packing import pack_shard, packed_uids, plan_shards
 from fuse.dataset.shard import (
     SCHEMA,
@@ -120,7 +121,7 @@ def test_appending_rewrites_nothing_and_repeating_changes_nothing(dataset: Path)
     for file, stat in before.items():
         now = (clouds / file).stat()
         assert (now.st_mtime_ns, now.st_ino) == (stat.st_mtime_ns, stat.st_ino)
-    assert not list(clouds.glob(".*")), "temporary files are left"
+    assert not list(Layout(dataset).staging.glob(".*")), "temporary files are left"
 
 
 def test_the_shuffle_is_global_and_seeded() -> None:
@@ -143,13 +144,13 @@ def test_a_shard_of_mixed_view_counts_is_refused(whole: Path, tmp_path: Path) ->
 
 def test_rows_that_break_the_contract_are_refused(whole: Path) -> None:
     row = rows_of(whole)[0]
-    with pytest.raises(ShardError, match="missing \\['weight'\\]"):
+    with pytest.raises(ShardError, match="missing columns \\['weight'\\]"):
         table_of({name: value for name, value in row.items() if name != "weight"})
-    with pytest.raises(ShardError, match="outside_xyz wants <f4"):
+    with pytest.raises(ShardError, match="outside_xyz must be <f4"):
         table_of({**row, "outside_xyz": np.zeros((4, 3))})
 
 
-def test_foreign_files_are_refused_with_a_cure(whole: Path, tmp_path: Path) -> None:
+def test_foreign_files_are_refused_with_a_remedy(whole: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.parquet"
     text.write_text("not parquet")
     with pytest.raises(ShardError, match=r"text.parquet: not a whole Parquet file .*fuse` again"):
@@ -162,7 +163,7 @@ def test_foreign_files_are_refused_with_a_cure(whole: Path, tmp_path: Path) -> N
     path = tmp_path / "short.parquet"
     table = table_of(rows_of(whole)[0]).drop_columns(["weight"])
     write_shard(path, [table], "abc", {})
-    with pytest.raises(ShardError, match="column weight is None"):
+    with pytest.raises(ShardError, match="column weight is None, expected"):
         Shard(path)
 
 
@@ -190,5 +191,6 @@ def test_manifest_round_trip(whole: Path, tmp_path: Path) -> None:
 def test_packing_a_missing_staging_file_leaves_no_part(tmp_path: Path) -> None:
     plans = plan_shards(["a"], [], set(), 0, 8)
     with pytest.raises(ShardError, match="no such shard"):
-        pack_shard(plans[0], tmp_path / "staging", tmp_path / "clouds", "abc", {}, 16)
-    assert list((tmp_path / "clouds").iterdir()) == []
+        pack_shard(plans[0], Layout(tmp_path), "abc", {}, 16)
+    assert Layout(tmp_path).shards() == set()
+    assert list(Layout(tmp_path).staging.iterdir()) == []

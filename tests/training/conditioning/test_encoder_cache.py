@@ -1,4 +1,4 @@
-"""The encoder's memory and its folder: asked once, the same answers, and damage is repaired."""
+"""The cache in memory and on disk: each image is encoded once, and damage is repaired."""
 
 from __future__ import annotations
 

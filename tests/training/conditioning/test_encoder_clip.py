@@ -41,7 +41,7 @@ def pixels_of(images: list[bytes], size: int) -> torch.Tensor:
 
 
 def test_images_are_prepared_as_the_library_does() -> None:
-    """A square image without transparency, as OpenAI's own preparation has it, to the last bit."""
+    """A square image without transparency, as OpenAI's own preprocessing, bit by bit."""
     rough = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     image = Image.fromarray(rough).resize((512, 512), Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
@@ -53,7 +53,7 @@ def test_images_are_prepared_as_the_library_does() -> None:
 
 
 def last_block(folder: Path) -> torch.Tensor:
-    """What the whole model's last vision block gives, (B, 1 + cells, width), caught as it leaves it."""
+    """The output of the whole model's last vision block, (B, 1 + cells, width)."""
     model = transformers.CLIPModel.from_pretrained(folder)
     caught: list[torch.Tensor] = []
 
@@ -134,9 +134,9 @@ def test_other_weights_have_another_identity(clip: Path, tmp_path: Path) -> None
 
 
 def test_what_cannot_be_loaded_says_so(clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match=r"nowhere: no such encoder.*encoder_path"):
+    with pytest.raises(EncoderError, match=r"nowhere: the encoder could not be loaded.*encoder_path"):
         ClipGrid(str(tmp_path / "nowhere"), 56)
-    with pytest.raises(EncoderError, match="sees 56 pixels"):
+    with pytest.raises(EncoderError, match="takes 56 pixels"):
         ClipGrid(str(clip), 224)
     half = tmp_path / "half"
     transformers.CLIPVisionModel.from_pretrained(clip).save_pretrained(half)

@@ -1,4 +1,4 @@
-"""The loader over real shards: nothing twice, nothing lost, the same order wherever it is taken up."""
+"""The loader over real shards: nothing twice, nothing lost, the same order wherever it resumes."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_resume_on_another_number_of_processes(clouds: Path, before: int, after:
 
 @pytest.mark.parametrize("streams", [1, 2, 5])
 def test_streams_share_an_epoch_exactly(clouds: Path, streams: int) -> None:
-    """Slices take turns, so over `streams` epochs every row comes as often as any other."""
+    """Streams rotate through the slices: over `streams` epochs every row comes equally often."""
     seen = Counter(uids(take(CloudLoader(clouds, streams, seed=1, streams=streams), 23)))
     assert sum(seen.values()) == streams * 23
     assert set(seen.values()) == {streams}
@@ -214,7 +214,7 @@ def test_what_cannot_be_shared_is_an_error(make_dataset: MakeDataset) -> None:
     clouds = make_dataset(rows=2) / "clouds"
     with pytest.raises(ShardError, match="2 rows of split 'train' for 3 streams"):
         CloudLoader(clouds, 3, streams=3)
-    with pytest.raises(ValueError, match="a batch of 4 clouds cannot be shared evenly by 3 processes"):
+    with pytest.raises(ValueError, match="a batch of 4 clouds cannot be divided evenly among 3 processes"):
         CloudLoader(clouds, 4, world=3)
 
 
@@ -242,7 +242,7 @@ def row_groups_alive() -> int:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_memory_is_bounded_by_two_windows_a_stream(make_dataset: MakeDataset, workers: int) -> None:
-    """Of twenty row groups, each of two rows, never more than two windows of two a stream are alive."""
+    """Of twenty row groups, each of two rows, never more than two windows of two per stream are alive."""
     clouds = make_dataset(rows=40, shard=40, group=2) / "clouds"
     loader = CloudLoader(clouds, 4, window=2, streams=2, workers=workers)
     gc.collect()

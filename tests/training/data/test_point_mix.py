@@ -1,4 +1,4 @@
-"""Which points a cloud is made of: quotas, one sampling over both kinds, solids; and rows that lack some."""
+"""Which points make up a cloud: quotas, one sampling over both kinds, solids; and rows that lack some."""
 
 from __future__ import annotations
 

@@ -242,12 +242,12 @@ def test_weights_that_do_not_fit_say_so(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no such file"):
         load_weights(assemble("grid", SMALL, 20), tmp_path / "nothing.pt")
     path.write_bytes(b"not a checkpoint")
-    with pytest.raises(WeightsError, match="not a checkpoint of PyTorch"):
+    with pytest.raises(WeightsError, match="not a PyTorch checkpoint"):
         load_weights(assemble("grid", SMALL, 20), path)
     torch.save({"step": 3}, path)
-    with pytest.raises(WeightsError, match="no weights by name"):
+    with pytest.raises(WeightsError, match="no named weights"):
         load_weights(assemble("grid", SMALL, 20), path)
-    with pytest.raises(ValueError, match=r"'base2B': no such model\. There are base40M-uncond"):
+    with pytest.raises(ValueError, match=r"'base2B': unknown model\. Choose one of base40M-uncond"):
         build("base2B")
 
 

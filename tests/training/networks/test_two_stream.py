@@ -1,4 +1,4 @@
-"""The two-stream transformer: equivariant, linear in the points, and indifferent to how many there are."""
+"""The two-stream transformer: equivariant, linear in the points, and independent of their number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training.networks.transformer import Shape
 from training.networks.two_stream import TwoStreamTransformer
 from training.objectives.flow import RectifiedFlow
-from training.objectives.sampler import draw
+from training.objectives.sampler import sample
 
 SMALL = Shape(width=32, layers=2, heads=2, outputs=1, qk_norm=True)
 
@@ -98,7 +98,7 @@ def test_recomputed_activations_give_the_same_gradients() -> None:
 
 @pytest.mark.soak
 def test_learned_at_few_points_it_draws_many() -> None:
-    """A ring of one radius, learned from 32 points a cloud, is drawn with 2,000."""
+    """A ring of one radius, learned from 32 points per cloud, is generated with 2,000."""
     model, objective = make(seed=3).train(), RectifiedFlow()
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     generator = torch.Generator().manual_seed(0)
@@ -112,7 +112,7 @@ def test_learned_at_few_points_it_draws_many() -> None:
         objective.losses(model, start, t, noise, embeddings=grid)["loss"].mean().backward()
         optimizer.step()
     noise = torch.randn(1, 6, 2000, generator=generator)
-    cloud = draw(objective, model.eval(), noise, {"embeddings": grid[:1]}, steps=20, guidance=1)[0]
+    cloud = sample(objective, model.eval(), noise, {"embeddings": grid[:1]}, steps=20, guidance=1)[0]
     radius = cloud[:2].norm(dim=0)
     assert radius.mean().item() == pytest.approx(0.8, abs=0.08)
     assert radius.std() < 0.15

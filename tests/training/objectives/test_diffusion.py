@@ -14,8 +14,8 @@ from training.networks.point_e import assemble
 from training.networks.transformer import PointTransformer, Shape
 from training.objectives.diffusion import Diffusion, Schedule
 from training.objectives.flow import RectifiedFlow
-from training.objectives.objective import even_places, karras_sigmas
-from training.objectives.sampler import ddim, ddpm, draw, guided, guided_model, heun, withheld
+from training.objectives.objective import even_quantiles, karras_sigmas
+from training.objectives.sampler import ddim, ddpm, guided, guided_model, heun, sample, withheld
 
 Vectors = Callable[[str], tuple[dict[str, Any], dict[str, Tensor]]]
 SPREAD = 0.5  # standard deviation of the Gaussian data whose exact answers are known
@@ -61,10 +61,10 @@ def test_heun_matches_published(vectors: Vectors, schedule: Schedule) -> None:
     assert off(torch.tensor(sigmas), numbers["sigmas"]) < 1e-5
     assert diffusion.levels(int(numbers["steps"])) == sigmas
     assert [diffusion.published_time_of(sigma) for sigma in sigmas[:-1]] == numbers["t_of_sigma"].tolist()
-    drawn = draw(diffusion, model, numbers["x_init"] / sigmas[0], {}, int(numbers["steps"]))
+    drawn = sample(diffusion, model, numbers["x_init"] / sigmas[0], {}, int(numbers["steps"]))
     assert off(drawn, numbers["x_final"]) < 1e-4
-    mended = draw(Diffusion(schedule=schedule), model, numbers["x_init"] / sigmas[0], {}, 8)
-    assert off(mended, numbers["x_final"]) > 1e-3
+    fixed = sample(Diffusion(schedule=schedule), model, numbers["x_init"] / sigmas[0], {}, 8)
+    assert off(fixed, numbers["x_final"]) > 1e-3
 
 
 def test_the_variance_bound_trains_only_the_variance() -> None:
@@ -102,7 +102,7 @@ def test_velocity_and_noise_say_the_same() -> None:
 
 def test_times_take_every_step_as_often() -> None:
     diffusion, generator = Diffusion(), torch.Generator().manual_seed(0)
-    t = torch.cat([diffusion.times(even_places(64, generator)) for _ in range(200)])
+    t = torch.cat([diffusion.times(even_quantiles(64, generator)) for _ in range(200)])
     assert (t.min(), t.max()) == (0, 1023)
     assert torch.bincount(t // 128, minlength=8).tolist() == pytest.approx([1600] * 8, abs=60)
     assert diffusion.times(torch.tensor([0.0, 0.5, 0.9999999])).tolist() == [0, 512, 1023]
@@ -131,7 +131,7 @@ def test_a_thinned_process_is_the_same_process() -> None:
 
 
 def test_heun_is_of_second_order_and_lands_on_the_data() -> None:
-    """For Gaussian data the clean guess is known, and so is the exact path."""
+    """For Gaussian data the clean estimate is known, and so is the exact path."""
     x = torch.tensor([[[3.0, -8.0]]])
     exact = x * SPREAD / math.sqrt(SPREAD**2 + 10**2)
 
@@ -143,7 +143,7 @@ def test_heun_is_of_second_order_and_lands_on_the_data() -> None:
 
 
 def gaussian_denoiser(x: Tensor, sigma: float) -> Tensor:
-    """The best guess of Gaussian data."""
+    """The best estimate for Gaussian data."""
     return x * SPREAD**2 / (SPREAD**2 + sigma**2)
 
 
@@ -249,7 +249,7 @@ def test_draw_guides_with_every_sampler(vectors: Vectors, method: Any) -> None:
     def make(condition: dict[str, Tensor], guidance: float) -> Tensor:
         generator = torch.Generator().manual_seed(2)
         noise = torch.randn(2, 6, 9, generator=torch.Generator().manual_seed(1))
-        return draw(Diffusion(), model, noise, condition, 6, guidance, method, generator=generator)
+        return sample(Diffusion(), model, noise, condition, 6, guidance, method, generator=generator)
 
     plain, strong = make(condition, 1.0), make(condition, 3.0)
     assert plain.shape == (2, 6, 9) and torch.isfinite(strong).all()
@@ -262,19 +262,19 @@ def test_draw_guides_with_every_sampler(vectors: Vectors, method: Any) -> None:
 def test_what_a_sampler_cannot_do_says_so(vectors: Vectors) -> None:
     model, noise = load_uncond(vectors), torch.randn(1, 6, 8)
     with pytest.raises(ValueError, match="DDPM needs 2 or more"):
-        draw(Diffusion(), model, noise, {}, 1, method="ddpm")
+        sample(Diffusion(), model, noise, {}, 1, method="ddpm")
     with pytest.raises(ValueError, match="need a diffusion objective"):
-        draw(RectifiedFlow(), model, noise, {}, 4, method="ddpm")
+        sample(RectifiedFlow(), model, noise, {}, 4, method="ddpm")
 
 
 def test_published_guidance_of_0_is_none() -> None:
     noise = torch.randn(2, 6, 9, generator=torch.Generator().manual_seed(0))
     plain, off, on = (
-        draw(Diffusion(published=True), says_its_condition, noise, CONDITION, 4, guidance)
+        sample(Diffusion(published=True), says_its_condition, noise, CONDITION, 4, guidance)
         for guidance in (1.0, 0.0, 2.0)
     )
     assert torch.equal(plain, off)
     assert not torch.equal(plain, on)
-    mended = draw(Diffusion(), says_its_condition, noise, CONDITION, 4, 0.0)
-    nothing = draw(Diffusion(), says_its_condition, noise, withheld(CONDITION), 4, 1.0)
-    assert torch.equal(mended, nothing)  # with the image's weight at 0
+    fixed = sample(Diffusion(), says_its_condition, noise, CONDITION, 4, 0.0)
+    nothing = sample(Diffusion(), says_its_condition, noise, withheld(CONDITION), 4, 1.0)
+    assert torch.equal(fixed, nothing)  # with the image's weight at 0

@@ -11,8 +11,8 @@ from torch import Tensor
 from training.networks.point_e import build
 from training.objectives.diffusion import Diffusion
 from training.objectives.flow import Edm, RectifiedFlow
-from training.objectives.objective import Model, Objective, even_places
-from training.objectives.sampler import draw
+from training.objectives.objective import Model, Objective, even_quantiles
+from training.objectives.sampler import sample
 
 SPREAD = 0.4
 
@@ -52,7 +52,7 @@ def test_the_best_network_draws_the_data(
     objective: Objective, best: Model, method: str, tolerance: float
 ) -> None:
     noise = torch.randn(1, 6, 5000, generator=torch.Generator().manual_seed(0))
-    drawn = draw(objective, best, noise, {}, steps=64, method=method)  # pyright: ignore[reportArgumentType]
+    drawn = sample(objective, best, noise, {}, steps=64, method=method)  # pyright: ignore[reportArgumentType]
     high = objective.levels(64)[0]
     exact = noise * high * SPREAD / math.sqrt(SPREAD**2 + high**2)  # the path of each point is known too
     assert (drawn - exact).abs().max() < tolerance * exact.abs().max()
@@ -63,7 +63,7 @@ def test_the_best_network_has_the_least_loss(objective: Objective, best: Model) 
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(256, 6, 200, generator=generator) * SPREAD
     noise = torch.randn(256, 6, 200, generator=generator)
-    t = objective.times(even_places(256, generator))
+    t = objective.times(even_quantiles(256, generator))
 
     def loss(model: Model) -> float:
         losses = objective.losses(model, start, t, noise)
@@ -97,13 +97,13 @@ def test_edm_has_unit_targets_at_every_level() -> None:
 
 
 def test_times_follow_their_distributions() -> None:
-    places = even_places(20_000, torch.Generator().manual_seed(0))
-    flow = RectifiedFlow(mean=1.0, std=0.8).times(places)
+    quantiles = even_quantiles(20_000, torch.Generator().manual_seed(0))
+    flow = RectifiedFlow(mean=1.0, std=0.8).times(quantiles)
     assert flow.min() > 0 and flow.max() < 1
     assert (torch.logit(flow).mean().item(), torch.logit(flow).std().item()) == pytest.approx(
         (1, 0.8), abs=0.01
     )
-    edm = Edm().times(places)
+    edm = Edm().times(quantiles)
     assert (edm.mean().item(), edm.std().item()) == pytest.approx((-1.2, 1.2), abs=0.01)
     for objective in (RectifiedFlow(), Edm(), Diffusion()):
         ordered = objective.times(torch.linspace(0, 0.999, 100))
@@ -122,13 +122,13 @@ def test_a_network_learns_one_cloud_by_any_objective(objective: Objective) -> No
     ring = torch.stack([0.8 * angle.cos(), 0.8 * angle.sin(), *torch.zeros(2, 32), angle.cos(), -angle.cos()])
 
     for _ in range(200):
-        t = objective.times(even_places(16, generator))
+        t = objective.times(even_quantiles(16, generator))
         noise = torch.randn(16, 6, 32, generator=generator)
         loss = objective.losses(model, ring.expand(16, -1, -1), t, noise)["loss"].mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    drawn = draw(objective, model, torch.randn(2, 6, 64, generator=generator), {}, steps=16)
+    drawn = sample(objective, model, torch.randn(2, 6, 64, generator=generator), {}, steps=16)
     radius = drawn[:, :2].norm(dim=1)
     assert (radius - 0.8).abs().mean() < 0.2  # unit noise: 0.6
     assert drawn[:, 2].abs().mean() < 0.2

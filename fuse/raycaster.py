@@ -1,0 +1,62 @@
+"""Rays against triangles, by Embree through Open3D's RaycastingScene: the one place that knows its interface.
+
+    caster = Raycaster([(vertices, faces)])
+    caster.blocked(rays)  # (N,) bool
+
+Everything runs on one thread: the engine decides how many models are processed side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import open3d as o3d
+
+
+class RayHits(NamedTuple):
+    """Crossings of rays and triangles, in no order."""
+
+    ray: np.ndarray  # (H,) int64, index of the ray
+    t: np.ndarray  # (H,) float64, in lengths of the ray's direction
+    piece: np.ndarray  # (H,) int64, index of the piece of triangles
+    triangle: np.ndarray  # (H,) int64, index within that piece
+
+
+class Raycaster:
+    """Triangles in pieces, each (V, 3) float32 vertices and (F, 3) faces.
+
+    Of two crossings at the same distance Embree drops one if both are of one piece, as it must where
+    triangles share an edge. Parts that touch each other therefore need pieces of their own.
+    """
+
+    def __init__(self, pieces: Iterable[tuple[np.ndarray, np.ndarray]]):
+        self._scene = o3d.t.geometry.RaycastingScene(nthreads=1)
+        for vertices, faces in pieces:
+            self._scene.add_triangles(_tensor(vertices, np.float32), _tensor(faces, np.uint32))
+
+    def blocked(self, rays: np.ndarray, far: float = np.inf) -> np.ndarray:
+        """(N, ...) bool: whether each of (N, ..., 6) float32 rays, origin and direction, hits a triangle
+        before `far` lengths of its direction."""
+        return self._scene.test_occlusions(_tensor(rays, np.float32), tnear=0.0, tfar=far, nthreads=1).numpy()
+
+    def distances(self, rays: np.ndarray) -> np.ndarray:
+        """(N, ...) float32: distance along each of (N, ..., 6) rays to the first triangle, in lengths of its
+        direction; inf where there is none."""
+        return self._scene.cast_rays(_tensor(rays, np.float32), nthreads=1)["t_hit"].numpy()
+
+    def crossings(self, rays: np.ndarray) -> RayHits:
+        """Every crossing of (N, 6) rays and triangles."""
+        found = self._scene.list_intersections(_tensor(rays, np.float32), nthreads=1)
+        kinds = {
+            "ray_ids": np.int64,
+            "t_hit": np.float64,
+            "geometry_ids": np.int64,
+            "primitive_ids": np.int64,
+        }
+        return RayHits(*(found[name].numpy().astype(kind) for name, kind in kinds.items()))
+
+
+def _tensor(array: np.ndarray, kind: type) -> o3d.core.Tensor:
+    return o3d.core.Tensor.from_numpy(np.ascontiguousarray(array, kind))
