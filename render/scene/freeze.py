@@ -121,7 +121,7 @@ def _show_what_renders() -> int:
     for layer in _layer_collections(bpy.context.view_layer.layer_collection):
         layer.hide_viewport = False
     shown = set(bpy.context.view_layer.objects)
-    for obj in bpy.data.objects:  # also those of collections that are only instanced
+    for obj in bpy.data.objects:  # includes objects of collections that are only instanced
         obj.hide_viewport = obj.hide_render or not obj.visible_camera
         if obj in shown:
             obj.hide_set(False)
@@ -143,9 +143,8 @@ def _layer_collections(layer: bpy.types.LayerCollection) -> Iterator[bpy.types.L
 def _evaluated(notes: list[str]) -> Iterator[Placed]:
     """Every instance with renderable faces in the dependency graph; equal geometry is converted once.
 
-    As in Cycles, what renders are the instances whose data is a mesh. Curves, texts and metaballs have such
-    an instance beside their own; so has every geometry that geometry nodes place, in the name of the object
-    that has the modifier.
+    As in Cycles, only instances whose data is a mesh render. Curves, texts and metaballs have such an instance
+    beside their own; so does all geometry that geometry nodes place, under the name of the modifier's object.
     """
     depsgraph = bpy.context.evaluated_depsgraph_get()
     known: dict[tuple, tuple[bpy.types.Mesh, np.ndarray] | None] = {}
@@ -173,7 +172,7 @@ def _evaluated(notes: list[str]) -> Iterator[Placed]:
 def _plain_mesh(
     obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph, notes: list[str]
 ) -> tuple[bpy.types.Mesh, np.ndarray] | None:
-    """The mesh of one instance as a new one, and its origin (3,); None if it has no faces."""
+    """A copy of one instance's mesh, and its origin (3,); None if it has no faces."""
     if obj.original.evaluated_get(depsgraph).data == obj.data:
         mesh = bpy.data.meshes.new_from_object(obj, preserve_all_data_layers=True, depsgraph=depsgraph)
     else:  # not the object's own mesh, which is all that `new_from_object` would give

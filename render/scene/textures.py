@@ -1,8 +1,8 @@
 """Textures with stale paths: found beside the model, or removed and reported.
 
-Exporters write absolute paths of the machine they ran on. A file of the same name replaces a missing texture;
-which one, `render.importing.lookup` decides. A texture that stays missing, or is too large for memory, is
-unlinked, so that the material's color factor shows instead of Blender's magenta.
+Exporters write absolute paths of the machine they ran on. A file of the same name, found by
+`render.importing.lookup`, replaces a missing texture. A texture that stays missing, or is too large for memory,
+is unlinked, so that the material's color factor shows instead of Blender's magenta.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from render.importing.spelling import spelled
 def relink_textures(path: Path) -> tuple[list[str], list[str]]:
     """Relink the missing textures of the model at `path`; unlink those that stay missing.
 
-    Returns the file names of all images that the model names and that are missing, and notes.
+    Returns the file names of all missing images that the model references, and notes.
     """
     search = Search(LocalTree(path.parent), "")
     notes = _drop_oversized()
