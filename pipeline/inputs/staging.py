@@ -82,31 +82,25 @@ def stage_input(path: Path, source: str, folder: Path) -> Staged:
     link out of the models' folder, or where its geometry depends on a file that it may not have.
     """
     real = admit(path, source)
-    if path.suffix.lower() == ".zip":
-        return _from_archive(real, _member(path, source), folder)
+    models = archives.models(real, SUPPORTED) if path.suffix.lower() == ".zip" else None
+    if models:  # else no archive of models, but a bundle for instance
+        return _from_archive(real, models, _member(path, source), folder)
     return _staged(path, real, tree_of(path, source)[0], folder)
 
 
-def _from_archive(archive: Path, member: str, folder: Path) -> Staged:
+def _from_archive(archive: Path, models: list[str], member: str, folder: Path) -> Staged:
     """One model of a zip archive, whose whole content is its tree."""
-    archives.check(archive)
-    found = archives.models(archive, SUPPORTED)
-    if found is None:
-        raise ModelFailure(FailureClass.INVALID, f"{_name(archive)}: not a zip archive, or damaged")
-    if not member and len(found) != 1:
-        what = (
-            f"holds {len(found)} models: name one, as {_name(archive)}/{spelled(found[0])}" if found else ""
-        )
+    if not member and len(models) > 1:
+        example = f"{_name(archive)}/{spelled(models[0])}"
         raise ModelFailure(
-            FailureClass.UNSUPPORTED,
-            f"{_name(archive)} {what or 'holds no file in a format that can be imported'}",
+            FailureClass.UNSUPPORTED, f"{_name(archive)} holds {len(models)} models: name one, as {example}"
         )
-    if member and member not in found:
+    if member and member not in models:
         raise ModelFailure(FailureClass.MISSING, f"{_name(archive)} holds no {spelled(member)}")
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unpacked-") as place:
         tree = Path(place)
         archives.unpack(archive, tree)
-        path = tree / (member or found[0])
+        path = tree / (member or models[0])
         staged = _staged(path, path, tree, folder)
     return Staged(staged.path, notes=staged.notes)
 

@@ -134,4 +134,4 @@ def _is_regular(entry: zipfile.ZipInfo) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+    return any(part.startswith((".", "__MACOSX")) and part != ".." for part in name.split("/"))

@@ -144,7 +144,7 @@ def test_an_archive_that_does_harm_is_refused(tmp_path: Path, name: str, content
     assert {path.name for path in tmp_path.iterdir()} == {"m"}
 
 
-def test_links_in_an_archive_and_lies_about_sizes(tmp_path: Path):
+def test_links_in_an_archive_and_damage(tmp_path: Path):
     path = tmp_path / "bad.zip"
     with zipfile.ZipFile(path, "w") as file:
         link = zipfile.ZipInfo("wood.png")
@@ -155,9 +155,18 @@ def test_links_in_an_archive_and_lies_about_sizes(tmp_path: Path):
     staged = stage_input(path, "bad.zip", tmp_path / "in")
     assert not (staged.path.parent / "wood.png").exists()
     data = bytearray(path.read_bytes())
-    path.write_bytes(data[: len(data) // 2])
+    data[data.index(b"mtllib")] ^= 1
+    path.write_bytes(data)
     with pytest.raises(ModelFailure, match="damaged"):
         stage_input(path, "bad.zip", tmp_path / "in-2")
+
+
+def test_an_archive_without_models_stays_one_file(tmp_path: Path):
+    """A bundle, which fuse stages by the same function, or a damaged archive."""
+    path = archive(tmp_path / "chair.zip", **{"meta.json": "{}", "mesh.npz": ""})
+    assert stage_input(path, "chair.zip", tmp_path / "in").path.read_bytes() == path.read_bytes()
+    path.write_bytes(path.read_bytes()[:50])
+    assert stage_input(path, "chair.obj", tmp_path / "in-2").path.read_bytes() == path.read_bytes()
 
 
 def rows(path: Path) -> tuple[list[Model], list[str]]:
