@@ -103,6 +103,7 @@ def test_an_output_that_cannot_be_written(base: Path, models: Path, small_disk: 
     assert not nothing_left([refused])
 
 
+@pytest.mark.soak
 def test_an_output_that_turns_read_only(base: Path, models: Path, whole: Path, small_disk: Path):
     mount_again(small_disk, "size=10m")
     shutil.copytree(whole, small_disk, dirs_exist_ok=True)

@@ -125,8 +125,7 @@ def fire(site: Site, request: pytest.FixtureRequest) -> Iterator[Fire]:
     [
         ("render", 0),
         *(soak("render", seed) for seed in range(1, 10)),
-        ("fuse", 10),
-        *(soak("fuse", seed) for seed in range(11, 13)),
+        *(soak("fuse", seed) for seed in range(10, 13)),
     ],
     indirect=["fire"],
 )
@@ -152,7 +151,8 @@ def test_killed_children_cost_no_model(fire: Fire, seed: int):
     assert "5 done before" in fire.commands[-1].text(), "the killed run had lost none"
 
 
-@pytest.mark.parametrize(("fire", "seed"), [("render", 30), soak("fuse", 31)], indirect=["fire"])
+@pytest.mark.soak
+@pytest.mark.parametrize(("fire", "seed"), [("render", 30), ("fuse", 31)], indirect=["fire"])
 def test_killed_supervisors_cost_no_model(fire: Fire, seed: int):
     command, chance = fire.start(), random.Random(seed)
     assert command.kill(command.supervisor)
