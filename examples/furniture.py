@@ -5,7 +5,7 @@
 
 unpacks the catalogs (zip files of OBJ models) and writes models.csv beside them: path, caption, category
 and license of all models, or of the given number, evenly chosen. `insideout render` takes the list;
-examples/it_learns.sh continues with it. The models are CC0 and CC-BY; the list keeps the license and the creator.
+examples/it_learns.sh continues with it. The models are CC0 and CC-BY; the list keeps license and creator.
 """
 
 from __future__ import annotations
