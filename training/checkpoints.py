@@ -107,6 +107,7 @@ def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStr
         outputs=build_objective(config).outputs,
         qk_norm=config.qk_norm,
         skips=config.long_skips,
+        seen=config.seen,
         recompute=config.checkpoint_activations,
     )
     with torch.random.fork_rng(devices=[]):

@@ -35,8 +35,8 @@ class TrainConfig(BaseModel):
     condition_noise: float = Field(default=0, ge=0)
     """For `upsample`: standard deviation of the noise on the coarse cloud; Point-E had none."""
     step_points: int = Field(default=128, ge=0)
-    """Points of each cloud that a step sees, chosen at random each time; 0: all. Steps cost less, and clouds
-    can still be sampled with any number of points."""
+    """Points of each cloud that a step sees, chosen at random each time; 0: all. Steps cost less, and
+    attention is corrected for the number of points that sampling generates."""
     target: Literal["rgb", "albedo"] = "rgb"
     """The color of a point: lit, or the material's. Hidden points have only the latter."""
     split: str = "train"

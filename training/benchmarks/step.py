@@ -37,8 +37,9 @@ PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "4090":
 class PublishedAttention(Attention):
     """Point-E's attention as in its code: einsum, softmax in float32, recomputation."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, T, width) -> (B, T, width)."""
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """x: (B, T, width) -> (B, T, width); a step has no shift."""
+        assert shift is None
         mixed = checkpoint(self._attend, self.c_qkv(x), use_reentrant=False)
         assert isinstance(mixed, Tensor)
         return self.c_proj(mixed)

@@ -1,10 +1,12 @@
 """Point-E's transformers: a noisy cloud, its time and a condition in; noise and variance out.
 
 Points are tokens without positional embeddings, so the networks are equivariant to their order and take any
-number of them. The architecture, its initialization and every name in the state dict are those of the
-published checkpoints (Nichol et al. 2022, arXiv:2212.08751), which therefore load by name. Attention goes
-through `scaled_dot_product_attention` instead of the published einsum under recomputation: the same numbers,
-less memory and time. `training.networks.point_e` has the published sizes.
+number of them. Attention weighs tokens by their number, though: with more points than in training, the
+context (time, image, coarse cloud) would fade. `Shape.seen` corrects that. The architecture, its
+initialization and every name in the state dict are those of the published checkpoints (Nichol et al. 2022,
+arXiv:2212.08751), which therefore load by name. Attention goes through `scaled_dot_product_attention` instead
+of the published einsum under recomputation: the same numbers, less memory and time.
+`training.networks.point_e` has the published sizes.
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ class Shape:
     """RMS-normalize queries and keys: stable in bfloat16 (arXiv:2302.05442)."""
     skips: bool = False
     """Long skip connections from the first half of the blocks to the second (U-ViT, arXiv:2209.12152)."""
+    seen: int = 0
+    """Points per training step. For another number N, their attention logits are shifted by log(seen / N),
+    so that together they weigh as much against the context as in training; 0: no shift."""
     recompute: bool = False
     """Recompute a block's activations in the backward pass: a third more work, far less memory."""
 
@@ -68,11 +73,13 @@ class Attention(nn.Module):
         self.q_norm = HeadNorm(width // heads) if qk_norm else nn.Identity()
         self.k_norm = HeadNorm(width // heads) if qk_norm else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """x: (B, T, width), shift: (T,), added to the logits of each key -> (B, T, width)."""
         batch, tokens, width = x.shape
         qkv = self.c_qkv(x).view(batch, tokens, self.heads, 3 * width // self.heads).transpose(1, 2)
         q, k, v = qkv.chunk(3, dim=-1)  # each (B, heads, tokens, head width)
-        mixed = F.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v)
+        mask = None if shift is None else shift.to(q.dtype).expand(1, 1, tokens, tokens)
+        mixed = F.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v, attn_mask=mask)
         return self.c_proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
 
 
@@ -98,8 +105,9 @@ class Block(nn.Module):
         self.mlp = MLP(width)
         self.ln_2 = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """x: (B, T, width), shift: (T,), see `Attention` -> (B, T, width)."""
+        x = x + self.attn(self.ln_1(x), shift)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -115,13 +123,14 @@ class Backbone(nn.Module):
         joined = shape.layers // 2 if shape.skips else 0
         self.skips = nn.ModuleList(nn.Linear(2 * shape.width, shape.width) for _ in range(joined))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """x: (B, T, width), shift: (T,), see `Attention` -> (B, T, width)."""
         saved: list[Tensor] = []
         first_joined = len(self.resblocks) - len(self.skips)
         for i, block in enumerate(self.resblocks):
             if i >= first_joined:
                 x = self.skips[i - first_joined](torch.cat([x, saved.pop()], dim=-1))
-            x = self._run(block, x)
+            x = self._run(block, x, shift)
             if i < len(self.skips):
                 saved.append(x)
         return x
@@ -134,10 +143,10 @@ class Backbone(nn.Module):
                 assert isinstance(skip, nn.Linear)
                 skip.weight.zero_()[:, : len(skip.weight)].fill_diagonal_(1)
 
-    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+    def _run(self, block: nn.Module, x: Tensor, shift: Tensor | None) -> Tensor:
         if self.recompute and torch.is_grad_enabled():
-            return checkpoint(block, x, use_reentrant=False)  # pyright: ignore[reportReturnType]
-        return block(x)
+            return checkpoint(block, x, shift, use_reentrant=False)  # pyright: ignore[reportReturnType]
+        return block(x, shift)
 
 
 def initialize_linears(part: nn.Module, std: float) -> None:
@@ -177,8 +186,17 @@ class PointTransformer(nn.Module):
     def run(self, x: Tensor, context: list[Tensor]) -> Tensor:
         """x (B, channels, N) and context tokens, each (B, K, width) -> (B, outputs * channels, N)."""
         tokens = torch.cat([*context, self.input_proj(x.transpose(1, 2))], dim=1)
-        tokens = self.ln_post(self.backbone(self.ln_pre(tokens)))
+        shift = self._shift(tokens, x.shape[2])
+        tokens = self.ln_post(self.backbone(self.ln_pre(tokens), shift))
         return self.output_proj(tokens[:, -x.shape[2] :]).transpose(1, 2)
+
+    def _shift(self, tokens: Tensor, points: int) -> Tensor | None:
+        """The shift of each key's logits, (T,), the points last; None for as many points as in training."""
+        if self.shape.seen in (0, points):
+            return None
+        shift = tokens.new_zeros(tokens.shape[1], dtype=torch.float32)
+        shift[-points:] = math.log(self.shape.seen / points)
+        return shift
 
 
 class PointDiffusionTransformer(PointTransformer):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from training import checkpoints
 from training.config import TrainConfig
@@ -263,3 +263,25 @@ def test_network_frame_equals_published_scaling(vectors: Vectors) -> None:
     back_xyz, back_rgb = from_network(scaled)
     np.testing.assert_array_equal(back_xyz, xyz)
     np.testing.assert_array_equal(back_rgb, rgb)
+
+
+def test_the_context_weighs_the_same_for_any_number_of_points() -> None:
+    """Every point eight times is the same cloud: each must get what it gets once."""
+    torch.manual_seed(0)
+    shape = Shape(32, 3, 2, seen=16)
+    model = assemble("upsample", shape, 8).eval()
+    nn.init.normal_(model.output_proj.weight)
+    x, t = torch.randn(2, 6, 16), torch.tensor([3.0, 900.0])
+    condition = {"embeddings": torch.randn(2, 8, 4), "low_res": torch.randn(2, 6, 12)}
+    once, often = model(x, t, **condition), model(x.repeat(1, 1, 8), t, **condition)
+    torch.testing.assert_close(often, once.repeat(1, 1, 8), atol=1e-4, rtol=1e-4)
+    blind = assemble("upsample", replace(shape, seen=0), 8).eval()
+    blind.load_state_dict(model.state_dict())
+    assert torch.equal(blind(x, t, **condition), once)  # as many points as in training: nothing changes
+    assert (blind(x.repeat(1, 1, 8), t, **condition)[..., :16] - once).abs().max() > 0.01
+
+
+def test_a_configuration_sets_the_points_that_training_shows() -> None:
+    config = TrainConfig(width=32, layers=1, heads=2, points=64, step_points=16)
+    assert checkpoints.build_model(config, 8).shape.seen == 16
+    assert checkpoints.build_model(config.model_copy(update={"step_points": 0}), 8).shape.seen == 64
