@@ -6,3 +6,9 @@ the frozen encoders, `objectives/` losses and samplers, `scores/` distances, `be
 
 May import: torch, `fuse` and `render.failures`. Start reading with `train.py`.
 """
+
+import os as _os
+
+# OpenMP's idle threads spin by default. On a busy machine they spin while the thread that they wait for is
+# not scheduled, and a training step takes ten times as long. This must be set before torch is loaded.
+_os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from training.networks.two_stream import TwoStreamTransformer
 from training.objectives.diffusion import Diffusion
 from training.objectives.flow import Edm, RectifiedFlow
 from training.objectives.objective import Objective
+
+NAME = re.compile(r"step-(\d+)\.pt")
 
 
 class CheckpointError(UserError):
@@ -50,7 +53,20 @@ def save(folder: Path, state: dict[str, Any], keep: int) -> Path:
 
 def found(folder: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
-    return sorted(folder.glob("step-*.pt"), key=lambda path: int(path.stem.removeprefix("step-")))
+    return sorted((path for path in folder.glob("step-*.pt") if NAME.fullmatch(path.name)), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """The step of a checkpoint file."""
+    match = NAME.fullmatch(path.name)
+    assert match, path
+    return int(match[1])
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a killed process was writing; for the process that has locked the run."""
+    for path in folder.glob(".step-*.pt.*"):
+        path.unlink()
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -1,18 +1,39 @@
 """The processes that train together: this one alone, or those of a `torch.distributed` group.
 
-Whoever starts the processes (Ray Train in `pipeline.stages.train`, or torchrun) sets up the group; `train`
-only looks it up here. Sums run over a CPU group, because a flag or a loss must not wait for the GPU.
+Ray Train (`pipeline.stages.train`) sets up the group before it calls `train`; under torchrun, `joined` does.
+Sums run over a CPU group, because a flag or a loss must not wait for the GPU.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+_TIMEOUT = timedelta(minutes=10)  # for the other processes of a group
+
+
+@contextmanager
+def joined(cuda: bool) -> Iterator[None]:
+    """Within, the process group that torchrun asks for, unless there is one, or one process only."""
+    if dist.is_initialized() or not dist.is_torchelastic_launched() or os.environ.get("WORLD_SIZE") == "1":
+        yield
+        return
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=_TIMEOUT)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 @dataclass(frozen=True)

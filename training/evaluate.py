@@ -23,7 +23,7 @@ from training.data.point_mix import UnionOrder
 from training.data.rows import OpenShards, Recipe, RowGroup, usable_rows
 from training.data.shuffle import Group
 from training.generate import Generator
-from training.pictures import draw_sheet
+from training.output.pictures import draw_sheet
 from training.scores.distances import chamfer_matrix
 from training.settings import EvaluateSettings
 

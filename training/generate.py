@@ -20,11 +20,11 @@ from torch import Tensor
 
 from render.failures import UserError
 from training import checkpoints
-from training.cloud_files import FORMATS, write_points
 from training.config import TrainConfig
 from training.networks import point_e
 from training.objectives.sampler import sample
-from training.pictures import draw_sides
+from training.output.cloud_files import FORMATS, write_points
+from training.output.pictures import draw_sides
 from training.settings import GenerateSettings, Sampling
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}

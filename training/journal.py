@@ -7,6 +7,7 @@ several processes the first one writes, and the values are sums over all of them
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,7 @@ class Journal:
         self.config: TrainConfig = learner.config
         self.step = 0
         self._names, self._parts, self._loader = learner.names, learner.parts, loader
+        self._learner = learner
         self._tally = torch.zeros(2, len(self._names), dtype=torch.float64, device=learner.device)
         self._began = (time.monotonic(), 0)
         self._board: Any = None
@@ -57,6 +59,7 @@ class Journal:
         self.world.wait()  # until all have read what the first may replace
         if self.world.first:
             self.folder.mkdir(parents=True, exist_ok=True)
+            checkpoints.remove_unfinished(self.folder)
             (self.folder / "config.json").write_text(self.config.model_dump_json(indent=1))
             for name in ("loss", "validation"):
                 self._cut_back(self.folder / f"{name}.jsonl")
@@ -84,6 +87,7 @@ class Journal:
         state |= {"step": self.step, "config": self.config.model_dump(mode="json")}
         state |= {"loader": self._loader.state_dict(), "tally": tally.tolist()}
         self._check(tally)
+        self._check_weights()
         if self.world.first:
             checkpoints.save(self.folder, state, self.config.keep)
         self.world.wait()
@@ -118,20 +122,33 @@ class Journal:
     def _write_losses(self) -> None:
         tally, self._tally = self.world.sum(self._tally), torch.zeros_like(self._tally)
         self._check(tally)
-        means = self.record("loss", tally, lr=learning_rate(self.config, self.step - 1))
+        skipped, self._learner.skipped = self._learner.skipped, 0
+        means = self.record(
+            "loss", tally, lr=learning_rate(self.config, self.step - 1), skipped=float(skipped)
+        )
         since, first = self._began
         rate = (self.step - first) / (time.monotonic() - since)
         minutes = (self.config.steps - self.step) / rate / 60
         speed = f"{rate * self.config.batch:.1f} examples/s  ETA {minutes:.1f} min"
         if self.world.first:
-            self.report(f"step {self.step}/{self.config.steps}  loss {means['loss']:.4f}  {speed}")
+            note = f"  {skipped} steps skipped: infinite gradient" if skipped else ""
+            self.report(f"step {self.step}/{self.config.steps}  loss {means['loss']:.4f}  {speed}{note}")
 
     def _check(self, tally: Tensor) -> None:
         if not torch.isfinite(tally[0, 0]):
-            raise Diverged(
-                f"{self.folder}: the loss is NaN or infinite before step {self.step}. The last checkpoint "
-                "is good. Lower lr, lengthen warmup or turn on qk_norm, under a new run name."
-            )
+            raise self._diverged("the loss is")
+
+    def _check_weights(self) -> None:
+        for name in ("model", "ema"):
+            values = self._parts[name].state_dict().values()
+            if not all(bool(value.isfinite().all()) for value in values):
+                raise self._diverged(f"weights ({name}) are")
+
+    def _diverged(self, what: str) -> Diverged:
+        return Diverged(
+            f"{self.folder}: {what} NaN or infinite before step {self.step}. The last checkpoint is good. "
+            "Lower lr, lengthen warmup or turn on qk_norm, under a new run name."
+        )
 
     def _restore(self, state: dict[str, Any]) -> None:
         for name, part in self._parts.items():
@@ -142,10 +159,21 @@ class Journal:
             self._tally += torch.tensor(state["tally"], dtype=torch.float64, device=self._tally.device)
 
     def _cut_back(self, log: Path) -> None:
-        lines = log.read_text().splitlines() if log.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+        """Keep the lines up to the checkpoint's step; a killed process may have torn the last one."""
         if log.exists():
-            log.write_text("".join(f"{line}\n" for line in kept))
+            lines = log.read_text(errors="replace").splitlines()
+            kept = "".join(f"{line}\n" for line in lines if _step_of(line) <= self.step)
+            temporary = log.with_name(f".{log.name}")
+            temporary.write_text(kept)
+            temporary.replace(log)
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of a log; infinite if the line is not whole."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def resumable(folder: Path, config: TrainConfig, resume: bool = True) -> dict[str, Any] | None:

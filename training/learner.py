@@ -48,6 +48,8 @@ class Learner:
         }
         if config.compile:
             compile_blocks(self.model)
+        self.skipped = 0
+        """Steps since the last line of the log that an infinite gradient made void."""
         self._joined = world.join(self.model, device)
         self._type = arithmetic(config, device)
 
@@ -133,11 +135,16 @@ class Learner:
     def _descend(self, step: int) -> None:
         self.optimizer.param_groups[0]["lr"] = learning_rate(self.config, step)
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        usable = bool(norm.isfinite())  # the same on all processes, whose gradients are averaged
+        if usable or self.scaler.is_enabled():  # the scaler skips the step itself, and lowers its scale
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
         self.optimizer.zero_grad()
-        update_mean(self.ema, self.model, min(self.config.ema, (1 + step) / (10 + step)))
+        if usable:
+            update_mean(self.ema, self.model, min(self.config.ema, (1 + step) / (10 + step)))
+        else:
+            self.skipped += 1
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

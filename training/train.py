@@ -11,27 +11,22 @@ SIGTERM and a file named `stop` in the run's folder finish the step and save. Se
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import torch
 
 from fuse.dataset.layout import Layout
-from fuse.dataset.storage import is_local
 from render.failures import UserError
 from training import checkpoints
 from training.config import TrainConfig
 from training.data.loader import CloudLoader
-from training.distributed import World
+from training.distributed import World, joined
 from training.journal import Journal
 from training.learner import Learner, arithmetic
+from training.runs import STOP, locked, run_folder, stop_signal
 from training.validation import Validation, open_loader
-
-STOP = "stop"
-"""A file of this name in the run's folder ends the run after the current step."""
 
 
 def train(
@@ -41,21 +36,37 @@ def train(
     resume: bool = True,
     report: Callable[[str], None] = print,
     runs: Path | None = None,
+    lock: bool = True,
 ) -> Path:
     """Train to `config.steps` and return the last checkpoint. `report` takes the progress lines.
 
     `dataset` may lie in an object store if `runs`, the folder of all runs, does not; None: its checkpoints/.
+    Under torchrun, the processes form a group. `lock` False: the caller has locked the run.
 
-    Raises ShardError where the data cannot be read, CheckpointError where the run cannot be resumed, or
-    exists and `resume` is off, WeightsError where `init_from` does not fit, Diverged where the loss is NaN or
-    infinite, and KeyboardInterrupt, after saving, when stopped by a signal.
+    Raises UserError where another process trains the run, ShardError where the data cannot be read,
+    CheckpointError where the run cannot be resumed, or exists and `resume` is off, WeightsError where
+    `init_from` does not fit, Diverged where the loss is NaN or infinite, and KeyboardInterrupt, after saving,
+    when stopped.
     """
-    world, device = World.current(), pick_device(config)
+    folder = run_folder(dataset, run, runs)
+    with joined(config.device != "cpu" and torch.cuda.is_available()):
+        world = World.current()
+        with owned(folder, world) if lock else ExitStack():
+            return _train(config, Layout(dataset).clouds, folder, world, resume, report)
+
+
+def _train(
+    config: TrainConfig,
+    clouds: Path,
+    folder: Path,
+    world: World,
+    resume: bool,
+    report: Callable[[str], None],
+) -> Path:
+    device = pick_device(config)
     if config.threads:
         torch.set_num_threads(config.threads)
     report = report if world.first else _say_nothing
-    clouds, folder = Layout(dataset).clouds, run_folder(dataset, run, runs)
-
     learner = Learner(config, device, world)
     # Without a cache, the reader threads decode images.
     decode = 0 if config.cache_mib or config.encoder_cache or not config.workers else config.image_size
@@ -83,12 +94,19 @@ def train(
     return path
 
 
-def run_folder(dataset: Path, run: str, runs: Path | None = None) -> Path:
-    """The folder of a run's files. UserError if it is not on a disk, since logs are appended to."""
-    folder = (runs or Layout(dataset).checkpoints) / run
-    if not is_local(folder):
-        raise UserError(f"{folder}: runs must be on a disk. Name a folder for them: --checkpoints DIR.")
-    return folder
+@contextmanager
+def owned(folder: Path, world: World) -> Iterator[None]:
+    """Within, no other process trains the run: the first process locks it for its group."""
+    with ExitStack() as stack:
+        refused: UserError | None = None
+        if world.first:
+            try:
+                stack.enter_context(locked(folder))
+            except UserError as error:
+                refused = error
+        if world.any(refused is not None):
+            raise refused or UserError(f"{folder}: another process is training this run.")
+        yield
 
 
 def begin_from(learner: Learner, path: Path) -> str:
@@ -114,26 +132,6 @@ def describe(learner: Learner, loader: CloudLoader, step: int) -> str:
     where = f"{learner.device}" + (f" x {world.size}" if world.size > 1 else "")
     plan = f"{config.steps} steps of {config.batch}"
     return f"{start}: {size:.2f} M parameters on {where} in {kind}, {loader.rows} clouds, {plan}"
-
-
-@contextmanager
-def stop_signal(file: Path) -> Iterator[Callable[[], bool]]:
-    """Within, SIGINT, SIGTERM and `file` only set a flag; yields the function that reads it."""
-    flag = threading.Event()
-
-    def asked() -> bool:
-        return flag.is_set() or file.exists()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # only the main thread may set handlers
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: flag.set()) for number in numbers]
-    try:
-        yield asked
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _say_nothing(line: str) -> None:

@@ -19,7 +19,7 @@ from training.data.loader import Batch, CloudLoader, EmptySplit
 from training.journal import Journal
 from training.learner import Learner
 from training.objectives.sampler import sample
-from training.pictures import draw_sheet
+from training.output.pictures import draw_sheet
 
 
 class Validation:

@@ -23,12 +23,14 @@ from pipeline.config import EngineConfig
 from pipeline.engine.session import ray_session
 from pipeline.errors import InfrastructureError
 from render.failures import UserError
-from training.checkpoints import found
+from training.checkpoints import found, step_of
 from training.config import TrainConfig
 from training.journal import resumable
-from training.train import run_folder
+from training.runs import STOP, locked, run_folder
 from training.validation import open_loader
 
+LOG = "progress.log"
+"""Where the processes write their progress lines, in the run's folder."""
 _POLL = 0.5  # seconds between checks of the log and of signals
 
 
@@ -52,16 +54,16 @@ def train(
     folder = run_folder(dataset, run, runs).resolve()
     resumable(folder, config, resume)  # mistakes are reported here, once
     open_loader(config, Layout(dataset).clouds)
-    folder.mkdir(parents=True, exist_ok=True)
     os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     engine = EngineConfig(workers=processes, threads=max(1, config.threads))
-    with ray_session(engine), _stop_file(folder) as stopped, _followed(folder / "progress.log", report):
+    with locked(folder), ray_session(engine), _stop_file(folder), _followed(folder / LOG, report):
         _fit(config, dataset.resolve() if is_local(dataset) else dataset, folder, processes, max_failures)
-        if stopped():
-            report(f"stopped; the same command continues from {found(folder)[-1]}")
+        last = found(folder)[-1]
+        if step_of(last) < config.steps:
+            report(f"stopped; the same command continues from {last}")
             raise KeyboardInterrupt
-    return found(folder)[-1]
+    return last
 
 
 def _fit(config: TrainConfig, dataset: Path, folder: Path, processes: int, max_failures: int) -> None:
@@ -111,7 +113,7 @@ def _work(settings: dict[str, Any]) -> None:
     if (device := get_device()).type == "cuda":  # Ray shows a node's GPUs to all of its processes
         torch.cuda.set_device(device)
     config, folder = TrainConfig.model_validate(settings["config"]), Path(settings["folder"])
-    log = folder / "progress.log"
+    log = folder / LOG
     try:
         learn(
             config,
@@ -119,6 +121,7 @@ def _work(settings: dict[str, Any]) -> None:
             folder.name,
             report=lambda line: _append(log, line),
             runs=folder.parent,
+            lock=False,
         )
     except KeyboardInterrupt:  # asked to stop; everything is saved
         return
@@ -139,25 +142,23 @@ def _explained(error: Exception) -> Exception:
 
 
 @contextmanager
-def _stop_file(folder: Path) -> Iterator[Callable[[], bool]]:
+def _stop_file(folder: Path) -> Iterator[None]:
     """Within, SIGINT and SIGTERM ask the processes to stop, through the file that they check."""
-    flag = threading.Event()
 
     def ask(*_: Any) -> None:
-        flag.set()
-        (folder / "stop").touch()
+        (folder / STOP).touch()
 
     if threading.current_thread() is not threading.main_thread():
-        yield flag.is_set
+        yield
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, ask) for number in numbers]
     try:
-        yield flag.is_set
+        yield
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-        (folder / "stop").unlink(missing_ok=True)
+        (folder / STOP).unlink(missing_ok=True)
 
 
 @contextmanager

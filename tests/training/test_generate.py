@@ -16,12 +16,12 @@ from PIL import Image
 from fuse.dataset.shard import ShardError
 from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from training.checkpoints import CheckpointError
-from training.cloud_files import FORMATS, write_points
 from training.config import TrainConfig
 from training.data.channels import to_network
 from training.evaluate import Sample, compare, evaluate, read_samples
 from training.generate import Generator, generate
-from training.pictures import draw_sides
+from training.output.cloud_files import FORMATS, write_points
+from training.output.pictures import draw_sides
 from training.settings import EvaluateSettings, GenerateSettings, Sampling
 from training.train import train
 

@@ -19,6 +19,7 @@ from tests.helpers.places import ROOT
 from training import checkpoints
 from training.checkpoints import CheckpointError
 from training.config import TrainConfig
+from training.runs import locked
 from training.train import train
 
 SMALL = TrainConfig(
@@ -30,6 +31,7 @@ CHILD = """
 import pathlib, sys
 import torch.distributed as dist
 from training.config import TrainConfig
+from training.runs import locked
 from training.train import train
 config, out, run, rank, world, meeting = sys.argv[1:]
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=int(world))
@@ -119,9 +121,10 @@ def test_a_killed_process_is_replaced_and_the_losses_are_the_same(
             (out / "checkpoints" / "killed" / "stop").touch()
 
     config = SMALL.model_copy(update={"steps": 100_000, "log_every": 1, "lr_end": 1.0})
-    path = train_together(config, out, "killed", processes=2, report=disturb)
+    with pytest.raises(KeyboardInterrupt):  # stopped by the file, as by a signal
+        train_together(config, out, "killed", processes=2, report=disturb)
     assert len(killed) == 2
-    steps = checkpoints.load(path)["step"]
+    steps = checkpoints.load(out / "checkpoints" / "killed")["step"]
     assert [line["step"] for line in read(out, "killed")] == list(range(1, steps + 1))
     train_as_group(config.model_copy(update={"steps": steps}), out, "undisturbed", 2)
     assert_same(read(out, "killed"), read(out, "undisturbed"))
@@ -154,7 +157,7 @@ def test_a_stopped_command_saves_and_goes_on(out: Path) -> None:
     assert not (out / "checkpoints" / "default" / "stop").exists()
 
 
-def test_what_a_person_has_to_mend_is_said_before_anything_starts(out: Path) -> None:
+def test_mistakes_are_reported_before_anything_starts(out: Path) -> None:
     train(SMALL, out, "run", report=quiet)
     with pytest.raises(UserError, match="a batch of 4 cannot be divided evenly among 3"):
         train_together(SMALL, out, "other", processes=3)
@@ -162,3 +165,31 @@ def test_what_a_person_has_to_mend_is_said_before_anything_starts(out: Path) -> 
         train_together(SMALL.model_copy(update={"lr": 1e-5}), out, "run", processes=2)
     with pytest.raises(CheckpointError, match="this run exists"):
         train_together(SMALL, out, "run", resume=False, processes=2)
+    with locked(out / "checkpoints" / "run"), pytest.raises(UserError, match="is training this run"):
+        train_together(SMALL.model_copy(update={"steps": 20}), out, "run", processes=2)
+
+
+def test_a_stop_file_of_an_earlier_run_stops_nothing(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    folder = out / "checkpoints" / "run"
+    folder.mkdir(parents=True)
+    (folder / "stop").touch()
+    path = train_together(SMALL, out, "run", processes=2, report=quiet)
+    assert checkpoints.load(path)["step"] == SMALL.steps
+
+
+def test_torchrun_makes_a_group(out: Path) -> None:
+    train(SMALL, out, "alone", report=quiet)
+    code = (
+        "import pathlib, sys; from training.config import TrainConfig; from training.train import train; "
+        "train(TrainConfig.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), 'group')"
+    )
+    script = out.parent / "script.py"
+    script.write_text(code)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(script), SMALL.model_dump_json(), str(out)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "cpu x 2" in done.stdout
+    assert_same(read(out, "group"), read(out, "alone"))

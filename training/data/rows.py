@@ -108,6 +108,11 @@ class RowGroup:
         places = self._by_sampling(row, xyz, union) if sampled else self._by_quota(row, sizes)
         for out, some in zip((low, points), places, strict=True):
             _write(out, xyz, rgb, some)
+            if not np.isfinite(out).all():
+                raise ShardError(
+                    f"{self.path}: {self.uid(row)} has points that are NaN or infinite. Fuse it again, or "
+                    "leave the model out."
+                )
 
     def _by_sampling(self, row: int, xyz: list[np.ndarray], union: UnionOrder) -> list[list[Places]]:
         """For coarse cloud and points, the indices of each kind, from one order over both kinds."""
