@@ -1,4 +1,4 @@
-"""A run's folder: one writer, no stale stop file, nothing left of a killed process; idle threads that rest."""
+"""A run's folder: one writer, no stale stop file, nothing left of a killed process; threads that rest."""
 
 from __future__ import annotations
 
