@@ -1,8 +1,8 @@
 """Textures with stale paths: found beside the model, or removed and reported.
 
 Exporters write absolute paths of the machine they ran on. A file of the same name, found by
-`render.importing.lookup`, replaces a missing texture. A texture that stays missing, or is too large for memory,
-is unlinked, so that the material's color factor shows instead of Blender's magenta.
+`render.importing.lookup`, replaces a missing texture. A texture that stays missing, or is too large for
+memory, is unlinked, so that the material's color factor shows instead of Blender's magenta.
 """
 
 from __future__ import annotations
