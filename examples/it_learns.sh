@@ -13,14 +13,14 @@ python=${PYTHON:-.venv/bin/python}
 insideout="$python -m pipeline.cli"
 
 test -f "$out/models/models.csv" || $python examples/furniture.py "$source" "$out/models" "$count"
-$insideout render --models "$out/models/models.csv" --out "$out/data" --views 20 --resolution 128
-$insideout fuse --out "$out/data" --points 4096
+$insideout render "$out/models/models.csv" "$out/data" --views 20 --resolution 128
+$insideout fuse "$out/data" --points 4096
 
 for objective in ${OBJECTIVES:-epsilon v flow}; do
-    $insideout train --out "$out/data" --run "$objective" --config configs/tiny_cpu.yaml \
+    $insideout train "$out/data" --run "$objective" --config configs/tiny_cpu.yaml \
         --prediction "$objective" --steps "$steps" --views 18 --cache-mib 1024
     for state in untrained no-untrained; do
-        $insideout evaluate --checkpoint "$out/data/checkpoints/$objective" --out "$out/data" --view 19 \
+        $insideout evaluate "$out/data" --checkpoint "$out/data/checkpoints/$objective" --view 19 \
             --count 48 --"$state" --pictures "$out/$objective-$state.png" >"$out/$objective-$state.txt"
         echo "$objective, $state: $(tail -n 1 "$out/$objective-$state.txt")"
     done

@@ -1,47 +1,42 @@
-"""The command line: `insideout VERB`, a function a verb. `insideout VERB --help` names every flag.
+"""The command line: `insideout VERB`. A verb is the module of its name in `pipeline.commands`.
 
-Nothing heavy is imported before a verb needs it. A person's mistake is one line and exit code 2.
+Nothing heavy is imported before a verb needs it. A person's mistake is one line and exit code 2; what else
+stops a command is one line and exit code 1; Ctrl-C is 130.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import importlib
 import os
 import sys
-import traceback
+from typing import Any
 
 VERBS = {
-    "doctor": "check that this machine can run everything, and how to mend it",
+    "doctor": "check that this machine can run everything, and say how to fix it",
     "samples": "make the embedded sample models",
     "render": "models -> view bundles, with Blender",
     "fuse": "view bundles -> colored point clouds in Parquet shards",
     "status": "how a dataset's stages stand: counts, rate, what is left",
     "failures": "what failed, and why",
-    "retry": "do what failed again",
+    "retry": "process failed models again",
     "train": "shards -> an image-conditioned point-cloud generator",
     "generate": "checkpoint and image -> colored point cloud",
-    "evaluate": "does a drawn cloud resemble its object? Chamfer distances to all",
+    "evaluate": "Chamfer distances between generated and true clouds",
     "export": "one model of a dataset -> PLY, npz or NeRF folder",
     "sheet": "a contact sheet: lit view, depth, albedo and cloud of each model",
     "verify": "recompute every hash and check every row of a dataset",
     "submit": "run a verb on a Ray cluster as a job",
-    "bench": "measure seconds a model, per step",
+    "bench": "measure seconds per model, step by step",
+    "completion": "a script that completes verbs and flags in bash, zsh or fish",
 }
-_OURS = ("pipeline", "render", "fuse", "training")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The console command: runs a verb and exits with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
-        sys.exit(0)
-    verb, rest = arguments[0].replace("-", "_"), arguments[1:]
-    if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        sys.exit(_complain(f"no verb {verb!r}.{hint} `insideout --help` lists them.", 2))
-    sys.exit(_run(verb, rest))
+    sys.exit(_main(arguments))
 
 
 def usage() -> str:
@@ -52,21 +47,45 @@ def usage() -> str:
         "usage: insideout VERB [flags]\n\n"
         "Folders of 3D models in, training data for point-cloud generators out, and a generator.\n\n"
         f"{verbs}\n\n"
-        "`insideout VERB --help` names the flags. --config FILE.yaml sets them; flags override it."
+        "`insideout VERB --help` lists its flags. --config FILE.yaml sets them; flags override it.\n"
+        "`insideout --version` prints the version."
     )
 
 
+def module_of(verb: str) -> Any:
+    """The module of a verb, with its `Command` and `run`."""
+    return importlib.import_module(f"pipeline.commands.{verb}")
+
+
+def _main(arguments: list[str]) -> int:
+    verb, rest = arguments[0] if arguments else "--help", arguments[1:]
+    if verb == "help" and rest:
+        verb, rest = rest[0], ["--help"]
+    if verb in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if verb == "--version":
+        from importlib.metadata import version
+
+        print(f"insideout {version('insideout')}")
+        return 0
+    if verb in VERBS:
+        return _run(verb, rest)
+    near = difflib.get_close_matches(verb, VERBS, 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return _complain(f"no verb {verb!r}.{hint} `insideout --help` lists them.", 2)
+
+
 def _run(verb: str, arguments: list[str]) -> int:
-    """Run a verb; errors with a message for people become one line."""
+    """Run a verb; an error with a message for people becomes one line."""
     from pipeline.errors import InfrastructureError, explain_os_error
     from render.failures import UserError
 
     try:
-        from pipeline import operations, verbs
-
-        return getattr(operations if hasattr(operations, verb) else verbs, verb)(arguments)
+        module = module_of(verb)
+        return module.run(_command(verb, module, arguments))
     except KeyboardInterrupt:
-        return _complain("interrupted. The same command goes on where this stopped.", 130)
+        return _complain("interrupted. The same command continues where this stopped.", 130)
     except BrokenPipeError:  # `insideout ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -74,10 +93,6 @@ def _run(verb: str, arguments: list[str]) -> int:
         return _complain(str(error), 2)
     except InfrastructureError as error:
         return _complain(str(error), 1)
-    except ValueError as error:
-        if not _raised_by_us(error):
-            raise
-        return _complain(str(error), 2)
     except OSError as error:
         return _complain(explain_os_error(error), 1)
     except Exception as error:  # object stores' clients have errors of their own
@@ -88,14 +103,24 @@ def _run(verb: str, arguments: list[str]) -> int:
         return _complain(str(error), 1)
 
 
-def _raised_by_us(error: ValueError) -> bool:
-    """Our own modules raise ValueErrors with messages for people; anybody else's are bugs."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return frame.f_globals.get("__name__", "").split(".")[0] in _OURS
+def _command(verb: str, module: Any, arguments: list[str]) -> Any:
+    """The verb's command. Of submit, the words from the first verb on are the job's."""
+    from pipeline.arguments import parse, refuse_old_form, refuse_secrets
+
+    if verb != "submit":
+        return parse(module.Command, verb, arguments)
+    at = next((index for index, word in enumerate(arguments) if word in VERBS), len(arguments))
+    job = arguments[at:]
+    refuse_secrets(job)
+    if job:
+        refuse_old_form(job[0], job[1:])
+    return dataclasses.replace(parse(module.Command, verb, arguments[:at]), job=tuple(job))
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"insideout: {message}", file=sys.stderr)
+    from pipeline.terminal import show
+
+    show(f"insideout: {message}", file=sys.stderr)
     return code
 
 

@@ -5,11 +5,12 @@ The defaults are the tiny recipe, which a laptop's CPU trains in minutes; `confi
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from training.data.point_mix import Mix
+if TYPE_CHECKING:
+    from training.data.point_mix import Mix
 
 
 class TrainConfig(BaseModel):
@@ -143,6 +144,8 @@ class TrainConfig(BaseModel):
     @property
     def mix(self) -> Mix:
         """Which points make up a cloud."""
+        from training.data.point_mix import Mix  # numpy: not for the command line's help
+
         return Mix(self.points_from, self.hidden_share)
 
     @property

@@ -1,8 +1,7 @@
-"""Seconds and CPU-seconds a model, by step: `insideout bench` (or `make bench`).
+"""Seconds and CPU-seconds per model, by step: `insideout bench` (or `make bench`).
 
-One child is up and has done a first model (steady state); then each model is rendered and fused `--repeat`
-times and the fastest run of each step is shown: other work on the machine can only add to a time. Then what
-the engine takes beyond that. `--memory 500` shows instead whether the children stay small.
+One child is up and has processed a first model (steady state); then each model is rendered and fused several
+times and the fastest run of each step is shown: other work on the machine can only add to a time.
 """
 
 from __future__ import annotations
@@ -14,15 +13,11 @@ import sys
 import tempfile
 import zipfile
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import tyro
 
 from fuse.config import FuseConfig
 from fuse.job import FuseJob
-from pipeline.bench import ledger as bench_ledger
-from pipeline.bench.engine import engine_table, memory_table
 from pipeline.engine.supervisor import Outcome, Supervisor
 from pipeline.sandbox.process import Limits
 from render.config import RenderConfig
@@ -30,62 +25,28 @@ from render.failures import UserError
 from render.job import Job, Placement, RenderJob
 
 BUNDLE, ROW = "bundle.zip", "row.parquet"
-INSIDE = ("geometry", "interior", "label", "solid")  # the steps that make depth, layers, labels and matter
-_ENGINE_MODELS = 8  # a worker
+INSIDE = ("geometry", "interior", "label", "solid")  # the steps that make depth, layers, labels and solids
 Times = dict[str, tuple[float, float]]  # step -> wall seconds, CPU seconds
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "models"
-REAL_MODEL = SHARED / "draco" / "CesiumMilkTruck" / "glTF" / "CesiumMilkTruck.gltf"
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Measure what a model costs: import, color, geometry and fusion."""
+def tables(models: Sequence[Path], resolutions: Sequence[int], repeat: int, threads: int) -> Iterator[str]:
+    """A Markdown table per model and resolution, with the inside's share and the sizes of the outputs.
 
-    models: list[Path] = field(default_factory=list)
-    """Model files. Without any: a mid-size textured one, CesiumMilkTruck or else the sample car."""
-    resolutions: list[int] = field(default_factory=lambda: [256, 512])
-    """Widths of a view in pixels."""
-    repeat: int = 3
-    """Runs of which the fastest counts."""
-    threads: int = os.cpu_count() or 1
-    """Threads of the one Blender child."""
-    ledger: int = 0
-    """Measure instead what a dataset of so many models costs the driver. Makes two files for each."""
-    engine: float = 2.0
-    """CPU-seconds of the jobs on which the engine's own cost is measured; 0 leaves that out."""
-    memory: int = 0
-    """Render this many models, those of --memory-models again and again, and show the children's memory."""
-    memory_models: Path = SHARED
-    """Models for --memory: a folder or a list."""
-    workers: int = 2
-    """Workers for --memory."""
-
-
-def main(arguments: list[str]) -> None:
-    """Print one table a resolution, in Markdown."""
-    bench = tyro.cli(Bench, prog="insideout bench", args=arguments)
-    if bench.ledger:
-        print(f"{machine()}\n\n{bench_ledger.measure(bench.ledger)}")
-        return
-    if bench.memory:
-        print(f"{machine()}\n\n{memory_table(bench.memory_models, bench.memory, bench.workers)}")
-        return
-    print(f"{machine()}; one Blender child, {bench.threads} threads, 20 views, best of {bench.repeat}\n")
+    `models` are files; without any, it is the sample car. `threads` are those of the one Blender child.
+    """
     with tempfile.TemporaryDirectory(prefix="insideout-bench-") as folder:
-        models = bench.models or [_default_model(Path(folder))]
-        limits = Limits(threads=bench.threads)
+        models = models or [sample_models(Path(folder, "samples")) / "car.glb"]
+        limits = Limits(threads=threads)
         stages = {name: Supervisor(f"{name}.worker", limits) for name in ("render", "fuse")}
         try:
             for model in models:
-                for resolution in bench.resolutions:
-                    best = measure(stages, model, resolution, bench.repeat, folder)
-                    print(table(model.name, resolution, best))
-                    print(f"{inside_share(best)}\n{sizes(Path(folder))}\n")
+                for resolution in resolutions:
+                    best = measure(stages, model, resolution, repeat, folder)
+                    rows = [table(model.name, resolution, best), inside_share(best), sizes(Path(folder)), ""]
+                    yield "\n".join(rows)
         finally:
             for supervisor in stages.values():
                 supervisor.end()
-    if bench.engine:
-        print(engine_table(bench.engine, _ENGINE_MODELS))
 
 
 def measure(
@@ -130,7 +91,7 @@ def table(name: str, resolution: int, best: dict[str, Times]) -> str:
 
 
 def inside_share(best: dict[str, Times]) -> str:
-    """What the inside costs, beside the lit views."""
+    """What the inside costs, compared with the lit views."""
     steps = best["render"] | best["fuse"]
     inside = sum(steps[step][1] for step in INSIDE if step in steps)
     color = steps["color"][1]
@@ -139,7 +100,7 @@ def inside_share(best: dict[str, Times]) -> str:
 
 
 def sizes(folder: Path) -> str:
-    """Bytes a model: the bundle by its members' folders, and the row."""
+    """Bytes per model: the bundle by its members' folders, and the row."""
     parts: Counter[str] = Counter()
     with zipfile.ZipFile(folder / BUNDLE) as archive:
         for member in archive.infolist():
@@ -170,14 +131,8 @@ def _keep_fastest(best: Times, outcome: Outcome) -> None:
         best[step] = (min(known[0], wall), min(known[1], outcome.cpu_steps[step]))
 
 
-def _default_model(folder: Path) -> Path:
-    if REAL_MODEL.exists():
-        return REAL_MODEL
-    samples = folder / "samples"
-    subprocess.run(
-        [sys.executable, "-m", "render.samples", str(samples)],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        timeout=300,
-    )
-    return samples / "car.glb"
+def sample_models(folder: Path) -> Path:
+    """Make the sample models in `folder`."""
+    command = [sys.executable, "-m", "render.samples", str(folder)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=300)
+    return folder

@@ -1,4 +1,4 @@
-"""`insideout doctor`: try everything that a run needs; say what is wrong, and give one line that mends it.
+"""`insideout doctor`: try everything that a run needs; report what is wrong, with one line that fixes it.
 
 Each check is tried for real: libraries are resolved by the loader, Blender renders, Ray runs a task.
 """
@@ -18,9 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from pipeline.config import EngineConfig
-from pipeline.engine.session import cores, ray_session
 from pipeline.errors import InfrastructureError
+from pipeline.terminal import show
 
 ROOT = Path(__file__).resolve().parents[2]
 _LIBRARIES = ROOT / "configs" / "system-libraries.txt"
@@ -42,27 +41,36 @@ bpy.ops.render.render(write_still=True)
 
 
 @dataclass(frozen=True)
+class Command:
+    """Check that this machine can run everything; report what is wrong and how to fix it."""
+
+    quick: bool = False
+    """Skip the checks that take longer than a second: Blender and Ray."""
+
+
+@dataclass(frozen=True)
 class Finding:
     """What one check found."""
 
     state: Literal["ok", "warning", "wrong"]
     text: str
-    cure: str = ""
+    remedy: str = ""
 
-    def __str__(self) -> str:
-        cure = f"\n           cure: {self.cure}" if self.cure else ""
-        return f"{self.state:>8}   {self.text}{cure}"
+    def lines(self) -> Iterator[str]:
+        """The finding as text."""
+        yield f"{self.state:>8}   {self.text}"
+        if self.remedy:
+            yield f"           fix: {self.remedy}"
 
 
-def examine(quick: bool = False) -> int:
-    """Run the checks and print what they find. 0 unless something is wrong; warnings do not count."""
-    checks = [python, libraries, packages, room, confinement, gpu] if quick else [*_ALL]
+def run(command: Command) -> int:
+    """Run the checks and print what they find. 1 if something is wrong; warnings do not count."""
     wrong = 0
-    for check in checks:
+    for check in _QUICK if command.quick else _ALL:
         for finding in check():
-            print(finding, flush=True)
+            show(*finding.lines())
             wrong += finding.state == "wrong"
-    print("Everything needed works." if not wrong else f"{wrong} wrong.")
+    show("Everything needed works." if not wrong else f"Found {wrong} problem{'s' * (wrong > 1)}.")
     return int(bool(wrong))
 
 
@@ -87,9 +95,9 @@ def libraries() -> Iterator[Finding]:
         return
     packages_of = library_packages()
     known = sorted({packages_of[name] for name in missing if name in packages_of})
-    cure = f"sudo apt-get update && sudo apt-get install -y {' '.join(known)}" if known else ""
+    remedy = f"sudo apt-get update && sudo apt-get install -y {' '.join(known)}" if known else ""
     state = "wrong" if "wrong" in missing.values() else "warning"
-    yield Finding(state, f"shared libraries missing: {', '.join(sorted(missing))}", cure)
+    yield Finding(state, f"shared libraries missing: {', '.join(sorted(missing))}", remedy)
 
 
 def missing_libraries(path: Path) -> list[str]:
@@ -122,30 +130,33 @@ def packages() -> Iterator[Finding]:
         for name, version in locked.items()
         if installed.get(_canonical(name)) != version
     ]
-    cure = f"{sys.executable} -m pip install -c requirements.lock -e '.[train,dev]'"
+    remedy = f"{sys.executable} -m pip install -c requirements.lock -e '.[train,dev]'"
     if differing:
-        yield Finding("warning", f"packages that differ from the lock: {'; '.join(differing)}", cure)
+        yield Finding("warning", f"packages that differ from the lock: {'; '.join(differing)}", remedy)
     else:
         yield Finding("ok", f"{len(locked)} packages at their locked versions")
 
 
 def room() -> Iterator[Finding]:
     """Disk, shared memory and memory."""
-    for folder, least, cure in (
-        (".", 5.0, "choose an --out on a larger disk"),
+    import psutil
+
+    from pipeline.engine.session import cores
+
+    for folder, least, remedy in (
+        (".", 5.0, "put the dataset on a larger disk"),
         (tempfile.gettempdir(), 2.0, "export TMPDIR=/a/larger/disk"),
         ("/dev/shm", 0.25, "in a container: docker run --shm-size=1g"),
     ):
         free = shutil.disk_usage(folder).free / _GIB if os.path.exists(folder) else 0.0
         name = "this folder" if folder == "." else folder
         state = "ok" if free >= least else "warning"
-        yield Finding(state, f"{free:.1f} GiB free in {name}", "" if state == "ok" else cure)
-    import psutil
+        yield Finding(state, f"{free:.1f} GiB free in {name}", "" if state == "ok" else remedy)
 
     memory = psutil.virtual_memory().available / _GIB
     few = memory < 1.5 * cores()
-    cure = f"use fewer workers: --workers {max(1, int(memory / 1.5))}" if few else ""
-    yield Finding("warning" if few else "ok", f"{memory:.1f} GiB of memory for {cores()} cores", cure)
+    remedy = f"use fewer workers: --workers {max(1, int(memory / 1.5))}" if few else ""
+    yield Finding("warning" if few else "ok", f"{memory:.1f} GiB of memory for {cores()} cores", remedy)
 
 
 def confinement() -> Iterator[Finding]:
@@ -155,9 +166,9 @@ def confinement() -> Iterator[Finding]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30)
     level = done.stdout.strip() or (done.stderr.strip() or "no answer").splitlines()[-1]
-    cure = "docs/security.md says what is missing and what follows from it"
+    remedy = "docs/security.md says what is missing and what follows from it"
     full = level.startswith("full")
-    yield Finding("ok" if full else "warning", f"confinement of children: {level}", "" if full else cure)
+    yield Finding("ok" if full else "warning", f"confinement of children: {level}", "" if full else remedy)
 
 
 def gpu() -> Iterator[Finding]:
@@ -177,6 +188,9 @@ def blender() -> Iterator[Finding]:
 
 def ray_starts() -> Iterator[Finding]:
     """Ray starts here and runs a task, or answers at RAY_ADDRESS."""
+    from pipeline.config import EngineConfig
+    from pipeline.engine.session import ray_session
+
     try:
         with ray_session(EngineConfig(workers=1)) as session:
             import ray
@@ -184,17 +198,10 @@ def ray_starts() -> Iterator[Finding]:
             workers = session.workers
             ray.get(ray.remote(lambda: None).remote(), timeout=60)
         yield Finding("ok", f"Ray {metadata.version('ray')} runs a task ({workers} workers)")
-    except (
-        InfrastructureError,
-        OSError,
-        RuntimeError,
-    ) as error:  # Ray's own errors are RuntimeErrors, mostly
-        cure = (
-            "unset RAY_ADDRESS"
-            if os.environ.get("RAY_ADDRESS")
-            else "rm -rf /tmp/ray, and look at the line above"
-        )
-        yield Finding("wrong", str(error), cure)
+    except (InfrastructureError, OSError, RuntimeError) as error:  # most of Ray's own are RuntimeErrors
+        named = os.environ.get("RAY_ADDRESS")
+        remedy = "unset RAY_ADDRESS" if named else "rm -rf /tmp/ray, and look at the line above"
+        yield Finding("wrong", str(error), remedy)
 
 
 def _renders(engine: str, otherwise: Literal["warning", "wrong"]) -> Finding:
@@ -210,8 +217,8 @@ def _renders(engine: str, otherwise: Literal["warning", "wrong"]) -> Finding:
         if picture.exists():
             return Finding("ok", f"Blender {metadata.version('bpy')}: {name} renders")
     last = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
-    cure = "sudo apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri" if name == "EEVEE" else ""
-    return Finding(otherwise, f"{name} does not render: {last}", cure)
+    remedy = "sudo apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri" if name == "EEVEE" else ""
+    return Finding(otherwise, f"{name} does not render: {last}", remedy)
 
 
 def _extension_modules() -> Iterator[Path]:
@@ -232,13 +239,5 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-_ALL: tuple[Callable[[], Iterator[Finding]], ...] = (
-    python,
-    libraries,
-    packages,
-    room,
-    confinement,
-    gpu,
-    blender,
-    ray_starts,
-)
+_QUICK: tuple[Callable[[], Iterator[Finding]], ...] = (python, libraries, packages, room, confinement, gpu)
+_ALL = (*_QUICK, blender, ray_starts)

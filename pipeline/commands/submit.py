@@ -1,9 +1,9 @@
-"""A verb run on a Ray cluster as a job: ship the code, follow the log, end with the job's own exit code.
+"""A verb run on a Ray cluster as a job: ship the code, follow the log, exit with the job's exit code.
 
-    insideout submit --address http://HEAD:8265 render --models /shared/models --out /shared/out
+    insideout submit --address http://HEAD:8265 render /shared/models /shared/dataset
 
-The job's state is asked for, never guessed from its log: Ray's log stream may end before the job does
-(ray #57002, #60665). Losing the connection or Ctrl-C leaves the job running; `--attach ID` takes it up again.
+The job's state is queried, never guessed from its log: Ray's log stream may end before the job does
+(ray #57002, #60665). Losing the connection or Ctrl-C leaves the job running; `--attach ID` follows it again.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tyro.conf import Suppress
+
 from pipeline.errors import InfrastructureError
+from pipeline.terminal import show
 from render.failures import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 _POLL = 2.0  # seconds
 _SLOWEST_POLL = 60.0
-_BYTES_A_SECOND = 500_000  # the log comes whole every time: a long one is fetched less often
-_PATIENCE = 300.0  # seconds that the head may be out of reach
+_BYTES_PER_SECOND = 500_000  # the log comes whole every time: a long one is fetched less often
+_PATIENCE = 300.0  # seconds for which the head may be unreachable
 _STOP_LIMIT = 90.0
 _ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or Ray would rebuild the environment on each worker
@@ -33,8 +37,48 @@ _ENVIRONMENT = {
 Answer = TypeVar("Answer")
 
 
+@dataclass(frozen=True)
+class Command:
+    """Run a verb on a Ray cluster as a job: `insideout submit --address URL render MODELS DATASET`.
+
+    Follows the job's log and exits with its exit code. Ctrl-C leaves the job running. See docs/cluster.md.
+    """
+
+    address: str
+    """The Ray dashboard's address, http://HEAD:8265."""
+    ship: bool = True
+    """Ship this checkout's code; otherwise the cluster's own InsideOut runs."""
+    wait: bool = True
+    """Follow the job until it ends."""
+    attach: str | None = None
+    """Follow a job that was submitted before, by its id."""
+    stop: str | None = None
+    """Stop a job, by its id."""
+    job: Suppress[tuple[str, ...]] = ()
+    """The verb and its flags."""
+
+
+def run(command: Command) -> int:
+    """Submit, follow or stop a job; the exit code is the job's."""
+    if bool(command.job) + bool(command.attach) + bool(command.stop) != 1:
+        raise UserError("submit takes one of: a verb with its flags, --attach ID, --stop ID.")
+    cluster = Cluster(command.address)
+    if command.stop:
+        return cluster.stop(command.stop)
+    job = command.attach or cluster.submit(command.job, command.ship)
+    again = f"insideout submit --address {command.address}"
+    show(f"job {job}", f"  {again} --attach {job}", f"  {again} --stop {job}", file=sys.stderr)
+    if not command.wait:
+        return 0
+    try:
+        return cluster.follow(job)
+    except KeyboardInterrupt:
+        show("", f"No longer following; job {job} continues.", file=sys.stderr)
+        return 130
+
+
 class Cluster:
-    """The jobs of the cluster at `address`; calls are tried again while the head is out of reach."""
+    """The jobs of the cluster at `address`; calls are repeated while the head is unreachable."""
 
     def __init__(self, address: str, patience: float = _PATIENCE):
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -48,8 +92,8 @@ class Cluster:
             self._client = JobSubmissionClient(address)
         except AuthenticationError as error:
             raise UserError(
-                f"{address} refuses us: {_first_line(error)}. Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to "
-                "the cluster's token, or put it into ~/.ray/auth_token (docs/cluster.md)."
+                f"{address} refuses access: {_first_line(error)}. Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN "
+                "to the cluster's token, or put it into ~/.ray/auth_token (docs/cluster.md)."
             ) from error
         except (OSError, RuntimeError, ValueError) as error:
             raise InfrastructureError(
@@ -63,14 +107,14 @@ class Cluster:
         runtime: dict[str, Any] = {"env_vars": _ENVIRONMENT}
         if ship:
             if not (ROOT / "pyproject.toml").is_file():
-                raise UserError(f"{ROOT} is no checkout, so there is no code to ship. Give --no-ship.")
+                raise UserError(f"{ROOT} is not a checkout, so there is no code to ship. Give --no-ship.")
             runtime["working_dir"] = str(ROOT)  # .gitignore and .rayignore say what stays behind
         try:
             return self._client.submit_job(
                 entrypoint=f"{program} {shlex.join(arguments)}", runtime_env=runtime
             )
         except (OSError, RuntimeError, ValueError) as error:
-            raise InfrastructureError(f"{self.address}: the job was not taken: {error}") from error
+            raise InfrastructureError(f"{self.address}: the job was not accepted: {error}") from error
 
     def follow(self, job: str) -> int:
         """Print the job's log as it grows until the job ends; its exit code (130 if it was stopped)."""
@@ -83,14 +127,14 @@ class Cluster:
             shown = len(log)
             if ended:
                 return self._verdict(job)
-            time.sleep(min(_SLOWEST_POLL, _POLL + shown / _BYTES_A_SECOND))
+            time.sleep(min(_SLOWEST_POLL, _POLL + shown / _BYTES_PER_SECOND))
 
     def log(self, job: str) -> str:
         """What the job has printed so far."""
         return self._ask(lambda: self._client.get_job_logs(job))
 
     def stop(self, job: str) -> int:
-        """Ask the job to stop and wait until it has; 0 if it is over."""
+        """Ask the job to stop, and wait until it has; 0 if it had ended."""
         self._info(job)
         self._ask(lambda: self._client.stop_job(job))
         deadline = time.monotonic() + _STOP_LIMIT
@@ -98,7 +142,7 @@ class Cluster:
             if time.monotonic() > deadline:
                 raise InfrastructureError(f"job {job} is still {status} {_STOP_LIMIT:.0f} s after the stop.")
             time.sleep(0.5)
-        print(f"job {job}: {status}", file=sys.stderr)
+        show(f"job {job}: {status}", file=sys.stderr)
         return 0
 
     def _verdict(self, job: str) -> int:
@@ -107,14 +151,14 @@ class Cluster:
         status = str(info.status)
         code = {"SUCCEEDED": 0, "STOPPED": 130}.get(status, info.driver_exit_code or 1)
         reason = f": {(info.message or '').strip()}" if status == "FAILED" else ""
-        print(f"job {job}: {status} (exit code {code}){reason}", file=sys.stderr)
+        show(f"job {job}: {status} (exit code {code}){reason}", file=sys.stderr)
         return code if 0 <= code <= 255 else 1
 
     def _info(self, job: str) -> Any:
         return self._ask(lambda: self._client.get_job_info(job))
 
     def _ask(self, question: Callable[[], Answer]) -> Answer:
-        """Ask the head, again and again for as long as patience lasts; an unknown job is an error at once."""
+        """Ask the head until it answers or patience ends; an unknown job is an error at once."""
         deadline = time.monotonic() + self.patience
         while True:
             try:
@@ -124,31 +168,10 @@ class Cluster:
                     raise UserError(f"{self.address}: {_first_line(error)}. See its list of jobs.") from error
                 if time.monotonic() > deadline:
                     raise InfrastructureError(
-                        f"{self.address} is out of reach ({_first_line(error)}). The job may go on: "
-                        "look again with --attach ID."
+                        f"{self.address} is unreachable ({_first_line(error)}). The job may still run: "
+                        "follow it with --attach ID."
                     ) from error
                 time.sleep(_POLL)
-
-
-def submit(
-    address: str, arguments: Sequence[str], ship: bool, wait: bool, attach: str | None, stop: str | None
-) -> int:
-    """What `insideout submit` does; the exit code is the job's."""
-    if bool(arguments) + bool(attach) + bool(stop) != 1:
-        raise UserError("submit takes one of: a verb with its flags, --attach ID, --stop ID.")
-    cluster = Cluster(address)
-    if stop:
-        return cluster.stop(stop)
-    job = attach or cluster.submit(arguments, ship)
-    again = f"insideout submit --address {address}"
-    print(f"job {job}\n  {again} --attach {job}\n  {again} --stop {job}", file=sys.stderr, flush=True)
-    if not wait:
-        return 0
-    try:
-        return cluster.follow(job)
-    except KeyboardInterrupt:
-        print(f"\nNo longer following; job {job} goes on.", file=sys.stderr)
-        return 130
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """How a dataset's stages stand, from OUT's files alone: during a run, after it, wherever OUT can be seen.
 
-    insideout status OUT --watch 10
+    insideout status DATASET --watch 10
 
 A ledger is folded, batch by batch, into a small integer a model, so that millions fit; `--watch` reads only
 what was appended since. What is left is what the newest run was given; `--models` counts it anew.
@@ -259,22 +259,6 @@ class Status:
             return ["clouds  no shard yet"]
         size = sum(part.bytes for part in parts) / 1e6
         return [f"clouds  {sum(part.rows for part in parts)} rows in {len(parts)} shards, {size:.1f} MB"]
-
-
-def show(out: Path, models: Path | None = None, watch: float | None = None) -> int:
-    """Print the state once, or every `watch` seconds until Ctrl-C."""
-    import sys
-
-    status = Status(out, models)
-    print("\n".join(status.refresh()), flush=True)
-    try:
-        while watch:
-            time.sleep(watch)
-            clear = "\x1b[2J\x1b[H" if sys.stdout.isatty() else "\n"
-            print(clear + "\n".join(status.refresh()), flush=True)
-    except KeyboardInterrupt:
-        print()
-    return 0
 
 
 def _left(tally: Tally, wanted: set[str] | None) -> tuple[int | None, str]:

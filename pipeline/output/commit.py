@@ -52,7 +52,7 @@ def exclusive(layout: Layout) -> Iterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 where = f"{layout.root}: another run is writing here."
-                raise UserError(f"{where} Wait for it, or choose another --out.") from error
+                raise UserError(f"{where} Wait for it, or choose another folder.") from error
         shutil.rmtree(layout.temporary, ignore_errors=True)
         yield
         shutil.rmtree(layout.temporary, ignore_errors=True)

@@ -93,7 +93,7 @@ class _Lock:
                 owner = _parse(now)
                 raise UserError(
                     f"{self.path.parent}: another run is writing here (process {owner.get('pid')} on "
-                    f"{owner.get('host')}). Wait for it, or choose another --out."
+                    f"{owner.get('host')}). Wait for it, or choose another folder."
                 )
 
     def _read(self) -> bytes | None:

@@ -33,7 +33,7 @@ def read(layout: Layout) -> Record:
         return {}
     except ValueError as error:
         raise UserError(
-            f"{layout.dataset}: not JSON ({error}). Put it back, or choose another --out."
+            f"{layout.dataset}: not JSON ({error}). Put it back, or choose another folder."
         ) from error
     if record.get("schema_version") != SCHEMA_VERSION:
         found = record.get("schema_version")
@@ -51,7 +51,7 @@ def claim(layout: Layout, stage: str, config: BaseModel, overwrite: bool) -> Non
         keys = (f"{stage}.{key} {before.get(key)!r} -> {values.get(key)!r}" for key in changed)
         raise UserError(
             f"{layout.root} was made with another configuration: {', '.join(keys)}. "
-            "Choose another --out, or do all again with --on-existing overwrite."
+            "Choose another folder, or do all again with --on-existing overwrite."
         )
     stages = record.get("stages", {}) | {stage: {"config": values, "config_hash": config_hash(config)}}
     _write(layout, record | {"stages": stages})

@@ -120,8 +120,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
     for name, shape in SHAPES.items():
         write_ply(base / "models" / f"{name}.ply", shape)
     small = ["--resolution", 128, "--samples", 1]
-    for verb in (["render", "--models", base / "models", *small], ["fuse"]):
-        done = insideout(*verb, "--out", base / "out", "--workers", 2)
+    for verb in (["render", base / "models", base / "out", *small], ["fuse", base / "out"]):
+        done = insideout(*verb, "--workers", 2)
         assert done.returncode == 0, done.stdout + done.stderr
     clouds = base / "out" / "clouds"
     found = [row for part in read_manifest(clouds) for row in read_rows(clouds / part.file)]

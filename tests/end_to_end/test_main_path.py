@@ -37,10 +37,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(3):
         write_box(base / "models" / f"box{number}.obj", 1 + number)
     (base / "models" / "broken.glb").write_bytes(b"glTF but no more")
-    rendered = insideout("render", "--models", base / "models", "--out", base / "out", "--workers", 2, *SMALL)
+    rendered = insideout("render", base / "models", base / "out", "--workers", 2, *SMALL)
     assert rendered.returncode == 0, rendered.stdout + rendered.stderr
     assert "3 ok" in rendered.stdout and "1 failed" in rendered.stdout and "broken.glb" in rendered.stderr
-    fused = insideout("fuse", "--out", base / "out", "--points", 64, "--shard-rows", 2)
+    fused = insideout("fuse", base / "out", "--points", 64, "--shard-rows", 2)
     assert fused.returncode == 0, fused.stdout + fused.stderr
     return base
 
@@ -63,8 +63,8 @@ def test_what_comes_out(done: Path):
 
 def test_another_run_with_one_worker_gives_the_same_bytes(done: Path):
     other = done / "other"
-    insideout("render", "--models", done / "models", "--out", other, "--workers", 1, *SMALL)
-    insideout("fuse", "--out", other, "--points", 64, "--shard-rows", 2, "--workers", 1)
+    insideout("render", done / "models", other, "--workers", 1, *SMALL)
+    insideout("fuse", other, "--points", 64, "--shard-rows", 2, "--workers", 1)
     for pattern in ("views/*/*.zip", "clouds/*", "dataset.json", "README.md"):
         assert hashes(other, pattern) == hashes(done / "out", pattern) != {}
 
@@ -72,13 +72,13 @@ def test_another_run_with_one_worker_gives_the_same_bytes(done: Path):
 def test_running_again_changes_nothing_and_a_new_model_is_appended(done: Path):
     out = done / "out"
     before = {**hashes(out, "views/*/*"), **hashes(out, "clouds/*")}
-    again = insideout("render", "--models", done / "models", "--out", out, *SMALL)
+    again = insideout("render", done / "models", out, *SMALL)
     assert "0 ok, 3 done before" in again.stdout and "1 failed before" in again.stdout
-    insideout("fuse", "--out", out, "--points", 64, "--shard-rows", 2)
+    insideout("fuse", out, "--points", 64, "--shard-rows", 2)
     assert {**hashes(out, "views/*/*"), **hashes(out, "clouds/*")} == before
     write_box(done / "models" / "new.obj", 9)
-    insideout("render", "--models", done / "models", "--out", out, *SMALL)
-    insideout("fuse", "--out", out, "--points", 64, "--shard-rows", 2)
+    insideout("render", done / "models", out, *SMALL)
+    insideout("fuse", out, "--points", 64, "--shard-rows", 2)
     after = hashes(out, "clouds/part-*")
     assert (
         len(after) == 3
@@ -92,8 +92,8 @@ def test_a_changed_model_replaces_its_row(done: Path):
     parts = read_manifest(out / "clouds")
     uids = packed_uids(out / "clouds", parts)
     write_box(done / "models" / "box1.obj", 5)
-    insideout("render", "--models", done / "models", "--out", out, *SMALL)
-    fused = insideout("fuse", "--out", out, "--points", 64, "--shard-rows", 2)
+    insideout("render", done / "models", out, *SMALL)
+    fused = insideout("fuse", out, "--points", 64, "--shard-rows", 2)
     assert "1 ok" in fused.stdout
     assert packed_uids(out / "clouds", read_manifest(out / "clouds")) == uids
     assert insideout("verify", out).returncode == 0
@@ -103,9 +103,7 @@ def test_a_changed_model_replaces_its_row(done: Path):
 
 
 def test_another_configuration_is_refused_and_named(done: Path):
-    refused = insideout(
-        "render", "--models", done / "models", "--out", done / "out", "--views", 4, "--seed", 3
-    )
+    refused = insideout("render", done / "models", done / "out", "--views", 4, "--seed", 3)
     assert refused.returncode == 2
     assert "render.views 3 -> 4" in refused.stderr and "render.seed 0 -> 3" in refused.stderr
     assert "--on-existing overwrite" in refused.stderr
@@ -116,7 +114,7 @@ def test_flags_override_the_file_which_overrides_the_defaults(tmp_path: Path):
     write_box(tmp_path / "m" / "box.obj", 1)
     out = tmp_path / "out"
     flags = ["--config", tmp_path / "c.yaml", "--resolution", "32", "--samples", "1", "--engine", "workbench"]
-    done = insideout("render", "--models", tmp_path / "m", "--out", out, *flags)
+    done = insideout("render", tmp_path / "m", out, *flags)
     config = json.loads((out / "dataset.json").read_text())["stages"]["render"]["config"]
     assert (config["views"], config["resolution"], config["engine"]) == (5, 32, "workbench"), done.stderr
 
@@ -125,14 +123,14 @@ def test_flags_override_the_file_which_overrides_the_defaults(tmp_path: Path):
     ("arguments", "expected"),
     [
         (["rendr"], "Did you mean render?"),
-        (["render", "--models", "nowhere", "--out", "OUT"], "nowhere: no such folder or file"),
+        (["render", "nowhere", "OUT"], "nowhere: no such folder or file"),
         (
-            ["render", "--models", "nowhere", "--out", "OUT", "--config", "none.yaml"],
+            ["render", "nowhere", "OUT", "--config", "none.yaml"],
             "none.yaml: cannot be read",
         ),
-        (["render", "--models", "nowhere", "--out", "OUT", "--views", "0"], "greater than or equal to 1"),
-        (["render", "--models", "nowhere"], "--out"),
-        (["fuse", "--out", "OUT"], "no view bundles"),
+        (["render", "nowhere", "OUT", "--views", "0"], "greater than or equal to 1"),
+        (["render", "nowhere"], "render: needs DATASET."),
+        (["fuse", "OUT"], "no view bundles"),
         (["export", "OUT", "u", "--to", "x.ply"], "OUT"),
     ],
 )

@@ -55,8 +55,8 @@ def dataset(sources: set[str], tmp_path_factory: pytest.TempPathFactory) -> Layo
     shutil.copytree(places.MODELS, models.parent, copy_function=shutil.copyfile)
     models.parent.chmod(0o755)
     models.write_text("\n".join(["path", *sorted(sources)]))
-    for command in (["render", "--models", models, *SETTINGS], ["fuse", "--points", 1024]):
-        done = insideout(*command, "--out", out, timeout=1200)
+    for command in (["render", models, out, *SETTINGS], ["fuse", out, "--points", 1024]):
+        done = insideout(*command, timeout=1200)
         assert done.returncode == 0, done.stderr[-3000:]
     return Layout(out)
 

@@ -87,11 +87,11 @@ def done(store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     base = tmp_path_factory.mktemp("done")
     put(base / "models", models())
     put(store.place("models"), models())
-    run("render", "--models", base / "models", "--out", base / "out", *SMALL)
-    run("fuse", "--out", base / "out", *FUSE)
-    rendered = run("render", "--models", store.place("models"), "--out", store.place("out"), *SMALL)
+    run("render", base / "models", base / "out", *SMALL)
+    run("fuse", base / "out", *FUSE)
+    rendered = run("render", store.place("models"), store.place("out"), *SMALL)
     assert "3 ok" in rendered
-    run("fuse", "--out", store.place("out"), *FUSE)
+    run("fuse", store.place("out"), *FUSE)
     return store.place("out"), base / "out"
 
 
@@ -133,14 +133,14 @@ def test_verbs_that_read_work_on_the_store(done: tuple[Path, Path], tmp_path: Pa
 def test_running_again_does_nothing_and_new_models_are_added(done: tuple[Path, Path], store: Store):
     remote, _ = done
     before = {**hashes(remote, "views", "clouds")}
-    again = run("render", "--models", store.place("models"), "--out", remote, *SMALL)
+    again = run("render", store.place("models"), remote, *SMALL)
     assert "0 ok, 3 done before" in again
-    run("fuse", "--out", remote, *FUSE)
+    run("fuse", remote, *FUSE)
     assert hashes(remote, "views", "clouds") == before
 
     put(store.place("models"), {"new.obj": PYRAMID.format(height=7)})
-    assert "1 ok, 3 done before" in run("render", "--models", store.place("models"), "--out", remote, *SMALL)
-    assert "1 ok, 3 done before" in run("fuse", "--out", remote, *FUSE)
+    assert "1 ok, 3 done before" in run("render", store.place("models"), remote, *SMALL)
+    assert "1 ok, 3 done before" in run("fuse", remote, *FUSE)
     after = hashes(remote, "views", "clouds")
     old = {name: sha for name, sha in before.items() if not name.endswith("manifest.jsonl")}
     assert after.items() >= old.items() and len(after) == len(before) + 2
@@ -152,9 +152,9 @@ def test_a_changed_texture_renders_its_model_again(done: tuple[Path, Path], stor
     remote, _ = done
     time.sleep(1.1)  # a store's clock counts seconds
     put(store.place("models"), {"skinned/skin.mtl": "newmtl skin\nKd 0 1 0\n"})
-    again = run("render", "--models", store.place("models"), "--out", remote, *SMALL)
+    again = run("render", store.place("models"), remote, *SMALL)
     assert "1 ok, 3 done before" in again, again
-    assert "1 ok" in run("fuse", "--out", remote, *FUSE)
+    assert "1 ok" in run("fuse", remote, *FUSE)
     assert len(packed_uids(remote / "clouds", read_manifest(remote / "clouds"))) == 4
     assert "no fault found" in run("verify", remote)
 
@@ -167,7 +167,7 @@ def test_a_list_names_models_by_uri(store: Store, tmp_path: Path):
         f"path,uid\n{store.place('listed', 'x', 'a.obj')},one\n{leak},two\ns3://bucket/none.obj,three\n"
     )
     out = tmp_path / "out"
-    text = run("render", "--models", tmp_path / "list.csv", "--out", out, *SMALL)
+    text = run("render", tmp_path / "list.csv", out, *SMALL)
     rows = latest(Layout(out).ledger("render"))
     assert rows["one"].ok and rows["three"].kind == "missing", text
     assert rows["row-000000002"].kind == "invalid" and "credentials" in str(rows["row-000000002"].message)
@@ -178,8 +178,8 @@ def test_a_list_names_models_by_uri(store: Store, tmp_path: Path):
 
 
 def test_a_secret_in_a_uri_is_refused_and_not_repeated(tmp_path: Path):
-    for flag in (["--out", f"s3://{KEY}:{SECRET}@bucket/out"], [f"--out=s3://bucket/out?key={SECRET}"]):
-        refused = insideout("render", "--models", tmp_path, *flag)
+    for words in ([f"s3://{KEY}:{SECRET}@bucket/out"], ["out", f"--config=s3://bucket/out?key={SECRET}"]):
+        refused = insideout("render", tmp_path, *words)
         text = refused.stdout + refused.stderr
         assert refused.returncode == 2 and "environment" in text
         assert SECRET not in text and KEY not in text, text
@@ -190,8 +190,8 @@ def test_a_killed_driver_leaves_a_lock_that_the_next_run_breaks(store: Store, tm
     """Killed while the models are in work: the same command goes on, and the bytes are those of one run."""
     put(store.place("many"), {f"{n}.obj": PYRAMID.format(height=1 + n) for n in range(5)})
     out = store.place("killed")
-    command = [sys.executable, "-m", "pipeline.cli", "render", "--models", str(store.place("many"))]
-    command += ["--out", str(out), "--workers", "1", *SMALL]
+    command = [sys.executable, "-m", "pipeline.cli", "render", str(store.place("many"))]
+    command += [str(out), "--workers", "1", *SMALL]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     driver = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
     deadline = time.monotonic() + 240
@@ -201,8 +201,8 @@ def test_a_killed_driver_leaves_a_lock_that_the_next_run_breaks(store: Store, tm
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     assert (out / ".lock").exists(), "the kill came too late to test anything"
-    run("render", "--models", store.place("many"), "--out", out, *SMALL)
-    run("render", "--models", store.place("many"), "--out", tmp_path / "whole", *SMALL)
+    run("render", store.place("many"), out, *SMALL)
+    run("render", store.place("many"), tmp_path / "whole", *SMALL)
     assert hashes(out, "views") == hashes(tmp_path / "whole", "views")
     assert len(hashes(out, "views")) == 5 and not (out / ".lock").exists()
 

@@ -130,7 +130,7 @@ def test_a_job_runs_the_shipped_code_and_its_log_comes_home(head: Head):
 
 
 def test_a_failing_job_ends_with_its_own_exit_code(head: Head):
-    done = submit(head, "render", "--models", "/nowhere", "--out", str(head.folder / "out"))
+    done = submit(head, "render", "/nowhere", str(head.folder / "out"))
     assert done.returncode == 2, done.stdout + done.stderr
     assert "/nowhere: no such folder or file" in done.stdout and "FAILED (exit code 2)" in done.stderr
 
@@ -158,14 +158,14 @@ def test_jobs_of_every_stage_use_the_cluster_and_shared_storage(head: Head, tmp_
     (tmp_path / "models").mkdir()
     corners = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\n"
     (tmp_path / "models" / "corner.obj").write_text(corners + "f 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n")
-    models, out = ("--models", str(tmp_path / "models")), ("--out", str(tmp_path / "out"))
-    done = submit(head, "render", *models, *out, "--views", "1", "--resolution", "32", "--samples", "1")
+    models, out = str(tmp_path / "models"), str(tmp_path / "out")
+    done = submit(head, "render", models, out, "--views", "1", "--resolution", "32", "--samples", "1")
     assert done.returncode == 0 and "1 ok" in done.stdout, done.stdout + done.stderr
     assert len(list((tmp_path / "out" / "views").glob("*/corner-*.zip"))) == 1
-    done = submit(head, "fuse", *out, "--points", "64", "--validation", "0")
+    done = submit(head, "fuse", out, "--points", "64", "--validation", "0")
     assert done.returncode == 0 and "1 ok" in done.stdout, done.stdout + done.stderr
     small = ("--points", "64", "--step-points", "0", "--width", "32", "--layers", "1", "--heads", "2")
-    done = submit(head, "train", *out, *small, "--steps", "2", "--batch", "2", "--processes", "1")
+    done = submit(head, "train", out, *small, "--steps", "2", "--batch", "2", "--processes", "1")
     assert done.returncode == 0 and "step 2/2" in done.stdout, done.stdout + done.stderr
     assert (tmp_path / "out" / "checkpoints" / "default" / "step-0000002.pt").exists()
 
@@ -174,7 +174,7 @@ def test_jobs_of_every_stage_use_the_cluster_and_shared_storage(head: Head, tmp_
 def test_a_job_reads_models_from_and_writes_to_an_object_store(head: Head, store: Store):
     corner = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
     storage.publish_bytes(corner, store.place("models", "corner.obj"))
-    places = ["--models", str(store.place("models")), "--out", str(store.place("out"))]
+    places = [str(store.place("models")), str(store.place("out"))]
     done = submit(head, "render", *places, "--views", "1", "--resolution", "32", "--samples", "1")
     assert done.returncode == 0 and "1 ok" in done.stdout, done.stdout + done.stderr
     names = {entry.name.rpartition("/")[2] for entry in storage.listing(store.place("out"))}
@@ -183,7 +183,7 @@ def test_a_job_reads_models_from_and_writes_to_an_object_store(head: Head, store
     assert "render  1 ok, 0 failed, 0 left of 1" in status.stdout, status.stdout + status.stderr
     told = done.stdout + done.stderr + ask(head.address, "jobs/").text
     assert SECRET not in told and KEY not in told
-    leak = submit(head, "render", "--models", f"s3://{KEY}:{SECRET}@bucket/models", "--out", "/tmp/x")
+    leak = submit(head, "render", f"s3://{KEY}:{SECRET}@bucket/models", "/tmp/x")
     assert leak.returncode == 2 and SECRET not in leak.stdout + leak.stderr + ask(head.address, "jobs/").text
 
 

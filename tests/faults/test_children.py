@@ -156,7 +156,7 @@ def test_a_crashing_blender_costs_its_model_only(tmp_path: Path):
         for number in range(4):
             cube(models / f"box{number}.obj", 1 + number)
         flags = ("--views", "2", "--resolution", "32", "--samples", "1", "--workers", "2")
-        command = Command(("render", "--models", str(models), "--out", str(out), *flags), Path(folder, "t"))
+        command = Command(("render", str(models), str(out), *flags), Path(folder, "t"))
         assert command.kill(command.child, 11)
         assert command.ended() == 0, command.text()
         rows = latest(out / "ledger" / "render").values()

@@ -87,7 +87,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(models: Path) -> Iterator[Path]:
     """What one machine makes of the models."""
     base = Path(tempfile.mkdtemp(prefix="io-a", dir="/tmp"))
-    command = Command(("render", "--models", str(models), "--out", str(base / "out"), *FLAGS), base / "t")
+    command = Command(("render", str(models), str(base / "out"), *FLAGS), base / "t")
     assert command.ended() == 0, command.text()
     yield base / "out"
     shutil.rmtree(base)
@@ -96,7 +96,7 @@ def alone(models: Path) -> Iterator[Path]:
 def test_a_node_that_is_lost_loses_nothing(machines: Machines, models: Path, alone: Path, tmp_path: Path):
     machines.add("one", 1)
     machines.add("two", 1)
-    run = machines.start("render", "--models", models, "--out", tmp_path / "out", *FLAGS)
+    run = machines.start("render", models, tmp_path / "out", *FLAGS)
     child = eventually(lambda: machines.child("two"))
     eventually(lambda: machines.child("one"))
     child.suspend()  # so that it has a model in work for sure
@@ -111,7 +111,7 @@ def test_a_node_that_is_lost_loses_nothing(machines: Machines, models: Path, alo
 
 @pytest.mark.soak
 def test_a_node_that_joins_gets_work(machines: Machines, models: Path, alone: Path, tmp_path: Path):
-    run = machines.start("render", "--models", models, "--out", tmp_path / "out", *FLAGS)
+    run = machines.start("render", models, tmp_path / "out", *FLAGS)
     eventually(lambda: "render 0/" in run.text() or ray_is_connected(run))
     assert run.process.poll() is None, "it waits for a node"
     machines.add("one", 1)
@@ -143,7 +143,7 @@ def test_a_killed_driver_leaves_the_nodes_clean(
     machines: Machines, models: Path, alone: Path, tmp_path: Path
 ):
     machines.add("one", 2)
-    render = ("render", "--models", models, "--out", tmp_path / "out", *FLAGS)
+    render = ("render", models, tmp_path / "out", *FLAGS)
     run = machines.start(*render)
     eventually(lambda: machines.child("one"))
     run.process.kill()

@@ -298,7 +298,7 @@ def test_a_partial_confinement_is_recorded_and_said_once(tmp_path: Path):
 
 def _render(models: Path, out: Path) -> list[str]:
     small = ["--views", "1", "--resolution", "32", "--samples", "1", "--slots", "2", "--workers", "1"]
-    return ["render", "--models", str(models), "--out", str(out), *small]
+    return ["render", str(models), str(out), *small]
 
 
 def test_what_a_child_is_given(monkeypatch: pytest.MonkeyPatch):

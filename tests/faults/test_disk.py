@@ -63,11 +63,11 @@ def small_disk(base: Path) -> Iterator[Path]:
 
 
 def render(base: Path, models: Path, out: Path) -> Command:
-    return Command(("render", "--models", str(models), "--out", str(out), *FLAGS), base / "t")
+    return Command(("render", str(models), str(out), *FLAGS), base / "t")
 
 
 def fuse(base: Path, out: Path) -> Command:
-    return Command(("fuse", "--out", str(out), *FUSE), base / "t")
+    return Command(("fuse", str(out), *FUSE), base / "t")
 
 
 @pytest.mark.soak

@@ -80,7 +80,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         started = time.monotonic()
         with _Watch() as watch:
             done = insideout(
-                "render", "--models", models / "list.csv", "--out", out, *SETTINGS, *LIMITS, timeout=1400
+                "render", models / "list.csv", out, *SETTINGS, *LIMITS, timeout=1400
             )
     finally:
         listeners.close()

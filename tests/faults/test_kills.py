@@ -90,8 +90,8 @@ class Fire:
 
 def arguments(verb: str, models: Path, out: Path) -> tuple[str, ...]:
     if verb == "render":
-        return ("render", "--models", str(models), "--out", str(out), *RENDER)
-    return ("fuse", "--out", str(out), *FUSE)
+        return ("render", str(models), str(out), *RENDER)
+    return ("fuse", str(out), *FUSE)
 
 
 @pytest.fixture(scope="module")

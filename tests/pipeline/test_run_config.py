@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fuse.config import FuseConfig
-from pipeline.config import config_hash, load
+from pipeline.config import config_hash
+from pipeline.run_config import load
 from render.config import RenderConfig
 from render.failures import UserError
 from tests.helpers.places import ROOT

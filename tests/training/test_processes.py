@@ -135,7 +135,7 @@ def test_a_stopped_command_saves_and_goes_on(out: Path) -> None:
     config = out.parent / "small.yaml"
     settings = SMALL.model_copy(update={"steps": 100_000}).model_dump(mode="json", exclude_none=True)
     config.write_text(json.dumps({"train": settings}))
-    command = [sys.executable, "-m", "pipeline.cli", "train", "--out", str(out), "--config", str(config)]
+    command = [sys.executable, "-m", "pipeline.cli", "train", str(out), "--config", str(config)]
     child = subprocess.Popen(
         [*command, "--processes", "2"],
         cwd=ROOT,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.config import load
+from pipeline.run_config import load
 from tests.helpers.places import ROOT
 from training import checkpoints
 from training.checkpoints import build_model

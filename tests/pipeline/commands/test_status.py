@@ -10,14 +10,15 @@ import pytest
 from fuse.dataset.layout import Layout
 from pipeline.cli import main
 from pipeline.config import EngineConfig
-from pipeline.ledger.failed import failed_rows, retry
+from pipeline.ledger.failed import failed_rows
 from pipeline.ledger.rows import Row
 from pipeline.ledger.status import Pace, Status, Tally, Top
 from pipeline.ledger.writer import Ledger
 from pipeline.stages.render import render
+from pipeline.stages.retry import retry
 from render import failures
 from render.config import RenderConfig
-from render.failures import UserError
+from render.failures import FailureClass, UserError
 
 RUN = "20260101T000000.000000-aaaaaa"
 LATER = "20260102T000000.000000-bbbbbb"
@@ -158,20 +159,26 @@ def test_failures_by_class_with_reason_and_log(out: Path, capsys):
     write(out, LATER, row("mended"))
     shown = text(capsys, "failures", out)
     assert shown.splitlines() == [
-        "crash: 1",
+        "render, crash: 1",
         "  b.glb: crash [SIGSEGV, 1.0 s, 100 MiB, attempt 2]",
-        "timeout: 1",
+        "render, timeout: 1",
         "  z.glb: took long [900.0 s, 100 MiB, attempt 1]",
     ]
     assert "    | one\n    | two\n" in text(capsys, "failures", out, "--class", "crash", "--log")
     assert "z.glb" not in text(capsys, "failures", out, "--class", "crash")
+    write(out, RUN, row("f", FailureClass.FUSE_ERROR), stage="fuse")
+    assert "fuse, fuse_error: 1" in text(capsys, "failures", out), "without --stage, every stage's"
+    assert "fuse_error" not in text(capsys, "failures", out, "--stage", "render")
+    assert text(capsys, "failures", out, "--class", "fuse_error").startswith("fuse, fuse_error: 1")
     wrong = text(capsys, "failures", out, "--class", "crush", code=2)
-    assert "no render failure of class crush. There are: timeout (1), crash (1)" in wrong
+    assert "no render and fuse failure of class crush" in wrong
+    assert "There are: crash (1), timeout (1), fuse_error (1)" in wrong
 
 
 def test_where_nothing_ran_is_said(out: Path, tmp_path: Path, capsys):
     assert "no such folder" in text(capsys, "status", tmp_path / "nowhere", code=2)
     assert "no stage has run here" in text(capsys, "status", tmp_path, code=2)
+    assert "no stage has run here" in text(capsys, "failures", tmp_path, code=2)
     assert "no ledger of fuse" in text(capsys, "failures", out, "--stage", "fuse", code=2)
     write(out, RUN, row("a"))
     assert "no failure in render" in text(capsys, "retry", out, "--models", tmp_path)

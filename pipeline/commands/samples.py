@@ -1,0 +1,23 @@
+"""`insideout samples DIR`: make the embedded sample models."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Command:
+    """Make the embedded sample models with Blender: many formats and materials, with known insides."""
+
+    folder: Positional[Path]
+    """The folder to write them to."""
+
+
+def run(command: Command) -> int:
+    """In a process of its own: bpy is never loaded into the command line's."""
+    return subprocess.run([sys.executable, "-m", "render.samples", str(command.folder)]).returncode

@@ -1,0 +1,50 @@
+"""The YAML file of a run: a section per stage and one for the engine, each a frozen model.
+
+render: {views: 20, resolution: 256}
+fuse: {points: 4096}
+engine: {workers: 2, timeout: 300}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fuse.config import FuseConfig
+from pipeline.config import EngineConfig, explain
+from render.config import RenderConfig
+from render.failures import UserError
+from training.config import TrainConfig
+
+
+class RunConfig(BaseModel):
+    """Everything that a run can be configured with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    render: RenderConfig = Field(default_factory=RenderConfig)
+    fuse: FuseConfig = Field(default_factory=FuseConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    engine: EngineConfig = Field(default_factory=EngineConfig)
+
+
+def load(path: Path) -> RunConfig:
+    """Read a YAML file; UserError names the file, the key and what it may be."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    except RecursionError:
+        raise UserError(f"{path}: not a configuration: it is nested too deeply.") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(
+            f"{path}: expected sections {', '.join(RunConfig.model_fields)}, found {type(values).__name__}."
+        )
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain(error, RunConfig)}") from error
