@@ -69,6 +69,7 @@ def test_another_run_with_one_worker_gives_the_same_bytes(done: Path):
         assert hashes(other, pattern) == hashes(done / "out", pattern) != {}
 
 
+@pytest.mark.soak
 def test_running_again_changes_nothing_and_a_new_model_is_appended(done: Path):
     out = done / "out"
     before = {**hashes(out, "views/*/*"), **hashes(out, "clouds/*")}

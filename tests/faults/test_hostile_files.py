@@ -79,9 +79,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         _write_list(models / "list.csv", [*sources, *planted])
         started = time.monotonic()
         with _Watch() as watch:
-            done = insideout(
-                "render", models / "list.csv", out, *SETTINGS, *LIMITS, timeout=1400
-            )
+            done = insideout("render", models / "list.csv", out, *SETTINGS, *LIMITS, timeout=1400)
     finally:
         listeners.close()
     rows = {row.source: row for row in latest(out / "ledger" / "render").values()}

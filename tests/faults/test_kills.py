@@ -163,9 +163,10 @@ def test_killed_supervisors_cost_no_model(fire: Fire, seed: int):
     assert "5 done before" in fire.commands[-1].text(), "the killed run had lost none"
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("fire", "server"),
-    [soak("render", "raylet"), ("fuse", "raylet"), soak("render", "gcs_server")],
+    [("render", "raylet"), ("fuse", "raylet"), ("render", "gcs_server")],
     indirect=["fire"],
 )
 def test_a_killed_server_of_ray(fire: Fire, server: str):
@@ -176,14 +177,15 @@ def test_a_killed_server_of_ray(fire: Fire, server: str):
     fire.is_mended()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("fire", "number", "group", "seed"),
     [
         ("render", signal.SIGINT, True, 40),
-        soak("fuse", signal.SIGINT, True, 41),
-        soak("render", signal.SIGTERM, False, 42),
-        soak("render", signal.SIGTERM, True, 43),
-        soak("render", signal.SIGHUP, True, 44),
+        ("fuse", signal.SIGINT, True, 41),
+        ("render", signal.SIGTERM, False, 42),
+        ("render", signal.SIGTERM, True, 43),
+        ("render", signal.SIGHUP, True, 44),
     ],
     indirect=["fire"],
 )

@@ -29,6 +29,7 @@ from pipeline.output.commit import exclusive
 from pipeline.stages.render import bundle_stored
 from render.job import Job
 from tests.helpers.places import ROOT
+from tests.helpers.tiers import soak
 
 ENGINE = EngineConfig(workers=2, timeout=20, start_timeout=60, memory_mib=300)
 MIXED = ["ok", "segfault", "refuse", "ok", "leave", "blunder", "allocate", "ok", "shout", "die_later", "ok"]
@@ -197,7 +198,7 @@ def test_cores_are_shared():
     assert share_cores(EngineConfig(workers=5), 2) == (5, 1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, soak(signal.SIGTERM)])
 def test_a_stop_leaves_no_process_and_no_file_and_is_resumed(tmp_path: Path, number: signal.Signals):
     temp = tmp_path / "t"
     temp.mkdir()
