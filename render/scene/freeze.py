@@ -144,8 +144,8 @@ def _evaluated(notes: list[str]) -> Iterator[Placed]:
     """Every instance with renderable faces in the dependency graph; equal geometry is converted once.
 
     As in Cycles, only instances whose data is a mesh render. Curves, texts and metaballs have such an
-    instance beside their own; so does all geometry that geometry nodes place, under the name of the modifier's
-    object.
+    instance beside their own; so does all geometry that geometry nodes place, under the name of the object
+    with the modifier.
     """
     depsgraph = bpy.context.evaluated_depsgraph_get()
     known: dict[tuple, tuple[bpy.types.Mesh, np.ndarray] | None] = {}

@@ -25,15 +25,17 @@ def relink_textures(path: Path) -> tuple[list[str], list[str]]:
     Returns the file names of all missing images that the model references, and notes.
     """
     search = Search(LocalTree(path.parent), "")
-    notes = _drop_oversized()
+    notes, relinked = _drop_oversized(), set()
     for image in [i for i in bpy.data.images if not _has_pixels(i)]:
-        found = search.find(_file_name(image), anywhere=True)
+        name = _file_name(image)
+        found = search.find(name, anywhere=True)
         if found is not None:
             image.filepath = str(path.parent / found.path)
             image.reload()
-            notes.append(f"texture {_file_name(image)}: found beside the model")
+            relinked.add(name)
+            notes.append(f"texture {name}: found beside the model")
     dropped, nameless = _drop_missing()
-    missing = dropped.union(missing_images(path))
+    missing = dropped.union(set(missing_images(path)) - relinked)
     return sorted(missing or nameless), notes
 
 
