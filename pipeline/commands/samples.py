@@ -19,5 +19,11 @@ class Command:
 
 
 def run(command: Command) -> int:
-    """In a process of its own: bpy is never loaded into the command line's."""
-    return subprocess.run([sys.executable, "-m", "render.samples", str(command.folder)]).returncode
+    """In a process of its own, for bpy is never loaded into this one. Its output shows only on failure."""
+    program = [sys.executable, "-m", "render.samples", str(command.folder)]
+    done = subprocess.run(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        print(done.stdout, file=sys.stderr)
+    else:
+        print(done.stdout.rstrip().rpartition("\n")[2])
+    return done.returncode
