@@ -86,6 +86,7 @@ def test_every_deed_has_a_verdict():
     assert set(VERDICTS) == set(DEEDS) | {"no_output"}
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("deed", VERDICTS)
 def test_a_fault_ends_in_its_class(ended: Ended, deed: str):
     row = ended.row(deed)
@@ -96,6 +97,7 @@ def test_a_fault_ends_in_its_class(ended: Ended, deed: str):
         assert row.message and row.attempt == 1
 
 
+@pytest.mark.soak
 def test_all_other_models_are_done(ended: Ended):
     good = {uid for uid, row in ended.rows.items() if row.ok}
     failed = [deed for deed, verdict in VERDICTS.items() if verdict]
@@ -104,6 +106,7 @@ def test_all_other_models_are_done(ended: Ended):
     assert ended.summary.ok == len(good)
 
 
+@pytest.mark.soak
 def test_the_verdicts_tell_what_happened(ended: Ended):
     assert ended.row("leave").returncode == 3 and "exit code 3" in str(ended.row("leave").message)
     assert ended.row("no_output").message == "The worker wrote no output."
@@ -114,6 +117,7 @@ def test_the_verdicts_tell_what_happened(ended: Ended):
     assert 300 < ended.row("allocate_below").peak_rss_mib < 1000, "grandchildren count"
 
 
+@pytest.mark.soak
 def test_nothing_is_left(ended: Ended):
     assert not list(using(ended.temporary))
     assert not list(ended.temporary.iterdir())
@@ -123,6 +127,7 @@ def test_nothing_is_left(ended: Ended):
         assert not psutil.pid_exists(pid) or "pipeline.sandbox.child" not in words(psutil.Process(pid))
 
 
+@pytest.mark.soak
 def test_what_says_nothing_about_the_model_makes_the_run_incomplete(ended: Ended):
     """The child that somebody killed thrice does; the model that killed every worker has had its say."""
     assert ended.summary.failed["infrastructure"] == 2
