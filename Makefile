@@ -68,7 +68,7 @@ check: setup ## lint, format, types, shell scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/shellcheck configs/setup.sh .ci/run
+	$(BIN)/shellcheck .ci/run configs/setup.sh examples/it_learns.sh
 
 bench: setup ## seconds per model and step
 	$(BIN)/insideout bench $(ARGS)

@@ -81,7 +81,7 @@ def python() -> Iterator[Finding]:
         yield Finding("ok", f"Python {version}")
     else:
         yield Finding(
-            "wrong", f"Python {version}; bpy needs 3.11", "make clean && make doctor PYTHON=python3.11"
+            "wrong", f"Python {version}; bpy needs 3.11", "rm -rf .venv && make setup PYTHON=python3.11"
         )
 
 
