@@ -256,3 +256,12 @@ def test_the_demo_ends_with_where_to_look(machine: Machine):
     for line, name in ((sheet, "sheet.png"), (cloud, "generated.png"), (evaluation, "evaluation.png")):
         assert line.startswith(f"  my demo/{name} ")
     assert card.startswith("  my demo/dataset/README.md ")
+
+
+@pytest.mark.parametrize("failing", ["", "check", "test", "soak"])
+def test_ci_runs_every_step_and_fails_if_one_does(machine: Machine, failing: str):
+    machine.add("make", f'#!/bin/sh\necho "$1" >>calls\n[ "$1" != "{failing}" ]\n')
+    shutil.copytree(ROOT / ".ci", machine.clone / ".ci")
+    done = machine.run("bash", ".ci/run")
+    assert machine.calls() == ["setup", "check", "test", "soak"]
+    assert done.returncode == (1 if failing else 0)
