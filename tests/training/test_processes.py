@@ -81,6 +81,7 @@ def train_as_group(config: TrainConfig, out: Path, run: str, world: int) -> None
         meeting.unlink(missing_ok=True)
 
 
+@pytest.mark.soak
 def test_two_processes_learn_what_one_does(out: Path) -> None:
     """A run may also resume with another number of processes, at any step."""
     train(SMALL, out, "one", report=quiet)
