@@ -9,7 +9,6 @@ retries nothing: it would not report it, and would retry forever what runs a nod
 from __future__ import annotations
 
 import collections
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -99,9 +98,9 @@ class Dispatch:
         # A crash in a used child is tried once more in a fresh one.
         within = engine.start_timeout + 2 * engine.timeout + _STUCK_AFTER
         recover = engine.on_existing != "overwrite"
-        remote: Any = ray.remote(execute_within).options(num_cpus=threads, max_retries=0)
+        remote: Any = ray.remote(execute).options(num_cpus=threads, max_retries=0)
         return lambda task: remote.remote(
-            within, self.stage, task, limits, self.run, self.attempt(task), recover
+            self.stage, task, limits, self.run, self.attempt(task), recover, within
         )
 
     def _row(self, reference: Any, task: Task) -> tuple[Row, Exception | None]:
@@ -146,17 +145,6 @@ class Dispatch:
         # A model that kills every worker that touches it is itself to blame: the run is complete without it.
         self.unfinished += not isinstance(error, WorkerCrashedError)
         return row
-
-
-def execute_within(seconds: float, *arguments: Any) -> Row:
-    """`execute`, in a worker that ends itself when even the supervisor is stuck, as on a dead disk."""
-    guard = threading.Timer(seconds, os._exit, [1])
-    guard.daemon = True
-    guard.start()
-    try:
-        return execute(*arguments)
-    finally:
-        guard.cancel()
 
 
 def _landed(flying: list[Any]) -> list[Any]:

@@ -10,6 +10,7 @@ in a child that had served other models, and a signal that only somebody else se
 from __future__ import annotations
 
 import atexit
+import contextlib
 import re
 import signal
 import tempfile
@@ -69,6 +70,10 @@ class Supervisor:
         self.workspace = Workspace(root)
         self._child: Child | None = None
         atexit.register(self.end)
+
+    def guarded(self, seconds: float) -> contextlib.AbstractContextManager[None]:
+        """Within, this process is killed if it is not done after `seconds`, or if somebody stops it."""
+        return self._watchdog.guard(seconds) if self._watchdog else contextlib.nullcontext()
 
     def run(self, job: Job, place: Placement) -> Outcome:
         """Do one job, twice where the first try says nothing about the model."""

@@ -42,12 +42,18 @@ def supervisor_for(module: str, limits: Limits, run: str) -> Supervisor:
     return _supervisors[key]
 
 
-def execute(stage: Stage, task: Task, limits: Limits, run: str, attempt: int, recover: bool) -> Row:
-    """Do one model. Never raises because of the model: what went wrong is in the row."""
+def execute(
+    stage: Stage, task: Task, limits: Limits, run: str, attempt: int, recover: bool, within: float
+) -> Row:
+    """Do one model. Never raises because of the model: what went wrong is in the row.
+
+    The worker is killed if this takes longer than `within` seconds, even where only a dead disk can be the
+    cause.
+    """
     row = Row(task.uid, task.source, Status.FAILED, config_hash=stage.config_hash, attempt=attempt)
     try:
         supervisor = supervisor_for(stage.module, limits, run)
-        with _fetched(task, supervisor.workspace.root) as fetched:
+        with supervisor.guarded(within), _fetched(task, supervisor.workspace.root) as fetched:
             row = replace(row, **_input_key(fetched, task.source))
             with supervisor.workspace.job() as (inputs, scratch):
                 staged = stage_input(fetched.path, task.source, inputs)

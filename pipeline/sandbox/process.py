@@ -275,7 +275,7 @@ def _spawn(
 
 def _plan(limits: Limits, workspace: Workspace, cores: tuple[int, ...]) -> Plan:
     """What the child may touch: Python and our packages, its folders, its cores."""
-    own = [Path(path) for path in _module_path()]
+    own = [Path(path) for path in (*_module_path(), *_added_folders())]
     installed = {sys.prefix, sys.base_prefix, sys.exec_prefix, site.getusersitepackages()}
     packages = [str(entry) for folder in own for entry in folder.glob("*") if _is_code(entry)]
     libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
@@ -291,8 +291,17 @@ def _plan(limits: Limits, workspace: Workspace, cores: tuple[int, ...]) -> Plan:
     )
 
 
+def _added_folders() -> list[str]:
+    """Folders that `.pth` files add to the module path."""
+    sites = (*site.getsitepackages(), site.getusersitepackages())
+    files = (file for folder in sites for file in sorted(Path(folder).glob("*.pth")))
+    lines = (line for file in files for line in file.read_text(errors="replace").splitlines())
+    return list(dict.fromkeys(line for line in lines if os.path.isabs(line) and os.path.isdir(line)))
+
+
 def _is_code(entry: Path) -> bool:
-    return entry.suffix == ".py" or (entry / "__init__.py").is_file()
+    """Whether an entry of a module path is a module or a package, Python or native."""
+    return entry.suffix in (".py", ".so") or any(entry.glob("__init__.*")) or entry.suffix == ".dist-info"
 
 
 def _module_path() -> list[str]:

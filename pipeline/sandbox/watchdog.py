@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import socket
@@ -28,6 +29,8 @@ _PATIENCE = 15.0  # seconds to keep killing: a process stuck in a disk's driver 
 _QUIET_LOOKS = 2  # a process may start while its parent is killed: stop after two scans without a find
 _LOOKS_AFTER = (1.0, 3.0, 5.0)  # seconds: a process that is just starting shows no environment yet
 _OWNER_IS_WELL, _CLEARED = b".", b"!"
+_STOPPED_FOR = 20.0  # seconds that a guarded owner may be stopped (SIGSTOP, a frozen container)
+_LOOK = 1.0  # seconds between looks at a guarded owner
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # sent to a whole group; must not end the watchdog
 
 
@@ -56,6 +59,19 @@ class Watchdog:
                 stderr=None if words else subprocess.DEVNULL,
                 start_new_session=True,  # a Ctrl-C in the terminal must not reach it
             )
+
+    @contextlib.contextmanager
+    def guard(self, seconds: float) -> Iterator[None]:
+        """Have the owner killed if it is not done by then, or if it is stopped meanwhile."""
+        self._say(f"{seconds:.1f}\n".encode())
+        try:
+            yield
+        finally:
+            self._say(b"0\n")
+
+    def _say(self, words: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # somebody killed it: run unguarded
+            self._socket.sendall(words)
 
     def close(self) -> None:
         """Let it do its work now, and wait for its end; if it was killed, do its work here."""
@@ -92,17 +108,40 @@ def main(arguments: list[str]) -> None:
     if os.fork():
         os._exit(0)
     with socket.socket(fileno=int(descriptor)) as line, contextlib.suppress(BrokenPipeError):
-        said = line.recv(1)
-        while said and line.recv(1):
-            continue
+        well = _watch(line, owner)
         clear(mark, folders, owner)
-        if words and said != _OWNER_IS_WELL:
+        if words and not well:
             print(words, file=sys.stderr, flush=True)
         line.sendall(_CLEARED)
-    if words and said != _OWNER_IS_WELL:
+    if words and not well:
         for pause in _LOOKS_AFTER:
             time.sleep(pause)
             clear(mark, folders, owner)
+
+
+def _watch(line: socket.socket, owner: int) -> bool:
+    """Wait for the end of the connection; returns whether the owner announced it. Enforces guards."""
+    last, deadline, stopped = b"", float("inf"), 0.0
+    while True:
+        armed = deadline < float("inf")
+        if not select.select([line], [], [], _LOOK if armed else None)[0]:
+            stopped = stopped + _LOOK if _is_stopped(owner) else 0.0
+            if time.monotonic() > deadline or stopped > _STOPPED_FOR:
+                _kill(owner)
+            continue
+        words = line.recv(4096)
+        if not words:
+            return last == _OWNER_IS_WELL
+        last = words[-1:]
+        for seconds in words.removesuffix(_OWNER_IS_WELL).split():
+            deadline = time.monotonic() + float(seconds) if float(seconds) else float("inf")
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except (OSError, IndexError):
+        return False
 
 
 def is_own_folder(folder: Path) -> bool:

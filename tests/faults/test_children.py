@@ -6,19 +6,24 @@ and all of them must be done. The last test does it with Blender itself.
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
+import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from fuse.dataset.layout import Layout
 from pipeline.config import EngineConfig
 from pipeline.engine import dispatch
 from pipeline.engine.runner import Summary
+from pipeline.engine.tasks import Stage, Task
 from pipeline.ledger.compact import latest
 from pipeline.ledger.rows import Row
 from tests.helpers.commands_under_fire import Command, cube, nothing_left, using, words
@@ -110,7 +115,7 @@ def test_all_other_models_are_done(ended: Ended):
 def test_the_verdicts_tell_what_happened(ended: Ended):
     assert ended.row("leave").returncode == 3 and "exit code 3" in str(ended.row("leave").message)
     assert ended.row("no_output").message == "The worker wrote no output."
-    assert "garbage" in str(ended.row("garbage").message)
+    assert "protocol" in str(ended.row("garbage").message)
     assert "Somebody else ended the process: SIGKILL" in str(ended.row("end_itself").message)
     assert "address 0" in str(ended.row("segfault").log_tail)
     assert 300 < ended.row("allocate").peak_rss_mib < 1000, "seen in time"
@@ -136,22 +141,48 @@ def test_what_says_nothing_about_the_model_makes_the_run_incomplete(ended: Ended
 
 
 @pytest.mark.soak
-def test_a_supervisor_that_is_stuck_costs_its_model_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("stuck", ["waiting", "holding the interpreter"])
+def test_a_supervisor_that_is_stuck_costs_its_model_only(
+    stuck: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Not its child: the Ray worker itself, as in a read from a network disk that is gone."""
     monkeypatch.setattr(dispatch, "_STUCK_AFTER", 0.0)  # beyond the limits of child and model
     out = tmp_path / "out"
-    tasks = make_tasks(tmp_path / "models", out, ["ok", "ok", "ok"])
-    tasks[0].output.parent.mkdir(parents=True)
-    tasks[0].output.write_text("an output to be looked at")
-    stage = replace(make_stage(out), recover=look_for_ever)
-    summary = run(stage, tasks, ENGINE.model_copy(update={"start_timeout": 10, "timeout": 2}))
+    recover = wait_forever if stuck == "waiting" else hold_the_interpreter
+    engine = ENGINE.model_copy(update={"start_timeout": 10, "timeout": 2})
+    summary = run(*stage_that_looks_at_an_output(tmp_path, recover), engine)
     assert (summary.ok, summary.failed["infrastructure"]) == (2, 1)
-    assert "worker" in str(latest(out / "ledger" / "faulty")["model-00"].message)
+    assert "worker" in str(latest(Layout(out).ledger("faulty"))["model-00"].message)
     assert not summary.broken
 
 
-def look_for_ever(_: Path) -> None:
+def test_a_worker_that_somebody_stops_is_replaced(tmp_path: Path):
+    """SIGSTOP of a Ray worker, as by a frozen container: its model is done by another one."""
+    summary = run(*stage_that_looks_at_an_output(tmp_path, stop_once), ENGINE)
+    assert (summary.ok, summary.failed.total()) == (3, 0)
+
+
+def stage_that_looks_at_an_output(folder: Path, recover: Callable[[Path], None]) -> tuple[Stage, list[Task]]:
+    """Three good models, of which the first has an output that no ledger row speaks of."""
+    tasks = make_tasks(folder / "models", folder / "out", ["ok", "ok", "ok"])
+    tasks[0].output.parent.mkdir(parents=True)
+    tasks[0].output.write_text("an output to be looked at")
+    return replace(make_stage(folder / "out"), recover=recover), tasks
+
+
+def wait_forever(_: Path) -> None:
     time.sleep(3600)
+
+
+def hold_the_interpreter(_: Path) -> None:
+    """Native code that never lets another thread run."""
+    ctypes.PyDLL(None).sleep(3600)
+
+
+def stop_once(output: Path) -> None:
+    if not (mark := output.with_suffix(".stopped")).exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def test_a_crashing_blender_costs_its_model_only(tmp_path: Path):

@@ -91,7 +91,7 @@ def promise_much(_: dict[str, Any]) -> None:
     """The head of a frame that never comes."""
     for descriptor in range(3, 64):
         try:
-            os.write(descriptor, b"\x00\xff\xff\xff")
+            os.write(descriptor, b"\x00\x0f\xff\xff")
         except OSError:
             continue
     time.sleep(3600)
