@@ -15,6 +15,7 @@ import numpy as np
 from render.bundle import Camera, View, write_bundle
 from render.cameras import enclosing_points, place_cameras
 from render.config import RenderConfig
+from render.failures import FailureClass, ModelFailure
 from render.importing.blender import Imported, import_model
 from render.job import Placement, RenderJob, RenderRecord
 from render.scene import freeze as scene
@@ -47,6 +48,7 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
         rgba = lit_views(config, job.uid, cameras, outline, threads, scratch)
     with watch("geometry"):
         views, notes = _geometry_views(config, cameras, rgba, outline, threads, scratch)
+        _require_visible(path.name, views)
     if config.hidden:
         with watch("interior"):
             masks = interior_masks(views)
@@ -81,6 +83,17 @@ def _geometry_views(
         first, *behind = (surfaces.layer(rank) for rank in range(max(1, surfaces.deepest)))
         views.append(View(camera, image, first.depth, first.albedo, first.normal, tuple(behind)))
     return views, notes
+
+
+def _require_visible(path_name: str, views: list[View]) -> None:
+    """Raise ModelFailure `empty` where no ray of any view meets a surface."""
+    if not any((view.depth > 0).any() for view in views):
+        used = sorted(material.name for material in bpy.data.materials if material.users)
+        raise ModelFailure(
+            FailureClass.EMPTY,
+            f"{path_name}: none of its faces is visible in any view: the opacity of its materials "
+            f"({', '.join(used[:5])}) is 0.",
+        )
 
 
 def _meta(

@@ -17,6 +17,7 @@ from mathutils import Matrix
 from render.bundle import Mesh
 from render.failures import FailureClass, ModelFailure
 from render.scene import meshes
+from render.scene.frames import settled_frame
 
 MIN_AREA = 1e-14  # of all faces together, with the longest side scaled to 1
 
@@ -114,7 +115,10 @@ def _count_imported() -> dict[str, int]:
 
 
 def _show_what_renders() -> int:
-    """Make the viewport evaluate what a render would, at frame 1 or else the first. Returns the frame."""
+    """Make the viewport evaluate what a render would, at `settled_frame` of frame 1 or else the first.
+
+    Returns the frame.
+    """
     scene = bpy.context.scene
     for collection in bpy.data.collections:
         collection.hide_viewport = collection.hide_render
@@ -129,7 +133,7 @@ def _show_what_renders() -> int:
             modifier.show_viewport = modifier.show_render
             if modifier.type in {"SUBSURF", "MULTIRES"}:
                 modifier.levels = modifier.render_levels
-    frame = 1 if scene.frame_start <= 1 <= scene.frame_end else scene.frame_start
+    frame = settled_frame(1 if scene.frame_start <= 1 <= scene.frame_end else scene.frame_start)
     scene.frame_set(frame)
     return frame
 

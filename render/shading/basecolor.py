@@ -6,16 +6,20 @@ mix factors keep their effect. Nodes are added but never changed.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import bpy
+from PIL import Image
 
 Color = tuple[float, float, float]
 Socket = bpy.types.NodeSocket
 BLACK: Color = (0.0, 0.0, 0.0)
 GRAY: Color = (0.8, 0.8, 0.8)
 CLEAR = 1 / 64  # a constant alpha up to this hides the surface on purpose
+METAL = 0.25  # a specular color brighter than this is a metal's; water's is 0.02, diamond's 0.17
+SPECULAR_GLOSSINESS = 100  # the index of refraction that Blender's glTF importer gives such materials is 1000
 VARYING = {"ATTRIBUTE", "VERTEX_COLOR", "GROUP", "GROUP_INPUT"}  # alpha may vary over the surface
 
 
@@ -50,18 +54,43 @@ def base_of_material(material: bpy.types.Material) -> tuple[Base, list[str]]:
 
 
 def _is_glass(alpha: float | Socket) -> bool:
-    """Whether an alpha applies to the whole surface (a constant, a Fresnel mix) without hiding it."""
+    """Whether an alpha applies to the whole surface without hiding any of it.
+
+    A constant does, a Fresnel mix, and a texture that is clear nowhere; not one that is compared or otherwise
+    computed with.
+    """
     if isinstance(alpha, int | float):
         return alpha > CLEAR
-    seen, todo = set(), [alpha.node]
+    seen, todo, operations, textured = set(), [alpha], set(), False
     while todo:
-        node = todo.pop()
+        socket = todo.pop()
+        node = socket.node
+        if node.type == "TEX_IMAGE" and socket.name == "Alpha" and _clear_nowhere(node.image):
+            textured = True
+            continue
         if node.type.startswith("TEX_") or node.type in VARYING:
             return False
+        operations |= {node.operation} if node.type == "MATH" else set()
         if node not in seen:
             seen.add(node)
-            todo += [link.from_node for socket in node.inputs for link in socket.links]
-    return True
+            todo += [link.from_socket for entry in node.inputs for link in entry.links]
+    return not textured or operations <= {"MULTIPLY"}
+
+
+def _hides(alpha: int) -> int:
+    return 255 if alpha <= CLEAR * 255 else 0
+
+
+def _clear_nowhere(image: bpy.types.Image | None) -> bool:
+    """Whether an image has an alpha channel that hides none of its places."""
+    if image is None:
+        return False
+    packed = image.packed_file
+    try:
+        with Image.open(io.BytesIO(packed.data) if packed else bpy.path.abspath(image.filepath)) as pixels:
+            return "A" in pixels.getbands() and pixels.getchannel("A").point(_hides).getbbox() is None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 class _Walk:
@@ -105,6 +134,8 @@ class _Walk:
         strength = node.inputs["Emission Strength"]
         if strength.is_linked or strength.default_value > 0:
             color = self._lighten(color, self._value(node.inputs["Emission Color"]))
+        if node.inputs["IOR"].default_value >= SPECULAR_GLOSSINESS and not node.inputs["IOR"].is_linked:
+            color = self._metal(color, self._value(node.inputs["Specular Tint"]))
         return Base(color, self._value(node.inputs["Alpha"]))
 
     def _transparent(self, *_: object) -> Base:
@@ -191,6 +222,19 @@ class _Walk:
         if glow == BLACK:
             return color
         return glow if color == BLACK else self._mix_color("LIGHTEN", 1.0, color, glow)
+
+    def _metal(self, diffuse: Color | Socket, specular: Color | Socket) -> Color | Socket:
+        """The color of a specular-glossiness surface: for metals the specular color, as diffuse is black."""
+        if isinstance(specular, tuple):
+            if max(specular) <= METAL:
+                return diffuse
+            return self._lighten(diffuse, specular)
+        parts = self.tree.nodes.new("ShaderNodeSeparateColor")
+        self.tree.links.new(specular, parts.inputs[0])
+        red, green, blue = parts.outputs
+        brightest = self._math("MAXIMUM", self._math("MAXIMUM", red, green), blue)
+        is_metal = self._math("GREATER_THAN", brightest, METAL)
+        return self._mix_color("LIGHTEN", is_metal, diffuse, specular)
 
     def _mix_color(self, mode: str, factor: float | Socket, first: Color | Socket, second: Color | Socket):
         if mode == "MIX" and isinstance(factor, float) and factor in (0.0, 1.0):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine.supervisor import Supervisor
+from pipeline.engine.supervisor import Outcome, Supervisor
 from pipeline.sandbox.process import Limits
 from render.bundle import Bundle
 from render.config import RenderConfig
@@ -29,19 +29,29 @@ def render_child() -> Iterator[Supervisor]:
 
 
 @pytest.fixture
-def render(render_child: Supervisor, tmp_path: Path) -> Callable[..., Bundle]:
-    """`render(path, **config)` renders one model in the child and returns the opened bundle."""
+def attempt(render_child: Supervisor, tmp_path: Path) -> Callable[..., Outcome]:
+    """`attempt(path, name, **config)`: what becomes of one model in the child; its bundle is `name`.zip."""
 
-    def run(path: Path, name: str = "bundle", **settings: Any) -> Bundle:
-        output = tmp_path / f"{name}.zip"
+    def run(path: Path, name: str = "bundle", **settings: Any) -> Outcome:
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
         config = RenderConfig.model_validate(QUICK | settings)
         job = RenderJob(uid="test", config_hash="test", source=path.name, config=config)
+        output = tmp_path / f"{name}.zip"
         place = Placement(input=path, output=output, scratch=scratch, input_sha256="0" * 64)
-        outcome = render_child.run(job, place)
+        return render_child.run(job, place)
+
+    return run
+
+
+@pytest.fixture
+def render(attempt: Callable[..., Outcome], tmp_path: Path) -> Callable[..., Bundle]:
+    """`render(path, **config)`: one model through the child; the opened bundle."""
+
+    def run(path: Path, name: str = "bundle", **settings: Any) -> Bundle:
+        outcome = attempt(path, name, **settings)
         assert outcome.ok, f"{outcome.kind}: {outcome.message}\n{outcome.log_tail}"
-        return Bundle(output)
+        return Bundle(tmp_path / f"{name}.zip")
 
     return run
 
