@@ -39,7 +39,7 @@ class EngineConfig(BaseModel):
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """A validation error of `model` in one line, a clause per wrong key: `views: Input should be 1, not 0`."""
+    """A validation error of `model` in one line, a clause per wrong key: `views: ... should be 1, not 0`."""
     return "; ".join(_clause(dict(problem), model) for problem in error.errors(include_url=False))
 
 

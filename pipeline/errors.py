@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _WRITABLE = "Make it writable for this user, or choose another place"
-_CURES = {
+_REMEDIES = {
     errno.ENOSPC: "Make room there",
     errno.EDQUOT: "Make room there, or raise the quota",
     errno.EROFS: _WRITABLE,
     errno.EACCES: _WRITABLE,
     errno.EPERM: _WRITABLE,
-    errno.EIO: "Look after the disk",
+    errno.EIO: "Check the disk",
     errno.ESTALE: "Mount it again",
     errno.EMFILE: "Raise the limit on open files (`ulimit -n`)",
 }
@@ -25,10 +25,10 @@ class InfrastructureError(Exception):
 
 
 def explain_os_error(error: OSError) -> str:
-    """`FILE: what was wrong. The cure.`"""
+    """`FILE: what was wrong. The remedy.`"""
     what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
-    cure = _CURES.get(error.errno or 0)
-    return f"{what}. {cure}; then the same command goes on." if cure else what
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{what}. {remedy}; then run the same command again." if remedy else what
 
 
 @contextlib.contextmanager

@@ -165,7 +165,7 @@ def memory_table(models: Path, count: int, workers: int) -> str:
 
 
 def _write_list(path: Path, models: Sequence[Model], count: int) -> None:
-    """Every model in turn, as often as it takes, each time under a new name."""
+    """`count` rows: every model in turn, repeated under new names."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "uid"])

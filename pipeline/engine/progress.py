@@ -1,4 +1,4 @@
-"""One line that tells how a run goes: redrawn in a terminal, printed every 30 s elsewhere."""
+"""One line that shows a run's progress: redrawn in a terminal, printed every 30 s elsewhere."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Progress:
         self.tick()
 
     def tick(self) -> None:
-        """Show the line if it is time."""
+        """Show the line if it is due."""
         if time.monotonic() - self._shown > (_REDRAW if self._terminal else _EVERY):
             self.show()
 
     def say(self, text: str) -> None:
-        """Print a lasting line; the progress line goes on below it."""
+        """Print a permanent line; the progress line continues below it."""
         self._stream.write(f"\r\x1b[K{text}\n" if self._terminal else f"{text}\n")
         self._stream.flush()
 

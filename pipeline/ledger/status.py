@@ -3,7 +3,7 @@
     insideout status DATASET --watch 10
 
 A ledger is folded, batch by batch, into a small integer a model, so that millions fit; `--watch` reads only
-what was appended since. What is left is what the newest run was given; `--models` counts it anew.
+what was appended since. What is left refers to what the newest run was given; `--models` counts again.
 """
 
 from __future__ import annotations

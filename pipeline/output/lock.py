@@ -1,8 +1,9 @@
-"""One run at a time in an object store: a lock object that its owner keeps putting anew.
+"""One run at a time in an object store: a lock object that its owner keeps rewriting.
 
 A store has no locks that end with a process, and clocks differ. So a lock is dead when its content has not
-changed for a while, watched by whoever wants it: beside a living run a second one gives up within seconds,
-after a killed one it waits a minute and goes on. On the machine where the owner is known to be dead, at once.
+changed for a while, as observed by whoever wants it: beside a living run a second one gives up within
+seconds; after a killed one it waits a minute, then continues, or at once on the machine where the owner is
+known to be dead.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class _Lock:
             storage.remove([self.path])
 
     def _keep(self) -> None:
-        """Put the lock anew; end the run if somebody else has taken it for dead and is writing now."""
+        """Rewrite the lock; end this run if another one considered it dead and is writing now."""
         while not self._released.wait(self.beat):
             try:
                 if not self._ours(self._read()):

@@ -1,11 +1,11 @@
 """A process confines itself before it touches untrusted files: Landlock for files, seccomp for the rest.
 
-    level = apply(plan)      # first thing in the child: no thread exists yet, neither numpy nor bpy is loaded
+    level = apply(plan)      # first thing in the child: before any thread, numpy or bpy
 
-Afterwards the process reads its Python, its system libraries and its input folder, writes its work folder,
-and has no socket, no fork, no exec, no way to another process; it cannot undo that. No privilege is needed.
-What each layer stops and what neither does: docs/security.md. Layers: `pipeline.sandbox.landlock`,
-`pipeline.sandbox.seccomp`.
+Afterwards the process can read its Python, its system libraries and its input folder, and write its work
+folder. It has no socket, no fork, no exec and no way to another process, and cannot undo that. No privilege
+is needed. What each layer stops, and what neither stops: docs/security.md. Layers:
+`pipeline.sandbox.landlock`, `pipeline.sandbox.seccomp`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Confine = Literal["auto", "require", "off"]
 
 _FSIZE = 16 << 30  # bytes of one file that a child writes
 _FILES = 512  # open at once
-_HEADROOM = 4 << 30  # bytes of address space beyond the cap: libraries and thread stacks are mapped, not used
+_HEADROOM = 4 << 30  # bytes of address space beyond the cap: libraries and stacks are mapped but not resident
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full")
 _RANDOM = ("/dev/urandom", "/dev/random")
 _SYSTEM = ("/usr", "/lib", "/lib64", "/nix/store", "/gnu/store")
@@ -49,30 +49,29 @@ _GPU_SETTINGS = (
 
 
 def has_gpu() -> bool:
-    """Whether this machine has a graphics device that a child may want."""
+    """Whether this machine has a graphics device."""
     return any(os.path.exists(path) for path in ("/dev/nvidiactl", "/dev/kfd", "/dev/dri"))
 
 
 class NotConfined(Exception):
-    """`require` was asked for, and a layer is missing; says which, and the cure."""
+    """`require` was asked for, and a layer is missing; the message names it and the remedy."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a child is allowed; travels to it as JSON."""
+    """What a child is allowed; it receives this as JSON."""
 
     confine: Confine = "off"
     program: tuple[str, ...] = ()
     """Folders of Python and of our own code: read, and mapped as code."""
     listed: tuple[str, ...] = ()
-    """Folders on the module path of which only the names may be seen."""
+    """Folders on the module path that may be listed, but not read."""
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     cores: tuple[int, ...] = ()
-    """To run on; none: wherever the parent may."""
+    """Cores to run on; none: the parent's."""
     memory: int = 0
-    """Bytes, resident, above which the supervisor kills; the address space is limited a good way above. 0: no
-    limit."""
+    """Resident bytes above which the supervisor kills; the address space may be larger. 0: no limit."""
     gpu: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -85,7 +84,7 @@ class Plan:
 
 
 def apply(plan: Plan) -> str:
-    """Confine this process for good; the level reached, as the ledger has it: `full (landlock 7, seccomp)`.
+    """Confine this process for good. Returns the level for the ledger: `full (landlock 7, seccomp)`.
 
     `partial (...)` names what is missing. Raises NotConfined where `require` asks for more than there is.
     """
@@ -95,7 +94,7 @@ def apply(plan: Plan) -> str:
     if plan.confine == "off":
         return "off"
     if len(os.listdir("/proc/self/task")) != 1:
-        raise NotConfined("Confinement came too late: a thread that exists already would stay free.")
+        raise NotConfined("Confinement came too late: an existing thread would stay unconfined.")
     missing = []
     try:
         abi = landlock.restrict(_rules(plan))
@@ -124,7 +123,7 @@ def _limit(plan: Plan) -> None:
 
 
 def _rules(plan: Plan) -> list[tuple[str, int]]:
-    """(path, rights) for everything that may be opened at all."""
+    """(path, rights) of everything that may be opened."""
     rules = [(path, landlock.READ | landlock.EXECUTE) for path in (*_SYSTEM, *plan.program)]
     rules += [(path, landlock.READ) for path in (*_SETTINGS, *_RANDOM, *plan.read)]
     rules += [(path, landlock.LIST) for path in plan.listed]
@@ -154,7 +153,7 @@ def _connects() -> bool:
 
 
 def _forks() -> bool:
-    """Whether another process can be made; it ends at once."""
+    """Whether another process can be started; it ends at once."""
     try:
         child = os.fork()
     except PermissionError:

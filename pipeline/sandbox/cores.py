@@ -1,9 +1,9 @@
-"""Which cores a child runs on: as many as its worker was given, and no other worker's.
+"""Which cores a child runs on: as many as its worker has, and no other worker's.
 
-Blender's own thread settings do not always hold; a process's CPU affinity does. Workers on one machine agree
-by names that only one process at a time can bind (abstract sockets: no file is left, and a name ends with its
-process). Where the cores are not ours to divide (a container with a share of the time rather than cores of
-its own) or too few are left, the child runs on all, and the kernel divides.
+Blender's own thread settings are not always respected; a process's CPU affinity is. Workers on one machine
+agree through names that only one process at a time can bind (abstract sockets: they leave no file and end
+with their process). Where the container has a share of CPU time rather than cores, or too few cores are free,
+the child runs on all, and the kernel divides them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _OLD_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 
 
 class Cores:
-    """`count` cores for this process's child until `release`; `numbers` is empty where none could be had."""
+    """`count` cores for this process's child until `release`; `numbers` is empty if too few are free."""
 
     def __init__(self, count: int):
         self._held: list[socket.socket] = []
@@ -51,7 +51,7 @@ class Cores:
 
 
 def _shared_by_time() -> bool:
-    """Whether a quota, not a set of cores, says how much CPU this container has."""
+    """Whether a quota rather than a set of cores limits this container's CPU."""
     for path, unlimited in ((_QUOTA, "max"), (_OLD_QUOTA, "-1")):
         try:
             return path.read_text().split()[0] != unlimited

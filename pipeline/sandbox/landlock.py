@@ -1,7 +1,7 @@
-"""Landlock: a process takes from itself the right to open anything but what a list of rules names.
+"""Landlock: a process gives up the right to open anything but what a list of rules names.
 
-Kernel 5.13 and newer; no privilege needed. Every thread that is started later is bound, and what is executed;
-descriptors that are open already are not. Documentation/userspace-api/landlock.rst in the kernel's source.
+Kernel 5.13 and newer; no privilege needed. It binds threads started later and executed programs, but not
+descriptors that are already open. Documentation/userspace-api/landlock.rst in the kernel's source.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def abi() -> int:
-    """The kernel's Landlock version; 0 where there is none (too old, switched off, or kept from us)."""
+    """The kernel's Landlock version; 0 where there is none (too old, switched off, or denied)."""
     try:
         return _call(_CREATE_RULESET, 0, 0, 1)
     except OSError:
@@ -40,8 +40,8 @@ def abi() -> int:
 def restrict(rules: list[tuple[str, int]]) -> int:
     """Deny this process all files but those in `rules`, (path, rights), and TCP, and signals to others.
 
-    Gives the ABI that did it, 0 where the kernel has none. Paths that do not exist are passed over. Call it
-    before a thread is started: threads that exist stay free.
+    Returns the ABI used, 0 where the kernel has none. Paths that do not exist are skipped. Call it before
+    starting threads: existing ones stay unconfined.
     """
     version = abi()
     if version == 0:
@@ -61,14 +61,14 @@ def restrict(rules: list[tuple[str, int]]) -> int:
 
 
 def no_new_privileges() -> None:
-    """Both Landlock and seccomp ask for it of processes without privilege."""
+    """Landlock and seccomp require it of processes without privileges."""
     nothing = [ctypes.c_ulong(0)] * 3
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), *nothing) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
 
 
 def _handled(version: int) -> int:
-    """The rights that this version can take away; what it does not know it leaves to everybody."""
+    """The rights that this version can restrict; those it does not know stay open."""
     since = {13: 2, 14: 3, 15: 5}  # REFER, TRUNCATE, IOCTL_DEV
     return sum(1 << bit for bit in range(16) if version >= since.get(bit, 1))
 

@@ -1,8 +1,8 @@
-"""A seccomp filter for a process that computes: no socket, no other process, no change of who may do what.
+"""A seccomp filter for a process that only computes: no sockets, no other processes, no changes of rights.
 
-The kernel asks a small program (classic BPF) about every system call. Ours refuses a list of them with EPERM
-or EACCES, so that libraries see an error instead of dying; everything else, threads too, goes on. A list of
-what is refused cannot be complete: it is the second wall, behind Landlock.
+The kernel runs a small program (classic BPF) on every system call. Ours refuses a list of them with EPERM or
+EACCES, so that libraries see an error instead of dying; everything else, threads too, is allowed. A list of
+what is refused cannot be complete: it is the second line of defense, behind Landlock.
 Documentation/userspace-api/seccomp_filter.rst; numbers: arch/x86/entry/syscalls/syscall_64.tbl, and
 include/uapi/asm-generic/unistd.h for aarch64.
 """
@@ -96,7 +96,7 @@ _MACHINES = {
 
 
 def install() -> bool:
-    """Put the filter on this thread and those it starts. False where the kernel or the machine has none."""
+    """Install the filter for this thread and those it starts. False where the kernel or machine has none."""
     numbers = _MACHINES.get(platform.machine())
     if numbers is None:
         return False
@@ -116,11 +116,14 @@ class _Program(ctypes.Structure):
 
 
 def _program(numbers: _Numbers, own: int) -> list[Instruction]:
-    """The filter's lines: another machine's calls end the process, the listed ones fail, the rest pass."""
+    """The filter's lines: another architecture's calls kill, the listed ones fail, the rest pass."""
     lines = [_load(_ARCHITECTURE), (_EQUAL, 1, 0, numbers.audit), _end(_KILL), _load(_NUMBER)]
     lines += [(_AT_LEAST, 0, 1, _X32), _error(errno.ENOSYS)]
     lines += [(_EQUAL, 0, 1, numbers.socket), _error(errno.EACCES)]
-    lines += [(_EQUAL, 0, 1, _CLONE3), _error(errno.ENOSYS)]  # glibc then uses clone, whose flags can be seen
+    lines += [
+        (_EQUAL, 0, 1, _CLONE3),
+        _error(errno.ENOSYS),
+    ]
     lines += [(_EQUAL, 0, 4, numbers.clone), _load(_FIRST_ARGUMENT), (_ANY_BIT, 0, 1, _CLONE_THREAD)]
     lines += [_end(_ALLOW), _error(errno.EPERM)]
     for number in numbers.on_self:

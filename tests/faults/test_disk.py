@@ -19,7 +19,7 @@ from tests.helpers.commands_under_fire import Command, contents, cube, nothing_l
 
 FLAGS = ("--views", "2", "--resolution", "32", "--samples", "1", "--workers", "2")
 FUSE = ("--points", "64", "--hidden-points", "64", "--solid-points", "64", "--shard-rows", "2", "--workers=2")
-ROOM = "Make room there; then the same command goes on."
+ROOM = "Make room there; then run the same command again."
 
 
 def mount(folder: Path, options: str) -> None:

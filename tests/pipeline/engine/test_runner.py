@@ -224,7 +224,7 @@ def test_a_stop_leaves_no_process_and_no_file_and_is_resumed(tmp_path: Path, num
     os.killpg(driver.pid, number) if number == signal.SIGINT else driver.send_signal(number)
     text, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130, text
-    assert "The same command goes on" in text and "Traceback" not in text
+    assert "Run the same command again" in text and "Traceback" not in text
     _, alive = psutil.wait_procs(below, timeout=10)
     assert not alive
     assert os.listdir(short) == []
