@@ -12,6 +12,7 @@ from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.packing import packed_uids
 from pipeline.ledger.compact import latest
+from render.bundle import Bundle
 from tests.helpers.commands import insideout
 
 SMALL = ["--views", "3", "--resolution", "32", "--samples", "1"]
@@ -154,3 +155,15 @@ def test_doctor_finds_this_machine_fit():
     done = insideout("doctor", "--quick")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "shared libraries of bpy and open3d" in done.stdout
+
+
+def test_a_model_named_by_an_absolute_path_keeps_it(tmp_path: Path):
+    """The child reads a staged copy; what is recorded is what the list says, and so the same in every run."""
+    model = tmp_path / "elsewhere" / "box.obj"
+    write_box(model, 1)
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"path,uid\n{model},box\n")
+    rendered = insideout("render", listed, tmp_path / "out", *SMALL)
+    assert rendered.returncode == 0, rendered.stderr
+    with Bundle(Layout(tmp_path / "out").bundle("box")) as bundle:
+        assert bundle.meta["source"] == str(model)
