@@ -1,19 +1,20 @@
 """Checkpoints: `checkpoints/RUN/step-0000500.pt`, written atomically; only the newest few are kept.
 
-A checkpoint holds plain tensors and values (it loads with `weights_only=True`): `step`, `config`, `model` and
-`ema` (state dicts with Point-E's names), `optimizer`, `scaler`, `loader` and `tally`, the losses since the
-last line of the log. Noise and data order follow from the seed and the step, so there is no random state.
+A checkpoint holds plain tensors and values (it loads with `weights_only=True`): `version`, `step`, `config`,
+`encoder` (its identity), `model` and `ema` (state dicts with Point-E's names), `optimizer`, `scaler`,
+`loader` and `tally`, the losses since the last line of the log. Noise and data order follow from the seed and
+the step, so there is no random state.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from render.failures import UserError
@@ -29,6 +30,8 @@ from training.objectives.diffusion import Diffusion
 from training.objectives.flow import Edm, RectifiedFlow
 from training.objectives.objective import Objective
 
+VERSION = 1
+"""The format of checkpoints: 0 had no version and no encoder."""
 NAME = re.compile(r"step-(\d+)\.pt")
 
 
@@ -76,17 +79,46 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         if not paths:
             raise CheckpointError(f"{path}: no checkpoints in this folder. Run `insideout train` first.")
         path = paths[-1]
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint. Run `insideout train` first.") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: damaged, or not a checkpoint ({error}). Use an earlier one."
-        ) from error
+    state = read(path, device)
     if not isinstance(state, dict) or not {"step", "config", "ema"} <= set(state):
         raise CheckpointError(f"{path}: not a checkpoint of this project: it lacks step, config or ema.")
+    version = state.get("version", 0)
+    if not isinstance(version, int) or version > VERSION:
+        raise CheckpointError(
+            f"{path}: written by a newer version of this project (format {version}; this one reads up to "
+            f"{VERSION}). Upgrade it."
+        )
     return state
+
+
+def read(path: Path, device: torch.device | str = "cpu") -> Any:
+    """What a PyTorch file holds. CheckpointError if it is missing, damaged or something else."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint. Run `insideout train` first.")
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # a damaged or foreign file raises whatever its bytes lead to
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{path}: damaged, or not a checkpoint ({first}). Use an earlier one."
+        ) from error
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is one of our checkpoints, or a folder, which then is a run's; official ones are not."""
+    return path.is_dir() or "config" in read(path)
+
+
+def config_of(state: dict[str, Any], path: Path) -> TrainConfig:
+    """The configuration in a checkpoint; settings that only older versions had are ignored."""
+    settings = state["config"] if isinstance(state["config"], dict) else {}
+    if state.get("version", 0) < VERSION:
+        settings = {name: value for name, value in settings.items() if name in TrainConfig.model_fields}
+    try:
+        return TrainConfig.model_validate(settings)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        raise CheckpointError(f"{path}: its configuration cannot be used ({wrong}).") from error
 
 
 def build_encoder(config: TrainConfig, device: torch.device | str) -> CachedEncoder:
@@ -141,15 +173,34 @@ def load_weights(model: nn.Module, path: Path) -> list[str]:
 
 
 def load_model(
-    path: Path, device: torch.device | str = "cpu"
+    path: Path, device: torch.device | str = "cpu", encoder_path: str | None = None
 ) -> tuple[TrainConfig, PointTransformer | TwoStreamTransformer, CachedEncoder]:
-    """What sampling needs: the configuration, the model with its mean weights, and the encoder."""
+    """What sampling needs: the configuration, the model with its mean weights, and the encoder.
+
+    `encoder_path` is where the encoder's weights are, if not where they were in training.
+    """
     state = load(path, device)
-    config = TrainConfig.model_validate(state["config"])
+    config = config_of(state, path)
+    if encoder_path:
+        config = config.model_copy(update={"encoder_path": encoder_path})
     encoder = build_encoder(config, device)
+    check_encoder(state, encoder, path)
     model = build_model(config, encoder.features).to(device)
-    model.load_state_dict(state["ema"])
+    try:
+        model.load_state_dict(state["ema"])
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its weights do not fit its configuration ({error}).") from error
     return config, model.eval().requires_grad_(False), encoder
+
+
+def check_encoder(state: dict[str, Any], encoder: CachedEncoder, path: Path) -> None:
+    """CheckpointError if the model was trained with another encoder, or other weights of it."""
+    trained = state.get("encoder")
+    if trained and trained != encoder.identity:
+        raise CheckpointError(
+            f"{path}: trained with encoder {trained}, but {encoder.identity} was loaded. Give the weights of "
+            "training: --encoder-path."
+        )
 
 
 def _open_encoder(config: TrainConfig, device: torch.device | str) -> Encoder:

@@ -102,7 +102,7 @@ class TrainConfig(BaseModel):
     ema: float = Field(default=0.995, ge=0, lt=1)
     """Decay of the mean weights, which sampling uses."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=2**40)
     """Seed of the weights, the data order, the noise and the times."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train. `auto`: a GPU if there is one."""

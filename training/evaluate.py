@@ -22,7 +22,7 @@ from training.config import TrainConfig
 from training.data.point_mix import UnionOrder
 from training.data.rows import OpenShards, Recipe, RowGroup, usable_rows
 from training.data.shuffle import Group
-from training.generate import Generator
+from training.generator import Generator
 from training.output.pictures import draw_sheet
 from training.scores.distances import chamfer_matrix
 from training.settings import EvaluateSettings
@@ -86,7 +86,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
 
     Raises ShardError where the dataset cannot be read, CheckpointError for a bad checkpoint.
     """
-    generator = Generator(settings.checkpoint, settings.device)
+    generator = Generator(settings.checkpoint, settings.device, encoder_path=settings.encoder_path)
     config = generator.config
     if settings.untrained:
         model = checkpoints.build_model(config, generator.encoder.features)
@@ -102,7 +102,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     )
     low = [sample.low_res for sample in samples if sample.low_res is not None]
     generated = generator.sample(
-        [sample.image if sample.caption is None else sample.caption for sample in samples],
+        [{"image": sample.image, "text": sample.caption, None: None}[generator.takes] for sample in samples],
         points,
         settings.sampling,
         np.stack(low) if low else None,
@@ -142,11 +142,13 @@ def read_samples(
     if not places:
         raise ShardError(f"{clouds}: no rows of split {split!r}. Run `insideout fuse` first.")
     texts = config.encoder == "clip_text"
-    recipe = Recipe(config.mix, points, config.condition_points, points, config.target, captions=texts)
+    shown = config.model != "uncond" and not texts
+    images = shown or all(group.views > view for group in groups)  # else for the pictures alone
+    recipe = Recipe(config.mix, points, config.condition_points, points, config.target, images, texts)
     chosen = {places[i] for i in np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)}
     shards, union, samples = OpenShards(), UnionOrder(), []
     for at in sorted({at for at, _ in chosen}):
-        if view >= groups[at].views:
+        if images and view >= groups[at].views:
             raise ShardError(f"{groups[at].path}: it has {groups[at].views} views, so no view {view}.")
         table = shards.read(groups[at], view, recipe, np.random.default_rng(0))
         samples += [_sample(table, row, recipe, union) for a, row in sorted(chosen) if a == at]

@@ -9,167 +9,80 @@ a folder for all three. An upsampler's checkpoint adds points to the cloud.
 
 from __future__ import annotations
 
-import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from render.failures import UserError
-from training import checkpoints
-from training.config import TrainConfig
-from training.networks import point_e
-from training.objectives.sampler import sample
+from training.generator import Generator, Given, check_pair, open_upsampler, refine
 from training.output.cloud_files import FORMATS, write_points
 from training.output.pictures import draw_sides
-from training.settings import GenerateSettings, Sampling
+from training.settings import GenerateSettings
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
-class Generator:
-    """A checkpoint loaded for sampling: one of ours, or an official file and the model's published name."""
-
-    def __init__(self, checkpoint: Path, device: torch.device | str = "cpu", name: str | None = None):
-        self.device = torch.device(device)
-        if name is None:
-            self.config, self.model, self.encoder = checkpoints.load_model(checkpoint, device)
-        else:
-            self.config = published_config(name)
-            self.encoder = checkpoints.build_encoder(self.config, device)
-            self.model = checkpoints.build_model(self.config, self.encoder.features).to(self.device)
-            point_e.load_weights(self.model, checkpoint)
-            self.model.eval().requires_grad_(False)
-        self.objective = checkpoints.build_objective(self.config)
-
-    def sample(
-        self,
-        items: Sequence[bytes | str],
-        points: int = 1024,
-        sampling: Sampling = Sampling(),  # noqa: B008, frozen
-        low_res: np.ndarray | None = None,
-        report: Callable[[str], None] | None = None,
-    ) -> np.ndarray:
-        """Clouds (B, C, points) float32 in the network's frame, B = len(items), sampled in batches.
-
-        `items` are images (bytes) or texts, as the encoder takes them; `low_res` (B, C, n), for an upsampler,
-        the coarse clouds. A cloud's initial noise follows from the seed and its index. `report` takes
-        progress lines.
-        """
-        generator = torch.Generator().manual_seed(sampling.seed)
-        noise = torch.randn(len(items), self.model.channels, points, generator=generator)
-        clouds, size = [], sampling.batch
-        for at in range(0, len(items), size):
-            condition = {}
-            if self.config.model != "uncond":
-                condition["embeddings"] = self.encoder(items[at : at + size]).to(self.device)
-            if low_res is not None:
-                condition["low_res"] = torch.from_numpy(low_res[at : at + size]).to(self.device)
-            clouds.append(self._sample(noise[at : at + size], condition, sampling, at, len(items), report))
-        return torch.cat(clouds).numpy()
-
-    def _sample(
-        self,
-        noise: Tensor,
-        condition: dict[str, Tensor],
-        sampling: Sampling,
-        at: int,
-        of: int,
-        report: Callable[[str], None] | None,
-    ) -> Tensor:
-        calls = (2 * sampling.steps - 1) * (1 if sampling.guidance == 1 or not condition else 2)
-        model = self.model if report is None else _counted(self.model, calls, at, at + len(noise), of, report)
-        noise = noise.to(self.device)
-        return sample(self.objective, model, noise, condition, sampling.steps, sampling.guidance).cpu()
-
-
 def generate(settings: GenerateSettings, report: Callable[[str], None] = print) -> list[Path]:
-    """Generate a cloud for each image (the object is what its alpha shows) or for each text.
+    """Generate clouds for each image (the object is what its alpha shows) or text; or from nothing.
 
-    Returns the files that were written, clouds and pictures; `report` takes lines of progress. Raises
-    CheckpointError for a bad checkpoint, UserError for a bad input or output name.
+    Returns the files that were written, clouds and pictures; `report` takes lines of progress. All mistakes
+    are found before the first cloud is sampled. Raises CheckpointError for a bad checkpoint, UserError for a
+    bad input or output name.
     """
     inputs = list(_inputs(settings.image, settings.text))
-    targets = _targets(settings.to, [name for name, _ in inputs])
-    base = Generator(settings.checkpoint, settings.device, settings.name)
+    base = Generator(settings.checkpoint, settings.device, settings.name, settings.encoder_path)
+    inputs = [pair for pair in _fitting(base, inputs) for _ in range(settings.count)]
     items = [item for _, item in inputs]
-    _check_kind(settings.checkpoint, base, items)
-    clouds = base.sample(items, settings.points or base.config.points, settings.sampling, report=report)
+    points = settings.points or base.config.points
+    upsampler = None
     if settings.upsampler:
-        finer = Generator(settings.upsampler, settings.device, "upsample" if settings.name else None)
-        clouds = refine(finer, settings.upsampler, items, clouds, settings.sampling, report)
+        upsampler = open_upsampler(settings.upsampler, settings.device, settings.encoder_path)
+        check_pair(base, upsampler, points)
+    targets = _targets(settings.to, [name for name, _ in inputs])
+    clouds = base.sample(items, points, settings.sampling, report=report)
+    if upsampler:
+        clouds = refine(upsampler, items, clouds, settings.sampling, report)
     written = []
     for cloud, target in zip(clouds, targets, strict=True):
         written += [*_write(cloud, target), _picture(cloud, target, settings.image)]
     return written
 
 
-def published_config(name: str) -> TrainConfig:
-    """The configuration of one of OpenAI's models. UserError for an unknown name."""
-    if name not in point_e.PUBLISHED:
-        raise UserError(f"{name!r}: unknown model. OpenAI published {', '.join(point_e.PUBLISHED)}.")
-    known = point_e.PUBLISHED[name]
-    return TrainConfig.model_validate(
-        {
-            "model": known.family,
-            "width": known.shape.width,
-            "layers": known.shape.layers,
-            "heads": known.shape.heads,
-            "points": known.points,
-            "step_points": 0,
-            "condition_points": 1024 if known.family == "upsample" else 0,
-            "prediction": "epsilon",
-            "schedule": known.schedule,
-            "encoder": known.encoder if known.features else "efficientnet_lite0",
-        }
-    )
-
-
-def refine(
-    upsampler: Generator,
-    path: Path,
-    items: Sequence[bytes | str],
-    clouds: np.ndarray,
-    sampling: Sampling = Sampling(),  # noqa: B008, frozen
-    report: Callable[[str], None] | None = None,
-) -> np.ndarray:
-    """Coarse clouds (B, C, n) -> the same followed by the upsampler's points, (B, C, n + points).
-
-    Raises CheckpointError where the two models do not match.
-    """
-    config = upsampler.config
-    if config.model != "upsample":
-        raise checkpoints.CheckpointError(
-            f"{path}: a {config.model} model, not an upsampler. Give an upsampler, or none."
-        )
-    if clouds.shape[1:] != (upsampler.model.channels, config.condition_points):
-        raise checkpoints.CheckpointError(
-            f"{path}: this upsampler takes {config.condition_points} points of "
-            f"{upsampler.model.channels} channels; the base made {clouds.shape[2]} of {clouds.shape[1]}."
-        )
-    finer = upsampler.sample(items, config.points, sampling, clouds, report)
-    return np.concatenate([clouds, finer], axis=2)
+def _fitting(base: Generator, inputs: list[tuple[str, Given]]) -> list[tuple[str, Given]]:
+    """The inputs, if the model takes their kind; a name alone for an unconditional model."""
+    if base.takes is None:
+        return [(name, None) for name, _ in inputs] or [("cloud", None)]
+    if not inputs:
+        raise UserError(f"{base.path}: this model takes {base.takes}. Give one: --{base.takes}.")
+    given = "text" if isinstance(inputs[0][1], str) else "image"
+    if given != base.takes:
+        raise UserError(f"{base.path}: this model takes {base.takes}, not {given}.")
+    return inputs
 
 
 def read_image(path: Path) -> bytes:
     """An image file's bytes. UserError if it cannot be decoded."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such image.")
     try:
-        with Image.open(path) as image:
-            image.load()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such image.") from None
-    except OSError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: too many pixels ({error}). Give a smaller image.") from error
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
         raise UserError(f"{path}: not a readable image ({error}). Give a PNG or a JPEG.") from error
     return path.read_bytes()
 
 
-def _inputs(images: Sequence[Path], texts: Sequence[str]) -> Iterator[tuple[str, bytes | str]]:
+def _inputs(images: Sequence[Path], texts: Sequence[str]) -> Iterator[tuple[str, Given]]:
     """A name for each output, and the image or text that it is generated from."""
-    if bool(images) == bool(texts):
-        raise UserError("Give images or texts, one of the two.")
+    if images and texts:
+        raise UserError("Give images or texts, not both.")
     for path in images:
         found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES) if path.is_dir() else [path]
         if not found:
@@ -218,27 +131,3 @@ def _picture(cloud: np.ndarray, target: Path, images: Sequence[Path]) -> Path:
         picture = target.with_name(f"{stem}.cloud.png")
     draw_sides(cloud).save(picture)
     return picture
-
-
-def _check_kind(path: Path, generator: Generator, items: Sequence[bytes | str]) -> None:
-    takes = "nothing" if generator.config.model == "uncond" else generator.encoder.takes
-    given = "text" if isinstance(items[0], str) else "image"
-    if takes not in (given, "nothing"):
-        raise UserError(f"{path}: this model takes {takes}, not {given}.")
-
-
-def _counted(
-    model: Callable[..., Tensor], calls: int, first: int, last: int, of: int, report: Callable[[str], None]
-) -> Callable[..., Tensor]:
-    """The model, which reports its progress through `calls` every five seconds."""
-    done, reported = 0, time.monotonic()
-
-    def call(*arguments: Tensor, **condition: Tensor) -> Tensor:
-        nonlocal done, reported
-        done += 1
-        if time.monotonic() - reported > 5:
-            reported = time.monotonic()
-            report(f"clouds {first + 1} to {last} of {of}: {100 * done // calls} %")
-        return model(*arguments, **condition)
-
-    return call

@@ -84,7 +84,8 @@ class Journal:
             return checkpoints.found(self.folder)[-1]
         tally = self.world.sum(self._tally)
         state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts.items()}
-        state |= {"step": self.step, "config": self.config.model_dump(mode="json")}
+        state |= {"version": checkpoints.VERSION, "step": self.step}
+        state |= {"config": self.config.model_dump(mode="json"), "encoder": self._encoder_identity()}
         state |= {"loader": self._loader.state_dict(), "tally": tally.tolist()}
         self._check(tally)
         self._check_weights()
@@ -150,7 +151,12 @@ class Journal:
             "Lower lr, lengthen warmup or turn on qk_norm, under a new run name."
         )
 
+    def _encoder_identity(self) -> str | None:
+        return self._learner.encoder.identity if self._learner.encoder else None
+
     def _restore(self, state: dict[str, Any]) -> None:
+        if self._learner.encoder:
+            checkpoints.check_encoder(state, self._learner.encoder, self.folder)
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
         self._loader.load_state_dict(state["loader"])
@@ -185,7 +191,7 @@ def resumable(folder: Path, config: TrainConfig, resume: bool = True) -> dict[st
             f"{folder}: this run exists. Resume it, choose another name or delete the folder."
         )
     state = checkpoints.load(folder)
-    if changed := frozen_changes(TrainConfig.model_validate(state["config"]), config):
+    if changed := frozen_changes(checkpoints.config_of(state, folder), config):
         raise checkpoints.CheckpointError(
             f"{folder}: this run was started with a different {', '.join(changed)}. "
             "Use the same configuration, or another run name."

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from render.failures import UserError
 from training import checkpoints
 from training.config import TrainConfig
 from training.data.loader import Batch
@@ -51,7 +52,7 @@ class Learner:
         self.skipped = 0
         """Steps since the last line of the log that an infinite gradient made void."""
         self._joined = world.join(self.model, device)
-        self._type = arithmetic(config, device)
+        self._type = arithmetic(config.precision, device)
 
     @property
     def names(self) -> list[str]:
@@ -161,10 +162,19 @@ def update_mean(ema: nn.Module, model: nn.Module, decay: float) -> None:
     get_ema_multi_avg_fn(decay)(list(ema.parameters()), list(model.parameters()), None)
 
 
-def arithmetic(config: TrainConfig, device: torch.device) -> torch.dtype | None:
+def pick_device(device: str) -> torch.device:
+    """`cpu`, `cuda` (the current GPU if there are several), or `auto`: a GPU if there is one."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device cuda: PyTorch finds no GPU here. Use cpu or auto.")
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def arithmetic(precision: str, device: torch.device) -> torch.dtype | None:
     """The network's precision; None: float32. `auto` is bfloat16 if the hardware supports it."""
-    if config.precision != "auto":
-        return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(config.precision)
+    if precision != "auto":
+        return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
     if device.type == "cuda":
         known = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from render.failures import UserError
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,16 @@ class Sampling:
     batch: int = 8
     """Clouds sampled at a time."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("seed", 0), ("batch", 1)):
+            at_least(name, getattr(self, name), least)
+
+
+def at_least(name: str, value: int, least: int) -> None:
+    """UserError if a setting is too low."""
+    if value < least:
+        raise UserError(f"{name} {value}: it must be at least {least}.")
+
 
 @dataclass(frozen=True)
 class GenerateSettings:
@@ -35,10 +48,12 @@ class GenerateSettings:
     """Images (PNG, JPEG...), transparent or with the object on its own background; or folders of images."""
     text: tuple[str, ...] = ()
     """Descriptions, for a model trained on text."""
+    count: int = 1
+    """Clouds per image or text; an unconditional model takes neither."""
     upsampler: Path | None = None
-    """Checkpoint of an upsampler, which adds points to the base model's cloud."""
+    """Checkpoint of an upsampler, ours or OpenAI's, which adds points to the base model's cloud."""
     name: str | None = None
-    """The checkpoint is OpenAI's model of this name, such as base40M, and so is the upsampler."""
+    """The checkpoint is OpenAI's model of this name, such as base40M."""
     points: int = 0
     """Points per cloud; 0: as many as the model was trained with."""
     steps: int = 64
@@ -49,8 +64,15 @@ class GenerateSettings:
     """Seed of the noise that a cloud starts from."""
     batch: int = 8
     """Clouds sampled at a time."""
-    device: str = "cpu"
-    """cpu or cuda."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to sample. auto: a GPU if there is one."""
+    encoder_path: str | None = None
+    """Folder or hub name of the encoder's weights, if not where they were in training."""
+
+    def __post_init__(self) -> None:
+        at_least("count", self.count, 1)
+        at_least("points", self.points, 0)
+        _ = self.sampling
 
     @property
     def sampling(self) -> Sampling:
@@ -82,10 +104,18 @@ class EvaluateSettings:
     """Seed of the noise that a cloud starts from."""
     untrained: bool = False
     """Evaluate the same network before its first training step, for comparison."""
-    device: str = "cpu"
-    """cpu or cuda."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to sample. auto: a GPU if there is one."""
+    encoder_path: str | None = None
+    """Folder or hub name of the encoder's weights, if not where they were in training."""
     pictures: Path | None = None
     """A PNG to write: image, generated cloud and true cloud of each object."""
+
+    def __post_init__(self) -> None:
+        at_least("count", self.count, 1)
+        at_least("view", self.view, 0)
+        at_least("points", self.points, 1)
+        _ = self.sampling
 
     @property
     def sampling(self) -> Sampling:

@@ -24,7 +24,7 @@ from training.config import TrainConfig
 from training.data.loader import CloudLoader
 from training.distributed import World, joined
 from training.journal import Journal
-from training.learner import Learner, arithmetic
+from training.learner import Learner, arithmetic, pick_device
 from training.runs import STOP, locked, run_folder, stop_signal
 from training.validation import Validation, open_loader
 
@@ -63,14 +63,14 @@ def _train(
     resume: bool,
     report: Callable[[str], None],
 ) -> Path:
-    device = pick_device(config)
+    device = pick_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
     report = report if world.first else _say_nothing
-    learner = Learner(config, device, world)
     # Without a cache, the reader threads decode images.
     decode = 0 if config.cache_mib or config.encoder_cache or not config.workers else config.image_size
     loader = open_loader(config, clouds, rank=world.rank, world=world.size, decode=decode)
+    learner = Learner(config, device, world)  # after the data: it may ask a hub for the encoder's weights
     journal = Journal(folder, learner, loader, world, report)
     journal.start(resume)
     if config.init_from and journal.step == 0:
@@ -116,18 +116,11 @@ def begin_from(learner: Learner, path: Path) -> str:
     return f"weights from {path}" + (f"; it lacks {', '.join(new)}" if new else "")
 
 
-def pick_device(config: TrainConfig) -> torch.device:
-    """The configured device, the current GPU if there are several; `auto` is a GPU if there is one."""
-    if config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    return torch.device("cuda", torch.cuda.current_device())
-
-
 def describe(learner: Learner, loader: CloudLoader, step: int) -> str:
     """The line before the first step."""
     config, world = learner.config, learner.world
     size = sum(parameter.numel() for parameter in learner.model.parameters()) / 1e6
-    kind = str(arithmetic(config, learner.device) or torch.float32).removeprefix("torch.")
+    kind = str(arithmetic(config.precision, learner.device) or torch.float32).removeprefix("torch.")
     start = f"resuming at step {step}" if step else "starting"
     where = f"{learner.device}" + (f" x {world.size}" if world.size > 1 else "")
     plan = f"{config.steps} steps of {config.batch}"

@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from render.failures import UserError
+from tests.helpers.cloud_rows import make_row
 from training import checkpoints
 from training.checkpoints import CheckpointError
 from training.conditioning.encoder_clip import EncoderError
 from training.config import TrainConfig
-from training.networks.transformer import UpsampleTransformer
+from training.evaluate import evaluate
+from training.generate import generate
+from training.networks.point_e import PUBLISHED, assemble
+from training.networks.transformer import Shape, UpsampleTransformer
 from training.networks.two_stream import TwoStreamTransformer
 from training.objectives.diffusion import Diffusion
 from training.objectives.flow import Edm, RectifiedFlow
+from training.settings import EvaluateSettings, GenerateSettings
 from training.train import train
 
 MakeDataset = Callable[..., Path]
+RUN = {
+    "steps": 2, "batch": 4, "points": 64, "step_points": 32, "image_size": 64, "val_every": 0,
+    "device": "cpu", "sample_every": 0, "threads": 1, "tensorboard": False, "precision": "float32",
+}  # fmt: skip
 SMALL = {"width": 32, "layers": 2, "heads": 2, "latents": 8, "latent_layers": 1}
+
+
+def quiet(line: str) -> None:
+    pass
 
 
 def config(**fields: Any) -> TrainConfig:
@@ -109,3 +125,97 @@ def test_clip_conditions_a_run(
     assert opened == run and encoder.features == features
     assert model.shape.outputs == checkpoints.build_objective(run).outputs
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_text_base_and_upsampler_of_images_make_a_fine_cloud(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers", reason="pip install insideout[clip]")
+    from tests.helpers.tiny_clip import write_tiny_clip
+
+    clip = write_tiny_clip(tmp_path / "clip")
+    out = make_dataset(rows=4)
+    text = config(**RUN, model="vector", encoder="clip_text", encoder_path=str(clip))
+    base = train(text, out, "text", report=quiet)
+    fine = config(**RUN | {"points": 48, "step_points": 0}, model="upsample", condition_points=16)
+    upsampler = train(fine, out, "fine", report=quiet)
+    settings = GenerateSettings(
+        base, tmp_path / "chair.npz", text=("a chair",), upsampler=upsampler, points=16, steps=2
+    )
+    with np.load(generate(settings, quiet)[0]) as cloud:
+        assert cloud["coords"].shape == (64, 3)
+    clip.rename(tmp_path / "moved")
+    with pytest.raises(EncoderError, match="could not be loaded"):
+        generate(replace(settings, upsampler=None), quiet)
+    moved = str(tmp_path / "moved")
+    generate(replace(settings, upsampler=None, encoder_path=moved), quiet)
+
+
+def test_a_text_model_is_evaluated_without_images(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="pip install insideout[clip]")
+    from tests.helpers.tiny_clip import write_tiny_clip
+
+    out = make_dataset(rows=4, views=0)
+    clip = write_tiny_clip(tmp_path / "clip")
+    run = train(
+        config(**RUN, model="vector", encoder="clip_text", encoder_path=str(clip)), out, "text", report=quiet
+    )
+    settings = EvaluateSettings(out, run, points=32, steps=2, pictures=tmp_path / "sheet.png")
+    assert evaluate(settings).objects == 4
+
+
+def test_an_unconditional_model_needs_no_image(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    out = make_dataset(rows=4, views=0)
+    run = train(config(**RUN, model="uncond"), out, "run", report=quiet)
+    files = generate(GenerateSettings(run, tmp_path / "clouds", count=3, points=32, steps=2), quiet)
+    assert len([path for path in files if path.suffix == ".ply"]) == 3
+    clouds = [path.read_bytes() for path in files if path.suffix == ".ply"]
+    assert len(set(clouds)) == 3
+    assert evaluate(EvaluateSettings(out, run, points=32, steps=2)).objects == 4
+
+
+def test_an_own_base_goes_with_the_published_upsampler(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(PUBLISHED["upsample"], shape=Shape(32, 2, 2), encoder="efficientnet_lite0", points=32)
+    monkeypatch.setitem(PUBLISHED, "upsample", small)
+    torch.save(assemble("upsample", small.shape, 1280).state_dict(), tmp_path / "upsample_40m.pt")
+    run = train(config(**RUN), make_dataset(rows=4), "run", report=quiet)
+    image = tmp_path / "ball.png"
+    image.write_bytes(make_row(0, 1, 16)["image_00"])
+    settings = GenerateSettings(
+        run, tmp_path / "ball.npz", (image,), upsampler=tmp_path / "upsample_40m.pt", points=1024, steps=1
+    )
+    with np.load(generate(settings, quiet)[0]) as cloud:
+        assert len(cloud["coords"]) == 1024 + 32
+    with pytest.raises(CheckpointError, match="takes 1024 points of 6 channels; the base makes 64 of 6"):
+        generate(replace(settings, points=64), quiet)
+
+
+def test_files_that_are_no_checkpoints_say_so(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    run = train(config(**RUN), make_dataset(rows=4), "run", report=quiet)
+    state = torch.load(run, weights_only=True)
+    path = tmp_path / "some.pt"
+
+    def refused(content: object, message: str) -> None:
+        path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+        with pytest.raises(CheckpointError, match=message):
+            checkpoints.load_model(path)
+
+    refused(b"", "damaged, or not a checkpoint")
+    refused(b"\x80\x02}q\x00(X\x04\x00\x00\x00junk", "damaged, or not a checkpoint")
+    refused(run.read_bytes()[:2000], "damaged, or not a checkpoint")
+    refused([1, 2], "not a checkpoint of this project")
+    refused(state | {"version": checkpoints.VERSION + 1}, "written by a newer version")
+    refused(state | {"config": state["config"] | {"hat": 1}}, "hat: Extra inputs are not permitted")
+    refused(state | {"config": state["config"] | {"width": 33}}, "configuration cannot be used.*width 33")
+    refused(state | {"config": state["config"] | {"width": 64}}, "weights do not fit")
+    refused(state | {"ema": {}}, "weights do not fit")
+    refused(state | {"encoder": "efficientnet_lite0-64-0000"}, "trained with encoder .*-0000")
+    older = {name: value for name, value in state.items() if name not in ("version", "encoder")}
+    torch.save(older | {"config": state["config"] | {"hat": 1}}, path)
+    assert checkpoints.load_model(path)[0] == config(**RUN)
+    with pytest.raises(UserError, match="seed -1: it must be at least 0"):
+        GenerateSettings(run, tmp_path, seed=-1)
+    with pytest.raises(ValueError, match="seed"):
+        config(seed=-1)

@@ -19,7 +19,8 @@ from training.checkpoints import CheckpointError
 from training.config import TrainConfig
 from training.data.channels import to_network
 from training.evaluate import Sample, compare, evaluate, read_samples
-from training.generate import Generator, generate
+from training.generate import generate
+from training.generator import Generator
 from training.output.cloud_files import FORMATS, write_points
 from training.output.pictures import draw_sides
 from training.settings import EvaluateSettings, GenerateSettings, Sampling
@@ -112,7 +113,7 @@ def test_bad_inputs_say_what_is_wrong(run: Path, image: Path, tmp_path: Path) ->
         sample(run, tmp_path / "cloud.ply", tmp_path / "nothing.png")
     with pytest.raises(ValueError, match="2 clouds do not fit into one file"):
         sample(run, tmp_path / "cloud.ply", image, image)
-    with pytest.raises(ValueError, match="images or texts"):
+    with pytest.raises(ValueError, match="this model takes image"):
         sample(run, tmp_path / "cloud.ply")
     with pytest.raises(ValueError, match="takes image, not text"):
         sample(run, tmp_path / "cloud.ply", text=("a red ball",))
@@ -138,7 +139,7 @@ def test_an_upsampler_continues_the_coarse_cloud(run: Path, image: Path, tmp_pat
     with np.load(coarse) as low, np.load(fine) as high:
         assert high["coords"].shape == (64, 3)
         np.testing.assert_array_equal(high["coords"][:16], low["coords"])
-    with pytest.raises(CheckpointError, match="takes 16 points of 6 channels; the base made 20 of 6"):
+    with pytest.raises(CheckpointError, match="takes 16 points of 6 channels; the base makes 20 of 6"):
         sample(run, tmp_path / "x.ply", image, points=20, upsampler=upsampler, steps=1)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from training import checkpoints
 from training.config import TrainConfig
 from training.evaluate import read_samples
-from training.generate import Generator
+from training.generator import Generator
 from training.journal import Diverged
 from training.networks import point_e
 from training.objectives.noise import VALIDATION, step_noise

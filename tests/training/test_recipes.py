@@ -13,7 +13,7 @@ from tests.helpers.places import ROOT
 from training import checkpoints
 from training.checkpoints import build_model
 from training.config import TrainConfig
-from training.generate import published_config
+from training.generator import published_config
 from training.networks.point_e import PUBLISHED
 from training.train import train
 

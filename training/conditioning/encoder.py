@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from render.failures import UserError
@@ -57,11 +57,29 @@ def load_pixels(image: Item, size: int) -> np.ndarray:
     if isinstance(image, str):
         raise TypeError(f"{image[:40]!r} is text, and this encoder takes images. Choose clip_text.")
     with Image.open(io.BytesIO(image)) as opened:
-        rgba = opened.convert("RGBA")
+        rgba = to_rgba(opened)
     side = max(rgba.size)
     canvas = Image.new("RGBA", (side, side), "white")
     canvas.alpha_composite(rgba, ((side - rgba.width) // 2, (side - rgba.height) // 2))
     return np.array(canvas.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+
+
+def to_rgba(image: Image.Image) -> Image.Image:
+    """As a viewer shows it: turned as its EXIF data say, 16-bit and float values scaled to bytes."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = np.nan_to_num(np.asarray(image, np.float32))
+        bytes_ = values / white_of(image.mode, float(values.max(initial=0))) * 255
+        image = Image.fromarray(bytes_.clip(0, 255).round().astype(np.uint8))
+    return image.convert("RGBA")
+
+
+def white_of(mode: str, highest: float) -> float:
+    """The value of white in an image of mode I;16, I or F, by its highest value for the last two."""
+    if mode.startswith("I;16"):
+        return 65535
+    scales = (1, 255, 65535) if mode == "F" else (255, 65535)
+    return next((white for white in scales if highest <= white), highest)
 
 
 class EfficientNetLite0:
@@ -95,10 +113,13 @@ class EfficientNetLite0:
 
 
 def fingerprint(net: nn.Module) -> str:
-    """16 hex digits that identify weights, from every tensor's name, size and first values."""
+    """16 hex digits that identify weights, from every tensor's name, size and first values.
+
+    The same in float32 and in half precision, which GPUs use.
+    """
     digest = hashlib.sha256()
     for name, value in sorted(net.state_dict().items()):
-        head = value.detach().flatten()[:64].cpu().double().numpy()
+        head = value.detach().flatten()[:64].cpu().half().numpy()
         digest.update(f"{name} {tuple(value.shape)}".encode() + head.tobytes())
     return digest.hexdigest()[:16]
 

@@ -60,3 +60,24 @@ def test_decoded_images_give_the_same(encoder: EfficientNetLite0) -> None:
 def test_a_text_is_refused(encoder: EfficientNetLite0) -> None:
     with pytest.raises(TypeError, match="'a chair' is text"):
         encoder(["a chair"])
+
+
+def png(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, **({"format": "PNG"} | options))  # pyright: ignore[reportArgumentType]
+    return buffer.getvalue()
+
+
+def test_images_are_read_as_a_viewer_shows_them() -> None:
+    ramp = np.linspace(0, 1, 32 * 32).reshape(32, 32)
+    expected = np.rint(ramp * 255)
+    deep = png(Image.fromarray((ramp * 65535).astype(np.uint16)))
+    real = png(Image.fromarray(ramp.astype(np.float32)), format="TIFF")
+    for image in (deep, real):
+        assert np.abs(load_pixels(image, 32)[..., 0] - expected).max() <= 1
+    upright = Image.new("RGB", (32, 32), "white")
+    upright.paste((255, 0, 0), (0, 0, 32, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: a viewer turns the picture by 90 degrees
+    turned = png(upright.transpose(Image.Transpose.ROTATE_90), format="JPEG", quality=95, exif=exif)
+    assert np.abs(load_pixels(turned, 32).astype(int) - np.array(upright)).mean() < 3

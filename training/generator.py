@@ -1,0 +1,196 @@
+"""A checkpoint loaded for sampling, and what a base model and an upsampler make together.
+
+    generator = Generator(Path("DATASET/checkpoints/tiny"))
+    clouds = generator.sample([Path("chair.png").read_bytes()], points=1024)     # (1, 6, 1024) float32
+
+Sampling runs on the device and in the precision that training would choose.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from render.failures import UserError
+from training import checkpoints
+from training.checkpoints import CheckpointError
+from training.config import TrainConfig
+from training.learner import arithmetic, pick_device
+from training.networks import point_e
+from training.objectives.sampler import sample
+from training.settings import Sampling
+
+Given = bytes | str | None
+"""What a cloud is generated from: an image, a text, or nothing."""
+
+
+class Generator:
+    """A checkpoint loaded for sampling: one of ours, or an official file and the model's published name.
+
+    `encoder_path` is where the encoder's weights are, if not where they were in training.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        device: str = "auto",
+        name: str | None = None,
+        encoder_path: str | None = None,
+        precision: str = "auto",
+    ):
+        self.path, self.device = checkpoint, pick_device(device)
+        if name is None:
+            self.config, self.model, self.encoder = checkpoints.load_model(
+                checkpoint, self.device, encoder_path
+            )
+        else:
+            self.config = published_config(name, encoder_path)
+            self.encoder = checkpoints.build_encoder(self.config, self.device)
+            self.model = checkpoints.build_model(self.config, self.encoder.features).to(self.device)
+            point_e.load_weights(self.model, checkpoint)
+            self.model.eval().requires_grad_(False)
+        self.objective = checkpoints.build_objective(self.config)
+        self._type = arithmetic(precision, self.device)
+
+    @property
+    def takes(self) -> str | None:
+        """`image`, `text` or, for an unconditional model, None."""
+        return None if self.config.model == "uncond" else self.encoder.takes
+
+    def sample(
+        self,
+        items: Sequence[Given],
+        points: int = 1024,
+        sampling: Sampling = Sampling(),  # noqa: B008, frozen
+        low_res: np.ndarray | None = None,
+        report: Callable[[str], None] | None = None,
+    ) -> np.ndarray:
+        """Clouds (B, C, points) float32 in the network's frame, B = len(items), sampled in batches.
+
+        `items` are images or texts, as the encoder takes them; without any (None) the condition is withheld,
+        as from some samples in training. `low_res` (B, C, n), for an upsampler, are the coarse clouds. A
+        cloud's initial noise follows from the seed and its index. `report` takes progress lines.
+        """
+        generator = torch.Generator().manual_seed(sampling.seed)
+        noise = torch.randn(len(items), self.model.channels, points, generator=generator)
+        clouds, size = [], sampling.batch
+        for at in range(0, len(items), size):
+            part, low = items[at : at + size], None if low_res is None else low_res[at : at + size]
+            model = self.model if report is None else self._counted(sampling, part, at, len(items), report)
+            guidance = 1.0 if part[0] is None else sampling.guidance
+            condition = self._condition(part, low)  # the encoder has its own precision
+            with torch.autocast(self.device.type, self._type or torch.bfloat16, enabled=bool(self._type)):
+                cloud = sample(
+                    self.objective,
+                    model,
+                    noise[at : at + size].to(self.device),
+                    condition,
+                    sampling.steps,
+                    guidance,
+                )
+            clouds.append(cloud.float().cpu())
+        return torch.cat(clouds).numpy()
+
+    def _condition(self, items: Sequence[Given], low_res: np.ndarray | None) -> dict[str, Tensor]:
+        condition = {}
+        if self.takes:
+            given = [item for item in items if item is not None]
+            shape = (self.encoder.features, self.encoder.cells)[: 2 if self.encoder.cells else 1]
+            embeddings = self.encoder(given) if given else torch.zeros(len(items), *shape)
+            condition["embeddings"] = embeddings.to(self.device)
+        if low_res is not None:
+            condition["low_res"] = torch.from_numpy(low_res).to(self.device)
+        return condition
+
+    def _counted(
+        self,
+        sampling: Sampling,
+        items: Sequence[Given],
+        at: int,
+        of: int,
+        report: Callable[[str], None],
+    ) -> Callable[..., Tensor]:
+        """The model, which reports its progress every five seconds."""
+        guided = sampling.guidance != 1 and self.takes and items[0] is not None
+        calls = (2 * sampling.steps - 1) * (2 if guided else 1)
+        done, reported = 0, time.monotonic()
+
+        def call(*arguments: Tensor, **condition: Tensor) -> Tensor:
+            nonlocal done, reported
+            done += 1
+            if time.monotonic() - reported > 5:
+                reported = time.monotonic()
+                report(f"clouds {at + 1} to {at + len(items)} of {of}: {100 * done // calls} %")
+            return self.model(*arguments, **condition)
+
+        return call
+
+
+def published_config(name: str, encoder_path: str | None = None) -> TrainConfig:
+    """The configuration of one of OpenAI's models. UserError for an unknown name."""
+    if name not in point_e.PUBLISHED:
+        raise UserError(f"{name!r}: unknown model. OpenAI published {', '.join(point_e.PUBLISHED)}.")
+    known = point_e.PUBLISHED[name]
+    return TrainConfig.model_validate(
+        {
+            "model": known.family,
+            "width": known.shape.width,
+            "layers": known.shape.layers,
+            "heads": known.shape.heads,
+            "points": known.points,
+            "step_points": 0,
+            "condition_points": 1024 if known.family == "upsample" else 0,
+            "prediction": "epsilon",
+            "schedule": known.schedule,
+            "encoder": known.encoder if known.features else "efficientnet_lite0",
+            "encoder_path": encoder_path,
+        }
+    )
+
+
+def open_upsampler(path: Path, device: str = "auto", encoder_path: str | None = None) -> Generator:
+    """An upsampler of ours, or OpenAI's file. CheckpointError if it is another model."""
+    upsampler = Generator(path, device, None if checkpoints.is_own(path) else "upsample", encoder_path)
+    if upsampler.config.model != "upsample":
+        raise CheckpointError(
+            f"{path}: a {upsampler.config.model} model, not an upsampler. Give an upsampler, or none."
+        )
+    return upsampler
+
+
+def check_pair(base: Generator, upsampler: Generator, points: int) -> None:
+    """CheckpointError if the upsampler cannot take the base's clouds of `points` points."""
+    takes = (upsampler.model.channels, upsampler.config.condition_points)
+    if takes != (base.model.channels, points):
+        raise CheckpointError(
+            f"{upsampler.path}: this upsampler takes {takes[1]} points of {takes[0]} channels; the base "
+            f"makes {points} of {base.model.channels}."
+        )
+
+
+def refine(
+    upsampler: Generator,
+    items: Sequence[Given],
+    clouds: np.ndarray,
+    sampling: Sampling = Sampling(),  # noqa: B008, frozen
+    report: Callable[[str], None] | None = None,
+) -> np.ndarray:
+    """Coarse clouds (B, C, n) -> the same followed by the upsampler's points, (B, C, n + points).
+
+    Where the items are of a kind that the upsampler does not take (a text, for one of images), its condition
+    is the coarse cloud alone.
+    """
+    if kind_of(items[0]) != upsampler.takes:
+        items = [None] * len(items)
+    finer = upsampler.sample(items, upsampler.config.points, sampling, clouds, report)
+    return np.concatenate([clouds, finer], axis=2)
+
+
+def kind_of(item: Given) -> str | None:
+    """What an item is, in the words of `Encoder.takes`."""
+    return None if item is None else "text" if isinstance(item, str) else "image"
