@@ -174,6 +174,7 @@ def _stop_signals(stop: threading.Event) -> Iterator[None]:
     previous: dict[int, Any] = {}
 
     def ask(number: int, _: object) -> None:
+        signal.alarm(0)  # Ray's own handler, before this one, would abort the process after three seconds
         stop.set()
         signal.signal(number, previous[number] or signal.SIG_DFL)
 
