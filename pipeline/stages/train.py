@@ -146,6 +146,7 @@ def _stop_file(folder: Path) -> Iterator[None]:
     """Within, SIGINT and SIGTERM ask the processes to stop, through the file that they check."""
 
     def ask(*_: Any) -> None:
+        signal.alarm(0)  # Ray's own handler, before this one, would abort the process after three seconds
         (folder / STOP).touch()
 
     if threading.current_thread() is not threading.main_thread():
