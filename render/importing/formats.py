@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from render.importing.archives import readable
+from render.importing.plain_text import utf16
 
 SUPPORTED = frozenset(
     {
@@ -82,10 +83,10 @@ _BY_MAGIC_ONLY = frozenset({"glb", "usda", "usdc", "usdz", "3mf", "abc", "blend"
 
 _XML_ROOTS = {"COLLADA": "dae", "X3D": "x3d"}
 _GLTF_KEYS = ('"asset"', '"accessors"', '"buffers"', '"bufferViews"', '"meshes"', '"nodes"', '"scenes"')
-_OFF_HEADER = re.compile(r"(ST)?C?N?4?n?OFF\b")
-_OBJ_VERTEX = re.compile(r"^\s*v\s+[-+.\d]\S*\s+[-+.\d]\S*\s+[-+.\d]", re.MULTILINE)
-_OBJ_OTHER = re.compile(r"^\s*(f\s+-?\d|vn\s|vt\s|mtllib\s|usemtl\s|[og]\s)", re.MULTILINE)
-_STL_FACET = re.compile(r"^\s*(facet\s+normal|outer\s+loop|endsolid)", re.MULTILINE | re.IGNORECASE)
+_OFF_HEADER = re.compile(r"(?:#[^\n]*\n\s*)*(ST)?C?N?4?n?OFF(?![A-Za-z_])")
+_OBJ_VERTEX = re.compile(r"^[ \t]*v[ \t]+[-+.\d]\S*[ \t]+[-+.\d]\S*[ \t]+[-+.\d]", re.MULTILINE)
+_OBJ_OTHER = re.compile(r"^[ \t]*(f[ \t]+-?\d|vn\s|vt\s|mtllib\s|usemtl\s|[og]\s)", re.MULTILINE)
+_STL_FACET = re.compile(r"^[ \t]*(facet[ \t]+normal|outer[ \t]+loop|endsolid)", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,9 @@ def _judge(path: Path) -> _Verdict:
 def _judge_bytes(head: bytes, size: int) -> _Verdict:
     if not head.strip(b"\0 \t\r\n"):
         return _Verdict(stranger="empty" if size == 0 else "only zeros and white space: a broken download?")
+    encoding = utf16(head)
+    if encoding:
+        head = head.decode(encoding, "replace").lstrip("\ufeff").encode("utf-8", "replace")
     for magic, known in _MAGIC:
         if head.startswith(magic):
             return _Verdict(known)
@@ -173,9 +177,9 @@ def _is_3ds(head: bytes, size: int) -> bool:
 
 
 def _text(head: bytes) -> str:
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return head.decode("utf-16", "replace").lstrip("\ufeff")
-    return head.decode("utf-8", "replace").lstrip("\ufeff")
+    """The head as text whose lines end with `\n`."""
+    text = head.decode("utf-8", "replace").lstrip("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _judge_text(text: str) -> _Verdict:
@@ -198,8 +202,7 @@ def _judge_text(text: str) -> _Verdict:
 def _judge_xml(start: str) -> _Verdict:
     if re.match(r"<!doctype\s+html|<html", start, re.IGNORECASE):
         return _Verdict(stranger="an HTML page, probably an error page that a download saved")
-    bare = re.sub(r"<!--.*?-->|<\?.*?\?>", "", start, flags=re.DOTALL)
-    root = re.search(r"<(?:\w+:)?([A-Za-z]\w*)", bare)
+    root = re.search(r"<(?:\w+:)?([A-Za-z]\w*)", _without_comments(start))
     if root is None:
         return _Verdict()
     known = _XML_ROOTS.get(root.group(1))
@@ -208,6 +211,20 @@ def _judge_xml(start: str) -> _Verdict:
         if known
         else _Verdict(stranger=f"an XML document <{root.group(1)}>, not COLLADA or X3D")
     )
+
+
+def _without_comments(text: str) -> str:
+    """XML without comments and processing instructions; what follows one that does not end is dropped."""
+    pieces, at = [], 0
+    while at < len(text):
+        start = min((found for mark in ("<!--", "<?") if (found := text.find(mark, at)) >= 0), default=-1)
+        if start < 0:
+            return "".join([*pieces, text[at:]])
+        pieces.append(text[at:start])
+        mark = "-->" if text.startswith("<!--", start) else "?>"
+        end = text.find(mark, start + 2)
+        at = end + len(mark) if end >= 0 else len(text)
+    return "".join(pieces)
 
 
 def _judge_gzip(path: Path) -> _Verdict:

@@ -1,8 +1,9 @@
 """OFF (Object File Format), with its vertex and face colors.
 
 The grammar is Geomview's: a header [ST][C][N][4][n]OFF, three counts, vertices with the optional parts
-that the header announces, then faces: a count, as many indices, and perhaps a color. Numbers up to 1 with
-a point are fractions, the others bytes; both are display values (sRGB).
+that the header announces, then faces: a count, that many indices, and perhaps a color. Numbers up to 1 with
+a point are fractions, the others bytes; both are display values (sRGB). Comments and blank lines may stand
+anywhere.
 www.geomview.org/docs/html/OFF.html
 """
 
@@ -14,16 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from render.failures import FailureClass, ModelFailure
+from render.importing.plain_text import as_utf8
 from render.importing.rawmesh import RawMesh
 from render.srgb import srgb_to_linear
 
-_HEADER = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF\b\s*(BINARY)?")
+HEADER = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF(?![A-Za-z_])[^\S\n]*(BINARY)?")
+"""The first word, which ModelNet's files run together with the counts after it: `OFF312 528 0`."""
 
 
 def read_off(path: Path) -> list[RawMesh]:
     """The one mesh of an ASCII OFF file. Raises ModelFailure."""
-    text = re.sub(r"#[^\n]*", "", path.read_text("utf-8", "replace").lstrip("\ufeff"))
-    header = _HEADER.match(text.lstrip())
+    text = re.sub(r"#[^\n]*", "", _lines(path))
+    header = HEADER.match(text.lstrip())
     flags = header.groups() if header else (None,) * 6
     if flags[4] or flags[5]:
         raise ModelFailure(
@@ -36,6 +39,13 @@ def read_off(path: Path) -> list[RawMesh]:
         raise ModelFailure(
             FailureClass.INVALID, f"{path.name}: OFF that ends early or holds no numbers: {error}"
         ) from error
+
+
+def _lines(path: Path) -> str:
+    """The file's text, whatever its encoding, with `\n` as the end of a line."""
+    with path.open("rb") as file:
+        data = as_utf8(file) or file.read()
+    return data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _read(name: str, lines: list[str], colored: bool, width: int) -> RawMesh:

@@ -1,4 +1,4 @@
-"""Text of any encoding as bytes in UTF-8, which is what Blender's importers read.
+"""Text of any encoding as UTF-8 with lines that end in `\\n`, which is what Blender's importers read.
 
     as_utf8(open("chair.mtl", "rb"))        # the whole text in UTF-8, or None where the bytes can stay
 
@@ -19,22 +19,27 @@ LARGEST = 256 << 20
 
 _HEAD = 4096
 _PIECE = 4 << 20
+_NOT_OLD_MAC = re.compile(rb"[\n\0]|format binary")
 _XML_ENCODING = re.compile(r"""\A(\s*<\?xml[^>]{0,200}?encoding\s*=\s*["'])[\w.-]{1,40}""")
 
 
 def as_utf8(file: BinaryIO) -> bytes | None:
-    """The text of a file that is in UTF-16, or in UTF-8 with a mark, as UTF-8 without one; else None.
+    """The text of a file in UTF-16, in UTF-8 with a mark, or whose lines end in `\\r` alone; else None.
 
     The file is left at its start.
     """
-    encoding = utf16(file.read(_HEAD))
+    head = file.read(_HEAD)
     file.seek(0)
-    if encoding is None:
+    encoding = utf16(head)
+    old_mac = b"\r" in head and not _NOT_OLD_MAC.search(head)
+    if encoding is None and not old_mac:
         return None
     data = file.read(LARGEST)
     file.seek(0)
-    text = data.decode(encoding, "replace").removeprefix("\ufeff")
-    return _XML_ENCODING.sub(r"\g<1>utf-8", text).encode("utf-8", "replace")
+    if encoding is not None:
+        text = data.decode(encoding, "replace").removeprefix("\ufeff")
+        data = _XML_ENCODING.sub(r"\g<1>utf-8", text).encode("utf-8", "replace")
+    return data if b"\n" in data[:_HEAD] else data.replace(b"\r", b"\n")
 
 
 def utf16(head: bytes) -> str | None:

@@ -1,8 +1,8 @@
-"""PLY files whose color Blender's importer drops: colors of faces, and textures named in a comment.
+"""PLY files whose color Blender's importer drops or misreads.
 
 Scanning tools write `comment TextureFile NAME` and texture coordinates for each vertex or each corner of a
-face (MeshLab), CAD tools color whole faces. Such files are read with trimesh; every other PLY is
-Blender's.
+face (MeshLab), CAD tools color whole faces, others call a vertex's color `r g b` or `diffuse_red`, or write
+it as ushort or as double from 0 to 255. Such files are read with trimesh; every other PLY is Blender's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from render.importing.rawmesh import RawMaterial, RawMesh, find_texture
 from render.srgb import srgb_to_linear
 
 _HEADER = 65536
-_TEXTURE = re.compile(rb"^comment\s+TextureFile\s+(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
+_TEXTURE = re.compile(rb"^comment[ \t]+TextureFile[ \t]+([^\r\n]+)", re.MULTILINE | re.IGNORECASE)
+_PROPERTY = re.compile(rb"^[ \t]*property[ \t]+(\w+)[ \t]+(\w+)[ \t]*\r?$", re.MULTILINE)
+_COLORS = (
+    (b"red", b"green", b"blue"),
+    (b"r", b"g", b"b"),
+    (b"diffuse_red", b"diffuse_green", b"diffuse_blue"),
+)
+_READ = (b"uchar", b"uint8")
+"""Types of a color that Blender reads as it is meant."""
 _COUNT = re.compile(
     rb"^element\s+\w+\s+(\d{1,20})[^\n]*\n((?:(?!element|end_header)[^\n]*\n)*)", re.MULTILINE
 )
@@ -36,18 +44,28 @@ def colored_ply(path: Path) -> RawMesh | None:
     textured = texture is not None and any(
         word in vertex + face for word in (b" s\n", b" u\n", b"texture_u", b"texcoord")
     )
-    if not textured and not (b" red" in face and b" red" not in vertex):
+    names = _unread_color(dict(reversed(pair) for pair in _PROPERTY.findall(vertex)))
+    if not textured and names is None and not (b" red" in face and b" red" not in vertex):
         return None
-    image = (
-        find_texture(texture.group(1).decode("utf-8", "replace"), path.parent)
-        if textured and texture
-        else None
-    )
+    image = find_texture(_text(texture[1]), path.parent) if textured and texture else None
     try:
         with path.open("rb") as file:
-            return _raw(path.stem, load_ply(file, skip_materials=True), image)
+            return _raw(path.stem, load_ply(file, skip_materials=True), image, names)
     except (ValueError, IndexError, KeyError, TypeError):
         return None  # Blender's importer reports what is wrong
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape").strip()
+
+
+def _unread_color(types: dict[bytes, bytes]) -> tuple[str, str, str] | None:
+    """The vertex properties that are a color which Blender reads wrongly or not at all, if there are such."""
+    for names in _COLORS:
+        if all(name in types for name in names):
+            read = names == _COLORS[0] and all(types[name] in _READ for name in names)
+            return None if read else (names[0].decode(), names[1].decode(), names[2].decode())
+    return None
 
 
 def require_elements(path: Path) -> None:
@@ -68,7 +86,9 @@ def require_elements(path: Path) -> None:
         )
 
 
-def _raw(name: str, found: dict[str, Any], image: Path | None) -> RawMesh | None:
+def _raw(
+    name: str, found: dict[str, Any], image: Path | None, colors: tuple[str, str, str] | None
+) -> RawMesh | None:
     """`found` as trimesh reads it: `faces` (F, 3 or 4), `vertices`, `visual` with coordinates, `face_colors`
     bytes."""
     faces = np.asarray(found["faces"], np.int64)
@@ -77,5 +97,41 @@ def _raw(name: str, found: dict[str, Any], image: Path | None) -> RawMesh | None
     if image is not None:
         uv = np.asarray(found["visual"].uv, float)[faces.ravel()]
         return RawMesh(name, vertices, corners, sizes, uv=uv, material=RawMaterial(image.name, texture=image))
+    if colors is not None:
+        data = found["metadata"]["_ply_raw"]["vertex"]["data"]
+        if _is_read([np.asarray(data[name]) for name in colors], colors):
+            return None
+        linear = srgb_to_linear(_fractions([np.asarray(data[name]).ravel() for name in colors]))
+        normals = _normals(data, faces)
+        return RawMesh(name, vertices, corners, sizes, colors=linear[faces.ravel()], normals=normals)
     bytes_ = np.asarray(found["face_colors"], float).reshape(len(faces), -1)[:, :3]
     return RawMesh(name, vertices, corners, sizes, colors=np.repeat(srgb_to_linear(bytes_ / 255), sizes, 0))
+
+
+def _is_read(channels: list[np.ndarray], names: tuple[str, str, str]) -> bool:
+    """Whether Blender reads these colors as they are meant: by their usual names, in their type's range."""
+    largest, dtype = max(values.max(initial=0) for values in channels), channels[0].dtype
+    in_range = (dtype.kind == "f" and largest <= 1) or (dtype == np.uint16 and largest > 255)
+    return names[0] == "red" and in_range
+
+
+def _fractions(channels: list[np.ndarray]) -> np.ndarray:
+    """Display values (V, 3) float from 0 to 1 of colors in any type; larger ones of 0..255 or 0..65535."""
+    values = np.nan_to_num(np.stack(channels, 1).astype(float), nan=0.8)
+    if channels[0].dtype in (np.uint8, np.int8):
+        return values / 255
+    if channels[0].dtype in (np.uint16, np.int16) and values.max(initial=0) > 255:
+        return values / 65535
+    largest = values.max(initial=0)
+    full = 1.0 if largest <= 1 and channels[0].dtype.kind == "f" else 255.0 if largest <= 255 else 65535.0
+    return np.clip(values / full, 0, 1)
+
+
+def _normals(data: Any, faces: np.ndarray) -> np.ndarray | None:
+    """Those of the corners (C, 3), unit; None where the file has none that are usable."""
+    there = data.dtype.names if isinstance(data, np.ndarray) else data  # binary, or text
+    if not all(name in there for name in ("nx", "ny", "nz")):
+        return None
+    normals = np.stack([np.asarray(data[name], float).ravel() for name in ("nx", "ny", "nz")], 1)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return (normals / length)[faces.ravel()] if (length > 0).all() and np.isfinite(length).all() else None

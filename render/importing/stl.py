@@ -1,4 +1,4 @@
-"""Facet colors of binary STL, which Blender's importer drops.
+"""Binary STL that Blender's importer does not read whole: with colors of facets, or with bytes at its end.
 
 Two conventions keep 15 bits of color in a facet's last two bytes
 (en.wikipedia.org/wiki/STL_(file_format)#Color): Magics (a header with `COLOR=`, red in the low bits, bit
@@ -19,19 +19,23 @@ _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("spare", "
 
 
 def colored_stl(path: Path) -> RawMesh | None:
-    """The model with its facet colors, or None where it is not a binary STL with colors."""
+    """The model with its facet colors, or None where Blender reads all of it.
+
+    A binary STL is also read here if bytes follow its facets: Blender takes it for text then.
+    """
     with path.open("rb") as file:
         header = file.read(84)
         count = int.from_bytes(header[80:84], "little")
-        if path.stat().st_size != 84 + 50 * count or count == 0:
+        more = path.stat().st_size - (84 + 50 * count)
+        if more < 0 or count == 0:
             return None
         facets = np.fromfile(file, _FACET, count)
     colors = facet_colors(header[:80], facets["spare"])
-    if colors is None:
+    if colors is None and more == 0:
         return None
     corners = facets["corners"].reshape(-1, 3)
     vertices, where = np.unique(corners, axis=0, return_inverse=True)
-    linear = np.repeat(srgb_to_linear(colors / 255), 3, 0)
+    linear = None if colors is None else np.repeat(srgb_to_linear(colors / 255), 3, 0)
     return RawMesh(path.stem, vertices, where.ravel(), np.full(count, 3), colors=linear)
 
 

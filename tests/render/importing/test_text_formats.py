@@ -1,0 +1,131 @@
+"""OFF, PLY, STL and OBJ as exporters write them against the letter: headers, names, types, ends of lines."""
+
+from __future__ import annotations
+
+import codecs
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.inputs.staging import stage_input
+from render.importing.formats import sniff
+from tests.helpers.importing import BYTES, POINTS, bring_in, size, worst_vertex_color
+
+FACE = "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+XYZ = "".join(f"property float {axis}\n" for axis in "xyz")
+OFF = "4 1 0\n0 0 0\n2 0 0\n2 1 0\n0 1 0\n4 0 1 2 3\n"
+OBJ = "o quad\nv 0 0 0\nv 2 0 0\nv 2 1 0\nv 0 1 0\nf 1 2 3 4\n"
+STL = """solid q
+facet normal 0 0 1
+outer loop
+vertex 0 0 0
+vertex 2 0 0
+vertex 2 1 0
+endloop
+endfacet
+endsolid q
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "OFF\n" + OFF,
+        "OFF" + OFF,
+        "OFF " + OFF,
+        "\n# by me\n\n# twice\nOFF # here\n# counts\n" + OFF,
+        "# by me\rOFF" + OFF.replace("\n", "\r"),
+        "OFF" + OFF.replace("\n", "\r\n"),
+        "\ufeffOFF" + OFF,
+        "COFF" + OFF.replace("1 0\n4 0", "1 0\n\n4 0"),
+        OFF,
+    ],
+)
+def test_headers_of_off(tmp_path: Path, text: str):
+    path = tmp_path / "m.off"
+    path.write_bytes(text.encode())
+    assert sniff(path) == "off"
+    found = bring_in(path, tmp_path / "scratch")
+    assert found["faces"] == 1
+    assert size(found).tolist() == pytest.approx([2, 1, 0], abs=1e-6)
+
+
+def test_off_in_utf16(tmp_path: Path):
+    (tmp_path / "m.off").write_bytes(codecs.BOM_UTF16_LE + ("OFF" + OFF).encode("utf-16-le"))
+    assert bring_in(tmp_path / "m.off", tmp_path / "scratch")["faces"] == 1
+
+
+def ply(names: str, kind: str, values: np.ndarray) -> str:
+    colors = "".join(f"property {kind} {name}\n" for name in names.split())
+    rows = "".join(
+        f"{' '.join(map(str, point))} {' '.join(map(str, color))}\n"
+        for point, color in zip(POINTS, values, strict=True)
+    )
+    return f"ply\nformat ascii 1.0\nelement vertex 4\n{XYZ}{colors}{FACE}{rows}4 0 1 2 3\n"
+
+
+RGB = "red green blue"
+PLYS = {
+    "short names": ply("r g b", "uchar", BYTES),
+    "diffuse": ply("diffuse_red diffuse_green diffuse_blue", "uchar", BYTES),
+    "double to 255": ply(RGB, "double", BYTES.astype(float)),
+    "float to 255": ply(RGB, "float", BYTES.astype(float)),
+    "double to 1": ply(RGB, "double", BYTES / 255),
+    "float to 1": ply(RGB, "float32", BYTES / 255),
+    "short float names": ply("r g b", "float", BYTES / 255),
+    "ushort": ply(RGB, "ushort", BYTES * 257),
+    "ushort of bytes": ply(RGB, "ushort", BYTES),
+    "int": ply(RGB, "int", BYTES),
+    "uint8": ply(RGB, "uint8", BYTES),
+    "CR LF": ply("r g b", "uchar", BYTES).replace("\n", "\r\n"),
+}
+
+
+@pytest.mark.parametrize("case", PLYS)
+def test_colors_of_ply(tmp_path: Path, case: str):
+    (tmp_path / "m.ply").write_bytes(PLYS[case].encode())
+    found = bring_in(tmp_path / "m.ply", tmp_path / "scratch")
+    assert worst_vertex_color(found) < 0.004
+
+
+def test_colors_of_a_binary_ply(tmp_path: Path):
+    head = "ply\nformat binary_little_endian 1.0\nelement vertex 4\n" + XYZ
+    head += "".join(f"property ushort {name}\n" for name in "rgb") + FACE
+    rows = b"".join(struct.pack("<3f3H", *p, *c) for p, c in zip(POINTS, BYTES * 257, strict=True))
+    (tmp_path / "m.ply").write_bytes(head.encode() + rows + struct.pack("<B4i", 4, 0, 1, 2, 3))
+    assert worst_vertex_color(bring_in(tmp_path / "m.ply", tmp_path / "scratch")) < 0.004
+
+
+@pytest.mark.parametrize("more", [b"", b"\0", b"made by me\n", bytes(137)])
+@pytest.mark.parametrize("header", [b"", b"solid q"])
+def test_binary_stl_with_bytes_at_its_end(tmp_path: Path, header: bytes, more: bytes):
+    corners = [(0, 0, 0), (2, 0, 0), (2, 1, 0), (0, 0, 0), (2, 1, 0), (0, 1, 0)]
+    facets = b"".join(
+        struct.pack("<12fH", 0, 0, 1, *corners[i], *corners[i + 1], *corners[i + 2], 0) for i in (0, 3)
+    )
+    (tmp_path / "m.stl").write_bytes(header.ljust(80, b"\0") + struct.pack("<I", 2) + facets + more)
+    found = bring_in(tmp_path / "m.stl", tmp_path / "scratch")
+    assert (found["faces"], size(found).tolist()) == (2, pytest.approx([2, 1, 0], abs=1e-6))
+
+
+TEXTS = {"m.off": "OFF\n" + OFF, "m.obj": OBJ, "m.stl": STL, "m.ply": PLYS["uint8"]}
+ENCODINGS = {
+    "cr": lambda text: text.replace("\n", "\r").encode(),
+    "crlf": lambda text: text.replace("\n", "\r\n").encode(),
+    "utf-8 with a mark": lambda text: codecs.BOM_UTF8 + text.encode(),
+    "utf-16": lambda text: codecs.BOM_UTF16_BE + text.encode("utf-16-be"),
+    "utf-16 without a mark": lambda text: text.encode("utf-16-le"),
+    "utf-16 and cr": lambda text: text.replace("\n", "\r").encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_in_every_encoding(tmp_path: Path, name: str, encoding: str):
+    (tmp_path / name).write_bytes(ENCODINGS[encoding](TEXTS[name]))
+    staged = stage_input(tmp_path / name, name, tmp_path / "in")
+    found = bring_in(staged.path, tmp_path / "scratch")
+    assert found["faces"] == 1
+    assert sorted(size(found).round(5).tolist()) == [0, 1, 2]
