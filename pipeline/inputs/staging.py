@@ -27,7 +27,7 @@ from render.failures import FailureClass, ModelFailure
 from render.importing import archives, plain_text
 from render.importing.formats import SUPPORTED
 from render.importing.link_scan import TEXTS, is_image, kind_of
-from render.importing.redaction import LARGEST, blinded, redirected, safe_path
+from render.importing.redaction import LARGEST, blinded, redirected, safe_path, spelled_for
 from render.importing.references import Reference, closure
 from render.importing.spelling import is_text, spelled, unspelled
 
@@ -191,7 +191,7 @@ class _Stage:
             if one.path is None or (one.exact and self.place(one.path) == self._as_is(one.path)):
                 continue
             if kind in _REWRITTEN and one.spans:
-                name = self._name_for(one.path, target)
+                name = self._name_for(one.path, target, kind)
                 for span in one.spans:
                     edits.setdefault(span, []).append((one.written, name))
             else:
@@ -205,13 +205,14 @@ class _Stage:
     def _as_is(self, file: Path) -> Path:
         return self.folder / file.relative_to(self.tree)
 
-    def _name_for(self, file: Path, user: Path) -> str:
-        """What a staged file `user` calls `file`, in characters that no format escapes."""
+    def _name_for(self, file: Path, user: Path, kind: str) -> str:
+        """What a staged file `user` of format `kind` calls `file`."""
         name = os.path.relpath(self.place(file), user.parent)
-        safe = safe_path(name)
-        if safe != name:
-            self._link(file.resolve(), user.parent / safe)
-        return safe
+        written = spelled_for(kind, name)
+        if written is None:
+            written = safe_path(name)
+            self._link(file.resolve(), user.parent / written)
+        return written
 
     def _link(self, source: Path, target: Path) -> None:
         """Another place of a companion, unless something is there."""

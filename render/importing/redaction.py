@@ -16,12 +16,15 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from urllib.parse import quote
 
 MOST_NAMES = 64
 LARGEST = 64 << 20
 """Bytes of a file that is looked through."""
 
 _LEADING = re.compile(rb"^(?:[/\\]+|(?:%2[fF])+|[fF][iI][lL][eE]:)+")
+_ESCAPED = r"\x00-\x1f\x7f\udc80-\udcff\"@#\[\]\\"
+_PLAIN = re.compile(rf"(?![ -])[^{_ESCAPED}]+(?<! )")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_./-]")
 _UP = re.compile(rb"\.\.|%2[eE]")
 
@@ -52,7 +55,7 @@ def _spellings(names: Iterable[str]) -> list[bytes]:
 def redirected(data: bytes, kind: str, edits: dict[tuple[int, int], list[tuple[str, str]]]) -> bytes:
     """`data` with other names where names stand: (start, end) -> [(name as written, path to put there)].
 
-    The paths are such as `safe_path` makes, which need no escape in any format. The lengths in a GLB follow.
+    The paths are such as `spelled_for` makes. The lengths in a GLB follow.
     """
     pieces, at = [], 0
     for (start, end), names in sorted(edits.items()):
@@ -81,6 +84,13 @@ def _fitted(data: bytes, more: int) -> bytes:
     end = 20 + length
     head = data[:8] + (len(data) + padding).to_bytes(4, "little") + (length + padding).to_bytes(4, "little")
     return head + data[16:end] + b" " * padding + data[end:]
+
+
+def spelled_for(kind: str, path: str) -> str | None:
+    """How a relative path is written in a file of format `kind`; None where that is not possible."""
+    if kind in ("gltf", "glb", "dae"):
+        return quote(path)
+    return path if _PLAIN.fullmatch(path) else None
 
 
 def safe_path(path: str) -> str:

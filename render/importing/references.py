@@ -63,7 +63,7 @@ class Reference:
     namesake: bool = False
     """Whether `path` agrees with the name only in its last part."""
     written: str = ""
-    """The whole name as it stands in the file."""
+    """The whole name as it stands in the file, in its likeliest reading."""
     spans: tuple[tuple[int, int], ...] = field(default=(), repr=False)
     """Where it stands (start, end), in bytes of its file; only in text formats."""
     group: int | None = None
@@ -172,13 +172,13 @@ class _Resolver:
     def _several(self, common: Reference, words: tuple[str, ...]) -> list[Reference]:
         """A reference per word, all of which stand in the place of one, where all are found."""
         found = [one for word in words for one in self._find(common, word, anywhere=True)[:1]]
-        return [replace(one, spans=common.spans) for one in found] if len(found) == len(words) else []
+        return [replace(one, exact=False) for one in found] if len(found) == len(words) else []
 
     def _find(self, common: Reference, name: str, anywhere: bool) -> list[Reference]:
         if anywhere and self._needed(name):
             return []
         found = self.search.find(name, anywhere)
-        common = replace(common, text=_short(name), written=name)
+        common = replace(common, text=_short(name))
         if found is None:
             return [replace(common, path=self.root / tile) for tile in self.search.tiles(name)]
         path, leads = self.root / found.path, self.root / self._leads(name)
@@ -224,7 +224,8 @@ class _Resolver:
         own = self.search.find(name, anywhere=False)
         if own is None:
             return []
-        return [Reference(name, self.root / own.path, leads=None if own.exact else self.path.with_name(name))]
+        leads = None if own.exact else self.path.with_name(name)
+        return [Reference(name, self.root / own.path, exact=own.exact, leads=leads)]
 
 
 def _within(folder: Path, root: Path) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,7 @@ def imported(root: Path, source: str, tmp_path: Path) -> tuple[dict[str, Any], S
     """What Blender makes of the staged model, and what was staged."""
     staged = stage_input(root / source, source, tmp_path / "staged")
     scratch = tmp_path / "scratch"
-    scratch.mkdir(exist_ok=True)
+    scratch.mkdir(parents=True, exist_ok=True)
     place = Placement(input=staged.path, output=scratch / "found.json", scratch=scratch)
     outcome = _child().run(Job(uid="one", config_hash="test"), place)
     assert outcome.ok, f"{outcome.kind}: {outcome.message}\n{outcome.log_tail}"
@@ -262,3 +263,121 @@ def test_a_texture_that_is_nowhere_is_named(kind: str, name: str, tmp_path: Path
     found, _ = imported(root, f"c/m.{kind}", tmp_path)
     assert found["missing"] == ["lost.png"]
     assert found["colors"] == []
+
+
+LINES = {
+    "spaces": "red brick.png",
+    "options": "-s 1 1 1 -o 0 0 0 -mm 0 1 -bm 0.5 -clamp on red brick.png",
+    "windows": "C:\\my documents\\old maps\\Red Brick.PNG",
+    "options and windows": "-s 2 2 2 ..\\old maps\\Red Brick.PNG",
+    "quotes": '"red brick.png"',
+    "blanks at the end": "red brick.png   ",
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("place", ["", "maps/"])
+def test_lines_of_an_mtl(line: str, place: str, tmp_path: Path):
+    root = tmp_path / "models"
+    obj(root / "c", LINES[line], mtllib="my mats\\the (final).mtl", mtl="my mats/the (final).mtl")
+    picture(root / "c/my mats" / place / "red brick.png")
+    found, staged = imported(root, "c/m.obj", tmp_path)
+    assert (found["colors"], found["missing"]) == ([RED], []), staged
+
+
+LIBRARIES = {
+    "none": ("", "m.mtl"),
+    "stale": ("other.mtl", "m.mtl"),
+    "windows": ("C:\\work\\out\\mats.mtl", "mats.mtl"),
+    "unix": ("/home/me/mats.mtl", "mats.mtl"),
+    "case": ("Mats.MTL", "mats.mtl"),
+    "stem in another case": ("", "M.mtl"),
+    "elsewhere": ("mats.mtl", "materials/mats.mtl"),
+    "several": ("empty.mtl mats.mtl", "mats.mtl"),
+    "quotes": ('"my mats.mtl"', "my mats.mtl"),
+}
+
+
+@pytest.mark.parametrize("case", LIBRARIES)
+def test_libraries_of_an_obj(case: str, tmp_path: Path):
+    mtllib, where = LIBRARIES[case]
+    root = tmp_path / "models"
+    obj(root / "c", "wood.png", mtllib=mtllib, mtl=where)
+    text(root / "c/empty.mtl", "newmtl unused\n")
+    picture(root / "c/wood.png")
+    found, staged = imported(root, "c/m.obj", tmp_path)
+    assert (found["colors"], found["missing"]) == ([RED], []), staged
+
+
+CHAIR = "椅子"
+TEXTS = {
+    "gbk in an mtl, utf-8 on disk": ("gbk", None),
+    "utf-8 in an mtl, gbk on disk": (None, "gbk"),
+    "gbk in both": ("gbk", "gbk"),
+    "shift-jis in an mtl": ("cp932", None),
+    "shift-jis in both": ("cp932", "cp932"),
+    "big5 on disk": (None, "big5"),
+    "utf-8 in both": (None, None),
+}
+
+
+@pytest.mark.parametrize("case", TEXTS)
+def test_names_in_other_encodings(case: str, tmp_path: Path):
+    inside, outside = TEXTS[case]
+    root = tmp_path / "models"
+    image = f"{CHAIR}表.png"
+    obj(root / "c", image.encode(inside or "utf-8"))
+    (root / "c" / os.fsdecode(image.encode(outside or "utf-8"))).write_bytes(b"")
+    picture(root / "c/wood.png")
+    (root / "c/wood.png").rename(root / "c" / os.fsdecode(image.encode(outside or "utf-8")))
+    found, staged = imported(root, "c/m.obj", tmp_path)
+    assert (found["colors"], found["missing"]) == ([RED], []), staged
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "cp932", "utf-16", "utf-16-le", "utf-8-sig", "cp1252"])
+def test_materials_named_in_other_encodings(encoding: str, tmp_path: Path):
+    """The last byte of a name in Shift-JIS may be a backslash, which would continue its line."""
+    root = tmp_path / "models"
+    name = "stühl" if encoding == "cp1252" else "表"
+    body = OBJ.format(mtllib="mtllib m.mtl\n", usemtl=f"usemtl {name}\n")
+    text(root / "c/m.obj", body.encode(encoding))
+    text(root / "c/m.mtl", f"newmtl {name}\nKd 1 1 1\nmap_Kd wood.png\n".encode(encoding))
+    picture(root / "c/wood.png")
+    found, staged = imported(root, "c/m.obj", tmp_path)
+    assert (found["colors"], found["missing"]) == ([RED], []), staged
+
+
+def test_the_nearest_namesake_is_taken_and_none_of_two_strangers(tmp_path: Path):
+    root = tmp_path / "models"
+    for model in ("a", "b", "c"):
+        obj(root / "set" / model / "meshes", "tex\\wood.png")
+    picture(root / "set/a/images/wood.png")
+    picture(root / "set/b/textures/wood.png", BLUE)
+    assert imported(root, "set/a/meshes/m.obj", tmp_path / "1")[0]["colors"] == [RED]
+    assert imported(root, "set/b/meshes/m.obj", tmp_path / "2")[0]["colors"] == [BLUE]
+    found, _ = imported(root, "set/c/meshes/m.obj", tmp_path / "3")
+    assert (found["colors"], found["missing"]) == ([], ["wood.png"])
+
+
+def test_folders_that_agree_with_a_stale_path_decide(tmp_path: Path):
+    root = tmp_path / "models"
+    obj(root / "c", "D:\\project\\oak\\wood.png")
+    picture(root / "c/pine/wood.png", BLUE)
+    picture(root / "c/x/y/oak/wood.png", RED)
+    assert imported(root, "c/m.obj", tmp_path)[0]["colors"] == [RED]
+
+
+def test_a_search_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What is near is found although the collection has more entries than are looked at."""
+    monkeypatch.setattr("render.importing.lookup.MOST_ENTRIES", 50)
+    root = tmp_path / "models"
+    for number in range(100):
+        text(root / f"set/a{number:03d}/x.txt", "")
+    obj(root / "set/m/meshes", "C:\\wood.png")
+    picture(root / "set/m/textures/wood.png")
+    picture(root / "set/zzz/far.png")
+    staged = stage_input(root / "set/m/meshes/m.obj", "set/m/meshes/m.obj", tmp_path / "in")
+    assert root / "set/m/textures/wood.png" in staged.companions
+    text(root / "set/m/meshes/m.mtl", "newmtl a\nmap_Kd far.png\n")
+    staged = stage_input(root / "set/m/meshes/m.obj", "set/m/meshes/m.obj", tmp_path / "in-2")
+    assert [path.name for path in staged.companions] == ["m.mtl"]
