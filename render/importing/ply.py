@@ -44,7 +44,7 @@ def colored_ply(path: Path) -> RawMesh | None:
     textured = texture is not None and any(
         word in vertex + face for word in (b" s\n", b" u\n", b"texture_u", b"texcoord")
     )
-    names = _unread_color(dict(reversed(pair) for pair in _PROPERTY.findall(vertex)))
+    names = _unread_color({name: kind for kind, name in _PROPERTY.findall(vertex)})
     if not textured and names is None and not (b" red" in face and b" red" not in vertex):
         return None
     image = find_texture(_text(texture[1]), path.parent) if textured and texture else None
@@ -110,21 +110,18 @@ def _raw(
 
 def _is_read(channels: list[np.ndarray], names: tuple[str, str, str]) -> bool:
     """Whether Blender reads these colors as they are meant: by their usual names, in their type's range."""
-    largest, dtype = max(values.max(initial=0) for values in channels), channels[0].dtype
-    in_range = (dtype.kind == "f" and largest <= 1) or (dtype == np.uint16 and largest > 255)
+    largest, dtype = max(values.max(initial=0) for values in channels), channels[0].dtype.str
+    in_range = ("f" in dtype and largest <= 1) or ("u2" in dtype and largest > 255)
     return names[0] == "red" and in_range
 
 
 def _fractions(channels: list[np.ndarray]) -> np.ndarray:
     """Display values (V, 3) float from 0 to 1 of colors in any type; larger ones of 0..255 or 0..65535."""
     values = np.nan_to_num(np.stack(channels, 1).astype(float), nan=0.8)
-    if channels[0].dtype in (np.uint8, np.int8):
-        return values / 255
-    if channels[0].dtype in (np.uint16, np.int16) and values.max(initial=0) > 255:
-        return values / 65535
-    largest = values.max(initial=0)
-    full = 1.0 if largest <= 1 and channels[0].dtype.kind == "f" else 255.0 if largest <= 255 else 65535.0
-    return np.clip(values / full, 0, 1)
+    kind, width, largest = channels[0].dtype.kind, channels[0].dtype.itemsize, values.max(initial=0)
+    if kind == "f" and largest <= 1:
+        return np.clip(values, 0, 1)
+    return np.clip(values / (255 if width == 1 or largest <= 255 else 65535), 0, 1)
 
 
 def _normals(data: Any, faces: np.ndarray) -> np.ndarray | None:

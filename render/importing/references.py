@@ -151,9 +151,17 @@ class _Resolver:
         self.path, self.root, self.files, self.kind = path, root, files, kind
         self.folder = _within(path.parent, root)
         self.search = Search(files, self.folder)
+        self._known: dict[tuple[str, ...], list[Reference]] = {}
 
     def resolve(self, link: Link, spans: tuple[tuple[int, int], ...]) -> list[Reference]:
         """The references of one link; one per tile where the name stands for many."""
+        if spans:
+            return self._resolved(link, spans)
+        if link.readings not in self._known:
+            self._known[link.readings] = self._resolved(link, spans)
+        return [replace(one, group=link.group) for one in self._known[link.readings]]
+
+    def _resolved(self, link: Link, spans: tuple[tuple[int, int], ...]) -> list[Reference]:
         refusals = {reading: self._spelling(reading) for reading in link.readings}
         foreign = tuple(name for name, why in refusals.items() if why in _FOREIGN or _FILE.match(name))
         name = link.readings[0]
