@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar, cast
 import tyro
 from pydantic import BaseModel, ValidationError
 from tyro import _errors as failures  # its hook is not public yet, so pyproject.toml pins tyro
-from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
+from tyro.conf import DisallowNone, OmitArgPrefixes, OmitSubcommandPrefixes
 from tyro.constructors import PrimitiveConstructorSpec
 
 from fuse.dataset import storage
@@ -41,6 +41,8 @@ Models = Annotated[Path, _place("MODELS")]
 """A path, or a place in an object store: s3://bucket/folder."""
 Dataset = Annotated[Path, _place("DATASET")]
 """A dataset folder: a path, or a place in an object store."""
+ConfigFile = DisallowNone[Path | None]
+"""A YAML file; not giving it is None."""
 
 _POSITIONS = {
     "render": ("--models", "--out"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import DisallowNone, Positional, arg
 
 from pipeline.arguments import Dataset
 from pipeline.terminal import show
@@ -22,7 +22,7 @@ class Command:
 
     dataset: Positional[Dataset]
     """The dataset folder."""
-    stage: Literal["render", "fuse"] | None = None
+    stage: DisallowNone[Literal["render", "fuse"] | None] = None
     """Only this stage's failures; default: every stage's."""
     kinds: Annotated[tuple[str, ...], arg(name="class")] = ()
     """Only failures of these classes, e.g. timeout crash."""

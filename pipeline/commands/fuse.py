@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tyro.conf import Positional
 
 from fuse.config import FuseConfig
-from pipeline.arguments import Dataset
+from pipeline.arguments import ConfigFile, Dataset
 from pipeline.config import EngineConfig
 from pipeline.terminal import show
 
@@ -19,10 +18,10 @@ class Command:
 
     dataset: Positional[Dataset]
     """The dataset folder."""
-    config: Path | None = None
+    config: ConfigFile = None
     """A YAML file with sections render, fuse, train and engine; flags override it."""
-    fuse: FuseConfig = FuseConfig()
-    running: EngineConfig = EngineConfig()
+    fuse: FuseConfig = FuseConfig()  # noqa: RUF009, frozen
+    running: EngineConfig = EngineConfig()  # noqa: RUF009, frozen
 
 
 def run(command: Command) -> int:

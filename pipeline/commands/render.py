@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tyro.conf import Positional
 
-from pipeline.arguments import Dataset, Models
+from pipeline.arguments import ConfigFile, Dataset, Models
 from pipeline.config import EngineConfig
 from pipeline.terminal import show
 from render.config import RenderConfig
@@ -22,10 +21,10 @@ class Command:
     model. A path or a URI."""
     dataset: Positional[Dataset]
     """The dataset folder, which is created if needed. A path or a URI, such as s3://bucket/folder."""
-    config: Path | None = None
+    config: ConfigFile = None
     """A YAML file with sections render, fuse, train and engine; flags override it."""
-    render: RenderConfig = RenderConfig()
-    running: EngineConfig = EngineConfig()
+    render: RenderConfig = RenderConfig()  # noqa: RUF009, frozen
+    running: EngineConfig = EngineConfig()  # noqa: RUF009, frozen
 
 
 def run(command: Command) -> int:

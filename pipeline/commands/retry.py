@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import DisallowNone, Positional, arg
 
-from pipeline.arguments import Dataset, Models
+from pipeline.arguments import ConfigFile, Dataset, Models
 from pipeline.config import EngineConfig
 from pipeline.terminal import show
 
@@ -19,10 +18,10 @@ class Command:
 
     dataset: Positional[Dataset]
     """The dataset folder."""
-    config: Path | None = None
+    config: ConfigFile = None
     """A YAML file; only its section engine is used."""
-    running: EngineConfig = EngineConfig()
-    models: Models | None = None
+    running: EngineConfig = EngineConfig()  # noqa: RUF009, frozen
+    models: DisallowNone[Models | None] = None
     """What the models are rendered from; default: what the last run was given."""
     stage: Literal["render", "fuse"] = "render"
     """The stage whose failures are retried."""

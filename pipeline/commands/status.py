@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from tyro.conf import Positional
+from tyro.conf import DisallowNone, Positional
 
 from pipeline.arguments import Dataset, Models
 from pipeline.terminal import show
@@ -20,9 +20,9 @@ class Command:
 
     dataset: Positional[Dataset]
     """The dataset folder."""
-    models: Models | None = None
+    models: DisallowNone[Models | None] = None
     """Count these models as the ones to do, instead of those of the newest run."""
-    watch: float | None = None
+    watch: DisallowNone[float | None] = None
     """Show it again every this many seconds, until Ctrl-C."""
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tyro.conf import Suppress
+from tyro.conf import DisallowNone, Fixed, SuppressFixed
 
 from pipeline.errors import InfrastructureError
 from pipeline.terminal import show
@@ -50,11 +50,11 @@ class Command:
     """Ship this checkout's code; otherwise the cluster's own InsideOut runs."""
     wait: bool = True
     """Follow the job until it ends."""
-    attach: str | None = None
+    attach: DisallowNone[str | None] = None
     """Follow a job that was submitted before, by its id."""
-    stop: str | None = None
+    stop: DisallowNone[str | None] = None
     """Stop a job, by its id."""
-    job: Suppress[tuple[str, ...]] = ()
+    job: Fixed[SuppressFixed[tuple[str, ...]]] = ()
     """The verb and its flags."""
 
 

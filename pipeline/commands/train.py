@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tyro.conf import Positional
+from tyro.conf import DisallowNone, Positional
 
-from pipeline.arguments import Dataset
+from pipeline.arguments import ConfigFile, Dataset
 from pipeline.terminal import show
 from training.config import TrainConfig
 
@@ -18,12 +18,12 @@ class Command:
 
     dataset: Positional[Dataset]
     """The dataset folder."""
-    config: Path | None = None
+    config: ConfigFile = None
     """A YAML file with sections render, fuse, train and engine; flags override it."""
-    train: TrainConfig = TrainConfig()
+    train: TrainConfig = TrainConfig()  # noqa: RUF009, frozen
     run: str = "default"
     """Name of the run: checkpoints go to DATASET/checkpoints/RUN."""
-    checkpoints: Path | None = None
+    checkpoints: DisallowNone[Path | None] = None
     """Folder of the runs; None: DATASET/checkpoints. Required if the dataset is in an object store."""
     resume: bool = True
     """Continue from the run's newest checkpoint."""
