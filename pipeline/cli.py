@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -36,6 +37,9 @@ VERBS = {
 def main(arguments: list[str] | None = None) -> None:
     """The console command: runs a verb and exits with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):  # names that the terminal's encoding lacks are escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(_main(arguments))
 
 

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TextIO
 
+from pipeline.terminal import show
+
 _EVERY = 30.0  # seconds between lines where there is no terminal
 _REDRAW = 0.2
 
@@ -34,8 +36,9 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a permanent line; the progress line continues below it."""
-        self._stream.write(f"\r\x1b[K{text}\n" if self._terminal else f"{text}\n")
-        self._stream.flush()
+        if self._terminal:
+            self._stream.write("\r\x1b[K")
+        show(text, file=self._stream)
 
     def show(self) -> None:
         """Show the line now."""
