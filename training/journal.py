@@ -28,8 +28,9 @@ FREE = {
     "steps", "device", "threads", "workers", "accumulate", "checkpoint_every", "keep", "cache_mib",
     "encoder_path", "encoder_cache", "init_from", "compile", "checkpoint_activations", "tensorboard",
     "val_every", "sample_every", "sample_count", "sample_points", "sample_steps",
+    "batch", "lr", "lr_end", "warmup", "weight_decay", "grad_clip",
 }  # fmt: skip
-"""Settings that may change within a run: how it is computed, how long it lasts, what is reported."""
+"""Settings that may change within a run: rates, batch, duration, reports and how it is computed."""
 
 
 class Diverged(UserError):
@@ -159,7 +160,8 @@ class Journal:
             checkpoints.check_encoder(state, self._learner.encoder, self.folder)
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
-        self._loader.load_state_dict(state["loader"])
+        for change in self._loader.load_state_dict(state["loader"]):
+            self.report(f"resuming although {change}")
         self.step = self._saved = state["step"]
         if self.world.first:  # the checkpoint holds the sum over all
             self._tally += torch.tensor(state["tally"], dtype=torch.float64, device=self._tally.device)

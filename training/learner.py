@@ -134,7 +134,10 @@ class Learner:
         return contextlib.nullcontext() if last or self.world.size == 1 else self._joined.no_sync()  # pyright: ignore[reportCallIssue]
 
     def _descend(self, step: int) -> None:
-        self.optimizer.param_groups[0]["lr"] = learning_rate(self.config, step)
+        self.optimizer.param_groups[0] |= {
+            "lr": learning_rate(self.config, step),
+            "weight_decay": self.config.weight_decay,
+        }
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
         usable = bool(norm.isfinite())  # the same on all processes, whose gradients are averaged

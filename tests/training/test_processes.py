@@ -162,8 +162,8 @@ def test_mistakes_are_reported_before_anything_starts(out: Path) -> None:
     train(SMALL, out, "run", report=quiet)
     with pytest.raises(UserError, match="a batch of 4 cannot be divided evenly among 3"):
         train_together(SMALL, out, "other", processes=3)
-    with pytest.raises(CheckpointError, match="a different lr"):
-        train_together(SMALL.model_copy(update={"lr": 1e-5}), out, "run", processes=2)
+    with pytest.raises(CheckpointError, match="a different width"):
+        train_together(SMALL.model_copy(update={"width": 64}), out, "run", processes=2)
     with pytest.raises(CheckpointError, match="this run exists"):
         train_together(SMALL, out, "run", resume=False, processes=2)
     with locked(out / "checkpoints" / "run"), pytest.raises(UserError, match="is training this run"):

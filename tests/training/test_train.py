@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from fuse.dataset.manifest import describe, write_manifest
+from fuse.dataset.shard import table_of, write_shard
+from tests.helpers.cloud_rows import make_row
 from tests.helpers.places import ROOT
 from training import checkpoints
 from training.checkpoints import CheckpointError
@@ -119,7 +122,7 @@ def test_only_the_newest_checkpoints_are_kept_and_load_as_plain_values(out: Path
     config = SMALL.model_copy(update={"checkpoint_every": 2, "keep": 2})
     last = train(config, out, "kept", report=quiet)
     assert [path.name for path in checkpoints.found(last.parent)] == ["step-0000010.pt", "step-0000012.pt"]
-    assert not list(last.parent.glob(".*"))
+    assert [path.name for path in last.parent.glob(".*")] == [".lock"]
     assert TrainConfig.model_validate(torch.load(last, weights_only=True)["config"]) == config
     assert json.loads((last.parent / "config.json").read_text()) == config.model_dump(mode="json")
 
@@ -128,10 +131,31 @@ def test_a_run_can_be_made_longer_but_not_other(out: Path) -> None:
     train(SMALL, out, "run", report=quiet)
     longer = train(SMALL.model_copy(update={"steps": 14}), out, "run", report=quiet)
     assert checkpoints.load(longer)["step"] == 14
-    with pytest.raises(CheckpointError, match="a different lr, width"):
+    with pytest.raises(CheckpointError, match="a different width"):
         train(SMALL.model_copy(update={"width": 64, "lr": 1e-4}), out, "run", report=quiet)
     with pytest.raises(CheckpointError, match="this run exists"):
         train(SMALL, out, "run", resume=False, report=quiet)
+
+
+def test_a_run_continues_with_another_rate_and_batch_and_on_a_grown_dataset(
+    out: Path, make_dataset: MakeDataset
+) -> None:
+    lines: list[str] = []
+    path = train(SMALL, out, "run", report=quiet)
+    before = checkpoints.load(path)
+    clouds = out / "clouds"
+    new = clouds / "part-00001.parquet"
+    write_shard(new, [table_of(make_row(i, 3, 64)) for i in range(20, 24)], "hash", {})
+    write_manifest(clouds, [describe(part) for part in sorted(clouds.glob("*.parquet"))])
+    changed = SMALL.model_copy(update={"lr": 1e-4, "batch": 2, "steps": 16})
+    after = checkpoints.load(train(changed, out, "run", report=lines.append))
+    assert "resuming although the shards changed: 6 rows before, 10 now" in lines
+    assert "resuming although batch 4 before, 2 now" in lines
+    assert after["step"] == 16
+    assert after["loader"]["used"] == 2 * before["loader"]["used"] + 4
+    steps = {int(state["step"]) for state in after["optimizer"]["state"].values()}
+    assert steps == {16}  # the optimizer's moments were kept
+    assert read_log(out, "run")[-1]["lr"] == pytest.approx(learning_rate(changed, 15))
 
 
 def test_a_damaged_checkpoint_says_so(out: Path) -> None:

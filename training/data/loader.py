@@ -142,7 +142,9 @@ class CloudLoader:
         self._recipe = Recipe(mix, points, low_points, step_points or points, target, images, captions)
         self._shards = OpenShards()
         self._union = UnionOrder()
-        identity = ([part.sha256 for part in parts], split, views, seed, window, streams, batch, self._recipe)
+        self._batch = batch
+        self._data = hashlib.sha256(repr([part.sha256 for part in parts]).encode()).hexdigest()
+        identity = (split, views, seed, window, streams, self._recipe)
         self._identity = hashlib.sha256(repr(identity).encode()).hexdigest()
 
     def __iter__(self) -> Generator[Batch]:
@@ -154,16 +156,33 @@ class CloudLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """The consumer's position; plain values, the same on every rank."""
-        return {"used": self.used, "identity": self._identity}
+        return {
+            "used": self.used,
+            "batch": self._batch,
+            "rows": self.rows,
+            "data": self._data,
+            "identity": self._identity,
+        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken. ShardError if the data, seed, batch or recipe differ."""
-        if state["identity"] != self._identity:
+    def load_state_dict(self, state: dict[str, Any]) -> list[str]:
+        """Continue where `state` was taken; returns what has changed since, in words.
+
+        The batch may differ: as many clouds count as used. With other shards the same number of batches is
+        skipped in their order. Raises ShardError if the seed, the split or the recipe differ.
+        """
+        if "data" in state and state["identity"] != self._identity:
             raise ShardError(
-                "the checkpoint was made with other shards, or another seed, split, batch, streams or "
-                "points: its position in the data does not apply. Train under a new run name."
+                "the checkpoint was made with another seed, split, streams or points: its position in the "
+                "data does not apply. Train under a new run name."
             )
-        self.used = state["used"]
+        batch = state.get("batch", self._batch)
+        self.used = state["used"] * batch // self._batch
+        changes = []
+        if state.get("data") != self._data:
+            changes.append(f"the shards changed: {state.get('rows', 'unknown')} rows before, {self.rows} now")
+        if batch != self._batch:
+            changes.append(f"batch {batch} before, {self._batch} now")
+        return changes
 
     def _batches(self, stack: ExitStack) -> Iterator[Batch]:
         submit = _inline

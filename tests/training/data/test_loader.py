@@ -151,22 +151,24 @@ def test_worker_processes_change_nothing(clouds: Path) -> None:
     assert same(head + take(second, 7), whole)
 
 
-def test_state_of_other_data_is_refused(clouds: Path) -> None:
+def test_state_of_another_recipe_is_refused_and_of_other_data_is_reported(clouds: Path) -> None:
     state = CloudLoader(clouds, 4).state_dict()
     mixed = Mix("outside+hidden", 0.5)
     for changed in (
         CloudLoader(clouds, 4, seed=1),
-        CloudLoader(clouds, 5),
         CloudLoader(clouds, 4, streams=2),
         CloudLoader(clouds, 4, mix=mixed),
     ):
-        with pytest.raises(ShardError, match="other shards, or another seed"):
+        with pytest.raises(ShardError, match="another seed, split"):
             changed.load_state_dict(state)
     path = clouds / "part-00001.parquet"
     write_shard(path, [table_of(make_row(i, 3, 64)) for i in range(90, 99)], "hash", {})
     write_manifest(clouds, [describe(part) for part in sorted(clouds.glob("*.parquet"))])
-    with pytest.raises(ShardError, match="other shards"):
-        CloudLoader(clouds, 4).load_state_dict(state)
+    (change,) = CloudLoader(clouds, 4).load_state_dict(state)
+    assert change == "the shards changed: 23 rows before, 23 now"
+    finer = CloudLoader(clouds, 2)
+    assert finer.load_state_dict(state | {"used": 5})[1:] == ["batch 4 before, 2 now"]
+    assert finer.used == 10
 
 
 def test_only_the_split_is_read(tmp_path: Path) -> None:
