@@ -23,6 +23,7 @@ WITH_TRIMESH = {".glb": True, ".gltf": True, ".obj": True, ".ply": False, ".stl"
 """Suffix -> whether y is up. trimesh reads Collada with pycollada too, so assimp is asked about that."""
 WITH_ASSIMP = {".fbx", ".dae"}
 CONCAVE = "trimesh cuts concave polygons into fans that leave them; Newell's area of the polygons is ours"
+BENT = "its polygons are not flat: each way to cut them has another area"
 POSED = "skins stand in their pose here and in their bind shape there"
 SHAPED = "the file sets weights of blend shapes, which the other library does not apply"
 DRACO = "trimesh has no Draco decoder"
@@ -39,7 +40,7 @@ EXPLAINED = {
     "sweethome3d/blendswap-cc0/peterbilt/peterbilt.obj": CONCAVE,
     "sweethome3d/blendswap-cc0/refrigerator/refrigerator.obj": CONCAVE,
     "sweethome3d/blendswap-cc0/showerStall/showerStall.obj": CONCAVE,
-    "sweethome3d/blendswap-cc0/spiralStaircase/spiralStaircase.obj": "its polygons are bent: each triangulation has another area",
+    "sweethome3d/blendswap-cc0/spiralStaircase/spiralStaircase.obj": BENT,
     "trimesh/points_bin.ply": POINTS,
     "ufbx/maya_blend_shape_cube_7700_binary.fbx": SHAPED,
     "ufbx/maya_kenney_character_7700_binary.fbx": POSED,
@@ -142,7 +143,7 @@ def _collect(scene: Any, node: Any, parent: np.ndarray, corners: list[np.ndarray
 
 
 def _measured(corners: np.ndarray, parts: int | None) -> Measures:
-    """`corners` (F, 3, 3) float64: the triangles; one that repeats another counts once, as in a frozen scene."""
+    """`corners` (F, 3, 3) float64: the triangles; duplicates count once, as in a frozen scene."""
     step = np.ptp(corners, axis=(0, 1)).max() * 1e-6 or 1.0
     middles = np.round(corners.mean(1) / step)
     corners = corners[np.unique(middles, axis=0, return_index=True)[1]]
