@@ -15,6 +15,7 @@ Collada; glTF's COLOR_0 and USD's displayColor are linear by their specification
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -140,7 +141,27 @@ def _obj(path: Path, kind: str, scratch: Path) -> Imported:
     for mesh in bpy.data.meshes:
         for attribute in mesh.color_attributes:
             _tame(attribute)
+    _tile_images()
     return Imported(kind, name)
+
+
+def _tile_images() -> None:
+    """MTL may name UDIM tiles (`skin.<UDIM>.png`), which Blender's importer takes for one file."""
+    for image in bpy.data.images:
+        before, mark, after = Path(bpy.path.abspath(image.filepath)).name.partition("<UDIM>")
+        if not mark:
+            continue
+        folder = Path(bpy.path.abspath(image.filepath)).parent
+        pattern = re.compile(re.escape(before) + r"(1\d{3})" + re.escape(after))
+        numbers = sorted(
+            int(found[1]) for file in folder.iterdir() if (found := pattern.fullmatch(file.name))
+        )
+        if numbers:
+            image.source = "TILED"
+            image.tiles[0].number = numbers[0]
+            for number in numbers[1:]:
+                image.tiles.new(number)
+            image.reload()
 
 
 def _tame(attribute: Any) -> None:
