@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,10 +27,37 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydantic import ValidationError
 
+from render.bundle_members import (
+    MESH,
+    META,
+    SCHEMA_VERSION,
+    TRANSFORMS,
+    LayerFiles,
+    Meta,
+    Transforms,
+    member_problem,
+    mesh_array_problem,
+    mesh_problem,
+    unnamed_member,
+)
 from render.failures import UserError
+from render.files import NotAFileError, open_file
 
-SCHEMA_VERSION = 1
+REMEDY = "Delete the bundle and render again."
+# what zipfile, numpy and Pillow raise for files that are not what they should be
+_DAMAGE = (
+    zipfile.BadZipFile,
+    LookupError,
+    ValueError,
+    OSError,
+    EOFError,
+    SyntaxError,
+    MemoryError,
+    RuntimeError,
+    Image.DecompressionBombError,
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -83,9 +111,9 @@ def write_bundle(path: Path, views: Sequence[View], mesh: Mesh, meta: dict[str, 
     """Write a bundle to `path`. The caller makes that atomic (temporary name, fsync, rename)."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         frames = [_write_view(archive, f"{i:03d}", view) for i, view in enumerate(views)]
-        _add(archive, "transforms.json", _json(_transforms(views, frames)))
-        _add(archive, "mesh.npz", _npz(vertices=mesh.vertices, faces=mesh.faces))
-        _add(archive, "meta.json", _json({"schema_version": SCHEMA_VERSION, **meta}))
+        _add(archive, TRANSFORMS, _json(_transforms(views, frames)))
+        _add(archive, MESH, _npz(vertices=mesh.vertices, faces=mesh.faces))
+        _add(archive, META, _json({"schema_version": SCHEMA_VERSION, **meta}))
 
 
 class Bundle:
@@ -94,22 +122,37 @@ class Bundle:
     def __init__(self, path: Path | str):
         self.path = Path(path) if isinstance(path, str) else path  # a remote path keeps its own class
         try:
-            self._file = self.path.open("rb")
-            self._zip = zipfile.ZipFile(self._file)
-            self.transforms: dict[str, Any] = json.loads(self._zip.read("transforms.json"))
-            self.meta: dict[str, Any] = json.loads(self._zip.read("meta.json"))
+            self._file = open_file(self.path) if isinstance(self.path, os.PathLike) else self.path.open("rb")
         except FileNotFoundError:
             raise BundleError(f"{path}: no such bundle. Did `insideout render` write it?") from None
-        except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-            raise BundleError(
-                f"{path}: not a complete view bundle ({error}). Delete it and render again."
-            ) from error
-        if self.meta.get("schema_version") != SCHEMA_VERSION:
-            raise BundleError(
-                f"{path}: bundle schema {self.meta.get('schema_version')!r}, but this release reads "
-                f"{SCHEMA_VERSION}. Render again with --on-existing overwrite."
-            )
-        self.frames: list[dict[str, Any]] = self.transforms["frames"]
+        except NotAFileError as error:
+            raise BundleError(str(error)) from None
+        try:
+            self._open()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _open(self) -> None:
+        try:
+            self._zip = zipfile.ZipFile(self._file)
+            problem = member_problem(self._zip, self._file.seek(0, os.SEEK_END))
+            if problem is None:
+                transforms = Transforms.model_validate_json(self._zip.read(TRANSFORMS))
+                meta = Meta.model_validate_json(self._zip.read(META))
+                problem = unnamed_member(self._zip, transforms)
+        except ValidationError as error:
+            raise self._broken(_first(error)) from None
+        except _DAMAGE as error:
+            raise self._broken(str(error)) from error
+        if problem is not None:
+            raise self._broken(problem)
+        self.frames = transforms.frames
+        self.resolution = transforms.w
+        self.meta: dict[str, Any] = meta.model_dump(exclude_unset=True)
+
+    def _broken(self, reason: str) -> BundleError:
+        return BundleError(f"{self.path}: not a complete view bundle ({reason[:300]!s}). {REMEDY}")
 
     def __enter__(self) -> Bundle:
         return self
@@ -122,10 +165,12 @@ class Bundle:
         return len(self.frames)
 
     def check(self) -> None:
-        """Recompute every member's CRC; raise BundleError at the first mismatch."""
-        bad = self._zip.testzip()
-        if bad:
-            raise BundleError(f"{self.path}: member {bad} is damaged. Delete the bundle and render again.")
+        """Recompute every member's CRC and look at every image's header; BundleError at the first fault."""
+        for frame in self.frames:
+            for name in frame.members():
+                self._open_image(name).close()
+        self._mesh_archive().close()
+        self.read(MESH)
 
     def extract(self, folder: Path) -> None:
         """Unzip into `folder`: a dataset that NeRF tools read unchanged."""
@@ -135,51 +180,90 @@ class Bundle:
         """The bytes of one member; its CRC is checked."""
         try:
             return self._zip.read(name)
-        except (KeyError, zipfile.BadZipFile, OSError) as error:
-            raise BundleError(
-                f"{self.path}: member {name}: {error}. Delete the bundle and render again."
-            ) from error
+        except _DAMAGE as error:
+            raise BundleError(f"{self.path}: member {name}: {error}. {REMEDY}") from error
 
     def camera(self, index: int) -> Camera:
         frame = self.frames[index]
-        return Camera(np.array(frame["transform_matrix"], np.float64), float(frame["camera_angle_x"]))
+        return Camera(np.array(frame.transform_matrix, np.float64), frame.camera_angle_x)
 
     def image_bytes(self, index: int) -> bytes:
         """The PNG of the lit view, as stored."""
-        return self.read(self.frames[index]["file_path"])
+        return self.read(self.frames[index].file_path)
 
     def view(self, index: int) -> View:
         frame = self.frames[index]
-        first = self._layer(frame)
-        interior = frame.get("interior_file_path")
+        first, interior = self._layer(frame), frame.interior_file_path
         return View(
             camera=self.camera(index),
-            rgba=self._image(frame["file_path"]),
+            rgba=self._image(frame.file_path, "RGBA"),
             depth=first.depth,
             albedo=first.albedo,
             normal=first.normal,
-            hidden=tuple(self._layer(layer) for layer in frame["hidden"]),
-            interior=None if interior is None else self._image(interior) > 0,
+            hidden=tuple(self._layer(layer) for layer in frame.hidden),
+            interior=None if interior is None else self._image(interior, "L") > 0,
         )
 
     def views(self) -> Iterator[View]:
         return (self.view(i) for i in range(len(self)))
 
     def mesh(self) -> Mesh:
-        with np.load(io.BytesIO(self.read("mesh.npz")), allow_pickle=False) as arrays:
-            return Mesh(arrays["vertices"], arrays["faces"])
+        """The evaluated triangles. BundleError where they are none."""
+        self._mesh_archive().close()
+        try:
+            with np.load(io.BytesIO(self.read(MESH)), allow_pickle=False) as arrays:
+                mesh = Mesh(arrays["vertices"], arrays["faces"])
+        except _DAMAGE as error:
+            raise BundleError(f"{self.path}: member {MESH}: {error}. {REMEDY}") from error
+        problem = mesh_array_problem(mesh.vertices, mesh.faces)
+        if problem:
+            raise BundleError(f"{self.path}: member {MESH}: {problem}. {REMEDY}")
+        return mesh
 
-    def _layer(self, frame: dict[str, Any]) -> Layer:
-        code = self._image(frame["depth_file_path"])
+    def _mesh_archive(self) -> zipfile.ZipFile:
+        """The mesh's arrays, undecompressed."""
+        try:
+            archive = zipfile.ZipFile(io.BytesIO(self.read(MESH)))
+            problem = mesh_problem(archive)
+        except _DAMAGE as error:
+            problem = str(error)
+        if problem:
+            raise BundleError(f"{self.path}: member {MESH}: {problem}. {REMEDY}")
+        return archive
+
+    def _layer(self, layer: LayerFiles) -> Layer:
+        code = self._image(layer.depth_file_path, "I;16")
         return Layer(
-            decode_depth(code, frame["depth_near"], frame["depth_far"]),
-            self._image(frame["albedo_file_path"]),
-            decode_normal(self._image(frame["normal_file_path"])),
+            decode_depth(code, layer.depth_near, layer.depth_far),
+            self._image(layer.albedo_file_path, "RGB"),
+            decode_normal(self._image(layer.normal_file_path, "RGB")),
         )
 
-    def _image(self, name: str) -> np.ndarray:
-        with Image.open(io.BytesIO(self.read(name))) as image:
-            return np.array(image)
+    def _image(self, name: str, mode: str) -> np.ndarray:
+        with self._open_image(name) as image:
+            try:
+                pixels = np.array(image)
+            except _DAMAGE as error:
+                raise BundleError(f"{self.path}: member {name}: {error}. {REMEDY}") from error
+            if image.mode != mode:
+                raise BundleError(f"{self.path}: member {name} is {image.mode}, not {mode}. {REMEDY}")
+            return pixels
+
+    def _open_image(self, name: str) -> Image.Image:
+        """An image, undecoded, of the size that all have."""
+        try:
+            image = Image.open(io.BytesIO(self.read(name)), formats=["PNG"])
+        except _DAMAGE as error:
+            raise BundleError(f"{self.path}: member {name}: {error}. {REMEDY}") from error
+        if image.size != (self.resolution, self.resolution):
+            raise BundleError(f"{self.path}: member {name} has {image.size} pixels. {REMEDY}")
+        return image
+
+
+def _first(error: ValidationError) -> str:
+    """The first fault that was found, without the file's own content."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:

@@ -6,7 +6,10 @@ in a command, a configuration or a chosen file is a `UserError`, which ends the 
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Status(StrEnum):
@@ -63,3 +66,12 @@ class ModelFailure(Exception):
 
 class UserError(ValueError):
     """A mistake that the user can fix; the message names the file, the fault and the remedy."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """A text, perhaps a stranger's, that a terminal shows and does not obey: control characters are
+    escaped."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fuse.dataset.layout import Layout
+from fuse.dataset.layout import open_dataset
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import Shard, ShardError
 from training import checkpoints
@@ -93,7 +93,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         generator.model = model.to(generator.device).eval().requires_grad_(False)
     points = config.points if config.model == "upsample" else settings.points
     samples = read_samples(
-        Layout(settings.dataset).clouds,
+        open_dataset(settings.dataset).clouds,
         config,
         settings.count,
         settings.view,

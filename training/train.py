@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from fuse.dataset.layout import Layout
+from fuse.dataset.layout import open_dataset
 from render.failures import UserError
 from training import checkpoints
 from training.config import TrainConfig
@@ -48,11 +48,11 @@ def train(
     `init_from` does not fit, Diverged where the loss is NaN or infinite, and KeyboardInterrupt, after saving,
     when stopped.
     """
-    folder = run_folder(dataset, run, runs)
+    clouds, folder = open_dataset(dataset).clouds, run_folder(dataset, run, runs)
     with joined(config.device != "cpu" and torch.cuda.is_available()):
         world = World.current()
         with owned(folder, world) if lock else ExitStack():
-            return _train(config, Layout(dataset).clouds, folder, world, resume, report)
+            return _train(config, clouds, folder, world, resume, report)
 
 
 def _train(

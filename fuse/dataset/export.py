@@ -10,8 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from fuse.dataset.layout import Layout
+from fuse.dataset.layout import Layout, open_dataset
 from fuse.dataset.manifest import read_manifest
+from fuse.dataset.names import is_name
 from fuse.dataset.shard import SCHEMA, Row, Shard, decode, decode_normal
 from fuse.preview.cutaway import draw_inside, draw_layers
 from render.bundle import Bundle
@@ -35,7 +36,7 @@ def export(out: Path, uid: str, to: Path, albedo: bool = False, points: Wanted =
     bundle, which NeRF tools read, and `pictures/` of its layers. `albedo` selects unlit colors; hidden points
     always have those. With `points` "all", each point has a label: 0 outside, 1 hidden, 2 solid.
     """
-    layout, kind = Layout(out), to.suffix.lower()
+    layout, kind = open_dataset(out), to.suffix.lower()
     if kind not in (".ply", ".npz", ".png", ""):
         raise ExportError(f"{to}: cannot write {kind}. Name a .ply, .npz or .png file, or a folder.")
     if kind == "":
@@ -146,7 +147,8 @@ def _entries(layout: Layout) -> Iterator[_Entry]:
 
 def _bundle_path(layout: Layout, uid: str) -> Path:
     """The bundle of a uid or, through the shards, of a source path."""
-    for name in (uid, *(entry.uid for entry in _entries(layout) if entry.source == uid)):
+    names = [uid] if is_name(uid) else []
+    for name in (*names, *(entry.uid for entry in _entries(layout) if entry.source == uid)):
         path = layout.bundle(name)
         if path.exists():
             return path

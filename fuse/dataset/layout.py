@@ -9,6 +9,8 @@
     report/                 pages to look at
 
 Files lie in OUT/.tmp until they are complete and renamed into place: one folder holds every unfinished file.
+A name that may come from a file is checked before it becomes part of a path (`fuse.dataset.names`), and no
+folder inside OUT may be a link: nothing that is written or removed lies elsewhere.
 """
 
 from __future__ import annotations
@@ -20,13 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuse.dataset import storage
+from fuse.dataset.names import checked, is_name
 from fuse.dataset.storage import Entry
+from render.failures import UserError
 
 MANIFEST = "manifest.jsonl"
 """In the clouds folder: the shards that belong to the dataset."""
 STAGES = ("render", "fuse")
 """The stages that have a ledger."""
 _BUNDLE = re.compile(r"([^/]+)\.zip")
+_ROW = re.compile(r"([^/]+)\.parquet")
 _SHARD = re.compile(r"part-(\d{5,})\.parquet")
 
 
@@ -85,7 +90,7 @@ class Layout:
 
     def shard(self, file: str) -> Path:
         """The shard that the manifest calls `file`."""
-        return self.clouds / file
+        return self.clouds / checked(file)
 
     def bundle(self, uid: str) -> Path:
         return self.views / self.bundle_name(uid)
@@ -94,14 +99,20 @@ class Layout:
     def bundle_name(uid: str) -> str:
         """`ab/UID.zip`, ab by the uid's hash: no folder holds a million files, and object stores see many
         prefixes."""
-        return f"{hashlib.sha256(uid.encode()).hexdigest()[:2]}/{uid}.zip"
+        return f"{hashlib.sha256(checked(uid).encode()).hexdigest()[:2]}/{uid}.zip"
 
     def staged_row(self, uid: str) -> Path:
-        return self.staging / f"{uid}.parquet"
+        return self.staging / f"{checked(uid)}.parquet"
+
+    @property
+    def pending(self) -> Path:
+        """The shards that a run is about to write or to take apart: what a killed one may have left."""
+        return self.staging / ".pending.json"
 
     def shards(self) -> set[str]:
         """The names of all shards, whether the manifest names them or not."""
-        return {path.name for path in self.clouds.glob("*.parquet")}
+        names = (entry.name for entry in storage.listing(self.clouds))
+        return {name for name in names if name.endswith(".parquet") and is_name(name)}
 
     def bundles(self) -> Iterator[tuple[str, Entry]]:
         """Every bundle's uid and file, in no order; several folders are listed at once."""
@@ -115,14 +126,43 @@ class Layout:
 
     def staged(self) -> set[str]:
         """The uids whose rows are staged."""
-        names = (entry.name for entry in storage.listing(self.staging))
-        return {name.removesuffix(".parquet") for name in names if not name.startswith(".")}
+        matches = (_ROW.fullmatch(entry.name) for entry in storage.listing(self.staging))
+        return {match[1] for match in matches if match and is_name(match[1])}
+
+    def refuse_links(self) -> None:
+        """UserError if something else stands where a folder of the dataset belongs, such as a link.
+
+        The root itself may be a link.
+        """
+        if storage.is_local(self.root):
+            for folder in self._folders():
+                storage.refuse_link(folder)
+
+    def _folders(self) -> Iterator[Path]:
+        """The folders that stages write to and remove from."""
+        yield from (self.views, self.clouds, self.staging, self.checkpoints, self.report, self.temporary)
+        yield from (self.views / f"{number:02x}" for number in range(256))
+        yield self.root / "ledger"
+        yield from (self.ledger(stage) for stage in STAGES)
 
     def _bundles_in(self, folder: str) -> Iterator[tuple[str, Entry]]:
         for entry in storage.listing(self.views / folder):
             match = _BUNDLE.fullmatch(entry.name)
-            if match:
+            if match and is_name(match[1]):
                 yield match[1], entry._replace(name=f"{folder}/{entry.name}")
+
+
+def open_dataset(out: Path) -> Layout:
+    """The layout of an existing dataset; UserError if `out` is none, or has links for folders."""
+    layout = Layout(out.absolute())
+    layout.refuse_links()
+    known = (layout.dataset, layout.manifest)
+    if not any(path.exists() for path in known) and not any(True for _ in layout.bundles()):
+        raise UserError(
+            f"{out}: not a dataset: no {layout.dataset.name}, no {layout.clouds.name}/{MANIFEST} and no "
+            "view bundles. Name the folder that `insideout render` wrote."
+        )
+    return layout
 
 
 def part_name(number: int) -> str:

@@ -3,7 +3,7 @@
     parts = read_manifest(layout.clouds)
     plans = plan_shards(layout.staged(), parts, packed_uids(layout.clouds, parts), seed=0, shard_rows=256)
     new = [pack_shard(plan, layout, config_hash, versions, row_group_mib=16) for plan in plans]
-    write_manifest(layout.clouds, [*parts, *new])
+    write_manifest(layout.clouds, [*parts, *new], layout.temporary)
 
 Rows are ordered by a hash of seed and uid: a global shuffle that does not depend on which model finished
 first. New models are appended in new shards; existing ones are never rewritten, so running again with nothing
@@ -13,16 +13,21 @@ new plans nothing. A run that dies before the manifest leaves files that the nex
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from fuse.dataset import storage
 from fuse.dataset.layout import Layout, part_name, part_number
-from fuse.dataset.manifest import Part, describe
-from fuse.dataset.shard import Shard, write_shard
+from fuse.dataset.manifest import Part, describe, read_manifest
+from fuse.dataset.names import Name
+from fuse.dataset.shard import Shard, ShardError, write_shard
+
+_NAMES = TypeAdapter(list[Name])
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,17 @@ class Plan:
 
 
 def plan_shards(
-    staged: Collection[str], parts: Sequence[Part], packed: Collection[str], seed: int, shard_rows: int
+    staged: Collection[str],
+    parts: Sequence[Part],
+    packed: Collection[str],
+    seed: int,
+    shard_rows: int,
+    taken: Collection[str] = (),
 ) -> list[Plan]:
-    """Plan shards for the `staged` uids that are not `packed` yet."""
+    """Plan shards for the `staged` uids that are not `packed` yet, under names that are not `taken`."""
     uids = sorted(set(staged) - set(packed), key=lambda uid: shuffle_key(seed, uid))
-    first = 1 + max((part_number(part.file) or 0 for part in parts), default=-1)
+    numbers = [part_number(file) for file in (*taken, *(part.file for part in parts))]
+    first = 1 + max((number for number in numbers if number is not None), default=-1)
     chunks = [uids[at : at + shard_rows] for at in range(0, len(uids), shard_rows)]
     return [Plan(part_name(first + i), tuple(chunk)) for i, chunk in enumerate(chunks)]
 
@@ -51,9 +62,28 @@ def pack_shard(
     row_group_mib: float,
 ) -> Part:
     """Write one planned shard from the staged rows, atomically. Returns its line for the manifest."""
-    with storage.writing(layout.shard(plan.file), layout.staging) as path:
+    with storage.writing(layout.shard(plan.file), layout.temporary) as path:
         write_shard(path, _tables(plan, layout), config_hash, versions, row_group_mib)
-        return describe(path)
+        return replace(describe(path), file=plan.file)
+
+
+def announce(layout: Layout, files: Sequence[str]) -> None:
+    """Record the shards that are about to be written or to be taken apart."""
+    storage.publish_bytes(json.dumps(list(files)).encode(), layout.pending, layout.temporary)
+
+
+def sweep(layout: Layout) -> None:
+    """Remove the announced shards that the manifest does not name."""
+    try:
+        announced = _NAMES.validate_json(storage.read_bytes(layout.pending))
+    except FileNotFoundError:
+        return
+    except ValueError as error:
+        raise ShardError(f"{layout.pending}: not a list of shards. Delete it and fuse again.") from error
+    named = {part.file for part in read_manifest(layout.clouds)}
+    unnamed = [file for file in announced if file not in named and part_number(file) is not None]
+    storage.remove([layout.shard(file) for file in unnamed])
+    storage.remove([layout.pending])
 
 
 def packed_uids(clouds: Path, parts: Sequence[Part]) -> set[str]:
@@ -85,5 +115,10 @@ def _tables(plan: Plan, layout: Layout) -> Iterator[pa.Table]:
 
 
 def _table(path: Path) -> pa.Table:
+    """The one row of a staged file, which its name must be the uid of."""
     with Shard(path) as shard:
+        if shard.uids() != [path.stem]:
+            raise ShardError(
+                f"{path}: does not hold the one row that its name says. Delete it and fuse again."
+            )
         return shard.table(0)

@@ -24,11 +24,17 @@ from PIL import Image
 
 from fuse.dataset import storage
 from fuse.dataset.layout import MANIFEST
-from render.failures import UserError
+from fuse.dataset.names import is_name
+from render.failures import UserError, printable
+from render.files import NotAFileError
 
 SCHEMA_VERSION = 2
 REMEDY = f"Delete it and its line in {MANIFEST}, then run `insideout fuse` again."
 Row = dict[str, Any]
+_FOOTER = 1 << 26  # bytes of a string, or items of a list, in a shard's footer
+_MOST_ROWS = 1 << 20  # of a row group
+_MOST_BYTES = 1 << 31  # of a row group, decompressed; ours hold 16 MiB, or one row
+_LARGEST_IMAGE = 8192  # pixels across
 
 
 class ShardError(UserError):
@@ -126,12 +132,23 @@ def decode(row: Mapping[str, Any], name: str, schema: pa.Schema = SCHEMA) -> np.
     Point columns are (N, 3) views on the row's bytes (`hidden_layer` is (N,)), images are (H, W, 4) uint8.
     """
     if name.startswith("image_"):
-        with Image.open(io.BytesIO(row[name])) as image:
+        with open_png(row[name]) as image:
             return np.array(image.convert("RGBA"))
     metadata = schema.field(name).metadata or {}
     if b"dtype" not in metadata:
         raise ShardError(f"column {name} is not an array: use row[{name!r}] itself")
     return np.frombuffer(row[name], metadata[b"dtype"].decode()).reshape(json.loads(metadata[b"shape"]))
+
+
+def open_png(data: bytes) -> Image.Image:
+    """A view's PNG, undecoded. ShardError if it is none, or too large."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=["PNG"])
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ShardError(f"not a PNG ({_line(error)})") from error
+    if max(image.size) > _LARGEST_IMAGE:
+        raise ShardError(f"a PNG of {image.size} pixels; at most {_LARGEST_IMAGE} across are read")
+    return image
 
 
 def encode_normal(normal: np.ndarray) -> np.ndarray:
@@ -248,18 +265,26 @@ class Shard:
     def __init__(self, path: Path | str):
         self.path = Path(path) if isinstance(path, str) else path  # a remote path keeps its type
         try:
-            self.file = pq.ParquetFile(storage.readable(self.path), page_checksum_verification=True)
+            self.file = pq.ParquetFile(
+                storage.readable(self.path),
+                page_checksum_verification=True,
+                thrift_string_size_limit=_FOOTER,
+                thrift_container_size_limit=_FOOTER,
+            )
+            self.schema: pa.Schema = self.file.schema_arrow
         except FileNotFoundError:
             raise ShardError(f"{path}: no such shard. Run `insideout fuse` first.") from None
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ShardError(f"{path}: not a whole Parquet file ({error}). {REMEDY}") from error
-        self.schema: pa.Schema = self.file.schema_arrow
+        except NotAFileError as error:
+            raise ShardError(str(error)) from None
+        except (pa.ArrowException, OSError) as error:
+            raise ShardError(f"{path}: not a whole Parquet file ({_line(error)}). {REMEDY}") from error
         self.footer: dict[str, str] = {
-            key.decode(): value.decode()
+            key.decode(): value.decode(errors="replace")
             for key, value in (self.file.metadata.metadata or {}).items()
-            if key.startswith(b"insideout.")
+            if key.startswith(b"insideout.") and key.isascii()
         }
         _check_schema(self.path, self.schema, self.footer.get("insideout.schema_version"))
+        self._check_sizes()
 
     def __enter__(self) -> Shard:
         return self
@@ -290,9 +315,25 @@ class Shard:
         if unknown:
             raise ShardError(f"{self.path}: no column {sorted(unknown)}; it has {self.schema.names}")
         try:
-            return self.file.read_row_group(group, columns=None if columns is None else list(columns))
+            table = self.file.read_row_group(group, columns=None if columns is None else list(columns))
         except (pa.ArrowException, OSError) as error:
-            raise ShardError(f"{self.path}: row group {group} is damaged ({error}). {REMEDY}") from error
+            raise ShardError(
+                f"{self.path}: row group {group} is damaged ({_line(error)}). {REMEDY}"
+            ) from error
+        for uid in table["uid"].to_pylist() if "uid" in table.column_names else ():
+            if not is_name(uid):
+                raise ShardError(f"{self.path}: the uid {uid[:99]!r} cannot name a file. {REMEDY}")
+        return table
+
+    def _check_sizes(self) -> None:
+        """ShardError where a row group claims more than a machine can hold, or more rows than bytes."""
+        for group in range(self.row_groups):
+            found = self.file.metadata.row_group(group)
+            if not 0 <= found.num_rows <= _MOST_ROWS or not 0 <= found.total_byte_size <= _MOST_BYTES:
+                raise ShardError(
+                    f"{self.path}: row group {group} claims {found.num_rows} rows of {found.total_byte_size} "
+                    f"bytes; at most {_MOST_ROWS} and {_MOST_BYTES} are read. {REMEDY}"
+                )
 
     def rows(
         self, columns: Sequence[str] | None = None, groups: Iterable[int] | None = None
@@ -309,13 +350,20 @@ def read_rows(path: Path | str, columns: Sequence[str] | None = None) -> Iterato
         yield from shard.rows(columns)
 
 
+def _line(error: Exception) -> str:
+    """An error of a library in one short line."""
+    return printable(" ".join(str(error).split()))[:300]
+
+
 def _check_schema(path: Path, schema: pa.Schema, version: str | None) -> None:
     if version != str(SCHEMA_VERSION):
         raise ShardError(
-            f"{path}: shard schema {version}, this release reads {SCHEMA_VERSION}. "
+            f"{path}: shard schema {printable(str(version))[:20]}, this release reads {SCHEMA_VERSION}. "
             "Read it with the release that wrote it, or run `insideout fuse` with --on-existing overwrite."
         )
     for field in schema_for(view_count(schema)):
         found = schema.field(field.name) if field.name in schema.names else None
         if found is None or found.type != field.type or found.metadata != field.metadata:
-            raise ShardError(f"{path}: column {field.name} is {found}, expected {field}. {REMEDY}")
+            raise ShardError(
+                f"{path}: column {field.name} is {printable(str(found))[:200]}, expected {field}. {REMEDY}"
+            )

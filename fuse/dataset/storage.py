@@ -1,13 +1,13 @@
-"""Where files live: the one module that knows a local path from an object in a store.
+"""Where files live: the one module that tells a local path from an object in a store.
 
     out = locate("s3://bucket/dataset")     # or locate("/data/dataset")
     for entry in listing(out / "views"): ...
     publish(Path("/tmp/part.parquet"), out / "clouds" / "part-00000.parquet")
 
-A remote place is a UPath: pathlib's interface over fsspec, so `/`, `open`, `exists` and `name` read the
-same everywhere. What differs is here: how a file becomes visible as a whole (rename, or one PUT), how a
-million files are listed, and what a URI may contain. Credentials come from the environment (or the
-machine's role) and are refused in URIs: a URI goes into ledgers, logs and dataset.json.
+A remote place is a UPath: pathlib's interface over fsspec, so `/`, `open`, `exists` and `name` work
+everywhere. The differences are here: how a file becomes visible as a whole (rename, or one PUT), how a
+million files are listed, and what a URI may contain. Credentials come from the environment (or the machine's
+role) and are refused in URIs: a URI goes into ledgers, logs and dataset.json.
 """
 
 from __future__ import annotations
@@ -18,18 +18,23 @@ import functools
 import os
 import re
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import IO, Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 from render.failures import UserError
+from render.files import open_file as open_local
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _COPY = 1 << 20  # bytes at a time
+_MOST = 1 << 28  # bytes of a file that is read whole
+_UNFINISHED = re.compile(r"insideout-[0-9a-f]{32}\.unfinished")
+"""What is being written. No other name is ever removed from a folder of unfinished files."""
 _THREADS = 16  # requests in flight; a store answers one in 10 to 100 ms
 _INSTALL = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 _CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"}
@@ -37,7 +42,7 @@ Answer = TypeVar("Answer")
 
 
 class StorageError(UserError):
-    """A place that cannot be used; the message names it, without its secrets, and the cure."""
+    """A place that cannot be used; the message names it, without its secrets, and the remedy."""
 
 
 class Entry(NamedTuple):
@@ -60,17 +65,17 @@ def locate(where: str | Path) -> Path:
 
 
 def check(uri: str) -> None:
-    """StorageError if a URI carries what may be a secret; the message does not repeat it."""
+    """StorageError if a URI may carry a secret; the message does not repeat it."""
     parts = urlsplit(uri)
     if is_uri(uri) and (parts.query or "@" in parts.netloc):
         raise StorageError(
-            f"{redact(uri)}: credentials and queries do not belong into a URI, for it goes into logs and "
+            f"{redact(uri)}: credentials and queries do not belong in a URI: it goes into logs and "
             "ledgers. Set them in the environment (AWS_ACCESS_KEY_ID...), or use the machine's role."
         )
 
 
 def is_uri(text: str) -> bool:
-    """Whether a text is SCHEME://..., not a path."""
+    """Whether a text is SCHEME://... rather than a path."""
     return bool(_SCHEME.match(text))
 
 
@@ -88,12 +93,16 @@ def is_local(path: Path) -> bool:
 
 
 def readable(path: Path) -> Any:
-    """What pyarrow reads: a local path itself, the open file of a remote one."""
-    return path if is_local(path) else path.open("rb")
+    """What pyarrow reads: a local path itself, if it is a file, and the open file of a remote one."""
+    if not is_local(path):
+        return path.open("rb")
+    open_file(path).close()
+    return path
 
 
 def is_fault(error: BaseException) -> bool:
-    """Whether an error is the disk's, the network's or a store's, not ours: stores have their own."""
+    """Whether an error comes from the disk, the network or a store, whose clients raise their own, not from
+    us."""
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _CLIENTS
 
 
@@ -124,10 +133,27 @@ def in_parallel(function: Callable[[Any], Answer], items: Iterator[Any] | list[A
         yield from pool.map(function, items)
 
 
+def refuse_link(folder: Path) -> None:
+    """StorageError if a local path is there and is no folder, or is a link to one."""
+    try:
+        mode = folder.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(mode):
+        raise StorageError(f"{folder}: a link. Folders inside a dataset must be real ones: move it here.")
+    if not stat.S_ISDIR(mode):
+        raise StorageError(f"{folder}: not a folder. Remove it.")
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """A file opened for reading. NotAFileError for a FIFO or a device, which could block forever."""
+    return open_local(path) if is_local(path) else path.open("rb")
+
+
 def stamp(path: Path) -> tuple[int, int]:
     """(size, mtime_ns) of a file; OSError where there is none."""
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns if is_local(path) else round(stat.st_mtime * 1e9)
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns if is_local(path) else round(found.st_mtime * 1e9)
 
 
 def size_of(path: str) -> int | None:
@@ -138,13 +164,22 @@ def size_of(path: str) -> int | None:
         return None
 
 
-def read_bytes(path: Path) -> bytes:
-    """A whole file, in one request: a remote file opened for reading fails when it is put anew meanwhile."""
-    return path.read_bytes() if is_local(path) else _store(path).cat_file(_key(path))
+def read_bytes(path: Path, most: int = _MOST) -> bytes:
+    """A whole file of at most `most` bytes, in one request: an open remote file fails if it is replaced."""
+    if is_local(path):
+        with open_file(path) as file:
+            data = file.read(most + 1)
+    else:
+        data = _store(path).cat_file(_key(path))
+    if len(data) > most:
+        raise StorageError(
+            f"{path}: larger than {most >> 20} MiB. It cannot be what its name says: remove it."
+        )
+    return data
 
 
 def fetch(source: Path, target: Path) -> None:
-    """Copy a file, remote or local, to the local `target`, whose folder is made."""
+    """Copy a file, remote or local, to the local `target`, and create its folder."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as reader, target.open("wb") as writer:
         shutil.copyfileobj(reader, writer, _COPY)
@@ -175,26 +210,28 @@ def publish_bytes(data: bytes, target: Path, temporary: Path | None = None) -> i
 def writing(target: Path, temporary: Path) -> Iterator[Path]:
     """A local path to write to; what it holds at the end becomes `target`, whole. Nothing does on an error.
 
-    For a local target the path is in a hidden folder of `temporary`, on the target's own file system.
+    For a local target the path is in `temporary`, on the target's own file system.
     """
-    local = is_local(target)
-    if local:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=temporary if local else None) as folder:
-        path = Path(folder) / target.name
-        yield path
-        if not local:
+    if not is_local(target):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / target.name
+            yield path
             publish(path, target)
-            return
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = _unfinished(temporary)
+    try:
+        yield path
         with path.open("rb") as file:
             os.fsync(file.fileno())
         path.rename(target)
+    finally:
+        path.unlink(missing_ok=True)
     sync_folder(target.parent)
 
 
 def create(data: bytes, target: Path) -> bool:
-    """Write a small remote file if, and only if, there is none; whether there was none."""
+    """Write a small remote file only if there is none; return whether there was none."""
     try:
         _store(target).pipe_file(_key(target), data, mode="create")
     except FileExistsError:
@@ -203,7 +240,7 @@ def create(data: bytes, target: Path) -> bool:
 
 
 def remove(paths: list[Path]) -> None:
-    """Remove files; those that are gone already are no error."""
+    """Remove files; files already gone are no error."""
     local = [path for path in paths if is_local(path)]
     for path in local:
         path.unlink(missing_ok=True)
@@ -213,16 +250,26 @@ def remove(paths: list[Path]) -> None:
         _store(batch[0]).rm([_key(path) for path in batch])
 
 
-def remove_folder(folder: Path) -> None:
-    """Remove a folder and everything in it, if it is there."""
+def remove_unfinished(folder: Path) -> None:
+    """Remove the unfinished files in a local folder, by their names, and the folder if nothing else is in
+    it."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        refuse_link(folder)
+        for entry in list(os.scandir(folder)):
+            if _UNFINISHED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                Path(entry).unlink(missing_ok=True)
+        remove_empty(folder)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a local folder if there is nothing in it. Object stores have no folders."""
     if is_local(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        remove([folder / entry.name for entry in listing(folder)])
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in a local folder outlive a power cut."""
+    """Make renames in a local folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -232,9 +279,7 @@ def sync_folder(folder: Path) -> None:
 
 def _write_local(write: Callable[[Any], Any], target: Path, temporary: Path | None) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
-    folder = temporary or target.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f".{uuid.uuid4().hex}"
+    unfinished = _unfinished(temporary or target.parent)
     try:
         with unfinished.open("xb") as writer:
             write(writer)
@@ -248,9 +293,15 @@ def _write_local(write: Callable[[Any], Any], target: Path, temporary: Path | No
     return size
 
 
+def _unfinished(folder: Path) -> Path:
+    """A new name for an unfinished file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"insideout-{uuid.uuid4().hex}.unfinished"
+
+
 @functools.cache
 def _options(scheme: str) -> dict[str, Any]:
-    """What fsspec is told: others write while we read, so no listing is ever remembered."""
+    """fsspec's options: others write while we read, so listings are never cached."""
     return {"use_listings_cache": False} if scheme in ("s3", "s3a", "gs", "gcs") else {}
 
 
@@ -260,7 +311,7 @@ def _remote(uri: str) -> Path:
     scheme = uri.partition("://")[0].lower()
     try:
         path = UPath(uri, **_options(scheme))
-        store: Any = path.fs  # made at its first use; its package may be missing
+        store: Any = path.fs  # created at its first use; its package may be missing
         if scheme in ("s3", "s3a") and store.session is None:
             store.session = _s3_session()
     except (ImportError, ValueError) as error:
@@ -272,7 +323,7 @@ def _remote(uri: str) -> Path:
 
 
 def _s3_session() -> Any:
-    """One that reads listings four times as fast: their times are most of the default one's work."""
+    """A session that parses listings four times as fast: the default one spends most of its time on dates."""
     from aiobotocore.session import get_session
 
     session = get_session()
@@ -281,7 +332,7 @@ def _s3_session() -> Any:
 
 
 def _time(text: Any) -> datetime.datetime:
-    """A time as listings write it, or in any other of AWS's ways."""
+    """A time as listings write it, or in any other format of AWS."""
     try:
         return datetime.datetime.fromisoformat(text)
     except (TypeError, ValueError):
@@ -307,8 +358,8 @@ def _local_files(folder: str, prefix: str) -> Iterator[Entry]:
         if entry.is_dir(follow_symlinks=False):
             yield from _local_files(entry.path, f"{prefix}{entry.name}/")
         elif entry.is_file():
-            stat = entry.stat()
-            yield Entry(prefix + entry.name, stat.st_size, stat.st_mtime_ns)
+            found = entry.stat()
+            yield Entry(prefix + entry.name, found.st_size, found.st_mtime_ns)
 
 
 def _s3_files(folder: Path) -> Iterator[Entry]:

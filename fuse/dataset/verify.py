@@ -9,18 +9,20 @@ break the contract of `fuse.dataset.shard`. Changes nothing.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from fuse.dataset.layout import MANIFEST, Layout
+from fuse.dataset import storage
+from fuse.dataset.description import read_description
+from fuse.dataset.layout import MANIFEST, Layout, open_dataset
 from fuse.dataset.manifest import Part, read_manifest, sha256_of
-from fuse.dataset.shard import Row, Shard, ShardError, decode, decode_normal, image_column
+from fuse.dataset.shard import Row, Shard, decode, decode_normal, image_column, open_png
+from render.bundle import REMEDY as BUNDLE_REMEDY
 from render.bundle import Bundle, BundleError
+from render.failures import UserError, printable
 
 SLACK = 1e-3  # how far outside the box depth's 16 bits may put a point
 REPACK = f"Delete it and its line in the {MANIFEST} beside it, then run `insideout fuse` again."
@@ -37,7 +39,7 @@ class Finding:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.problem}. {self.remedy}"
+        return printable(f"{self.file}: {self.problem}. {self.remedy}")
 
 
 @dataclass
@@ -61,7 +63,12 @@ class Report:
 
 def verify(out: Path, bundles: bool = True) -> Report:
     """Check the shards of a dataset folder and, with `bundles`, its view bundles."""
-    report, layout = Report(), Layout(out)
+    report, layout = Report(), open_dataset(out)
+    try:
+        read_description(layout)
+    except UserError as error:
+        report.findings.append(Finding(_name(layout.dataset, layout), str(error), "See above."))
+    report.findings += [Finding(name, "not a file", "Remove it.") for name in _no_files(layout)]
     _verify_clouds(layout, report)
     for name in sorted(entry.name for _, entry in layout.bundles()) if bundles else ():
         report.bundles += 1
@@ -70,10 +77,18 @@ def verify(out: Path, bundles: bool = True) -> Report:
     return report
 
 
+def _no_files(layout: Layout) -> Iterator[str]:
+    """What stands among the bundles and shards and is no file: FIFOs, devices, links that lead nowhere."""
+    if storage.is_local(layout.root):
+        for path in sorted((*layout.views.glob("*/*"), *layout.clouds.glob("*"))):
+            if not path.is_file() and path != layout.staging:
+                yield _name(path, layout)
+
+
 def _verify_clouds(layout: Layout, report: Report) -> None:
     try:
         parts = read_manifest(layout.clouds)
-    except ShardError as error:
+    except UserError as error:
         report.findings.append(Finding(_name(layout.manifest, layout), str(error), "See above."))
         return
     for file in sorted(layout.shards() - {part.file for part in parts}):
@@ -107,14 +122,15 @@ def _part_problems(layout: Layout, part: Part, seen: dict[str, str], report: Rep
                 report.rows += 1
                 yield from _identity_problems(row["uid"], part.file, seen)
                 yield from (f"row {row['uid']}: {problem}" for problem in row_problems(row, shard.views))
-    except ShardError as error:
+    except UserError as error:
         yield str(error)
 
 
 def _footer_problems(shard: Shard, part: Part) -> Iterator[str]:
     uids = shard.uids()
     said = (part.rows, part.row_groups, part.first_uid, part.last_uid, part.config_hash)
-    found = (len(uids), shard.row_groups, uids[0], uids[-1], shard.footer.get("insideout.config_hash"))
+    ends = (uids[0], uids[-1]) if uids else (None, None)
+    found = (len(uids), shard.row_groups, *ends, shard.footer.get("insideout.config_hash"))
     names = ("rows", "row groups", "first uid", "last uid", "configuration hash")
     for name, is_, should in zip(names, found, said, strict=True):
         if is_ != should:
@@ -185,11 +201,11 @@ def _image_problems(row: Row, views: int) -> Iterator[str]:
     sizes = set()
     for name in map(image_column, range(views)):
         try:
-            with Image.open(io.BytesIO(row[name])) as image:
+            with open_png(row[name]) as image:
                 image.load()
                 sizes.add(image.size)
-        except (OSError, SyntaxError) as error:
-            yield f"{name} is not a PNG ({error})"
+        except (OSError, SyntaxError, ValueError) as error:
+            yield f"{name}: {error}"
     if len(sizes) > 1 or any(width != height for width, height in sizes):
         yield f"images of sizes {sorted(sizes)}, not square and of one size"
 
@@ -199,19 +215,9 @@ def bundle_problems(path: Path) -> Iterator[str]:
     try:
         with Bundle(path) as bundle:
             bundle.check()
-            for frame in bundle.frames:
-                for key in ("file_path", "layers_file_path"):
-                    bundle.read(frame[key])
-                for layer in (frame, *frame["hidden"]):
-                    for key in ("depth_file_path", "albedo_file_path", "normal_file_path"):
-                        bundle.read(layer[key])
-            bundle.read("mesh.npz")
-            uid = str(bundle.meta["uid"])
+            uid = bundle.meta["uid"]
     except BundleError as error:
-        yield str(error)
-        return
-    except KeyError as error:
-        yield f"transforms.json or meta.json lacks {error}"
+        yield str(error).removeprefix(f"{path}: ").removesuffix(f". {BUNDLE_REMEDY}")
         return
     if uid != path.stem:
         yield f"holds the model {uid!r}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fuse.dataset.layout import Layout
+from fuse.dataset.layout import Layout, open_dataset
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import Row, Shard, decode
 from fuse.preview.picture import draw_cloud
@@ -26,7 +26,7 @@ ELEVATION = 0.35  # z of the view direction that shows an object best
 
 def write_sheet(out: Path, to: Path, models: Sequence[str], size: int, across: int, most: int) -> int:
     """Draw the named models (uid or source path), or the first `most`, into one PNG. Returns their number."""
-    layout = Layout(out.absolute())
+    layout = open_dataset(out)
     rows = [row for row in _rows(layout) if not models or {row["uid"], row["source"]} & set(models)]
     if not rows:
         raise UserError(

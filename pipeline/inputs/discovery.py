@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from fuse.dataset import storage
+from fuse.dataset.names import RULE, is_name
 from pipeline.inputs.file_stats import Stamps
 from render.failures import UserError
 from render.importing import archives
@@ -32,8 +33,6 @@ from render.importing.spelling import is_text, spelled, unspelled
 LISTS = {".csv", ".jsonl", ".parquet"}
 _COLUMNS = ("path", "uid", "caption", "category", "license")
 _ARCHIVE = ".zip"
-_BAD_UID = re.compile(r"[/\\\x00-\x1f\x7f]|^\.")
-_LONGEST_UID = 200  # bytes; a file name may have 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,15 +218,8 @@ def _problem(uid: str, source: str, seen: dict[str, int]) -> str | None:
         return "a path cannot hold a zero byte."
     if uid in seen:
         return f"uid {uid!r} is row {seen[uid]}'s already. Make uids unique, or leave the column out."
-    if (
-        _BAD_UID.search(uid)
-        or _readable(uid) != uid
-        or len(uid.encode("utf-8", "surrogateescape")) > _LONGEST_UID
-    ):
-        return (
-            f"uid {uid!r} cannot be a file name. Use at most {_LONGEST_UID} bytes, no slash, backslash or "
-            "control character, and no dot in front."
-        )
+    if not is_name(uid) or _readable(uid) != uid:
+        return f"uid {uid!r} cannot be a file name. {RULE}"
     return None
 
 

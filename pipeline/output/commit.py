@@ -1,6 +1,6 @@
 """Done means committed: the whole file under a temporary name, fsync, rename, fsync of the folder.
 
-After a crash at any moment a file is either absent or whole; nothing half-written bears a final name. In an
+After a crash at any moment a file is either absent or whole; nothing half-written has a final name. In an
 object store a PUT is all that (`fuse.dataset.storage`), and the lock on OUT is an object
 (`pipeline.output.lock`).
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,9 +34,10 @@ def commit_bytes(data: bytes, target: Path, layout: Layout) -> int:
 
 @contextlib.contextmanager
 def exclusive(layout: Layout) -> Iterator[None]:
-    """One run at a time in OUT; what an interrupted one left unfinished goes before and after.
+    """One run at a time in OUT. Files that an interrupted one left unfinished are removed before and after.
 
-    The folder itself is locked: no lock file is left, and the lock ends with the process.
+    The folder itself is locked: no lock file is left, and the lock ends with the process. UserError if
+    another run is writing, or if a folder inside OUT is a link.
     """
     if not storage.is_local(layout.root):
         with remote_lock(layout.lock):
@@ -53,8 +53,9 @@ def exclusive(layout: Layout) -> Iterator[None]:
             except BlockingIOError as error:
                 where = f"{layout.root}: another run is writing here."
                 raise UserError(f"{where} Wait for it, or choose another folder.") from error
-        shutil.rmtree(layout.temporary, ignore_errors=True)
+        layout.refuse_links()
+        storage.remove_unfinished(layout.temporary)
         yield
-        shutil.rmtree(layout.temporary, ignore_errors=True)
+        storage.remove_unfinished(layout.temporary)
     finally:
         os.close(descriptor)

@@ -30,7 +30,7 @@ _LOOK = 2.0
 
 @contextlib.contextmanager
 def remote_lock(path: Path, beat: float = _BEAT, dead: float = _DEAD) -> Iterator[None]:
-    """Hold the lock object `path`. UserError while another run lives; a lost lock ends this process's run."""
+    """Hold the lock object `path`. UserError if another run is alive; a lost lock ends this process's run."""
     lock = _Lock(path, beat)
     lock.acquire(dead)
     lock.start()
@@ -78,7 +78,7 @@ class _Lock:
                 self._beats += 1
                 storage.publish_bytes(self._content(), self.path)
             except Exception as error:
-                if not storage.is_fault(error):  # out of reach: others see no change either
+                if not storage.is_fault(error):  # unreachable: others see no change either
                     raise
 
     def _watch(self, found: bytes, dead: float) -> None:

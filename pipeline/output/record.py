@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fuse.dataset import storage
+from fuse.dataset.description import SCHEMA_VERSION, read_description
 from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import SCHEMA
@@ -20,25 +20,13 @@ from pipeline.ledger.known import Known
 from pipeline.output.commit import commit_bytes
 from render.failures import UserError
 
-SCHEMA_VERSION = 1
 PACKAGES = ("insideout", "bpy", "numpy", "open3d", "pyarrow", "fpsample", "trimesh", "assimp-py", "pillow")
 Record = dict[str, Any]
 
 
 def read(layout: Layout) -> Record:
-    """dataset.json; an empty record where there is none yet."""
-    try:
-        record = json.loads(storage.read_bytes(layout.dataset))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UserError(
-            f"{layout.dataset}: not JSON ({error}). Put it back, or choose another folder."
-        ) from error
-    if record.get("schema_version") != SCHEMA_VERSION:
-        found = record.get("schema_version")
-        raise UserError(f"{layout.dataset}: schema {found!r}, this release knows {SCHEMA_VERSION}.")
-    return record
+    """dataset.json, validated; an empty record where there is none yet."""
+    return read_description(layout).model_dump(mode="json", exclude_unset=True)
 
 
 def claim(layout: Layout, stage: str, config: BaseModel, overwrite: bool) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fuse.config import FuseConfig
 from fuse.dataset import packing, storage
-from fuse.dataset.layout import Layout, part_number
+from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import Part, read_manifest, write_manifest
 from fuse.dataset.shard import Shard, write_shard
 from fuse.job import FuseJob
@@ -41,6 +41,7 @@ class Source(NamedTuple):
 def fuse(out: Path, config: FuseConfig, engine: EngineConfig, only: Collection[str] | None = None) -> Summary:
     """Fuse every bundle of `out`, or those of the uids `only`, into its cloud shards."""
     layout = Layout(out.absolute())
+    layout.refuse_links()
     if not layout.views.is_dir():
         raise UserError(_NO_BUNDLES.format(out=layout.root))
     with exclusive(layout):
@@ -51,7 +52,7 @@ def fuse(out: Path, config: FuseConfig, engine: EngineConfig, only: Collection[s
                 raise UserError(f"{layout.root}: none of the {len(only)} models has a bundle. Render first.")
         record.claim(layout, "fuse", config, overwrite=engine.on_existing == "overwrite")
         fold(layout.ledger("fuse"), layout.temporary)
-        _sweep(layout)
+        packing.sweep(layout)
         summary = _fuse(layout, tasks, stamps, config, engine)
         record.describe(layout)
     return summary
@@ -115,11 +116,14 @@ def pack(layout: Layout, config: FuseConfig, engine: EngineConfig, seed: int) ->
     parts = read_manifest(layout.clouds)
     staged = layout.staged()
     packed = packing.packed_uids(layout.clouds, parts) if staged else set()
-    plans = packing.plan_shards(staged, parts, packed, seed, config.shard_rows)
+    plans = packing.plan_shards(staged, parts, packed, seed, config.shard_rows, layout.shards())
     if plans:
+        packing.announce(layout, [plan.file for plan in plans])
         new = _pack_all(plans, layout, config, engine)
-        write_manifest(layout.clouds, [*parts, *new])
-    storage.remove_folder(layout.staging)
+        write_manifest(layout.clouds, [*parts, *new], layout.temporary)
+    storage.remove([layout.staged_row(uid) for uid in staged])
+    storage.remove([layout.pending])
+    storage.remove_empty(layout.staging)
     return read_manifest(layout.clouds)
 
 
@@ -149,8 +153,9 @@ def _drop_stale_rows(layout: Layout, tasks: Tasks, resume: Resume) -> set[str]:
         else:
             _unpack(layout, part, leave_out=stale)
     if len(kept) < len(parts):
-        write_manifest(layout.clouds, kept)
-        _sweep(layout)
+        packing.announce(layout, sorted({part.file for part in parts} - {part.file for part in kept}))
+        write_manifest(layout.clouds, kept, layout.temporary)
+        packing.sweep(layout)
     return packed
 
 
@@ -161,18 +166,5 @@ def _unpack(layout: Layout, part: Part, leave_out: Collection[str]) -> None:
             table = shard.table(group)
             for index, uid in enumerate(table["uid"].to_pylist()):
                 if uid not in leave_out:
-                    with storage.writing(layout.staged_row(uid), layout.staging) as path:
+                    with storage.writing(layout.staged_row(uid), layout.temporary) as path:
                         write_shard(path, [table.slice(index, 1)], part.config_hash, {})
-
-
-def _sweep(layout: Layout) -> None:
-    """Remove shards that the manifest does not name, and what a killed packer left."""
-    named = {part.file for part in read_manifest(layout.clouds)}
-    unnamed = [file for file in layout.shards() - named if part_number(file) is not None]
-    storage.remove([layout.shard(file) for file in unnamed])
-    if storage.is_local(layout.root):
-        for path in (*layout.clouds.glob(".*"), *layout.staging.glob(".*")):
-            if path.is_file():
-                path.unlink()
-            elif path != layout.staging:
-                storage.remove_folder(path)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fuse.dataset.layout import Layout
+from fuse.dataset.layout import open_dataset
 from fuse.dataset.storage import is_local, locate
 from pipeline.config import EngineConfig
 from pipeline.engine.session import ray_session
@@ -53,7 +53,7 @@ def train(
         raise UserError(f"a batch of {config.batch} cannot be divided evenly among {processes} processes.")
     folder = run_folder(dataset, run, runs).resolve()
     resumable(folder, config, resume)  # mistakes are reported here, once
-    open_loader(config, Layout(dataset).clouds)
+    open_loader(config, open_dataset(dataset).clouds)
     os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     engine = EngineConfig(workers=processes, threads=max(1, config.threads))

@@ -22,7 +22,14 @@ from render.bundle import (
 )
 from render.cameras import look_at_origin
 
-META = {"uid": "x", "source": "x.glb", "center": [0.0, 0.0, 0.0], "scale": 1.0}
+META = {
+    "uid": "x",
+    "source": "x.glb",
+    "source_sha256": "0" * 64,
+    "format": "glb",
+    "center": [0.0, 0.0, 0.0],
+    "scale": 1.0,
+}
 
 
 def some_view(seed: int) -> View:
@@ -101,7 +108,7 @@ def test_a_flipped_byte_is_found(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[data.index(b"IDAT") + 12] ^= 0xFF
     path.write_bytes(bytes(data))
-    with Bundle(path) as bundle, pytest.raises(BundleError, match="damaged"):
+    with Bundle(path) as bundle, pytest.raises(BundleError, match="CRC"):
         bundle.check()
 
 

@@ -106,7 +106,7 @@ def test_rows_that_break_the_contract(dataset: Path) -> None:
         "n_outside says 299": {"n_outside": 299},
         "an array cannot be read": {"outside_rgb": row["outside_rgb"][:-1]},
         "not 1": {"outside_normal": short},
-        "image_02 is not a PNG": {"image_02": b"PNG?"},
+        "image_02: not a PNG": {"image_02": b"PNG?"},
         "5 cameras for 6 images": {"cameras": row["cameras"][:5]},
     }
     for message, changes in broken.items():
