@@ -20,8 +20,8 @@ class Command:
     """The dataset folder."""
     config: ConfigFile = None
     """A YAML file with sections render, fuse, train and engine; flags override it."""
-    fuse: FuseConfig = FuseConfig()  # noqa: RUF009, frozen
-    running: EngineConfig = EngineConfig()  # noqa: RUF009, frozen
+    fuse: FuseConfig = FuseConfig()
+    running: EngineConfig = EngineConfig()
 
 
 def run(command: Command) -> int:

@@ -23,8 +23,8 @@ class Command:
     """The dataset folder, which is created if needed. A path or a URI, such as s3://bucket/folder."""
     config: ConfigFile = None
     """A YAML file with sections render, fuse, train and engine; flags override it."""
-    render: RenderConfig = RenderConfig()  # noqa: RUF009, frozen
-    running: EngineConfig = EngineConfig()  # noqa: RUF009, frozen
+    render: RenderConfig = RenderConfig()
+    running: EngineConfig = EngineConfig()
 
 
 def run(command: Command) -> int:

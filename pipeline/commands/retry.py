@@ -20,7 +20,7 @@ class Command:
     """The dataset folder."""
     config: ConfigFile = None
     """A YAML file; only its section engine is used."""
-    running: EngineConfig = EngineConfig()  # noqa: RUF009, frozen
+    running: EngineConfig = EngineConfig()
     models: DisallowNone[Models | None] = None
     """What the models are rendered from; default: what the last run was given."""
     stage: Literal["render", "fuse"] = "render"

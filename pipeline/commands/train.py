@@ -20,7 +20,7 @@ class Command:
     """The dataset folder."""
     config: ConfigFile = None
     """A YAML file with sections render, fuse, train and engine; flags override it."""
-    train: TrainConfig = TrainConfig()  # noqa: RUF009, frozen
+    train: TrainConfig = TrainConfig()
     run: str = "default"
     """Name of the run: checkpoints go to DATASET/checkpoints/RUN."""
     checkpoints: DisallowNone[Path | None] = None
