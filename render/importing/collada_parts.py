@@ -55,6 +55,7 @@ def named(elements: Any, name: str) -> Iterator[Element]:
 
 
 def numbers(element: Element) -> np.ndarray:
+    """The (N,) float64 numbers of an element's text."""
     return np.array((element.text or "").split(), np.float64)
 
 
