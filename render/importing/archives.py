@@ -1,4 +1,4 @@
-"""Zip archives that hold models (zip, usdz, 3mf), looked at before anything is unpacked.
+"""Zip archives that hold models (zip, usdz, 3mf), checked before anything is unpacked.
 
     check(Path("chair.usdz"))       # ModelFailure `unsafe_archive` where it is a bomb or names files outside
     models(Path("pack.zip"), {".obj", ".glb"})      # ["chair/chair.obj", "lamp.glb"]
@@ -26,7 +26,7 @@ MOST_EXPANSION = 200
 """Times its own size that an archive may unpack to, once that is more than `_HARMLESS`."""
 
 _HARMLESS = 64 << 20  # bytes
-_MOST_DIRECTORY = 4 << 20  # bytes: about 400 an entry
+_MOST_DIRECTORY = 4 << 20  # bytes: about 400 per entry
 _PIECE = 1 << 20
 _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError, RuntimeError, EOFError)
 _END = b"PK\x05\x06"
@@ -36,7 +36,7 @@ _END_RECORD = struct.Struct("<4s4H2LH")
 def check(path: Path) -> None:
     """Refuse an archive with too many entries, too large an expansion, or names that leave it.
 
-    One whose directory is damaged passes: the importer has its own words for it. Raises OSError where the
+    A damaged directory passes: the importer reports it. Raises OSError where the
     file cannot be read.
     """
     if not readable(path):
@@ -57,7 +57,7 @@ def check(path: Path) -> None:
 
 
 def readable(path: Path) -> bool:
-    """Whether the directory is small enough to be held in memory. A damaged one is: it will not be found."""
+    """Whether the directory is small enough for memory. A damaged one passes: it will not be found."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - 65_557))
@@ -95,7 +95,7 @@ def models(path: Path, extensions: Collection[str]) -> list[str] | None:
 def unpack(path: Path, folder: Path) -> None:
     """Write the regular files of an archive into `folder`. ModelFailure where it is unsafe or damaged.
 
-    What an entry says of its size is not believed: no more than that is written.
+    Never writes more than an entry's stated size.
     """
     check(path)
     try:

@@ -1,4 +1,4 @@
-"""A model file becomes objects of the current, empty Blender scene; what its content is decides the importer.
+"""Imports a model file into the current, empty Blender scene; its content decides the importer.
 
     imported = import_model(Path("chair.glb"), scratch)  # in a process with bpy, after an empty factory reset
 
@@ -52,10 +52,9 @@ class Imported:
 def import_model(path: Path, scratch: Path) -> Imported:
     """Import `path` into the current, empty scene and set its first frame.
 
-    `scratch` is a folder that may be filled; it must live as long as the scene. Raises ModelFailure:
-    `unsupported` where the content is no format known here, `import_error` with the importer's own reason,
-    `empty` where nothing with faces came. Hostile files may kill the process: the caller's supervisor
-    answers for that.
+    `scratch` is a folder for files that must exist as long as the scene. Raises ModelFailure:
+    `unsupported` where the content is of no known format, `import_error` with the importer's own reason,
+    `empty` where nothing with faces arrived. Hostile files may kill the process: the supervisor handles that.
     """
     path = path.resolve()
     kind = _kind(path)
@@ -78,7 +77,7 @@ def _kind(path: Path) -> str:
 
 
 def _near_origin(imported: Imported, path: Path, scratch: Path) -> Imported:
-    """Import a model that came in far from its origin again, moved to it; or note how coarse it is."""
+    """Import a model that lies far from its origin again, moved to it; or note how coarse it is."""
     offset = far.scene_offset()
     if not offset.any():
         return imported
@@ -94,8 +93,7 @@ def _near_origin(imported: Imported, path: Path, scratch: Path) -> Imported:
 
 
 def _run(operator: Callable[..., set[str]], path: Path, **options: Any) -> str:
-    """Call a Blender import operator; gives its name. An error or a refusal becomes a ModelFailure with the
-    reason."""
+    """Call a Blender import operator and return its name. An error becomes a ModelFailure with the reason."""
     name = operator.idname_py()  # type: ignore[attr-defined]
     try:
         result = operator(filepath=str(path), **options)
@@ -127,7 +125,7 @@ def _gltf(path: Path, kind: str, scratch: Path) -> Imported:
 
 
 def _leave_orphans_out() -> None:
-    """Nodes of no scene (levels of detail, say) are not shown, unless nothing else is there."""
+    """Hide nodes that belong to no scene (levels of detail, for example), unless nothing else is there."""
     layer = bpy.context.view_layer
     orphans = layer.layer_collection.children.get("Orphan Nodes")
     if orphans is not None:
@@ -140,13 +138,13 @@ def _obj(path: Path, kind: str, scratch: Path) -> Imported:
     name = _run(bpy.ops.wm.obj_import, path)
     for mesh in bpy.data.meshes:
         for attribute in mesh.color_attributes:
-            _tame(attribute)
+            _correct_colors(attribute)
     _tile_images()
     return Imported(kind, name)
 
 
 def _tile_images() -> None:
-    """MTL may name UDIM tiles (`skin.<UDIM>.png`), which Blender's importer takes for one file."""
+    """MTL may name UDIM tiles (`skin.<UDIM>.png`), which Blender's importer treats as one file."""
     for image in bpy.data.images:
         before, mark, after = Path(bpy.path.abspath(image.filepath)).name.partition("<UDIM>")
         if not mark:
@@ -164,8 +162,8 @@ def _tile_images() -> None:
             image.reload()
 
 
-def _tame(attribute: Any) -> None:
-    """Some exporters write OBJ colors as 0..255, which Blender takes for fractions; some write NaN."""
+def _correct_colors(attribute: Any) -> None:
+    """Correct OBJ colors that exporters wrote as 0..255, which Blender reads as fractions, or as NaN."""
     values = np.empty(len(attribute.data) * 4, np.float32)
     attribute.data.foreach_get("color", values)
     colors = values.reshape(-1, 4)
@@ -189,7 +187,7 @@ def _fbx(path: Path, kind: str, scratch: Path) -> Imported:
 
 
 def _link_in_order() -> None:
-    """Blender links what it reads from FBX in the order of memory addresses, another one every time."""
+    """Link FBX objects by name: Blender's order follows memory addresses and differs every time."""
     linked = bpy.context.collection.objects
     things = sorted(linked, key=lambda thing: thing.name)
     for thing in things:
@@ -216,7 +214,7 @@ def _stl(path: Path, kind: str, scratch: Path) -> Imported:
 
 
 def _usd(path: Path, kind: str, scratch: Path) -> Imported:
-    """USD picks a reader by extension, and resolves references beside the layer: see `_under_suffix`."""
+    """USD picks a reader by extension, and resolves references relative to the layer: see `_under_suffix`."""
     if kind == "usdz":
         archives.check(path)
     fitting = {kind, "usd"} if kind != "usdz" else {kind}
@@ -246,7 +244,7 @@ def _abc(path: Path, kind: str, scratch: Path) -> Imported:
 
 
 def _dae(path: Path, kind: str, scratch: Path) -> Imported:
-    """pycollada is strict: what it cannot read goes through assimp, whose reason counts if that fails too."""
+    """Read with pycollada, or with assimp if that refuses; if both fail, report assimp's reason."""
     try:
         meshes, notes = collada.read_collada(path)
         if any(len(raw.sizes) for raw in meshes):
@@ -268,7 +266,7 @@ def _built(kind: str, importer: str, built: rawmesh.Built, notes: list[str] | No
 
 def _blend(path: Path, kind: str, scratch: Path) -> Imported:
     """Open the file (appending would skip the upgrade of old files), then move its active scene's contents
-    into a new scene: its engine, compositor and color management stay outside, its scripts are never run."""
+    into a new scene: without its engine, compositor and color management, and without running its scripts."""
     name = _run(bpy.ops.wm.open_mainfile, path, use_scripts=False, load_ui=False)
     old, layer = bpy.context.scene, bpy.context.view_layer
     scene = bpy.data.scenes.new("InsideOut")
@@ -295,9 +293,9 @@ def _copy_exclusions(old: bpy.types.LayerCollection, new: bpy.types.LayerCollect
 
 
 def _under_suffix(path: Path, suffix: str, scratch: Path) -> Path:
-    """The same file under a name with the right suffix, and around it, in their places, the files it names.
+    """Copies of the file, under the right suffix, and of the files it names, in their places.
 
-    Copies: a confined process makes no symbolic links.
+    A confined process cannot make symbolic links.
     """
     around, below = path.parent.parent, scratch / "renamed"
     renamed = below / path.parent.name / f"{path.stem}.{suffix}"
@@ -309,7 +307,7 @@ def _under_suffix(path: Path, suffix: str, scratch: Path) -> Path:
 
 
 def _require_geometry(path: Path, imported: Imported) -> None:
-    """Raise ModelFailure `empty` where nothing that can have faces arrived, and say what arrived instead."""
+    """Raise ModelFailure `empty` if nothing that can have faces arrived; the message says what did."""
     objects = list(bpy.context.view_layer.objects)
     if any(map(_may_have_faces, objects)):
         return

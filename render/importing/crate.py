@@ -14,7 +14,7 @@ _MOST_SECTIONS = 64
 
 
 def read_tokens(file: BinaryIO) -> bytes:
-    """The NUL-separated tokens of a crate file; b"" where there is none to be had."""
+    """The NUL-separated tokens of a crate file; b"" if it cannot be read."""
     try:
         return _tokens(file)
     except (struct.error, IndexError, ValueError, OverflowError, OSError):
@@ -58,7 +58,7 @@ def _unpack(packed: bytes) -> bytes:
 
 
 def _lz4(block: bytes, most: int) -> bytearray:
-    """One LZ4 block; what was unpacked before a fault or beyond `most` bytes is what counts."""
+    """One LZ4 block, up to `most` bytes or the first fault."""
     out, at = bytearray(), 0
     while at < len(block) and len(out) < most:
         token = block[at]
@@ -76,7 +76,7 @@ def _lz4(block: bytes, most: int) -> bytearray:
 
 
 def _length(block: bytes, at: int, start: int) -> tuple[int, int]:
-    """A length that goes on in further bytes while they are 255; (length, where the next thing is)."""
+    """(length, offset behind it): a length continues in further bytes while they are 255."""
     if start == 15:
         while block[at] == 255:
             start, at = start + 255, at + 1
@@ -85,7 +85,7 @@ def _length(block: bytes, at: int, start: int) -> tuple[int, int]:
 
 
 def _repeat(out: bytearray, distance: int, length: int) -> None:
-    """Append `length` bytes from `distance` before the end; they may overlap what is being written."""
+    """Append `length` bytes from `distance` before the end; the source may overlap what is being written."""
     source = out[-distance:]
     whole, rest = divmod(length, distance)
     out += source * whole + source[:rest]

@@ -2,8 +2,8 @@
 
 EXT_meshopt_compression is decoded (with the meshoptimizer package). KHR_texture_basisu has no maintained
 decoder under a known license on PyPI: such a texture falls back to its plain image where the file has one,
-else it is dropped and named in the notes, so that the model itself is kept. Material extensions that a file
-requires and Blender does not know are ignored likewise. Every other file is handed on as it is.
+else it is dropped and named in the notes, and the model is kept. Material extensions that a file
+requires and Blender does not know are ignored likewise. Every other file is passed on unchanged.
 
 Specifications: github.com/KhronosGroup/glTF,
 extensions/2.0/{Vendor/EXT_meshopt_compression,Khronos/KHR_texture_basisu}.
@@ -59,8 +59,8 @@ def plain_gltf(path: Path, scratch: Path) -> tuple[Path, list[str]]:
     """A glTF file that Blender accepts: `path` itself, or a rewritten GLB below `scratch`; and notes on what
     was lost.
 
-    Raises ModelFailure where the compressed data is damaged. A file that is not even glTF is left to
-    Blender's words.
+    Raises ModelFailure where the compressed data is damaged. A file that is no glTF at all is left to
+    Blender, for its own error message.
     """
     parsed = _parse(path)
     if parsed is None:
@@ -86,7 +86,7 @@ def plain_gltf(path: Path, scratch: Path) -> tuple[Path, list[str]]:
 
 
 def moved_gltf(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
-    """A GLB below `scratch` whose scene is moved by -`offset` (3,), in glTF's axes; None where it cannot be.
+    """A GLB below `scratch` whose scene is moved by -`offset` (3,), in glTF's axes; None if impossible.
 
     Large translations are taken off every node, in float64, so that none is left in a local matrix. Animated
     nodes, whose channels hold local translations, keep theirs.
@@ -126,7 +126,7 @@ def _parse(path: Path) -> tuple[Json, bytes] | None:
 
 
 def _stuck(document: Json) -> list[str]:
-    """The extensions of this document that Blender would refuse and this module can deal with."""
+    """The extensions of this document that Blender refuses and this module handles."""
     used = {*_names(document, "extensionsUsed"), *_names(document, "extensionsRequired")}
     required = _names(document, "extensionsRequired")
     ours = [name for name in (*MESHOPT, BASISU) if name in used]
@@ -152,7 +152,7 @@ def _buffers(document: Json, binary: bytes, path: Path) -> list[bytes]:
 
 
 def _fetch(uri: str, path: Path) -> bytes:
-    """The bytes behind a data URI or a relative path; ValueError where there are none."""
+    """The bytes of a data URI or a relative path; ValueError if there are none."""
     if uri.startswith("data:"):
         try:
             return base64.b64decode(uri.partition(",")[2])
@@ -165,8 +165,7 @@ def _fetch(uri: str, path: Path) -> bytes:
 
 
 def _flatten(document: Json, buffers: list[bytes]) -> bytearray:
-    """Decode each buffer view and lay them all out in one buffer; the document's views are rewritten to point
-    there."""
+    """Decode each buffer view into one common buffer, and point the document's views to it."""
     data = bytearray()
     for view in document.get("bufferViews", []):
         extensions = view.get("extensions", {})
@@ -220,8 +219,8 @@ def _unfilter(decoded: np.ndarray, name: str, count: int, stride: int) -> np.nda
 
 
 def _embed_images(document: Json, data: bytearray, path: Path) -> None:
-    """Images beside the model would not be found from the scratch folder; a missing one stays for Blender to
-    report."""
+    """Embed images: beside the model, they would not be found from the scratch folder. Missing ones are left
+    for Blender to report."""
     for image in document.get("images", []):
         uri = image.get("uri", "data:")
         if uri.startswith("data:"):
@@ -238,7 +237,7 @@ def _embed_images(document: Json, data: bytearray, path: Path) -> None:
 
 
 def _drop_basisu(document: Json) -> list[str]:
-    """Take KHR_texture_basisu off the textures; what is left without an image is taken off the materials."""
+    """Remove KHR_texture_basisu from textures, and textures left without an image from materials."""
     lost = set()
     for index, texture in enumerate(document.get("textures", [])):
         if texture.get("extensions", {}).pop(BASISU, None) is not None and "source" not in texture:

@@ -104,7 +104,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _filled(vectors: np.ndarray, fallback: np.ndarray) -> np.ndarray:
-    """Zero vectors take the one before them, or else the first one after."""
+    """Zero vectors take the value before them, or else the first one after."""
     good = np.flatnonzero(np.any(vectors != 0, axis=1))
     if len(good) == 0:
         return np.tile(fallback, (len(vectors), 1))

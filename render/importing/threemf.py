@@ -126,7 +126,7 @@ def _place(
 def _meshes(
     thing: ElementTree.Element, mesh: ElementTree.Element, part: _Part, matrix: np.ndarray
 ) -> list[RawMesh]:
-    """One mesh a texture, and one for what has none."""
+    """One mesh per texture, and one for the faces without."""
     found = {_tag(child): child for child in mesh}
     vertices = np.array([[float(v.get(axis, 0)) for axis in "xyz"] for v in found["vertices"]]).reshape(-1, 3)
     default = (thing.get("pid", ""), thing.get("pindex", "0"))

@@ -1,8 +1,8 @@
-"""VRML 2 (VRML97) and X3D text as one tree of nodes: field values stay text until somebody needs them.
+"""VRML 2 (VRML97) and X3D text as one tree of nodes: field values stay text until they are needed.
 
-Both encodings say the same: a node has fields with values and fields with nodes, DEF names a node and USE
-repeats it. Grammar: ISO/IEC 14772-1 annex A; X3D's XML encoding: ISO/IEC 19776-1. Prototypes and scripts
-are skipped.
+Both encodings have the same content: a node has fields with values and fields with nodes; DEF names a node
+and USE repeats it. Grammar: ISO/IEC 14772-1 annex A; X3D's XML encoding: ISO/IEC 19776-1. Prototypes and
+scripts are skipped.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _from_xml(element: ElementTree.Element, named: dict[str, Node]) -> Node:
 
 
 class _Parser:
-    """Recursive descent over the text; arrays of numbers are taken as one piece."""
+    """Recursive descent over the text; an array of numbers is one token."""
 
     def __init__(self, text: str):
         self.text = _COMMENT.sub(lambda match: match.group(1) or "", text)
@@ -133,7 +133,7 @@ class _Parser:
         return word
 
     def _statement(self) -> Node | None:
-        """One node, or None for what is not shown."""
+        """One node, or None for a statement that shows nothing."""
         word = self._need()
         if word == "DEF":
             name = self._need()
@@ -214,7 +214,7 @@ class _Parser:
                 node.children.append((name, child))
 
     def _skip(self, opening: str) -> None:
-        """Pass over a bracketed piece."""
+        """Skip a bracketed part."""
         if self._need() != opening:
             raise ValueError(f"{opening} is missing at character {self.at}")
         closing = {"[": "]", "{": "}"}[opening]

@@ -41,7 +41,7 @@ def read_x3d(path: Path) -> list[RawMesh]:
 def _shapes(
     nodes: list[Node], matrix: np.ndarray, path: Path, depth: int
 ) -> Iterator[tuple[Node, np.ndarray]]:
-    """(Shape node, world matrix) of everything that is shown."""
+    """(Shape node, world matrix) of every shape that is shown."""
     if depth > _DEPTH:
         raise ValueError(f"groups are nested more than {_DEPTH} deep, or one holds itself")
     for node in nodes:
@@ -71,7 +71,7 @@ def _inlined(node: Node, matrix: np.ndarray, path: Path, depth: int) -> Iterator
 
 
 def _transform(node: Node) -> np.ndarray:
-    """T C R SR S -SR -C, in the words of the standard; the identity for plain groups."""
+    """The standard's T C R SR S -SR -C; the identity for plain groups."""
     if node.type not in ("Transform", "HAnimHumanoid", "HAnimJoint", "HAnimSite"):
         return np.eye(4)
     center, scale = node.numbers("center", "0 0 0"), node.numbers("scale", "1 1 1")
@@ -84,7 +84,7 @@ def _transform(node: Node) -> np.ndarray:
 
 
 def _rotation(axis_angle: np.ndarray) -> np.ndarray:
-    """Axis and angle in radians to a (3, 3) rotation (Rodrigues)."""
+    """The (3, 3) rotation about an axis by an angle in radians (Rodrigues)."""
     axis, angle = axis_angle[:3], axis_angle[3]
     length = np.linalg.norm(axis)
     if length == 0:
@@ -129,7 +129,7 @@ def _material(appearance: Node, path: Path) -> RawMaterial:
 
 
 def _moved_uv(uv: np.ndarray | None, moved: Node | None) -> np.ndarray | None:
-    """-C S R C T, in the words of the standard: what the texture's transform does to coordinates."""
+    """The standard's -C S R C T: texture coordinates under a TextureTransform."""
     if uv is None or moved is None:
         return uv
     center, angle = moved.numbers("center", "0 0"), float(moved.numbers("rotation", "0")[0])
@@ -177,7 +177,7 @@ class _Split:
         self.sizes = np.diff(ends, prepend=-1) - 1
 
     def same(self, index: np.ndarray) -> np.ndarray:
-        """Another index field with the same ends, as one index a corner."""
+        """Another index field with the same ends, as one index per corner."""
         kept = index[index != -1]
         if len(kept) != len(self.corners):
             raise ValueError(f"{len(kept)} color or texture indices for {len(self.corners)} corners")
