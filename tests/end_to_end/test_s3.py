@@ -239,13 +239,13 @@ def test_a_lock_on_this_machine_whose_process_is_gone_is_broken_at_once(store: S
 
 
 def test_a_run_whose_lock_is_taken_is_asked_to_stop(store: Store):
-    lock, told = store.place("taken", ".lock"), threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: told.set())
+    lock, stopped = store.place("taken", ".lock"), threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     try:
         with remote_lock(lock, beat=0.2):
             storage.publish_bytes(b'{"id": "another"}', lock)
             deadline = time.monotonic() + 20
-            while not told.is_set():
+            while not stopped.is_set():
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
         assert json.loads(lock.read_bytes()) == {"id": "another"}, "it is not ours to remove"

@@ -181,8 +181,8 @@ def test_a_job_reads_models_from_and_writes_to_an_object_store(head: Head, store
     assert any(name.startswith("corner-") for name in names) and "dataset.json" in names, names
     status = submit(head, "status", str(store.place("out")))
     assert "render  1 ok, 0 failed, 0 left of 1" in status.stdout, status.stdout + status.stderr
-    told = done.stdout + done.stderr + ask(head.address, "jobs/").text
-    assert SECRET not in told and KEY not in told
+    shown = done.stdout + done.stderr + ask(head.address, "jobs/").text
+    assert SECRET not in shown and KEY not in shown
     leak = submit(head, "render", f"s3://{KEY}:{SECRET}@bucket/models", "/tmp/x")
     assert leak.returncode == 2 and SECRET not in leak.stdout + leak.stderr + ask(head.address, "jobs/").text
 

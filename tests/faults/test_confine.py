@@ -162,9 +162,7 @@ def test_a_child_keeps_to_its_cores():
         finally:
             supervisor.end()
         if len(did["allowed"]) != threads:
-            pytest.skip(
-                f"{threads} cores are not to be had here: this machine has fewer, or others hold them"
-            )
+            pytest.skip(f"{threads} cores are not free here: this machine has fewer, or others hold them")
         used[threads] = did["cores"]
     assert used[1] <= 1.05
     assert used[2] <= 2.1

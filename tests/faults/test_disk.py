@@ -1,4 +1,4 @@
-"""Disks that fill up or cannot be written, and models that vanish: told with path and cure, mended by room.
+"""Disks that fill up or cannot be written, and models that vanish: named with path and remedy, fixed by room.
 
 OUT lies on a small tmpfs of its own, which only root may mount.
 """

@@ -88,7 +88,7 @@ class Command:
 
 
 def contents(out: Path) -> dict[str, str]:
-    """File -> sha256 of a dataset, without the ledger, which tells times."""
+    """File -> sha256 of a dataset, without the ledger, which holds times."""
     files = (path for path in out.rglob("*") if path.is_file())
     found = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     return {name: digest for name, digest in sorted(found.items()) if not name.startswith("ledger/")}

@@ -58,7 +58,7 @@ def test_what_encloses_nothing_has_no_points(name: str) -> None:
     ("name", "method"),
     [
         ("hollow sphere", "winding"),
-        ("half the faces flipped", "winding"),  # oriented anew, over the edges
+        ("half the faces flipped", "winding"),  # reoriented across the edges
         ("torn ball", "winding"),  # parts that are closed only together
         ("torn ball, half the faces flipped", "stabbing"),
         ("two rooms", "flood"),

@@ -154,9 +154,9 @@ def test_failures_by_class_with_reason_and_log(out: Path, capsys):
             log_tail="one\ntwo\n",
             attempt=2,
         ),
-        row("mended", failures.FailureClass.CRASH),
+        row("fixed", failures.FailureClass.CRASH),
     )
-    write(out, LATER, row("mended"))
+    write(out, LATER, row("fixed"))
     shown = text(capsys, "failures", out)
     assert shown.splitlines() == [
         "render, crash: 1",
@@ -212,7 +212,7 @@ def test_a_retry_looks_for_the_models_where_the_last_run_had_them(out: Path, tmp
 
 
 def test_a_retry_does_only_the_class_asked_for(tmp_path: Path):
-    """Two models fail for two reasons; both are mended; the class that is asked for is done again."""
+    """Two models fail for two reasons; both are fixed; the requested class is retried."""
     models, out = tmp_path / "models", tmp_path / "out"
     models.mkdir()
     (models / "broken.glb").write_bytes(b"glTF but no more")

@@ -125,7 +125,7 @@ def test_progress_counts_and_estimates():
 
 
 def two_runs(folder: Path) -> None:
-    """1,000 models; the second run does every third again, which mends the crashed ones."""
+    """1,000 models; the second run repeats every third, and the crashed ones succeed."""
     first = [
         Row(
             f"m{n}",
