@@ -6,10 +6,8 @@ in a command, a configuration or a chosen file is a `UserError`, which ends the 
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from enum import StrEnum
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Status(StrEnum):
@@ -72,6 +70,11 @@ class UserError(ValueError):
 
 
 def printable(text: str) -> str:
-    """A text, perhaps a stranger's, that a terminal shows and does not obey: control characters are
-    escaped."""
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    r"""A text, perhaps a stranger's, that a terminal only displays: control characters become `\x1b`."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    return character.encode("unicode_escape").decode("ascii")
