@@ -195,6 +195,6 @@ def test_mistakes_are_told(head: Head):
     silent = submit(Head(f"http://127.0.0.1:{free_ports(1)[0]}", head.folder), "doctor")
     assert silent.returncode == 1 and "no Ray dashboard answers" in silent.stderr, silent.stderr
     stranger = submit(head, "doctor", token="another-" + 25 * "x")
-    assert stranger.returncode == 2 and "refuses us" in stranger.stderr, stranger.stderr
+    assert stranger.returncode == 2 and "refuses access" in stranger.stderr, stranger.stderr
     with pytest.raises(UserError, match="expected http://"):
         Cluster("head:8265")
