@@ -15,7 +15,8 @@ import pytest
 
 from pipeline.cli import VERBS, module_of
 from pipeline.commands.completion import Shell, script
-from pipeline.terminal import plain, show
+from pipeline.terminal import show
+from render.failures import printable
 from tests.helpers.commands import insideout
 from tests.helpers.places import ROOT
 
@@ -114,7 +115,7 @@ def test_foreign_text_is_shown_and_never_obeyed(capsys: pytest.CaptureFixture[st
         r"\udcff",
         "",
     ]
-    assert plain("plain") == "plain"
+    assert printable("plain") == "plain"
 
 
 def test_a_hostile_name_reaches_the_terminal_escaped(tmp_path: Path):
