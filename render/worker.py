@@ -91,8 +91,8 @@ def _require_visible(path_name: str, views: list[View]) -> None:
         used = sorted(material.name for material in bpy.data.materials if material.users)
         raise ModelFailure(
             FailureClass.EMPTY,
-            f"{path_name}: none of its faces is visible in any view: the opacity of its materials "
-            f"({', '.join(used[:5])}) is 0.",
+            f"{path_name}: none of its faces is visible in any view. Either the opacity of its materials "
+            f"({', '.join(used[:5])}) is 0, or it is thinner than a pixel: then raise --resolution.",
         )
 
 

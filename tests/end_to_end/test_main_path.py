@@ -62,6 +62,7 @@ def test_what_comes_out(done: Path):
     assert verified.returncode == 0 and "no fault found" in verified.stdout
 
 
+@pytest.mark.soak
 def test_another_run_with_one_worker_gives_the_same_bytes(done: Path):
     other = done / "other"
     insideout("render", done / "models", other, "--workers", 1, *SMALL)

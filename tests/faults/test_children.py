@@ -156,6 +156,7 @@ def test_a_supervisor_that_is_stuck_costs_its_model_only(
     assert not summary.broken
 
 
+@pytest.mark.soak
 def test_a_worker_that_somebody_stops_is_replaced(tmp_path: Path):
     """SIGSTOP of a Ray worker, as by a frozen container: its model is done by another one."""
     summary = run(*stage_that_looks_at_an_output(tmp_path, stop_once), ENGINE)

@@ -100,10 +100,10 @@ def test_a_folder_of_images_becomes_a_folder_of_every_format(run: Path, image: P
 
 def test_clouds_do_not_depend_on_how_many_are_drawn_at_a_time(run: Path) -> None:
     images = [make_row(i, 1, 16)["image_00"] for i in range(3)]
-    generator = Generator(run)
+    generator = Generator(run, precision="float32")  # bfloat16 rounds by the batch
     together = generator.sample(images, 64, Sampling(steps=2, batch=3))
     apart = generator.sample(images, 64, Sampling(steps=2, batch=1))
-    np.testing.assert_allclose(together, apart, atol=2e-2)  # bfloat16 rounds by the batch
+    np.testing.assert_allclose(together, apart, atol=1e-3)
 
 
 def test_bad_inputs_say_what_is_wrong(run: Path, image: Path, tmp_path: Path) -> None:

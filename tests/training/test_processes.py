@@ -170,6 +170,7 @@ def test_mistakes_are_reported_before_anything_starts(out: Path) -> None:
         train_together(SMALL.model_copy(update={"steps": 20}), out, "run", processes=2)
 
 
+@pytest.mark.soak
 def test_a_stop_file_of_an_earlier_run_stops_nothing(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     folder = out / "checkpoints" / "run"

@@ -211,6 +211,7 @@ def test_a_retry_looks_for_the_models_where_the_last_run_had_them(out: Path, tmp
         retry(out, "render", None, (), EngineConfig())
 
 
+@pytest.mark.soak
 def test_a_retry_does_only_the_class_asked_for(tmp_path: Path):
     """Two models fail for two reasons; both are fixed; the requested class is retried."""
     models, out = tmp_path / "models", tmp_path / "out"

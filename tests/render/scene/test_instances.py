@@ -108,7 +108,7 @@ def test_instances_of_geometry_nodes(name: str, render: Render, blender: Blender
     script, placed, size = CASES[name]
     path = tmp_path / "nodes.blend"
     blender(HEAD + "    " + script + TAIL.format(path=path))
-    bundle = render(path, resolution=32)
+    bundle = render(path, resolution=512 if placed > 100 else 32)  # a long row is thin
     vertices = bundle.mesh().vertices.astype(float) / bundle.meta["scale"]
     assert bundle.meta["counts"]["placed"] == placed
     assert np.ptp(vertices, axis=0) == pytest.approx(size, rel=1e-3)

@@ -217,7 +217,7 @@ SHELL = """
 """
 CLEAR = 'principled.inputs["Alpha"].default_value = 0.2'
 PAINTED_CLEAR = """image = bpy.data.images.new("i", 4, 4, alpha=True)
-    image.pixels = [1, 1, 1, 0.3] * 16
+    image.pixels = [1, 1, 1, 0] + [1, 1, 1, 0.3] * 15  # a texel is cut out
     image.pack()
     node = new("ShaderNodeTexImage"); node.image = image
     link(node.outputs["Alpha"], principled.inputs["Alpha"])"""

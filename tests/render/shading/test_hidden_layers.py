@@ -123,7 +123,7 @@ LEAF = """
     leaf = paint((1, 0, 0))
     tree = leaf.node_tree
     image = bpy.data.images.new("i", 4, 4, alpha=True)
-    image.pixels = [1, 0, 0, {alpha}] * 16
+    image.pixels = [1, 0, 0, 0] + [1, 0, 0, {alpha}] * 15  # a texel is cut out
     image.pack()
     node = tree.nodes.new("ShaderNodeTexImage")
     node.image = image
@@ -234,6 +234,7 @@ OVERFLOW = """
 
 
 @pytest.mark.parametrize(("slots", "fails"), [(16, False), (252, True)])
+@pytest.mark.soak
 def test_a_shader_that_cycles_cannot_hold_is_an_error_not_an_empty_image(
     blender: Blender, tmp_path: Path, slots: int, fails: bool
 ) -> None:
