@@ -28,6 +28,7 @@ _START_LIMIT = 120  # seconds
 _OBJECT_STORE = 80 << 20  # bytes, about Ray's least: only small records pass through it
 _FOLDER = "insideout-ray-"
 _GONE = "insideout: the driver was killed. Its processes are ended; run the same command again to continue."
+_RAYS = "ray::"  # how the titles of Ray's processes begin
 _LOCKED_WITHIN = 3.0  # seconds: a younger folder may not have its lock yet
 _LOOK_EVERY = 3.0  # seconds between queries of the cluster's size
 _DEMAND = 16  # waiting tasks that make an autoscaler start nodes, even where there is no worker yet
@@ -167,15 +168,15 @@ def _own_folders() -> Iterator[tuple[Path, Path]]:
 def _clear_the_dead() -> None:
     """Remove what is left of sessions whose driver and watchdog were both killed: nobody holds the lock.
 
-    Only processes that carry the session's mark are ended: that one writes into such a folder proves nothing.
+    That a process writes into such a folder proves nothing: it must carry the session's mark, or be one of
+    Ray's.
     """
     for folder in Path(_short_temp()).glob(f"{_FOLDER}*"):
         with contextlib.suppress(OSError):  # locked, just removed, or another user's
             if is_own_folder(folder) and time.time() - folder.stat().st_mtime > _LOCKED_WITHIN:
                 with _locked(folder):
-                    clear(
-                        f"{MARK}={folder}", [folder, Path(tempfile.gettempdir(), folder.name)], writers=False
-                    )
+                    folders = [folder, Path(tempfile.gettempdir(), folder.name)]
+                    clear(f"{MARK}={folder}", folders, title=_RAYS)
 
 
 @contextlib.contextmanager

@@ -153,28 +153,28 @@ def is_own_folder(folder: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
-def clear(mark: str, folders: Sequence[Path], spared: int = 0, writers: bool = True) -> None:
+def clear(mark: str, folders: Sequence[Path], spared: int = 0, title: str = "") -> None:
     """End the owner's processes; remove its folders, again if a dying process still wrote there.
 
-    `spared` is the owner's process, in which Ray's log files stay open. `writers`: end also processes that
-    write into the folders, which only a caller may ask for that knows the folders to be the owner's.
+    `spared` is the owner's process, in which Ray's log files stay open. `title` is how a process must call
+    itself to be ended for writing into the folders alone: a caller that does not know them to be its own has
+    to give one.
     """
     deadline = time.monotonic() + _PATIENCE
     own = [folder for folder in folders if is_own_folder(folder)]
-    watched = own if writers else []
-    end_all(mark, watched, spared)
+    end_all(mark, own, spared, title)
     while any(is_own_folder(folder) for folder in own) and time.monotonic() < deadline:
         for folder in own:
             shutil.rmtree(folder, ignore_errors=True)
-        end_all(mark, watched, spared)
+        end_all(mark, own, spared, title)
 
 
-def end_all(mark: str, folders: Sequence[Path] = (), spared: int = 0) -> None:
+def end_all(mark: str, folders: Sequence[Path] = (), spared: int = 0, title: str = "") -> None:
     """Kill what carries the mark in its environment or writes into the folders, until nothing does."""
     entry, inside = f"\0{mark}".encode(), tuple(f"{os.path.realpath(folder)}/" for folder in folders)
     deadline, quiet = time.monotonic() + _PATIENCE, 0
     while quiet < _QUIET_LOOKS and time.monotonic() < deadline:
-        found = [pid for pid in _others(spared) if _bears(pid, entry) or (inside and _writes(pid, inside))]
+        found = [pid for pid in _others(spared) if _bears(pid, entry) or _intrudes(pid, inside, title)]
         for pid in found:
             _kill(pid)
         quiet = 0 if found else quiet + 1
@@ -193,6 +193,19 @@ def _bears(pid: int, entry: bytes) -> bool:
         return entry in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:  # it has ended, or is another user's
         return False
+
+
+def _intrudes(pid: int, inside: tuple[str, ...], title: str) -> bool:
+    """Whether the process has this title, if one is asked for, and writes into the folders."""
+    return bool(inside) and _title(pid).startswith(title) and _writes(pid, inside)
+
+
+def _title(pid: int) -> str:
+    """What the process calls itself."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace")
+    except OSError:  # it has ended
+        return ""
 
 
 def _writes(pid: int, inside: tuple[str, ...]) -> bool:
