@@ -129,7 +129,7 @@ def test_models_that_vanish_while_they_are_rendered(base: Path, models: Path, wh
     rows = latest(out / "ledger" / "render").values()
     missing = [row for row in rows if not row.ok]
     assert missing and {row.kind for row in missing} == {"missing"}, lost.text()
-    assert str(here / missing[0].source) in str(missing[0].message) and "Mend the path" in str(
+    assert str(here / missing[0].source) in str(missing[0].message) and "Correct the path" in str(
         missing[0].message
     )
 
