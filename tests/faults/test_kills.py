@@ -79,7 +79,7 @@ class Fire:
             shutil.rmtree(self.out)  # the machine is faster now than it was: kill earlier
             delay /= 2
 
-    def is_mended(self) -> None:
+    def recovers(self) -> None:
         """The same command ends well and with the same bytes, and leaves nothing."""
         again = self.start()
         assert again.ended() == 0, again.text()
@@ -131,7 +131,7 @@ def fire(site: Site, request: pytest.FixtureRequest) -> Iterator[Fire]:
 )
 def test_a_killed_driver(fire: Fire, seed: int):
     fire.random_moment(seed).process.kill()
-    fire.is_mended()
+    fire.recovers()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_killed_children_cost_no_model(fire: Fire, seed: int):
         time.sleep(chance.uniform(0.1, fire.site.seconds[fire.verb] / 4))
     assert kills
     assert command.ended() == 0, command.text()
-    fire.is_mended()
+    fire.recovers()
     assert "5 done before" in fire.commands[-1].text(), "the killed run had lost none"
 
 
@@ -159,7 +159,7 @@ def test_killed_supervisors_cost_no_model(fire: Fire, seed: int):
     time.sleep(chance.uniform(0.5, fire.site.seconds[fire.verb] / 3))
     command.kill(command.supervisor)
     assert command.ended() == 0, command.text()
-    fire.is_mended()
+    fire.recovers()
     assert "5 done before" in fire.commands[-1].text(), "the killed run had lost none"
 
 
@@ -174,7 +174,7 @@ def test_a_killed_server_of_ray(fire: Fire, server: str):
     assert command.kill(lambda: command.child() and command.server(server))
     assert command.ended() == 1
     assert f"Ray's {server} on this machine died" in command.text()
-    fire.is_mended()
+    fire.recovers()
 
 
 @pytest.mark.soak
@@ -197,7 +197,7 @@ def test_a_stop(fire: Fire, number: signal.Signals, group: bool, seed: int):
         command = stopped(fire, number, group, seed + 100)
     assert command.ended() != 0
     assert "Traceback" not in command.text()
-    fire.is_mended()
+    fire.recovers()
 
 
 def stopped(fire: Fire, number: signal.Signals, group: bool, seed: int) -> Command:
@@ -219,4 +219,4 @@ def test_driver_and_watchdog_killed_together(fire: Fire):
             process.kill()
     command.process.kill()
     time.sleep(4)  # a folder that is younger might belong to a run that is just starting
-    fire.is_mended()
+    fire.recovers()
