@@ -29,7 +29,7 @@ _OBJECT_STORE = 80 << 20  # bytes, about Ray's least: only small records pass th
 _FOLDER = "insideout-ray-"
 _GONE = "insideout: the driver was killed. Its processes are ended; run the same command again to continue."
 _RAYS = "ray::"  # how the titles of Ray's processes begin
-_LOCKED_WITHIN = 3.0  # seconds: a younger folder may not have its lock yet
+_LOCKED_WITHIN = 3.0  # seconds in which a new folder gets its lock
 _LOOK_EVERY = 3.0  # seconds between queries of the cluster's size
 _DEMAND = 16  # waiting tasks that make an autoscaler start nodes, even where there is no worker yet
 _LONGEST_TEMP = 40  # characters: Ray's socket paths below it must stay under 108
@@ -159,7 +159,7 @@ def _own_folders() -> Iterator[tuple[Path, Path]]:
     try:
         for own in {folder, scratch}:
             own.mkdir(mode=0o700)
-        with _locked(folder):
+        with _locked(folder, wait=True):  # another run may be looking whether it is held
             yield folder, scratch
     finally:
         watchdog.close()
@@ -171,20 +171,36 @@ def _clear_the_dead() -> None:
     That a process writes into such a folder proves nothing: it must carry the session's mark, or be one of
     Ray's.
     """
-    for folder in Path(_short_temp()).glob(f"{_FOLDER}*"):
-        with contextlib.suppress(OSError):  # locked, just removed, or another user's
-            if is_own_folder(folder) and time.time() - folder.stat().st_mtime > _LOCKED_WITHIN:
-                with _locked(folder):
-                    folders = [folder, Path(tempfile.gettempdir(), folder.name)]
-                    clear(f"{MARK}={folder}", folders, title=_RAYS)
+    dead = [folder for folder in Path(_short_temp()).glob(f"{_FOLDER}*") if _is_dead(folder)]
+    if any(_is_young(folder) for folder in dead):
+        time.sleep(_LOCKED_WITHIN)
+    for folder in dead:
+        with contextlib.suppress(OSError), _locked(folder):
+            folders = [folder, Path(tempfile.gettempdir(), folder.name)]
+            clear(f"{MARK}={folder}", folders, title=_RAYS)
+
+
+def _is_dead(folder: Path) -> bool:
+    """Whether this is a session's folder that nobody holds, or not yet."""
+    try:
+        with _locked(folder):
+            return is_own_folder(folder)
+    except OSError:  # locked, just removed, a link, or another user's
+        return False
+
+
+def _is_young(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return time.time() - folder.stat().st_mtime < _LOCKED_WITHIN
+    return False
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder itself; OSError if another process does. It ends with the process."""
+def _locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a lock on the folder, which ends with the process. Held by another: wait, or OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(descriptor)
