@@ -237,6 +237,7 @@ def test_a_ctrl_c_while_ray_ends_leaves_nothing():
     code = (
         "import os, ray, signal\n"
         "from pipeline.engine.session import *\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
         "end = ray.shutdown\n"
         "ray.shutdown = lambda: (os.kill(os.getpid(), signal.SIGINT), end())\n"
         "with ray_session(EngineConfig()):\n"
