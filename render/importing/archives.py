@@ -41,10 +41,8 @@ def check(path: Path) -> None:
     """
     if not readable(path):
         raise _unsafe(path, f"its directory is larger than {_MOST_DIRECTORY >> 20} MiB")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+    entries = directory(path)
+    if entries is None:
         return
     if len(entries) > MOST_ENTRIES:
         raise _unsafe(path, f"{len(entries)} entries, {MOST_ENTRIES} allowed")
@@ -68,6 +66,15 @@ def readable(path: Path) -> bool:
     return _END_RECORD.unpack_from(tail, at)[5] <= _MOST_DIRECTORY
 
 
+def directory(path: Path) -> list[zipfile.ZipInfo] | None:
+    """The entries of a zip archive; None where its directory is damaged. Raises OSError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return None
+
+
 def _leaves(name: str) -> bool:
     parts = PurePosixPath(name.replace("\\", "/")).parts
     return ".." in parts or name.startswith(("/", "\\")) or name[1:2] == ":"
@@ -83,12 +90,12 @@ def models(path: Path, extensions: Collection[str]) -> list[str] | None:
     None where the archive's directory cannot be read, or is too large.
     """
     try:
-        with zipfile.ZipFile(path) if readable(path) else contextlib.nullcontext() as archive:
-            names = [entry_name(entry) for entry in archive.infolist()] if archive else None
-    except _DAMAGE:
+        entries = directory(path) if readable(path) else None
+    except OSError:
         return None
-    if names is None:
+    if entries is None:
         return None
+    names = map(entry_name, entries)
     return sorted(name for name in names if Path(name).suffix.lower() in extensions and not _is_hidden(name))
 
 
@@ -101,7 +108,11 @@ def unpack(path: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
-                if not entry.is_dir() and not _is_hidden(entry_name(entry)) and _is_regular(entry):
+                if (
+                    not entry.filename.endswith("/")
+                    and not _is_hidden(entry_name(entry))
+                    and _is_regular(entry)
+                ):
                     _write(archive, entry, folder / entry_name(entry))
     except _DAMAGE as error:
         raise ModelFailure(FailureClass.INVALID, f"{path.name}: damaged zip archive: {error}") from error
@@ -128,9 +139,9 @@ def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> No
 
 
 def _is_regular(entry: zipfile.ZipInfo) -> bool:
-    """Not a link, which an archive made on Unix may hold."""
+    """Neither a folder nor a link, which an archive made on Unix may hold."""
     kind = stat.S_IFMT(entry.external_attr >> 16)
-    return kind in (0, stat.S_IFREG)
+    return not entry.filename.endswith("/") and kind in (0, stat.S_IFREG)
 
 
 def _is_hidden(name: str) -> bool:

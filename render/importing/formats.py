@@ -8,14 +8,14 @@ imported: model discovery uses this module.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import re
-import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from render.importing.archives import readable
+from render.importing.archives import directory, readable
 from render.importing.plain_text import utf16
 
 SUPPORTED = frozenset(
@@ -243,13 +243,13 @@ def _judge_gzip(path: Path) -> _Verdict:
 def _judge_zip(path: Path) -> _Verdict:
     if not readable(path):
         return _Verdict(stranger="a zip archive with a directory beyond all measure")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.lower() for name in archive.namelist() if not name.endswith("/")]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        names = [
-            _first_zip_name(path)
-        ]  # USD reads from the front, and so survives a missing directory at the end
+    entries = None
+    with contextlib.suppress(OSError):
+        entries = directory(path)
+    if entries is None:  # USD reads from the front, and so survives a missing directory at the end
+        names = [_first_zip_name(path)]
+    else:
+        names = [entry.filename.lower() for entry in entries if not entry.filename.endswith("/")]
     if any(name.endswith(".model") for name in names):
         return _Verdict("3mf")
     if any(name.endswith((".usda", ".usdc", ".usd")) for name in names[:64]):

@@ -57,3 +57,20 @@ def test_a_damaged_archive_is_left_to_its_importer(tmp_path: Path):
     path = archive(tmp_path / "a.usdz", {"a.usda": b"x" * 1000})
     path.write_bytes(path.read_bytes()[:500])
     archives.check(path)
+
+
+def test_an_entry_without_a_name_is_damage(tmp_path: Path):
+    """zipfile's own `is_dir` raises IndexError on it."""
+    path = archive(tmp_path / "a.zip", {"x": b"v 0 0 0", "chair.obj": b"v 0 0 0"})
+    data = bytearray(path.read_bytes())
+    at = data.find(b"PK\x01\x02")
+    data[at + 28 : at + 30] = (0).to_bytes(2, "little")  # length of the first name, 1 byte, in the directory
+    del data[at + 46]
+    end = data.rfind(b"PK\x05\x06")
+    size = int.from_bytes(data[end + 12 : end + 16], "little") - 1
+    data[end + 12 : end + 16] = size.to_bytes(4, "little")
+    path.write_bytes(data)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ModelFailure) as caught:
+        archives.unpack(path, tmp_path / "out")
+    assert caught.value.kind == "invalid" and path.name in caught.value.message
