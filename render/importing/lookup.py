@@ -252,17 +252,15 @@ class LocalTree:
     def entries(self, folder: str, most: int) -> tuple[list[str], list[str], int]:
         """The files and folders right in `folder`, each sorted, and how many entries were looked at."""
         files, folders, count = [], [], 0
-        try:
-            with os.scandir(self.root / folder) as entries:
-                for entry in itertools.islice(entries, most):
-                    count += 1
-                    path = f"{folder}/{entry.name}" if folder else entry.name
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(path)
-                    elif entry.is_file(follow_symlinks=False):
-                        files.append(path)
-        except OSError:
-            pass
+        # A folder that cannot be read offers no namesake; discovery names it.
+        with contextlib.suppress(OSError), os.scandir(self.root / folder) as entries:
+            for entry in itertools.islice(entries, most):
+                count += 1
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(path)
+                elif entry.is_file(follow_symlinks=False):
+                    files.append(path)
         return sorted(files), sorted(folders), count
 
 
