@@ -21,21 +21,8 @@ from pipeline.config import EngineConfig
 from pipeline.output.commit import commit_bytes, exclusive
 from pipeline.stages.fuse import _unpack, fuse, pack
 from render.failures import UserError
-from tests.helpers.fuse_dataset import add_models
 
 NAMES = ("../../x", "/etc/x", "..", ".hidden", "a/b", "a\\b", "bell\x07", "", "x" * 300)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("whole") / "OUT"
-    add_models(out, ["cube", "plate"])
-    return out
-
-
-@pytest.fixture
-def layout(whole: Path, tmp_path: Path) -> Layout:
-    return Layout(shutil.copytree(whole, tmp_path / "OUT"))
 
 
 @pytest.fixture
@@ -99,7 +86,7 @@ def test_a_persons_own_files_among_ours_survive(layout: Layout) -> None:
     assert [part.file for part in parts] == [part_name(0)]
 
 
-def test_new_shards_take_no_name_that_exists(layout: Layout, whole: Path) -> None:
+def test_new_shards_take_no_name_that_exists(layout: Layout, two_models: Path) -> None:
     (layout.clouds / part_name(1)).write_text("mine")
     with Shard(layout.shard(part_name(0))) as shard:
         row = next(shard.rows())

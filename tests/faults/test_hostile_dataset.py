@@ -10,7 +10,6 @@ import contextlib
 import io
 import json
 import os
-import shutil
 import signal
 import zipfile
 from collections.abc import Callable, Iterator
@@ -33,7 +32,6 @@ from fuse.worker import process
 from pipeline.ledger.status import Status
 from render.failures import FailureClass, ModelFailure, UserError
 from render.job import Placement
-from tests.helpers.fuse_dataset import add_models
 from training.data.loader import CloudLoader
 
 PATIENCE = 60  # seconds until something hangs
@@ -54,18 +52,6 @@ def soon() -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("whole") / "OUT"
-    add_models(out, ["cube", "plate"])
-    return out
-
-
-@pytest.fixture
-def layout(whole: Path, tmp_path: Path) -> Layout:
-    return Layout(shutil.copytree(whole, tmp_path / "OUT"))
 
 
 def test_the_dataset_is_good_before(layout: Layout) -> None:
