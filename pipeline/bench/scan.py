@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from render.importing.formats import sniff
-from render.importing.plain_text import as_utf8, without_false_continuations
-from render.importing.redaction import blinded
-from render.importing.references import references
+from render.references.closure import references
+from render.references.plain_text import as_utf8, without_false_continuations
+from render.references.redaction import blinded
 
 SIZES = (64 << 10, 1 << 20, 16 << 20)
 """Bytes."""

@@ -26,8 +26,8 @@ from pipeline.ledger.rows import Row
 from pipeline.output.commit import commit_file
 from pipeline.sandbox.process import Limits
 from render.failures import FailureClass, ModelFailure, Status
-from render.importing.spelling import spelled
 from render.job import Placement
+from render.references.spelling import spelled
 
 _supervisors: dict[tuple[str, Limits, str], Supervisor] = {}
 

@@ -6,7 +6,7 @@ be read, becomes a rejection; the others continue. Folder, list and models may b
 (`fuse.dataset.storage`).
 
 A zip archive that holds one model is that model, `chair.zip`; several in it are `pack.zip/NAME` each. Names
-that are not UTF-8 are recorded as `render.importing.spelling` says.
+that are not UTF-8 are recorded as `render.references.spelling` says.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from fuse.dataset import storage
 from fuse.dataset.names import RULE, is_name
 from pipeline.inputs.file_stats import Stamps
 from render.failures import UserError
-from render.importing import archives
 from render.importing.formats import SUPPORTED
-from render.importing.spelling import is_text, spelled, unspelled
+from render.references import archives
+from render.references.spelling import is_text, spelled, unspelled
 
 LISTS = {".csv", ".jsonl", ".parquet"}
 _COLUMNS = ("path", "uid", "caption", "category", "license")

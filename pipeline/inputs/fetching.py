@@ -2,7 +2,7 @@
 
     fetched = fetch_model(task.input, task.source, folder)     # fetched.path is the model, local now
 
-Which of the named files it gets is decided by `render.importing.references`, as for a local model; only what
+Which of the named files it gets is decided by `render.references.closure`, as for a local model; only what
 lies in the tree is for the store to say.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from fuse.dataset import storage
 from pipeline.inputs.staging import tree_of
-from render.importing.references import MOST_COMPANIONS, references
+from render.references.closure import MOST_COMPANIONS, references
 
 _MOST_ENTRIES = 10_000  # of the model's folder and of its parent, for names that lead elsewhere
 
@@ -50,7 +50,7 @@ def fetch_model(remote: Path, source: str, folder: Path) -> Fetched:
 
 
 class RemoteTree:
-    """The files of a store below `root`, for `render.importing.lookup`; the model lies in `home`."""
+    """The files of a store below `root`, for `render.references.lookup`; the model lies in `home`."""
 
     def __init__(self, root: Path, home: str):
         self.root, self.home = root, home

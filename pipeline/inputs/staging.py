@@ -6,7 +6,7 @@ A worker's `Workspace` has two folders for all its life, because a child's confi
     with workspace.job() as (inputs, work):
         staged = stage_input(task.input, task.source, inputs)   # the child gets staged.path
 
-Which files a model may have, and what is refused: `render.importing.references`. What is staged is what an
+Which files a model may have, and what is refused: `render.references.closure`. What is staged is what an
 importer opens: where a name leads elsewhere than to the file that it means, the staged copy names that file,
 or the file is placed where the name leads.
 """
@@ -24,12 +24,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from render.failures import FailureClass, ModelFailure
-from render.importing import archives, plain_text
 from render.importing.formats import SUPPORTED
-from render.importing.link_scan import TEXTS, is_image, kind_of
-from render.importing.redaction import LARGEST, blinded, redirected, safe_path, spelled_for
-from render.importing.references import Reference, closure
-from render.importing.spelling import is_text, spelled, unspelled
+from render.references import archives, plain_text
+from render.references.closure import Reference, closure
+from render.references.link_scan import TEXTS, is_image, kind_of
+from render.references.redaction import LARGEST, blinded, redirected, safe_path, spelled_for
+from render.references.spelling import is_text, spelled, unspelled
 
 _MOST_BYTES = 32 << 30  # of one model's companions
 _MOST_NOTES = 16

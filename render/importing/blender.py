@@ -26,9 +26,10 @@ import bpy
 import numpy as np
 
 from render.failures import FailureClass, ModelFailure
-from render.importing import archives, collada, convert, far, gltf, ply, rawmesh, stl
+from render.importing import collada, convert, far, gltf, ply, rawmesh, stl
 from render.importing.formats import explain, sniff
-from render.importing.references import companions
+from render.references import archives
+from render.references.closure import companions
 from render.srgb import linear_to_srgb, srgb_to_linear
 
 GEOMETRY_TYPES = frozenset({"CURVE", "SURFACE", "FONT", "META"})

@@ -15,8 +15,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from render.importing.archives import directory, readable
-from render.importing.plain_text import utf16
+from render.references.archives import directory, readable
+from render.references.plain_text import utf16
 
 SUPPORTED = frozenset(
     {

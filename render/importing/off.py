@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from render.failures import FailureClass, ModelFailure
-from render.importing.plain_text import as_utf8
 from render.importing.rawmesh import RawMesh
+from render.references.plain_text import as_utf8
 from render.srgb import srgb_to_linear
 
 HEADER = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF(?![A-Za-z_])[^\S\n]*(BINARY)?")

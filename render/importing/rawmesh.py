@@ -15,7 +15,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from render.importing.lookup import LocalTree, Search
+from render.references.lookup import LocalTree, Search
 
 Y_UP = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], float)
 """Takes Y-up, -Z-forward coordinates to Blender's Z-up, as Blender's own importers do."""

@@ -15,8 +15,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from render.failures import FailureClass, ModelFailure
-from render.importing import archives
 from render.importing.rawmesh import RawMaterial, RawMesh
+from render.references import archives
 from render.srgb import srgb_to_linear
 
 _DEPTH = 32

@@ -1,7 +1,7 @@
 """Textures with stale paths: found beside the model, or removed and reported.
 
 Exporters write absolute paths of the machine they ran on. A file of the same name, found by
-`render.importing.lookup`, replaces a missing texture. A texture that stays missing, or is too large for
+`render.references.lookup`, replaces a missing texture. A texture that stays missing, or is too large for
 memory, is unlinked, so that the material's color factor shows instead of Blender's magenta.
 """
 
@@ -14,9 +14,9 @@ from pathlib import Path, PureWindowsPath
 import bpy
 from PIL import Image
 
-from render.importing.lookup import LocalTree, Search
-from render.importing.references import missing_images
-from render.importing.spelling import spelled
+from render.references.closure import missing_images
+from render.references.lookup import LocalTree, Search
+from render.references.spelling import spelled
 
 
 def relink_textures(path: Path) -> tuple[list[str], list[str]]:

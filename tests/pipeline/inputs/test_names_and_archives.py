@@ -15,7 +15,7 @@ from pyarrow import parquet
 from pipeline.inputs.discovery import Model, default_uid, discover
 from pipeline.inputs.staging import admit, stage_input
 from render.failures import ModelFailure
-from render.importing.spelling import spelled, unspelled
+from render.references.spelling import spelled, unspelled
 
 OBJ = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 GBK = os.fsdecode("椅子".encode("gbk"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from render.failures import ModelFailure
-from render.importing import archives
+from render.references import archives
 
 
 def archive(path: Path, entries: dict[str, bytes], kind: int = zipfile.ZIP_STORED) -> Path:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pyarrow
 import pytest
 
-from render.importing.crate import read_tokens
-from render.importing.link_scan import names
-from render.importing.references import companions, references
+from render.references.closure import companions, references
+from render.references.crate import read_tokens
+from render.references.link_scan import names
 
 PLY = b"ply\nformat ascii 1.0\ncomment TextureFile my skin.png\nelement vertex 0\nend_header\n"
 FBX = b"Kaydara FBX Binary  \x00\x1a\x00S\x0b\0\0\0maps\\in.tga\0\0S\x09\0\0\0C:\\x\\b.JPG\0"

@@ -6,7 +6,7 @@
 A model may have regular files of its own tree, named by it, and nothing else: no absolute path, no `..` that
 leaves the tree, no address, no link out, no device. The tree is the model's folder unless the caller knows a
 wider one. A name that exporters left stale (`C:\\me\\wood.png`) means a file of that name in the tree; how
-names are looked up, in every format alike: `render.importing.lookup`.
+names are looked up, in every format alike: `render.references.lookup`.
 
 Pure Python, bounded in bytes, names and folder entries; garbage gives fewer names, never an exception. A name
 that this misses is a file that the confined importer cannot read: the error is on the safe side.
@@ -23,9 +23,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
-from render.importing.link_scan import SCANNED, Link, is_image, kind_of, links
-from render.importing.lookup import LocalTree, Search, Tree, base_name, inside, is_absolute, spellings
-from render.importing.spelling import spelled
+from render.references.link_scan import SCANNED, Link, is_image, kind_of, links
+from render.references.lookup import LocalTree, Search, Tree, base_name, inside, is_absolute, spellings
+from render.references.spelling import spelled
 
 MOST_COMPANIONS = 4096
 """Files that one model may bring along."""

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from render.importing.redaction import blinded
+from render.references.redaction import blinded
 
 
 @pytest.mark.parametrize(

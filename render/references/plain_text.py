@@ -4,7 +4,7 @@
 
 UTF-16 is recognized by its mark, or by its zeros. Other legacy encodings (GBK, Shift-JIS, CP1252) stay as
 they are: importers compare names byte by byte, and file names are looked up in every encoding
-(`render.importing.lookup`). What must not stay is a line of Shift-JIS or GBK whose last byte is a backslash:
+(`render.references.lookup`). What must not stay is a line of Shift-JIS or GBK whose last byte is a backslash:
 to an OBJ reader it would continue in the next line.
 """
 

@@ -369,7 +369,7 @@ def test_folders_that_agree_with_a_stale_path_decide(tmp_path: Path):
 
 def test_a_search_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What is near is found although the collection has more entries than are looked at."""
-    monkeypatch.setattr("render.importing.lookup.MOST_ENTRIES", 50)
+    monkeypatch.setattr("render.references.lookup.MOST_ENTRIES", 50)
     root = tmp_path / "models"
     for number in range(100):
         text(root / f"set/a{number:03d}/x.txt", "")

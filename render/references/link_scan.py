@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from render.importing.crate import read_tokens
 from render.importing.formats import sniff
-from render.importing.lookup import base_name
-from render.importing.plain_text import as_utf8
+from render.references.crate import read_tokens
+from render.references.lookup import base_name
+from render.references.plain_text import as_utf8
 
 MOST = 4096
 """Names that one file may have."""
