@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from training.settings import Precision
+
 if TYPE_CHECKING:
     from training.data.point_mix import Mix
 
@@ -106,7 +108,7 @@ class TrainConfig(BaseModel):
     """Seed of the weights, the data order, the noise and the times."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train. `auto`: a GPU if there is one."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Precision = "auto"
     """Precision of the network. `auto`: bfloat16 where the hardware supports it, twice as fast; float16,
     for older GPUs, scales the loss."""
     threads: int = Field(default=0, ge=0)

@@ -86,7 +86,9 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
 
     Raises ShardError where the dataset cannot be read, CheckpointError for a bad checkpoint.
     """
-    generator = Generator(settings.checkpoint, settings.device, encoder_path=settings.encoder_path)
+    generator = Generator(
+        settings.checkpoint, settings.device, None, settings.encoder_path, settings.precision
+    )
     config = generator.config
     if settings.untrained:
         model = checkpoints.build_model(config, generator.encoder.features)

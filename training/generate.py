@@ -33,13 +33,16 @@ def generate(settings: GenerateSettings, report: Callable[[str], None] = print) 
     bad input or output name.
     """
     inputs = list(_inputs(settings.image, settings.text))
-    base = Generator(settings.checkpoint, settings.device, settings.name, settings.encoder_path)
+    how = (settings.device, settings.name, settings.encoder_path, settings.precision)
+    base = Generator(settings.checkpoint, *how)
     inputs = [pair for pair in _fitting(base, inputs) for _ in range(settings.count)]
     items = [item for _, item in inputs]
     points = settings.points or base.config.points
     upsampler = None
     if settings.upsampler:
-        upsampler = open_upsampler(settings.upsampler, settings.device, settings.encoder_path)
+        upsampler = open_upsampler(
+            settings.upsampler, settings.device, settings.encoder_path, settings.precision
+        )
         check_pair(base, upsampler, points)
     targets = _targets(settings.to, [name for name, _ in inputs])
     clouds = base.sample(items, points, settings.sampling, report=report)

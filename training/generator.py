@@ -3,7 +3,7 @@
     generator = Generator(Path("DATASET/checkpoints/tiny"))
     clouds = generator.sample([Path("chair.png").read_bytes()], points=1024)     # (1, 6, 1024) float32
 
-Sampling runs on the device and in the precision that training would choose.
+Unless told otherwise, sampling runs on the device and in the precision that training would choose.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from training.config import TrainConfig
 from training.learner import arithmetic, pick_device
 from training.networks import point_e
 from training.objectives.sampler import sample
-from training.settings import Sampling
+from training.settings import Precision, Sampling
 
 Given = bytes | str | None
 """What a cloud is generated from: an image, a text, or nothing."""
@@ -41,7 +41,7 @@ class Generator:
         device: str = "auto",
         name: str | None = None,
         encoder_path: str | None = None,
-        precision: str = "auto",
+        precision: Precision = "auto",
     ):
         self.path, self.device = checkpoint, pick_device(device)
         if name is None:
@@ -153,9 +153,12 @@ def published_config(name: str, encoder_path: str | None = None) -> TrainConfig:
     )
 
 
-def open_upsampler(path: Path, device: str = "auto", encoder_path: str | None = None) -> Generator:
+def open_upsampler(
+    path: Path, device: str = "auto", encoder_path: str | None = None, precision: Precision = "auto"
+) -> Generator:
     """An upsampler of ours, or OpenAI's file. CheckpointError if it is another model."""
-    upsampler = Generator(path, device, None if checkpoints.is_own(path) else "upsample", encoder_path)
+    name = None if checkpoints.is_own(path) else "upsample"
+    upsampler = Generator(path, device, name, encoder_path, precision)
     if upsampler.config.model != "upsample":
         raise CheckpointError(
             f"{path}: a {upsampler.config.model} model, not an upsampler. Give an upsampler, or none."

@@ -22,6 +22,7 @@ from training.data.loader import Batch
 from training.distributed import World
 from training.objectives.noise import VALIDATION, StepNoise, step_noise
 from training.objectives.objective import Objective
+from training.settings import Precision
 
 BINS = 4
 """The loss is also logged by quarters of the time distribution, from low to high noise."""
@@ -174,7 +175,7 @@ def pick_device(device: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def arithmetic(precision: str, device: torch.device) -> torch.dtype | None:
+def arithmetic(precision: Precision, device: torch.device) -> torch.dtype | None:
     """The network's precision; None: float32. `auto` is bfloat16 if the hardware supports it."""
     if precision != "auto":
         return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)

@@ -11,6 +11,9 @@ from typing import Literal
 
 from render.failures import UserError
 
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+"""The arithmetic of a network, in training and in sampling."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -66,6 +69,8 @@ class GenerateSettings:
     """Clouds sampled at a time."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to sample. auto: a GPU if there is one."""
+    precision: Precision = "auto"
+    """Precision of the network. auto: bfloat16 where the hardware supports it."""
     encoder_path: str | None = None
     """Folder or hub name of the encoder's weights, if not where they were in training."""
 
@@ -106,6 +111,8 @@ class EvaluateSettings:
     """Evaluate the same network before its first training step, for comparison."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to sample. auto: a GPU if there is one."""
+    precision: Precision = "auto"
+    """Precision of the network. auto: bfloat16 where the hardware supports it."""
     encoder_path: str | None = None
     """Folder or hub name of the encoder's weights, if not where they were in training."""
     pictures: Path | None = None

@@ -97,9 +97,9 @@ def _whole(batch: Batch, points: Tensor) -> np.ndarray:
 
 def _read(config: TrainConfig, clouds: Path, split: str, count: int, **changes: object) -> Batch | None:
     """The first samples of a split, with their first view; None if the split is empty."""
-    settings = {"batch": 1, "split": split, "views": 1, "streams": 1, "workers": 0} | changes
+    settings = {"batch": 1, "split": split, "weighted": False, "views": 1, "streams": 1, "workers": 0}
     try:
-        loader = open_loader(config, clouds, **settings)
+        loader = open_loader(config, clouds, **settings | changes)
     except EmptySplit:
         return None
     return Batch.join(list(itertools.islice(loader, min(loader.rows, count))))

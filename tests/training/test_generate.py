@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ import trimesh
 from PIL import Image
 
 from fuse.dataset.shard import ShardError
+from render.failures import UserError
 from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from training.checkpoints import CheckpointError
 from training.config import TrainConfig
@@ -104,6 +107,35 @@ def test_clouds_do_not_depend_on_how_many_are_drawn_at_a_time(run: Path) -> None
     together = generator.sample(images, 64, Sampling(steps=2, batch=3))
     apart = generator.sample(images, 64, Sampling(steps=2, batch=1))
     np.testing.assert_allclose(together, apart, atol=1e-3)
+
+
+def test_the_precision_is_what_the_settings_say(run: Path, image: Path, tmp_path: Path) -> None:
+    def clouds(precision: str) -> np.ndarray:
+        (file, _) = sample(run, tmp_path / f"{precision}.npz", image, points=64, precision=precision)
+        with np.load(file) as npz:
+            return npz["coords"]
+
+    images, three = [image.read_bytes()], Sampling(steps=3)
+    exact = Generator(run, precision="float32").sample(images, 64, three)
+    whole, half = clouds("float32"), clouds("bfloat16")
+    np.testing.assert_allclose(whole * 2, exact[0, :3].T, atol=1e-6)
+    assert 1e-5 < np.abs(half - whole).max() < 0.2
+    settings = EvaluateSettings(run.parents[1], run, count=2, points=32, steps=2, precision="float32")
+    assert evaluate(settings).own == evaluate(settings).own
+    assert evaluate(settings).own != evaluate(replace(settings, precision="bfloat16")).own
+
+
+@pytest.mark.parametrize("side", [10_000, 1_000_000_000])
+def test_an_image_bomb_is_refused_before_it_is_decoded(run: Path, tmp_path: Path, side: int) -> None:
+    """A PNG of a few bytes that claims to have side x side pixels; Pillow only warns of the smaller one."""
+    bomb = tmp_path / "bomb.png"
+    Image.new("1", (1, 1)).save(bomb)
+    data = bytearray(bomb.read_bytes())
+    data[16:24] = struct.pack(">II", side, side)  # IHDR's width and height, then its checksum
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    bomb.write_bytes(data)
+    with pytest.raises(UserError, match=r"bomb\.png: too many pixels \(.*Give a smaller image"):
+        sample(run, tmp_path / "cloud.ply", bomb)
 
 
 def test_bad_inputs_say_what_is_wrong(run: Path, image: Path, tmp_path: Path) -> None:

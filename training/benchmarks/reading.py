@@ -97,6 +97,7 @@ def _row(index: int, rng: np.random.Generator) -> pa.Table:
     """One row; columns that the loader does not read are empty."""
     counts = {"outside": POINTS, "hidden": HIDDEN}
     values: dict[str, object] = {"uid": f"{index:06d}", "split": "train", "center": [0.0] * 3, "cameras": []}
+    values["weight"] = 1.0
     for kind, count in counts.items():
         values[f"n_{kind}"] = count
         values[f"{kind}_xyz"] = rng.uniform(-1, 1, (count, 3)).astype("<f4").tobytes()

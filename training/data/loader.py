@@ -33,7 +33,7 @@ from fuse.dataset.shard import Shard, ShardError
 from render.failures import UserError
 from training.conditioning.encoder import load_images
 from training.data.point_mix import Mix, UnionOrder
-from training.data.rows import OpenShards, Recipe, RowGroup, usable_rows
+from training.data.rows import OpenShards, Recipe, RowGroup, row_weights, usable_rows
 from training.data.shuffle import Group, Order, Share, shares
 
 Item = TypeVar("Item")
@@ -93,8 +93,9 @@ class CloudLoader:
     `step_points` (0: all); `views` is the number of views used (0: all). `batch` counts the clouds of a step
     over all `world` processes; this one is `rank`. `streams` are read in parallel, each from its own slice of
     the rows: with one per process, no process reads another's rows. `workers` threads read ahead; `decode` is
-    the side, in pixels, to which they decode images (0: not at all). Raises ShardError where there is nothing
-    to read or the data is damaged.
+    the side, in pixels, to which they decode images (0: not at all). Rows come in proportion to their
+    weights; `weighted` False: all equally often. Raises ShardError where there is nothing to read or the data
+    is damaged.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class CloudLoader:
         mix: Mix = Mix(),  # noqa: B008, frozen
         target: Literal["rgb", "albedo"] = "rgb",
         split: str = "train",
+        weighted: bool = True,
         views: int = 0,
         images: bool = True,
         captions: bool = False,
@@ -122,12 +124,12 @@ class CloudLoader:
         if batch % world:
             raise UserError(f"a batch of {batch} clouds cannot be divided evenly among {world} processes.")
         parts = _parts(clouds)
-        groups = list(_groups(clouds, parts, split, views if images else None, mix))
+        groups = list(_groups(clouds, parts, split, views if images else None, mix, weighted))
         self.rows = sum(len(group.rows) for group in groups)
         if not self.rows:
             raise EmptySplit(
-                f"{clouds}: no rows of split {split!r} with {mix.kind} points. Fuse more models, or "
-                "choose another split."
+                f"{clouds}: no rows of split {split!r} with {mix.kind} points and a weight above 0. Fuse "
+                "more models, or choose another split."
             )
         if self.rows < streams:
             raise ShardError(
@@ -282,7 +284,9 @@ def _parts(clouds: Path) -> list[Part]:
     return parts
 
 
-def _groups(clouds: Path, parts: list[Part], split: str, views: int | None, mix: Mix) -> Iterator[Group]:
+def _groups(
+    clouds: Path, parts: list[Part], split: str, views: int | None, mix: Mix, weighted: bool
+) -> Iterator[Group]:
     """The row groups that have rows of the split with points of the mix's kind.
 
     `views` is the number of views used, 0 for all; None if images are not needed.
@@ -298,6 +302,9 @@ def _groups(clouds: Path, parts: list[Part], split: str, views: int | None, mix:
                     f"{shard.path}: no image columns to condition on. Render and fuse with views."
                 )
             for index in range(shard.row_groups):
-                rows = usable_rows(shard, index, split, mix.kind)
+                rows, weights = usable_rows(shard, index, split, mix.kind), None
+                if weighted:
+                    weights = row_weights(shard, index)[rows]
+                    rows, weights = rows[weights > 0], weights[weights > 0]
                 if len(rows):
-                    yield Group(shard.path, index, rows, min(views or shard.views, shard.views))
+                    yield Group(shard.path, index, rows, min(views or shard.views, shard.views), weights)

@@ -55,6 +55,18 @@ def usable_rows(shard: Shard, group: int, split: str, kind: PointsFrom) -> np.nd
     return np.flatnonzero((np.array(table["split"].to_pylist()) == split) & (points > 0))
 
 
+def row_weights(shard: Shard, group: int) -> np.ndarray:
+    """The sampling weights of a row group's rows, (R,) float64. ShardError for a negative or infinite one."""
+    table = shard.table(group, ["uid", "weight"])
+    weights = table["weight"].to_numpy().astype(np.float64)
+    for row in np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))[:1].tolist():
+        raise ShardError(
+            f"{shard.path}: {table['uid'][row].as_py()} has weight {weights[row]}. Weights are 0 (never "
+            "used) or positive numbers."
+        )
+    return weights
+
+
 class Blobs:
     """A binary column as arrays: `blobs[row]` is a view, (N, width) of `dtype`, on the column's memory."""
 
