@@ -50,7 +50,7 @@ demo: setup ## the whole main job on the sample models, into out/demo
 	$(BIN)/insideout generate --checkpoint "$(DEMO)/dataset/checkpoints/demo" \
 		--image "$(DEMO)/car/rgba/000.png" --to "$(DEMO)/generated.ply"
 	$(BIN)/insideout evaluate "$(DEMO)/dataset" --checkpoint "$(DEMO)/dataset/checkpoints/demo" \
-		--pictures "$(DEMO)/evaluation.png"
+		--split train --pictures "$(DEMO)/evaluation.png"
 	@printf '\nThe demo is done. Look at\n'
 	@printf '  %-34s %s\n' \
 		"$(DEMO)/sheet.png" "the dataset: lit view, depth, albedo and cloud of every model" \

@@ -21,7 +21,7 @@ for objective in ${OBJECTIVES:-epsilon v flow}; do
         --prediction "$objective" --steps "$steps" --views 18 --cache-mib 1024
     for state in untrained no-untrained; do
         $insideout evaluate "$out/data" --checkpoint "$out/data/checkpoints/$objective" --view 19 \
-            --count 48 --"$state" --pictures "$out/$objective-$state.png" >"$out/$objective-$state.txt"
+            --split train --count 48 --no-scores --"$state" --pictures "$out/$objective-$state.png" >"$out/$objective-$state.txt"
         echo "$objective, $state: $(tail -n 1 "$out/$objective-$state.txt")"
     done
 done

@@ -1,14 +1,15 @@
-"""Do generated clouds resemble their objects? Compare them with the true clouds.
+"""Do generated clouds resemble their objects? Compare them with the true clouds of held-out objects.
 
     print(evaluate(EvaluateSettings(Path("DATASET"), Path("DATASET/checkpoints/tiny"))).summary())
 
 It computes the Chamfer distance of every generated cloud to every object's true cloud: a model that has
-learned its data comes nearest to its own object, and much nearer than to the others.
+learned its data comes nearest to its own object, and much nearer than to the others. `training.scores` adds
+the measures that papers use.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from training.data.point_mix import UnionOrder
 from training.data.rows import OpenShards, Recipe, RowGroup, usable_rows
 from training.data.shuffle import Group
 from training.generator import Generator
+from training.output.cloud_files import write_points
 from training.output.pictures import draw_sheet
+from training.scores.clouds import distinct, from_channels
 from training.scores.distances import chamfer_matrix
+from training.scores.report import Report, score
 from training.settings import EvaluateSettings
 
 
@@ -48,6 +52,10 @@ class Evaluation:
     uids: list[str]
     distances: list[list[float]]
     """Row i, column j: from the cloud generated for object i to object j."""
+    objects_of: str = ""
+    """Whose objects these are: held out, or learned."""
+    scores: Report | None = None
+    """Every score, with its floor and ceiling."""
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -67,6 +75,8 @@ class Evaluation:
             f"color); Chamfer distance to the own cloud {self.own:.3f}, to the others {self.other:.3f} "
             f"(ratio {self.ratio:.2f}); color off by {self.own_color:.0f} of 255"
         )
+        lines[:0] = [*self.scores.lines(), ""] if self.scores else []
+        lines[:0] = [self.objects_of] if self.objects_of else []
         return "\n".join(lines)
 
 
@@ -94,14 +104,10 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         model = checkpoints.build_model(config, generator.encoder.features)
         generator.model = model.to(generator.device).eval().requires_grad_(False)
     points = config.points if config.model == "upsample" else settings.points
-    samples = read_samples(
-        open_dataset(settings.dataset).clouds,
-        config,
-        settings.count,
-        settings.view,
-        points,
-        settings.split or config.split,
-    )
+    clouds = open_dataset(settings.dataset).clouds
+    split, objects_of = _chosen_split(clouds, config, settings.split)
+    choice = (settings.count, settings.view)
+    samples = read_samples(clouds, config, *choice, points, split)
     low = [sample.low_res for sample in samples if sample.low_res is not None]
     generated = generator.sample(
         [{"image": sample.image, "text": sample.caption, None: None}[generator.takes] for sample in samples],
@@ -112,7 +118,42 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     if settings.pictures:
         true = np.stack([sample.cloud for sample in samples])
         draw_sheet([sample.image for sample in samples], generated, true).save(settings.pictures)
-    return compare(samples, generated)
+    # Scores compare with twice the points, so that the floor is of two samples without a common point.
+    truth = read_samples(clouds, config, *choice, 2 * points, split) if settings.scores else samples
+    if settings.clouds:
+        _write_clouds(settings.clouds, truth, generated)
+    found = replace(compare(samples, generated), objects_of=objects_of)
+    return replace(found, scores=_score(truth, generated, settings)) if settings.scores else found
+
+
+def _chosen_split(clouds: Path, config: TrainConfig, asked: str | None) -> tuple[str, str]:
+    """The split to evaluate on, and a line that says whose objects these are."""
+    if asked:
+        return asked, f"objects of split {asked!r}" + (" (learned)" if asked == config.split else "")
+    held = config.val_split
+    if any(
+        len(group.rows)
+        for part in read_manifest(clouds)
+        for group in _groups(clouds / part.file, held, config)
+    ):
+        return held, f"held-out objects (split {held!r})"
+    return (
+        config.split,
+        f"the dataset holds none out (split {held!r} is empty): objects that the model has learned",
+    )
+
+
+def _score(truth: list[Sample], generated: np.ndarray, settings: EvaluateSettings) -> Report:
+    made = [from_channels(sample.uid, cloud) for sample, cloud in zip(truth, generated, strict=True)]
+    true = [distinct(from_channels(sample.uid, sample.cloud)) for sample in truth]
+    return score(made, true, settings)
+
+
+def _write_clouds(folder: Path, truth: list[Sample], generated: np.ndarray) -> None:
+    for name, clouds in (("generated", generated), ("true", [sample.cloud for sample in truth])):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for sample, cloud in zip(truth, clouds, strict=True):
+            write_points(folder / name / f"{sample.uid}.ply", cloud)
 
 
 def compare(samples: list[Sample], generated: np.ndarray) -> Evaluation:

@@ -1,4 +1,4 @@
-"""The settings of `generate` and `evaluate`, which are also their command-line flags.
+"""The settings of `generate`, `evaluate` and `score`, which are also their command-line flags.
 
 Nothing heavy is imported here, so that the command line can show its help without loading torch.
 """
@@ -37,6 +37,37 @@ def at_least(name: str, value: int, least: int) -> None:
     """UserError if a setting is too low."""
     if value < least:
         raise UserError(f"{name} {value}: it must be at least {least}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How clouds are scored."""
+
+    score_points: int = 1024
+    """Points per cloud, chosen at random from clouds that have more; all clouds are reduced to one number."""
+    thresholds: tuple[float, ...] = (0.02, 0.05, 0.1)
+    """Distances at which the F-score counts a point as found."""
+    radius: float = 0.05
+    """Distance at which a hidden point counts as found."""
+    align: Literal["none", "azimuth", "icp"] = "none"
+    """Turn each cloud to its true one first: about the vertical axis, or by ICP from there."""
+    dcd_alpha: float = 1000.0
+    """Steepness of the density-aware Chamfer distance; the published value suits 16,384 points."""
+    sets: bool = True
+    """Also score the clouds as a set: coverage, MMD, 1-NNA."""
+    set_points: int = 512
+    """Points per cloud for the scores of sets."""
+    set_distance: Literal["chamfer", "emd"] = "chamfer"
+    """The distance between clouds in the scores of sets."""
+    pointnet: Path | None = None
+    """Weights of a PointNet on ModelNet40 (pointnet_modelnet40.t7): adds Fréchet and kernel distance."""
+    score_seed: int = 0
+    """Seed of the chosen points, of the noise and of the bootstrap."""
+
+    def __post_init__(self) -> None:
+        at_least("score_points", self.score_points, 2)
+        at_least("set_points", self.set_points, 2)
+        at_least("score_seed", self.score_seed, 0)
 
 
 @dataclass(frozen=True)
@@ -86,8 +117,8 @@ class GenerateSettings:
 
 
 @dataclass(frozen=True)
-class EvaluateSettings:
-    """Compare generated clouds with the true clouds of a dataset's objects."""
+class EvaluateSettings(Scoring):
+    """Generate clouds of a dataset's objects and compare them with the true clouds."""
 
     dataset: Path
     """The dataset folder; it may lie in an object store."""
@@ -98,7 +129,8 @@ class EvaluateSettings:
     view: int = 0
     """Index of the view whose image is used."""
     split: str | None = None
-    """The split to evaluate on; None: the training split."""
+    """The split to evaluate on; None: the held-out objects of the run's validation split, or, where the
+    dataset holds none out, the training split."""
     points: int = 512
     """Points per cloud."""
     steps: int = 16
@@ -117,8 +149,13 @@ class EvaluateSettings:
     """Folder or hub name of the encoder's weights, if not where they were in training."""
     pictures: Path | None = None
     """A PNG to write: image, generated cloud and true cloud of each object."""
+    clouds: Path | None = None
+    """A folder to write: generated/UID.ply and true/UID.ply, which `insideout score` takes."""
+    scores: bool = True
+    """Print every score with its floor and ceiling; without: the Chamfer distances of the table alone."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least("count", self.count, 1)
         at_least("view", self.view, 0)
         at_least("points", self.points, 1)

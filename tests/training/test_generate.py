@@ -26,6 +26,8 @@ from training.generate import generate
 from training.generator import Generator
 from training.output.cloud_files import FORMATS, write_points
 from training.output.pictures import draw_sides
+from training.scores.clouds import read_clouds
+from training.scores.report import score
 from training.settings import EvaluateSettings, GenerateSettings, Sampling
 from training.train import train
 
@@ -194,11 +196,12 @@ def test_labeled_clouds_keep_their_label(tmp_path: Path) -> None:
 
 def test_evaluation_reads_the_truth_and_draws_a_sheet(run: Path, tmp_path: Path) -> None:
     out = run.parents[1]
-    settings = EvaluateSettings(out, run, count=4, points=32, steps=3)
+    settings = EvaluateSettings(out, run, count=4, points=32, steps=3, scores=False)
     result = evaluate(replace(settings, pictures=tmp_path / "sheet.png"))
+    assert "holds none out (split 'validation' is empty)" in result.summary().splitlines()[0]
     assert result.objects == 4
     assert np.shape(result.distances) == (4, 4)
-    assert result.summary().count("\n") == 5
+    assert result.summary().count("\n") == 6
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (4 * 128, 3 * 128)
     before = evaluate(replace(settings, untrained=True))
@@ -212,6 +215,23 @@ def test_evaluation_reads_the_truth_and_draws_a_sheet(run: Path, tmp_path: Path)
     assert samples[4].image == row["image_01"]
     with pytest.raises(ShardError, match="3 views, so no view 7"):
         evaluate(replace(settings, view=7))
+
+
+def test_evaluation_is_of_held_out_objects_with_every_score(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    out = make_dataset(rows=6, validation=3)
+    run = train(SMALL.model_copy(update={"steps": 2}), out, "run", report=quiet).parent
+    settings = EvaluateSettings(out, run, points=32, steps=2, clouds=tmp_path / "clouds")
+    result = evaluate(settings)
+    assert result.uids == [make_row(i, 1, 8)["uid"] for i in (2, 5)]
+    assert result.summary().splitlines()[0] == "held-out objects (split 'validation')"
+    assert result.scores and result.scores.floor_points == 32
+    again = score(
+        read_clouds(tmp_path / "clouds" / "generated"), read_clouds(tmp_path / "clouds" / "true"), settings
+    )
+    assert again["EMD"].value == pytest.approx(result.scores["EMD"].value, rel=1e-5)
+    assert evaluate(replace(settings, split="train", scores=False)).objects == 4
 
 
 def test_figures_of_known_clouds() -> None:

@@ -1,4 +1,8 @@
-"""Distances between clouds and between sets of clouds, which generated clouds are judged by.
+"""How good are generated clouds? Scores of pairs, of sets and of the inside, with their floor and ceiling.
 
-May import: numpy and torch. Start reading with `distances.py`.
+`distances`, `transport` and `inside` judge a cloud by its true one, `sets` and `features` a set of clouds by
+a set of true ones; `alignment` turns clouds first, `bootstrap` gives intervals.
+
+May import: numpy, scipy, torch, open3d, and of `training` only `data.channels` and `settings`.
+Start reading with `report.py`.
 """

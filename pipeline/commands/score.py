@@ -1,0 +1,43 @@
+"""`insideout score GENERATED TRUE`: how good are clouds, in the measures that papers use?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from pipeline.terminal import show
+from training.settings import Scoring
+
+
+@dataclass(frozen=True)
+class Command(Scoring):
+    """Score clouds against true clouds: files or folders of PLY or npz, paired by name."""
+
+    generated: Positional[Path]
+    """The clouds to score: a .ply or .npz file, or a folder of them."""
+    true: Positional[Path]
+    """The true clouds, likewise."""
+    baseline: Path | None = None
+    """Other clouds of the same objects: paired differences to these are printed too."""
+    to: Path | None = None
+    """A JSON file to write, with the value of every pair."""
+
+
+def run(command: Command) -> int:
+    """Score, and print a table."""
+    from training.scores.clouds import read_clouds
+    from training.scores.report import compare, score
+
+    generated, true = read_clouds(command.generated), read_clouds(command.true)
+    report = score(generated, true, command)
+    show(*report.lines())
+    if command.baseline:
+        show(f"difference to {command.baseline}, paired:")
+        for name, found in compare(generated, read_clouds(command.baseline), true, command).items():
+            show(f"  {name}: {found}")
+    if command.to:
+        command.to.write_text(json.dumps(report.record(), indent=1))
+    return 0

@@ -1,0 +1,122 @@
+"""Clouds to be judged: from the network's tensors, from PLY and npz files, and with fewer points."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from render.failures import UserError
+from training.data.channels import hidden_of
+
+ENDINGS = (".ply", ".npz")
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A cloud."""
+
+    name: str
+    """Pairs a cloud with its true cloud."""
+    xyz: np.ndarray  # (N, 3) float64
+    hidden: np.ndarray | None = None  # (N,) bool, if it has labels
+
+    def __len__(self) -> int:
+        return len(self.xyz)
+
+    def take(self, places: np.ndarray) -> Cloud:
+        """The points at (n,) indices."""
+        return Cloud(self.name, self.xyz[places], None if self.hidden is None else self.hidden[places])
+
+
+def from_channels(name: str, points: np.ndarray) -> Cloud:
+    """A cloud (C, N) in the network's frame."""
+    return Cloud(name, points[:3].T.astype(float), hidden_of(points))
+
+
+def distinct(cloud: Cloud) -> Cloud:
+    """The cloud without points that repeat, as in rows that have too few."""
+    _, first = np.unique(cloud.xyz, axis=0, return_index=True)
+    return cloud.take(np.sort(first))
+
+
+def read_clouds(path: Path) -> list[Cloud]:
+    """A PLY or npz file, or all of a folder, by name. UserError where there are none."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS)
+        names = [file.stem for file in files]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise UserError(
+                f"{path}: two files are called {min(twice)}. Give a folder of .ply or of .npz files."
+            )
+    else:
+        files = [path]
+    if not files:
+        raise UserError(f"{path}: no .ply or .npz files in this folder.")
+    return [read_cloud(file) for file in files]
+
+
+def read_cloud(path: Path) -> Cloud:
+    """A cloud of a PLY file, or of an npz as Point-E writes it (`coords`, whose frame is ours halved).
+
+    The property or array `label` says which points are hidden (1). UserError for anything else.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file.")
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(f"{path}: cannot read {path.suffix or 'this'}. Give .ply or .npz.")
+    try:
+        xyz, label = (_read_npz if path.suffix.lower() == ".npz" else _read_ply)(path)
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
+        raise UserError(f"{path}: not a readable cloud ({error}).") from error
+    if xyz.ndim != 2 or xyz.shape[1:] != (3,) or len(xyz) < 2 or not np.isfinite(xyz).all():
+        raise UserError(f"{path}: not a cloud of two or more finite points (its array is {xyz.shape}).")
+    return Cloud(path.stem, xyz.astype(float), None if label is None else label.reshape(-1) > 0.5)
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays["coords"] * 2, arrays.get("label")
+
+
+def _read_ply(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    import open3d
+
+    with open3d.utility.VerbosityContextManager(open3d.utility.VerbosityLevel.Error):
+        points = open3d.t.io.read_point_cloud(path).point
+    return points["positions"].numpy(), points["label"].numpy() if "label" in points else None
+
+
+def thinned(cloud: Cloud, points: int, *seed: int) -> Cloud:
+    """`points` of a cloud's points, chosen at random by the seed and its name; all, if it has no more."""
+    if len(cloud) <= points:
+        return cloud
+    return cloud.take(np.sort(_random(cloud, *seed).choice(len(cloud), points, replace=False)))
+
+
+def halves(cloud: Cloud, points: int, *seed: int) -> tuple[Cloud, Cloud]:
+    """Two samples of `points` points of one cloud, of which none is in both."""
+    order = _random(cloud, *seed).permutation(len(cloud))
+    return cloud.take(order[:points]), cloud.take(order[points : 2 * points])
+
+
+def _random(cloud: Cloud, *seed: int) -> np.random.Generator:
+    """Random numbers of a cloud's own, so that no score depends on what else is scored."""
+    return np.random.default_rng([*seed, zlib.crc32(cloud.name.encode())])
+
+
+def noise_like(clouds: Sequence[Cloud], points: int, *seed: int) -> list[Cloud]:
+    """For each cloud `points` uniform points in the box of all clouds, hidden as often as theirs together."""
+    every = np.concatenate([cloud.xyz for cloud in clouds])
+    low, high = every.min(0), every.max(0)
+    labels = [cloud.hidden for cloud in clouds if cloud.hidden is not None]
+    share = np.concatenate(labels).mean() if labels else None
+    noise = []
+    for cloud in clouds:
+        rng = _random(cloud, *seed)
+        xyz = rng.uniform(low, high, (points, 3))
+        noise.append(Cloud(cloud.name, xyz, None if share is None else rng.random(points) < share))
+    return noise
