@@ -48,7 +48,7 @@ def test_one_nearest_neighbor_accuracy_is_a_leave_one_out_classifier():
     both, kinds = np.concatenate([a, b]), np.repeat([0, 1], 40)
     right = 0
     for i in range(80):
-        gaps = [np.inf if j == i else np.linalg.norm(both[i] - both[j]) for j in range(80)]
+        gaps = [np.inf if j == i else float(np.linalg.norm(both[i] - both[j])) for j in range(80)]
         right += kinds[int(np.argmin(gaps))] == kinds[i]
 
     def gaps_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
