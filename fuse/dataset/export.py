@@ -13,6 +13,7 @@ import numpy as np
 from fuse.dataset.layout import Layout, open_dataset
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.names import is_name
+from fuse.dataset.nerf import POINTS, write_nerf
 from fuse.dataset.shard import SCHEMA, Row, Shard, decode, decode_normal
 from fuse.preview.cutaway import draw_inside, draw_layers
 from render.bundle import Bundle
@@ -33,14 +34,14 @@ def export(out: Path, uid: str, to: Path, albedo: bool = False, points: Wanted =
 
     If `to` ends in .ply, it gets colored points with normals; in .npz, Point-E's format; in .png, pictures of
     the cloud, of its hidden points and of both cut open; otherwise it is a folder and gets the unzipped view
-    bundle, which NeRF tools read, and `pictures/` of its layers. `albedo` selects unlit colors; hidden points
-    always have those. With `points` "all", each point has a label: 0 outside, 1 hidden, 2 solid.
+    bundle as NeRF and splatting tools read it, and `pictures/` of its layers. `albedo` selects unlit colors;
+    hidden points always have those. With `points` "all", each has a label: 0 outside, 1 hidden, 2 solid.
     """
     layout, kind = open_dataset(out), to.suffix.lower()
     if kind not in (".ply", ".npz", ".png", ""):
         raise ExportError(f"{to}: cannot write {kind}. Name a .ply, .npz or .png file, or a folder.")
     if kind == "":
-        return _export_views(_bundle_path(layout, uid), to)
+        return _export_views(layout, uid, to)
     row = find_row(layout, uid)
     to.parent.mkdir(parents=True, exist_ok=True)
     if kind == ".png":
@@ -73,14 +74,18 @@ def _points(row: Row, kind: str, albedo: bool) -> tuple[np.ndarray, np.ndarray, 
     )
 
 
-def _export_views(bundle_path: Path, folder: Path) -> Path:
-    """Unzip a bundle and draw each view's layers side by side."""
+def _export_views(layout: Layout, uid: str, folder: Path) -> Path:
+    """Unzip a bundle as NeRF tools want it, with its cloud if it has one, and draw its views' layers."""
     pictures = folder / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    with Bundle(bundle_path) as bundle:
+    with Bundle(_bundle_path(layout, uid)) as bundle:
         bundle.extract(folder)
+        row = _row(layout, bundle.meta["uid"])
+        write_nerf(folder, bundle, has_points=row is not None)
         for number, view in enumerate(bundle.views()):
             draw_layers(view).save(pictures / f"{number:03d}.png")
+    if row is not None:
+        write_ply(folder / POINTS, *_points(row, "outside", albedo=False))
     return folder
 
 
@@ -119,12 +124,18 @@ def write_point_e(path: Path, xyz: np.ndarray, rgb: np.ndarray, label: np.ndarra
 
 def find_row(layout: Layout, uid: str) -> Row:
     """The points of the model whose uid or source path is `uid`."""
-    entries = list(_entries(layout))
-    for entry in entries:
+    row = _row(layout, uid)
+    if row is None:
+        raise _unknown(uid, layout, [name for each in _entries(layout) for name in (each.uid, each.source)])
+    return row
+
+
+def _row(layout: Layout, uid: str) -> Row | None:
+    for entry in _entries(layout):
         if uid in (entry.uid, entry.source):
             with Shard(layout.shard(entry.file)) as shard:
                 return next(row for row in shard.rows(_COLUMNS, [entry.group]) if row["uid"] == entry.uid)
-    raise _unknown(uid, layout, [name for entry in entries for name in (entry.uid, entry.source)])
+    return None
 
 
 @dataclass(frozen=True)

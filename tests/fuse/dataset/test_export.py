@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import open3d as o3d
 import pytest
+from PIL import Image
 
 from fuse.dataset.export import ExportError, export, find_row
 from fuse.dataset.layout import Layout
@@ -75,6 +76,46 @@ def test_folder_is_a_nerf_dataset(whole: Path, tmp_path: Path) -> None:
     assert all((folder / frame["file_path"]).is_file() for frame in frames)
     assert np.array(frames[0]["transform_matrix"]).shape == (4, 4)
     assert len(list((folder / "pictures").glob("*.png"))) == 6
+
+
+def test_nerfstudio_reads_the_true_depth(whole: Path, tmp_path: Path) -> None:
+    """nerfstudio's dataparser and depth loader, restated: every depth pixel lies on the tower."""
+    folder = export(whole, "tower.glb", tmp_path / "tower")
+    meta = json.loads((folder / "transforms.json").read_text())
+    mesh = o3d.t.geometry.RaycastingScene()
+    box = o3d.t.geometry.TriangleMesh.create_box(0.6, 0.4, 2)
+    mesh.add_triangles(box.translate(o3d.core.Tensor([-0.3, -0.2, -1.0])))
+    for frame in meta["frames"]:
+        depth = np.asarray(Image.open(folder / frame["depth_file_path"])).astype(np.float64) * 1e-3
+        y, x = np.nonzero(depth)
+        z = depth[y, x]
+        across = (x + 0.5 - frame["cx"]) / frame["fl_x"] * z
+        down = (y + 0.5 - frame["cy"]) / frame["fl_y"] * z
+        pose = np.array(frame["transform_matrix"])
+        points = np.stack([across, -down, -z], 1) @ pose[:3, :3].T + pose[:3, 3]
+        distance = mesh.compute_distance(o3d.core.Tensor(points.astype(np.float32))).numpy()
+        assert len(points) > 50 and distance.max() < 6e-4
+        assert (folder / frame["coded_depth_file_path"]).is_file()
+    names = [frame["file_path"] for frame in meta["frames"]]
+    assert sorted(meta["train_filenames"] + meta["test_filenames"]) == names
+    assert meta["val_filenames"] == meta["test_filenames"] and meta["train_filenames"]
+
+
+def test_splats_start_from_the_cloud(whole: Path, tmp_path: Path) -> None:
+    """The layout that 3DGS reads: two files of poses, names without suffix, points with normals."""
+    folder = export(whole, "tower.glb", tmp_path / "tower")
+    frames = []
+    for split in ("train", "test"):
+        meta = json.loads((folder / f"transforms_{split}.json").read_text())
+        assert meta["camera_angle_x"] > 0
+        frames += meta["frames"]
+        assert all((folder / f"{frame['file_path']}.png").is_file() for frame in meta["frames"])
+    assert len(frames) == 6
+    name = json.loads((folder / "transforms.json").read_text())["ply_file_path"]
+    cloud = o3d.io.read_point_cloud(folder / name)
+    row = find_row(Layout(whole), "tower.glb")
+    assert np.array_equal(np.asarray(cloud.points, np.float32), decode(row, "outside_xyz"))
+    assert cloud.has_colors() and cloud.has_normals()
 
 
 def test_unknown_names_are_told_what_is_near(whole: Path, tmp_path: Path) -> None:
