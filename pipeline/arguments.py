@@ -42,7 +42,7 @@ Models = Annotated[Path, _place("MODELS")]
 Dataset = Annotated[Path, _place("DATASET")]
 """A dataset folder: a path, or a place in an object store."""
 ConfigFile = DisallowNone[Path | None]
-"""A YAML file; not giving it is None."""
+"""A YAML file or the name of a recipe; not giving it is None."""
 
 _POSITIONS = {
     "render": ("--models", "--out"),

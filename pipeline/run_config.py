@@ -3,6 +3,8 @@
 render: {views: 20, resolution: 256}
 fuse: {points: 4096}
 engine: {workers: 2, timeout: 300}
+
+The recipes of `configs/` travel with the package and are found by name: `--config quickstart`.
 """
 
 from __future__ import annotations
@@ -30,12 +32,22 @@ class RunConfig(BaseModel):
     engine: EngineConfig = Field(default_factory=EngineConfig)
 
 
+def recipes() -> dict[str, Path]:
+    """Name -> file of every recipe that we ship: `configs/` in a checkout, else the installed package's."""
+    here = Path(__file__).parent
+    checkout = here.parent / "configs"
+    folder = checkout if checkout.is_dir() else here / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
 def load(path: Path) -> RunConfig:
-    """Read a YAML file; UserError names the file, the key and what it may be."""
+    """Read a YAML file or a recipe by its name; UserError names the file, the key and what it may be."""
+    path = path if path.exists() else recipes().get(str(path), path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+        known = "" if path.suffix else f" Recipes: {', '.join(recipes())}."
+        raise UserError(f"{path}: cannot be read ({error.strerror}).{known}") from error
     except RecursionError:
         raise UserError(f"{path}: not a configuration: it is nested too deeply.") from None
     except (yaml.YAMLError, ValueError) as error:

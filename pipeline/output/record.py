@@ -14,13 +14,13 @@ from pydantic import BaseModel
 from fuse.dataset.description import SCHEMA_VERSION, read_description
 from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
-from fuse.dataset.shard import SCHEMA
 from pipeline.config import config_hash
 from pipeline.ledger.known import Known
+from pipeline.output.card import card, shard_facts
 from pipeline.output.commit import commit_bytes
 from render.failures import UserError
 
-PACKAGES = ("insideout", "bpy", "numpy", "open3d", "pyarrow", "fpsample", "trimesh", "assimp-py", "pillow")
+PACKAGES = ("insideout3d", "bpy", "numpy", "open3d", "pyarrow", "fpsample", "trimesh", "assimp-py", "pillow")
 Record = dict[str, Any]
 
 
@@ -51,7 +51,7 @@ def describe(layout: Layout) -> None:
     stages = record.get("stages", {})
     seeds = {name: stage["config"]["seed"] for name, stage in stages.items() if "seed" in stage["config"]}
     _write(layout, record | {"versions": versions(), "seeds": seeds, "totals": _totals(layout)})
-    commit_bytes(_card(read(layout)).encode(), layout.card, layout)
+    commit_bytes(card(read(layout), shard_facts(layout)).encode(), layout.card, layout)
 
 
 def render_config_hash(layout: Layout) -> str | None:
@@ -96,41 +96,3 @@ def _totals(layout: Layout) -> Record:
             "bytes": sum(part.bytes for part in parts),
         }
     return totals
-
-
-def _card(record: Record) -> str:
-    """The dataset card, Markdown."""
-    totals = record["totals"]
-    sections = [
-        "# An InsideOut dataset",
-        "Views and colored point clouds of 3D models. `views/` has one bundle per model (a NeRF dataset when "
-        "unzipped), `clouds/` Parquet shards with one row per model, `ledger/` what happened to each model, "
-        "and `dataset.json` everything needed to make the dataset again.",
-        "## Counts",
-        _table(("stage", "ok", "failed"), [_counts(stage, totals) for stage in totals if stage != "clouds"]),
-    ]
-    if "clouds" in totals:
-        clouds = totals["clouds"]
-        sections.append(f"{clouds['rows']} rows in {clouds['shards']} shards, {clouds['bytes']} bytes.")
-    failures = [(stage, kind, n) for stage in totals for kind, n in totals[stage].get("failed", {}).items()]
-    if failures:
-        sections += ["## Failures", _table(("stage", "class", "models"), failures)]
-    sections += [
-        "## Shard columns",
-        _table(("column", "type"), [(field.name, f"`{field.type}`") for field in SCHEMA]),
-        "and `image_00`, `image_01`, ...: PNG bytes, one column per view.",
-        "## Made with",
-        _table(("package", "version"), list(record["versions"].items())),
-        "## Configuration",
-        f"```json\n{json.dumps(record['stages'], indent=2, sort_keys=True)}\n```",
-    ]
-    return "\n\n".join(sections) + "\n"
-
-
-def _counts(stage: str, totals: Record) -> tuple[str, int, int]:
-    return stage, totals[stage]["ok"], sum(totals[stage]["failed"].values())
-
-
-def _table(header: tuple[str, ...], rows: list[Any]) -> str:
-    lines = [header, tuple("---" for _ in header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

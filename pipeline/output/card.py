@@ -1,0 +1,149 @@
+"""OUT/README.md, the dataset card: for people, and in its YAML front matter for Hugging Face.
+
+`datasets.load_dataset(OUT)`, or the same of a repository that OUT was uploaded to, finds the shards and each
+column's type there: `image_00`, ... become pictures. Keys: huggingface.co/docs/hub/datasets-cards and
+datasets/en/repository_structure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from fuse.dataset.layout import Layout
+from fuse.dataset.manifest import read_manifest
+from fuse.dataset.shard import SCHEMA, Shard, ShardError, schema_for
+from render.failures import printable
+
+_SPLIT = "full"  # a shard mixes splits: the column `split` says which row belongs where
+_SNIPPET = f'''```python
+import numpy as np
+from datasets import load_dataset
+
+row = load_dataset("PATH OR REPOSITORY", split="{_SPLIT}")[0]
+image = row["image_00"]  # PIL, RGBA
+xyz = np.frombuffer(row["outside_xyz"], "<f4").reshape(-1, 3)
+rgb = np.frombuffer(row["outside_rgb"], "u1").reshape(-1, 3)
+```'''
+
+
+@dataclass
+class ShardFacts:
+    """What the card says of the shards beyond their counts."""
+
+    views: int = 0
+    licenses: Counter[str] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)
+
+
+def shard_facts(layout: Layout) -> ShardFacts:
+    """Read two small columns of every shard. One that is damaged is left out: `verify` reports it."""
+    facts = ShardFacts()
+    for part in read_manifest(layout.clouds):
+        with contextlib.suppress(ShardError), Shard(layout.shard(part.file)) as shard:
+            facts.views = max(facts.views, shard.views)
+            for group in range(shard.row_groups):
+                table = shard.table(group, ["license", "split"])
+                facts.licenses.update(name or "unknown" for name in table["license"].to_pylist())
+                facts.splits.update(table["split"].to_pylist())
+    return facts
+
+
+def card(record: dict[str, Any], facts: ShardFacts) -> str:
+    """The card of the dataset that `record` (dataset.json) describes, as Markdown."""
+    totals = record["totals"]
+    stages = [stage for stage in totals if stage != "clouds"]
+    failures = [(stage, kind, n) for stage in stages for kind, n in totals[stage]["failed"].items()]
+    sections = [
+        "# An InsideOut dataset",
+        "Views and colored point clouds of 3D models. `views/` has one bundle per model (a NeRF dataset when "
+        "unzipped), `clouds/` Parquet shards with one row per model, `ledger/` what happened to each model, "
+        "and `dataset.json` everything needed to make the dataset again.",
+        "## Counts",
+        _table(("stage", "ok", "failed"), [_counts(stage, totals) for stage in stages]),
+        *_clouds(totals, facts),
+        *(["## Failures", _table(("stage", "class", "models"), failures)] if failures else []),
+        "## Shard columns",
+        _table(("column", "type"), [(field.name, f"`{field.type}`") for field in SCHEMA]),
+        "and `image_00`, `image_01`, ...: PNG bytes, one column per view.",
+        "## Made with",
+        _table(("package", "version"), record["versions"].items()),
+        "## Configuration",
+        f"```json\n{json.dumps(record.get('stages', {}), indent=2, sort_keys=True)}\n```",
+    ]
+    return _front_matter(totals, facts) + "\n\n".join(sections) + "\n"
+
+
+def _clouds(totals: dict[str, Any], facts: ShardFacts) -> list[str]:
+    """Rows, how to read them, and whose they are; nothing while there are no shards."""
+    if "clouds" not in totals:
+        return []
+    clouds = totals["clouds"]
+    splits = ", ".join(f"{rows} {name}" for name, rows in sorted(facts.splits.items()))
+    return [
+        f"{clouds['rows']} rows ({splits}) in {clouds['shards']} shards, {clouds['bytes']} bytes.",
+        "## Loading",
+        _SNIPPET,
+        "## Licenses",
+        "The models keep the licenses of their authors; `license` and `source` name them in each row.",
+        _table(("license", "models"), sorted(facts.licenses.items())),
+    ]
+
+
+def _front_matter(totals: dict[str, Any], facts: ShardFacts) -> str:
+    """The YAML block at the card's head."""
+    values: dict[str, Any] = {
+        "pretty_name": "InsideOut dataset",
+        "tags": ["3d", "point-cloud", "multi-view", "depth"],
+        "task_categories": ["image-to-3d"],
+    }
+    if "clouds" in totals:
+        values["configs"] = [
+            {"config_name": "default", "data_files": [{"split": _SPLIT, "path": "clouds/part-*.parquet"}]}
+        ]
+        values["dataset_info"] = {"features": _features(schema_for(facts.views))}
+    return f"---\n{yaml.safe_dump(values, sort_keys=False)}---\n\n"
+
+
+def _features(fields: Iterable[pa.Field]) -> list[dict[str, Any]]:
+    """Arrow fields as `dataset_info.features`, in the form that `datasets.Features` writes."""
+    return [{"name": each.name, **_feature(each)} for each in fields]
+
+
+def _feature(each: pa.Field) -> dict[str, Any]:
+    kind = each.type
+    if (each.metadata or {}).get(b"mime", b"").startswith(b"image/"):
+        return {"dtype": "image"}
+    if isinstance(kind, pa.StructType):
+        return {"struct": _features(kind)}
+    if isinstance(kind, pa.FixedSizeListType):
+        return {"list": str(kind.value_type), "length": kind.list_size} | _float(kind.value_type)
+    if isinstance(kind, pa.ListType):
+        return {"list": _features(kind.value_type)}
+    return {"dtype": str(kind)} | _float(kind, "dtype")
+
+
+def _float(kind: pa.DataType, key: str = "list") -> dict[str, str]:
+    """Arrow prints float32 as `float`, Hugging Face calls it by its width."""
+    return {key: "float32"} if pa.types.is_float32(kind) else {}
+
+
+def _counts(stage: str, totals: dict[str, Any]) -> tuple[str, int, int]:
+    return stage, totals[stage]["ok"], sum(totals[stage]["failed"].values())
+
+
+def _table(header: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    """One cell; text from a model's metadata cannot leave it."""
+    return printable(str(value)).replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,82 @@
+"""A dataset folder opens in others' readers: Hugging Face by its card, the rest by docs/elsewhere.md."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from fuse.dataset.export import find_row
+from fuse.dataset.layout import Layout
+from fuse.dataset.shard import decode
+from pipeline.output import record
+from tests.helpers.fuse_dataset import add_models
+from tests.helpers.places import ROOT
+
+UIDS = ["ball", "cube", "plate", "tower"]
+BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/elsewhere.md").read_text(), re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of four models in two shards, with its card."""
+    folder = tmp_path_factory.mktemp("card") / "OUT"
+    add_models(folder, UIDS)
+    record.describe(Layout(folder))
+    return folder
+
+
+def run(block: str, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Execute a block of the documentation on `out`; return its variables."""
+    tmp_path.mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "DATASET").symlink_to(out)
+    variables: dict[str, Any] = {}
+    exec(compile(block, "docs/elsewhere.md", "exec"), variables)
+    return variables
+
+
+def test_the_card_says_what_the_shards_hold(out: Path):
+    text = (out / "README.md").read_text()
+    head = yaml.safe_load(text.split("---\n")[1])
+    images = [each["name"] for each in head["dataset_info"]["features"] if each.get("dtype") == "image"]
+    assert images == [f"image_{i:02d}" for i in range(6)]
+    assert "4 rows (4 train) in 2 shards" in text
+    assert "| unknown | 4 |" in text
+
+
+def test_the_card_without_shards_names_no_files(tmp_path: Path):
+    record.describe(Layout(tmp_path))
+    text = (tmp_path / "README.md").read_text()
+    assert "configs" not in yaml.safe_load(text.split("---\n")[1]) and "## Loading" not in text
+
+
+def test_hugging_face_reads_the_folder(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from datasets import load_dataset
+
+    rows: Any = load_dataset(str(out), split="full", cache_dir=str(tmp_path / "cache"))
+    assert sorted(rows["uid"]) == UIDS
+    row = next(row for row in rows if row["uid"] == "cube")
+    true = find_row(Layout(out), "cube")
+    assert row["image_00"].mode == "RGBA" and row["image_00"].size == (48, 48)
+    assert np.frombuffer(row["outside_xyz"], "<f4").tolist() == decode(true, "outside_xyz").ravel().tolist()
+    assert len(row["cameras"]) == 6 and len(row["cameras"][0]["camera_to_world"]) == 16
+    assert row["quality"]["dense_outside"] > 0
+
+
+def test_the_documented_readers_read_it(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pandas, polars, duckdb = (
+        next(block for block in BLOCKS if f"import {name}" in block)
+        for name in ("pandas", "polars", "duckdb")
+    )
+    xyz = run(pandas, out, tmp_path / "a", monkeypatch)["xyz"]
+    assert xyz.shape == (300, 3) and np.abs(xyz).max() <= 1.0001
+    assert run(polars, out, tmp_path / "b", monkeypatch)["flat"]["uid"].to_list() == ["plate"]
+    (counts,) = run(duckdb, out, tmp_path / "c", monkeypatch)["counts"]
+    assert counts[:2] == ("glb", 4)
