@@ -40,11 +40,11 @@ submit: setup ## run a verb on a Ray cluster: ADDRESS=http://HEAD:8265 ARGS="ren
 
 demo: setup ## the whole main job on the sample models, into out/demo
 	@test -e "$(DEMO)/models/samples.csv" || $(BIN)/insideout samples "$(DEMO)/models"
-	$(BIN)/insideout render "$(DEMO)/models" "$(DEMO)/dataset" --config configs/quickstart.yaml
-	$(BIN)/insideout fuse "$(DEMO)/dataset" --config configs/quickstart.yaml
+	$(BIN)/insideout render "$(DEMO)/models" "$(DEMO)/dataset" --config quickstart
+	$(BIN)/insideout fuse "$(DEMO)/dataset" --config quickstart
 	$(BIN)/insideout verify "$(DEMO)/dataset"
 	$(BIN)/insideout sheet "$(DEMO)/dataset" --to "$(DEMO)/sheet.png" --most 100
-	$(BIN)/insideout train "$(DEMO)/dataset" --config configs/quickstart.yaml --run demo
+	$(BIN)/insideout train "$(DEMO)/dataset" --config quickstart --run demo
 	$(BIN)/insideout export "$(DEMO)/dataset" car.glb --to "$(DEMO)/car"
 	$(BIN)/insideout export "$(DEMO)/dataset" car.glb --to "$(DEMO)/car.ply"
 	$(BIN)/insideout generate --checkpoint "$(DEMO)/dataset/checkpoints/demo" \
@@ -74,7 +74,7 @@ bench: setup ## seconds per model and step
 	$(BIN)/insideout bench $(ARGS)
 
 lock: setup ## write requirements.lock from what .venv holds
-	@{ sed -n '/^#/p' requirements.lock; $(BIN)/pip freeze --exclude-editable --exclude insideout \
+	@{ sed -n '/^#/p' requirements.lock; $(BIN)/pip freeze --exclude-editable --exclude insideout3d \
 		| sed -E 's/ @ .*//; s/\+[a-z0-9.]+$$//' | grep '=='; } > requirements.new && mv requirements.new requirements.lock
 
 clean: ## remove what the commands made: .venv, caches, out/

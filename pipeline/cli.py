@@ -72,7 +72,7 @@ def _main(arguments: list[str]) -> int:
     if verb == "--version":
         from importlib.metadata import version
 
-        print(f"insideout {version('insideout')}")
+        print(f"insideout {version('insideout3d')}")
         return 0
     if verb in VERBS:
         return _run(verb, rest)

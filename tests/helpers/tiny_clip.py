@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-transformers = pytest.importorskip("transformers", reason="pip install insideout[clip]")
+transformers = pytest.importorskip("transformers", reason="pip install insideout3d[clip]")
 
 
 def write_tiny_clip(folder: Path) -> Path:

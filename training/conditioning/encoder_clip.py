@@ -5,7 +5,7 @@
 `ClipGrid` is Point-E's condition: the patch tokens of the last block before the final norm, 256 x 1,024 for
 ViT-L/14, without the class token. `ClipImage` and `ClipText` return unit vectors of the joint space, 768
 wide; `DinoGrid` returns DINOv2's normalized patch tokens, with or without registers. On a GPU they compute in
-half precision. Install with `pip install insideout[clip]`; EfficientNet needs none of this.
+half precision. Install with `pip install insideout3d[clip]`; EfficientNet needs none of this.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _library() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise EncoderError(f"{error}. CLIP and DINOv2 come with `pip install insideout[clip]`.") from error
+        raise EncoderError(f"{error}. CLIP and DINOv2 come with `pip install insideout3d[clip]`.") from error
     return transformers
 
 

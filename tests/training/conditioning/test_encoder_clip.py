@@ -24,7 +24,7 @@ from training.conditioning.encoder_clip import (
     normalized,
 )
 
-transformers = pytest.importorskip("transformers", reason="pip install insideout[clip]")
+transformers = pytest.importorskip("transformers", reason="pip install insideout3d[clip]")
 IMAGES = [make_row(i, 1, 16)["image_00"] for i in range(3)]
 MEAN, STD = np.array([0.48145466, 0.4578275, 0.40821073]), np.array([0.26862954, 0.26130258, 0.27577711])
 
