@@ -1,5 +1,6 @@
 """The networks: Point-E's transformers and published weights, a two-stream transformer, Point-E's SDF model.
 
-May import: torch, `render.failures` and, for schedules, `training.objectives`. Start reading with
+May import: torch, `render.failures`, `training.conditioning.cameras` and, for schedules,
+`training.objectives`. Start reading with
 `transformer.py`.
 """

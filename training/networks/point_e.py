@@ -103,9 +103,9 @@ def build_sdf() -> PointCloudSDF:
 def load_weights(model: nn.Module, path: Path) -> list[str]:
     """Fill `model` by name from an official checkpoint, or from one of ours (its mean weights).
 
-    Weights that the file lacks (`qk_norm`, `skips`) keep their initial values; their names are returned. A
-    seventh channel starts at zero beside the file's six. Raises WeightsError where the file cannot be read,
-    has a size that does not fit, or has a weight that the model lacks.
+    Weights that the file lacks (`qk_norm`, `skips`, `views`) keep their initial values; their names are
+    returned. A seventh channel starts at zero beside the file's six. Raises WeightsError where the file
+    cannot be read, has a size that does not fit, or has a weight that the model lacks.
     """
     weights = read_weights(path)
     own = model.state_dict()
@@ -159,7 +159,7 @@ def _fitted(weight: Tensor, own: Tensor) -> Tensor:
 
 
 def _optional(name: str) -> bool:
-    return any(part in name for part in ("backbone.skips.", ".q_norm.", ".k_norm."))
+    return any(part in name for part in ("backbone.skips.", ".q_norm.", ".k_norm.", "views."))
 
 
 def _some(names: list[str]) -> str:

@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from training.networks.views import Views, ViewShape
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -40,6 +42,8 @@ class Shape:
     so that together they weigh as much against the context as in training; 0: no shift."""
     recompute: bool = False
     """Recompute a block's activations in the backward pass: a third more work, far less memory."""
+    views: ViewShape = ViewShape()  # noqa: RUF009, frozen
+    """What is added for views with cameras."""
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:
@@ -174,6 +178,7 @@ class PointTransformer(nn.Module):
         self.backbone.initialize(std)
         nn.init.zeros_(self.output_proj.weight)  # the first prediction is zero
         nn.init.zeros_(self.output_proj.bias)
+        self.views = Views(shape.width, shape.views)
 
     @property
     def channels(self) -> int:
@@ -183,9 +188,13 @@ class PointTransformer(nn.Module):
         """(B,) -> (B, 1, width)."""
         return self.time_embed(timestep_embedding(t, self.shape.width))[:, None]
 
-    def run(self, x: Tensor, context: list[Tensor]) -> Tensor:
-        """x (B, channels, N) and context tokens, each (B, K, width) -> (B, outputs * channels, N)."""
-        tokens = torch.cat([*context, self.input_proj(x.transpose(1, 2))], dim=1)
+    def run(self, x: Tensor, context: list[Tensor], **views: Tensor | None) -> Tensor:
+        """x (B, channels, N) and context tokens, each (B, K, width) -> (B, outputs * channels, N).
+
+        `views` are the cameras and pixels of a condition (`training.conditioning.shown`).
+        """
+        points = self.views.at_points(self.input_proj(x.transpose(1, 2)), x, **views)
+        tokens = torch.cat([*context, points], dim=1)
         shift = self._shift(tokens, x.shape[2])
         tokens = self.ln_post(self.backbone(self.ln_pre(tokens), shift))
         return self.output_proj(tokens[:, -x.shape[2] :]).transpose(1, 2)
@@ -217,25 +226,37 @@ class ImageVectorTransformer(PointTransformer):
     def forward(self, x: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
         """x: (B, channels, N), t: (B,), embeddings: (B, features) -> (B, outputs * channels, N).
 
-        The vector is scaled to unit variance; zeros mean "no image".
+        The vector is scaled to unit variance; zeros mean "no image". Several views, (B, V, features), are
+        tokens of their own.
         """
-        token = self.clip_embed(math.sqrt(embeddings.shape[1]) * embeddings)
-        return self.run(x, [token[:, None], self.time_token(t)])
+        tokens = self.clip_embed(math.sqrt(embeddings.shape[-1]) * embeddings)
+        return self.run(x, [tokens if tokens.dim() == 3 else tokens[:, None], self.time_token(t)])
 
 
 class ImageGridTransformer(PointTransformer):
-    """Conditioned on a grid of image features; a norm and a linear layer make each cell a token."""
+    """Conditioned on grids of image features; a norm and a linear layer make each cell a token."""
 
     def __init__(self, shape: Shape, features: int):
         super().__init__(shape)
         self.clip_embed = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, shape.width))
 
-    def forward(self, x: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
-        """x: (B, channels, N), t: (B,), embeddings: (B, features, cells) -> (B, outputs * channels, N).
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        embeddings: Tensor,
+        cameras: Tensor | None = None,
+        known: Tensor | None = None,
+        pixels: Tensor | None = None,
+    ) -> Tensor:
+        """x: (B, channels, N), t: (B,), embeddings: (B, V, features, cells) -> (B, outputs * channels, N).
 
-        A grid of zeros means "no image": the normalization turns it into a learned constant.
+        A grid of zeros means "no image": the normalization turns it into a learned constant. One view may be
+        (B, features, cells). The rest is what `Shape.views` asks for (`training.conditioning.shown`).
         """
-        return self.run(x, [self.time_token(t), self.clip_embed(embeddings.transpose(1, 2))])
+        grid = self.views.tokens(self.clip_embed(embeddings.transpose(-1, -2)), cameras, known)
+        context = [self.time_token(t), grid.flatten(1, 2)]
+        return self.run(x, context, cameras=cameras, known=known, pixels=pixels)
 
 
 class UpsampleTransformer(PointTransformer):
@@ -253,13 +274,24 @@ class UpsampleTransformer(PointTransformer):
         self.clip_embed = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, shape.width))
         self.cond_point_proj = nn.Linear(shape.channels, shape.width)
 
-    def forward(self, x: Tensor, t: Tensor, embeddings: Tensor, low_res: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        embeddings: Tensor,
+        low_res: Tensor,
+        cameras: Tensor | None = None,
+        known: Tensor | None = None,
+        pixels: Tensor | None = None,
+    ) -> Tensor:
         """As ImageGridTransformer; low_res: (B, channels, M), the coarse points in the network's frame.
 
         The published model takes them in Point-E's units; `scaled` converts those.
         """
-        grid = self.clip_embed(embeddings.transpose(1, 2))
-        return self.run(x, [self.time_token(t), grid, self.cond_point_proj(low_res.transpose(1, 2))])
+        grid = self.views.tokens(self.clip_embed(embeddings.transpose(-1, -2)), cameras, known)
+        coarse = self.cond_point_proj(low_res.transpose(1, 2))
+        context = [self.time_token(t), grid.flatten(1, 2), coarse]
+        return self.run(x, context, cameras=cameras, known=known, pixels=pixels)
 
     def scaled(self, low_res: Tensor) -> Tensor:
         """(B, channels, M), published units (xyz in [-0.5, 0.5], colors 0..255) to the network's frame."""

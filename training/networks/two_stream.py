@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from training.networks.sdf import CrossBlock
 from training.networks.transformer import MLP, Block, Shape, initialize_linears, timestep_embedding
+from training.networks.views import Views
 
 
 class TwoStreamBlock(nn.Module):
@@ -64,23 +65,34 @@ class TwoStreamTransformer(nn.Module):
         nn.init.zeros_(self.output_proj.bias)
         if features:
             self.clip_embed = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, width))
+        self.views = Views(width, shape.views)
 
     @property
     def channels(self) -> int:
         return self.shape.channels
 
-    def forward(self, x: Tensor, t: Tensor, embeddings: Tensor | None = None) -> Tensor:
-        """x: (B, channels, N), t: (B,), embeddings: (B, features, cells) -> (B, outputs * channels, N).
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        embeddings: Tensor | None = None,
+        cameras: Tensor | None = None,
+        known: Tensor | None = None,
+        pixels: Tensor | None = None,
+    ) -> Tensor:
+        """x: (B, channels, N), t: (B,), embeddings: (B, V, features, cells) -> (B, outputs * channels, N).
 
-        A grid of zeros means "no image": the normalization turns it into a learned constant.
+        As `transformer.ImageGridTransformer`.
         """
-        points = self.ln_points(self.input_proj(x.transpose(1, 2)))
+        points = self.views.at_points(self.input_proj(x.transpose(1, 2)), x, cameras, known, pixels)
+        points = self.ln_points(points)
         tokens = [
             self.latents.expand(len(x), -1, -1),
             self.time_embed(timestep_embedding(t, self.shape.width))[:, None],
         ]
         if embeddings is not None:
-            tokens.append(self.clip_embed(embeddings.transpose(1, 2)))
+            grid = self.views.tokens(self.clip_embed(embeddings.transpose(-1, -2)), cameras, known)
+            tokens.append(grid.flatten(1, 2))
         latents = self.ln_latents(torch.cat(tokens, dim=1))
         for block in self.blocks:
             points, latents = self._run(block, points, latents)

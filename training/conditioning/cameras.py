@@ -1,0 +1,60 @@
+"""Cameras of views as tensors: the rays of a view's cells, and where points fall in a view.
+
+A camera is 19 numbers: its camera-to-world matrix, row by row, in the frame of the cloud; and at depth 1 half
+the width of its picture and the picture's center (x, y), which is not 0 for a picture cut from a larger one.
+Cameras look along their own -z with +y up, as in the shards; depth is planar z.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NUMBERS = 19
+NEAREST = 0.05
+"""Depths below that count as that: noisy points may lie behind a camera."""
+
+
+def camera_numbers(camera_to_world: np.ndarray, fov: float) -> np.ndarray:
+    """A camera in the middle of its square picture: (4, 4) and radians -> (19,) float32."""
+    return np.array([*np.ravel(camera_to_world), np.tan(fov / 2), 0, 0], np.float32)
+
+
+def rotation(cameras: Tensor) -> Tensor:
+    """(..., 19) -> (..., 3, 3): its columns are the camera's axes."""
+    return cameras[..., :16].unflatten(-1, (4, 4))[..., :3, :3]
+
+
+def position(cameras: Tensor) -> Tensor:
+    """(..., 19) -> (..., 3)."""
+    return cameras[..., [3, 7, 11]]
+
+
+def rays(cameras: Tensor, side: int) -> Tensor:
+    """Plücker coordinates of the rays through the centers of side x side cells, row by row.
+
+    (..., 19) -> (..., side * side, 6): unit direction, and position x direction, which is the same for every
+    point of the ray.
+    """
+    across = (torch.arange(side, device=cameras.device) + 0.5) / side * 2 - 1
+    grid = torch.stack([across.repeat(side), -across.repeat_interleave(side)], dim=-1)  # (cells, 2), y up
+    flat = grid * cameras[..., None, 16:17] + cameras[..., None, 17:]
+    local = torch.cat([flat, -torch.ones_like(flat[..., :1])], dim=-1)
+    direction = F.normalize(local @ rotation(cameras).transpose(-1, -2), dim=-1)
+    origin = position(cameras)[..., None, :].expand_as(direction)
+    return torch.cat([direction, torch.linalg.cross(origin, direction)], dim=-1)
+
+
+def project(points: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
+    """Where points (B, 3, N) fall in views (B, V, 19): places (B, V, N, 2) and depths (B, V, N).
+
+    Places span [-1, 1] from the left to the right and from the top to the bottom edge of a picture, as
+    `torch.nn.functional.grid_sample` takes them (without `align_corners`).
+    """
+    offset = points[:, None].transpose(2, 3) - position(cameras)[:, :, None]
+    local = offset @ rotation(cameras)
+    depth = (-local[..., 2]).clamp(min=NEAREST)
+    flat = (local[..., :2] / depth[..., None] - cameras[:, :, None, 17:]) / cameras[:, :, None, 16:17]
+    return flat * flat.new_tensor([1, -1]), depth

@@ -1,0 +1,122 @@
+"""How a network takes several views: camera rays and tags of their tokens, and what views show at a point.
+
+Every part starts silent (its last weights are zero), so a checkpoint trained without it begins as it was.
+Nothing depends on the order of the views but learned tags, and any number of views will do.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.conditioning.cameras import project, rays
+
+
+@dataclass(frozen=True)
+class ViewShape:
+    """What a network adds to the views' tokens and to the points."""
+
+    rays: bool = False
+    """Add each cell's Plücker ray to its token."""
+    tags: int = 0
+    """Number of learned tags, added to a view's tokens by its place in the sequence; 0: none."""
+    projected: bool = False
+    """Add what the views show where a point falls to the point's token."""
+
+
+class Views(nn.Module):
+    """The parts of a network that views need beyond the encoder's tokens; none of them by default."""
+
+    def __init__(self, width: int, shape: ViewShape):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):  # the rest of the network starts the same with or without
+            self.ray = silent(nn.Linear(6, width)) if shape.rays else None
+            self.unposed = nn.Parameter(torch.zeros(width)) if shape.rays else None
+            self.tags = nn.Parameter(torch.zeros(shape.tags, width)) if shape.tags else None
+            self.projected = Projected(width) if shape.projected else None
+
+    def tokens(
+        self, tokens: Tensor, cameras: Tensor | None = None, known: Tensor | None = None, first: int = 0
+    ) -> Tensor:
+        """Tokens that say where they look from, by the camera or by a learned tag per view.
+
+        tokens: (B, V, cells, width) of views `first`.., or (B, cells, width) of one; cameras: (B, V, 19);
+        known: (B, V) -> (B, V, cells, width). A view without a known camera gets a learned vector.
+        """
+        tokens = tokens if tokens.dim() == 4 else tokens[:, None]
+        if self.ray is not None:
+            if cameras is None or known is None:
+                raise ValueError("this network takes cameras with its views: give cameras and known")
+            seen = self.ray(rays(cameras, math.isqrt(tokens.shape[2])))
+            tokens = tokens + torch.where(known[..., None, None], seen, self.unposed)
+        if self.tags is not None:
+            places = torch.arange(first, first + tokens.shape[1], device=tokens.device) % len(self.tags)
+            tokens = tokens + self.tags[places][:, None]
+        return tokens
+
+    def at_points(
+        self,
+        points: Tensor,
+        x: Tensor,
+        cameras: Tensor | None = None,
+        known: Tensor | None = None,
+        pixels: Tensor | None = None,
+    ) -> Tensor:
+        """points: (B, N, width), the tokens of x (B, C, N) -> the same with what the views show there."""
+        if self.projected is None:
+            return points
+        if cameras is None or known is None or pixels is None:
+            raise ValueError("this network looks views up: give cameras, known and pixels")
+        return points + self.projected(x, cameras, known, pixels)
+
+
+class Projected(nn.Module):
+    """What each view shows where a point falls, over all views with a known camera.
+
+    For each view: premultiplied RGBA at the projection, whether it is inside the picture, and the depth. A
+    shared MLP, then mean, maximum and minimum over the views, in any order and number.
+    """
+
+    def __init__(self, width: int, hidden: int = 64):
+        super().__init__()
+        self.each = nn.Sequential(nn.Linear(6, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU())
+        self.out = silent(nn.Linear(3 * hidden, width))
+
+    def forward(self, x: Tensor, cameras: Tensor, known: Tensor, pixels: Tensor) -> Tensor:
+        """x: (B, C, N), cameras: (B, V, 19), known: (B, V), pixels: (B, V, 4, S, S) -> (B, N, width)."""
+        features = self.each(samples(x[:, :3], cameras, pixels))  # (B, V, N, hidden)
+        used = known[:, :, None, None]
+        mean = (features * used).sum(1) / used.sum(1).clamp(min=1)
+        highest = features.masked_fill(~used, -math.inf).amax(1)
+        lowest = features.masked_fill(~used, math.inf).amin(1)
+        pooled = torch.cat([mean, highest, lowest], dim=-1)
+        return self.out(pooled.masked_fill(~used.any(1), 0))
+
+
+def silent(layer: nn.Linear) -> nn.Linear:
+    """The layer with zero weights: it adds nothing until it is trained."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def samples(points: Tensor, cameras: Tensor, pixels: Tensor) -> Tensor:
+    """What each view shows at the projections of points (B, 3, N): (B, V, N, 6).
+
+    cameras: (B, V, 19), pixels: (B, V, 4, S, S). RGBA, inside the picture or not, and depth less the camera's
+    distance from the origin. In float32: bfloat16 places are off by a pixel.
+    """
+    with torch.autocast(points.device.type, enabled=False):
+        cameras, points = cameras.float(), points.float()
+        places, depth = project(points, cameras)
+        color = F.grid_sample(
+            pixels.float().flatten(0, 1), places.flatten(0, 1)[:, :, None], align_corners=False
+        )
+        color = color.squeeze(3).unflatten(0, pixels.shape[:2]).transpose(2, 3)
+        inside = (places.abs() < 1).all(-1, keepdim=True)
+        distance = cameras[..., [3, 7, 11]].norm(dim=-1)
+        return torch.cat([color, inside, (depth - distance[..., None])[..., None]], dim=-1)
