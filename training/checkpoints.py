@@ -18,14 +18,16 @@ from pydantic import ValidationError
 from torch import nn
 
 from render.failures import UserError
-from training.conditioning.encoder import EfficientNetLite0, Encoder
+from training.conditioning.encoder import EfficientNetLite0, Encoder, PooledGrid
 from training.conditioning.encoder_cache import CachedEncoder
 from training.conditioning.encoder_clip import CLIP_L14, DINO_L14, ClipGrid, ClipImage, ClipText, DinoGrid
+from training.conditioning.shown import ViewReader, ViewUse
 from training.config import TrainConfig
 from training.networks import point_e
 from training.networks.point_e import assemble
 from training.networks.transformer import PointTransformer, Shape
 from training.networks.two_stream import TwoStreamTransformer
+from training.networks.views import ViewShape
 from training.objectives.diffusion import Diffusion
 from training.objectives.flow import Edm, RectifiedFlow
 from training.objectives.objective import Objective
@@ -130,8 +132,15 @@ def build_encoder(config: TrainConfig, device: torch.device | str) -> CachedEnco
     if (config.model == "vector") != (encoder.cells == 0):
         fit = "clip_image or clip_text" if config.model == "vector" else "an encoder with a grid of tokens"
         raise UserError(f"model {config.model} does not fit encoder {config.encoder}. Use {fit}.")
+    if config.view_cells:
+        encoder = PooledGrid(encoder, config.view_cells)
     folder = Path(config.encoder_cache) if config.encoder_cache else None
     return CachedEncoder(encoder, config.cache_mib, folder)
+
+
+def build_reader(config: TrainConfig, encoder: CachedEncoder, device: torch.device) -> ViewReader:
+    """What turns views into the network's condition."""
+    return ViewReader(encoder, ViewUse(config.uses_cameras, config.view_projected), device)
 
 
 def build_objective(config: TrainConfig) -> Objective:
@@ -157,6 +166,7 @@ def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStr
         skips=config.long_skips,
         seen=config.seen,
         recompute=config.checkpoint_activations,
+        views=ViewShape(config.view_rays, config.views_most * config.view_tags, config.view_projected),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

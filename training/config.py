@@ -5,6 +5,7 @@ The defaults are the tiny recipe, which a laptop's CPU trains in minutes; `confi
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -45,7 +46,21 @@ class TrainConfig(BaseModel):
     split: str = "train"
     """The split to train on."""
     views: int = Field(default=0, ge=0)
-    """Number of views per model to condition on, the first ones; 0: all. A step uses one of them."""
+    """Number of views per model to condition on, the first ones; 0: all. A step uses some of them."""
+    views_least: int = Field(default=1, ge=1)
+    """Smallest number of views of each object that a step shows."""
+    views_most: int = Field(default=1, ge=1)
+    """Largest number of views; each step chooses one number for all of its objects."""
+    view_cells: int = Field(default=0, ge=0)
+    """Tokens per view, averaged from the encoder's grid; a square number. 0: all of the encoder's."""
+    view_rays: bool = False
+    """Add the camera's ray through each cell to the cell's token."""
+    view_tags: bool = False
+    """Add a learned tag per view, by its place in the sequence: for comparison with rays."""
+    view_projected: bool = False
+    """Add what each view shows where a noisy point falls to the point's token."""
+    camera_drop: float = Field(default=0, ge=0, le=1)
+    """Share of views whose camera is withheld, so that the model also takes views without one."""
 
     model: Literal["uncond", "vector", "grid", "upsample", "two_stream"] = "grid"
     """The network: one of Point-E's, by its condition; or `two_stream`, for any number of points."""
@@ -156,6 +171,11 @@ class TrainConfig(BaseModel):
         return self.step_points or self.points
 
     @property
+    def uses_cameras(self) -> bool:
+        """Whether the model is told the views' cameras."""
+        return self.view_rays or self.view_projected
+
+    @property
     def asks_for_validation(self) -> bool:
         """Whether the settings of validation are not the defaults, so that its absence deserves a message."""
         names = ("val_split", "val_every", "val_clouds")
@@ -166,6 +186,8 @@ class TrainConfig(BaseModel):
     def _check(self) -> TrainConfig:
         if self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} must be a multiple of twice the heads, {2 * self.heads}")
+        if problem := self._wrong_views():
+            raise ValueError(problem)
         if self.step_points > self.points:
             raise ValueError(f"step_points {self.step_points} cannot exceed points {self.points}")
         if (self.model == "upsample") != (self.condition_points > 0):
@@ -181,3 +203,19 @@ class TrainConfig(BaseModel):
         if self.streams > self.batch or self.accumulate > self.batch:
             raise ValueError(f"streams and accumulate cannot exceed the batch, {self.batch}")
         return self
+
+    def _wrong_views(self) -> str | None:
+        """What is wrong with the settings of views."""
+        if not self.views_least <= self.views_most <= (self.views or self.views_most):
+            return (
+                f"views_least {self.views_least}, views_most {self.views_most} and views {self.views} must "
+                "not decrease (views 0: all)"
+            )
+        several = self.views_most > 1 or self.view_cells or self.view_tags or self.uses_cameras
+        if several and (self.model in ("uncond", "vector") or self.encoder == "clip_text"):
+            return (
+                f"model {self.model} with encoder {self.encoder} takes no views; use a grid of image tokens"
+            )
+        if self.view_cells != math.isqrt(self.view_cells) ** 2:
+            return f"view_cells {self.view_cells} must be a square number"
+        return None

@@ -9,6 +9,7 @@ the measures that papers use.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fuse.dataset.layout import open_dataset
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import Shard, ShardError
 from training import checkpoints
+from training.conditioning.shown import View
 from training.config import TrainConfig
 from training.data.point_mix import UnionOrder
 from training.data.rows import OpenShards, Recipe, RowGroup, usable_rows
@@ -85,7 +87,7 @@ class Sample:
     """One object of the dataset."""
 
     uid: str
-    image: bytes
+    views: tuple[View, ...]
     cloud: np.ndarray  # (C, N) float32, the network's frame
     low_res: np.ndarray | None = None  # (C, n), an upsampler's coarse cloud
     caption: str | None = None
@@ -106,20 +108,22 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     points = config.points if config.model == "upsample" else settings.points
     clouds = open_dataset(settings.dataset).clouds
     split, objects_of = _chosen_split(clouds, config, settings.split)
-    choice = (settings.count, settings.view)
-    samples = read_samples(clouds, config, *choice, points, split)
+    views = range(settings.view, settings.view + (settings.views or config.views_most))
+    samples = read_samples(clouds, config, settings.count, views, points, split)
     low = [sample.low_res for sample in samples if sample.low_res is not None]
     generated = generator.sample(
-        [{"image": sample.image, "text": sample.caption, None: None}[generator.takes] for sample in samples],
+        [{"image": sample.views, "text": sample.caption, None: None}[generator.takes] for sample in samples],
         points,
         settings.sampling,
         np.stack(low) if low else None,
     )
     if settings.pictures:
         true = np.stack([sample.cloud for sample in samples])
-        draw_sheet([sample.image for sample in samples], generated, true).save(settings.pictures)
+        draw_sheet([sample.views[0].image for sample in samples], generated, true).save(settings.pictures)
     # Scores compare with twice the points, so that the floor is of two samples without a common point.
-    truth = read_samples(clouds, config, *choice, 2 * points, split) if settings.scores else samples
+    truth = (
+        read_samples(clouds, config, settings.count, views, 2 * points, split) if settings.scores else samples
+    )
     if settings.clouds:
         _write_clouds(settings.clouds, truth, generated)
     found = replace(compare(samples, generated), objects_of=objects_of)
@@ -177,23 +181,24 @@ def compare(samples: list[Sample], generated: np.ndarray) -> Evaluation:
 
 
 def read_samples(
-    clouds: Path, config: TrainConfig, count: int, view: int, points: int, split: str
+    clouds: Path, config: TrainConfig, count: int, views: Sequence[int], points: int, split: str
 ) -> list[Sample]:
-    """`count` rows of a split, evenly spread over the shards, as clouds of `points` points."""
+    """`count` rows of a split, evenly spread over the shards, with these views and `points` points."""
     groups = [group for part in read_manifest(clouds) for group in _groups(clouds / part.file, split, config)]
     places = [(at, row) for at, group in enumerate(groups) for row in group.rows.tolist()]
     if not places:
         raise ShardError(f"{clouds}: no rows of split {split!r}. Run `insideout fuse` first.")
     texts = config.encoder == "clip_text"
     shown = config.model != "uncond" and not texts
-    images = shown or all(group.views > view for group in groups)  # else for the pictures alone
+    images = shown or all(group.views > max(views) for group in groups)  # else for the pictures alone
     recipe = Recipe(config.mix, points, config.condition_points, points, config.target, images, texts)
+    recipe = replace(recipe, cameras=config.uses_cameras)
     chosen = {places[i] for i in np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)}
     shards, union, samples = OpenShards(), UnionOrder(), []
     for at in sorted({at for at, _ in chosen}):
-        if images and view >= groups[at].views:
-            raise ShardError(f"{groups[at].path}: it has {groups[at].views} views, so no view {view}.")
-        table = shards.read(groups[at], view, recipe, np.random.default_rng(0))
+        if images and max(views) >= groups[at].views:
+            raise ShardError(f"{groups[at].path}: it has {groups[at].views} views, so no view {max(views)}.")
+        table = shards.read(groups[at], views, recipe, np.random.default_rng(0))
         samples += [_sample(table, row, recipe, union) for a, row in sorted(chosen) if a == at]
     return samples
 
@@ -210,7 +215,10 @@ def _sample(table: RowGroup, row: int, recipe: Recipe, union: UnionOrder) -> Sam
     low = np.empty((recipe.mix.channels, recipe.low_points), np.float32)
     table.fill(row, cloud, low, union)
     caption = table.caption(row) if recipe.captions else None
-    return Sample(table.uid(row), table.image(row), cloud, low if recipe.low_points else None, caption)
+    which = range(len(table.views))
+    cameras = table.cameras(row, which) if recipe.cameras else [None] * len(which)
+    views = tuple(map(View, table.images(row, which), cameras))
+    return Sample(table.uid(row), views, cloud, low if recipe.low_points else None, caption)
 
 
 def _color_gap(generated: np.ndarray, true: np.ndarray) -> float:

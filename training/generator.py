@@ -19,14 +19,16 @@ from torch import Tensor
 from render.failures import UserError
 from training import checkpoints
 from training.checkpoints import CheckpointError
+from training.conditioning.shown import View
 from training.config import TrainConfig
 from training.learner import arithmetic, pick_device
 from training.networks import point_e
+from training.objectives.condition import Condition
 from training.objectives.sampler import sample
 from training.settings import Precision, Sampling
 
-Given = bytes | str | None
-"""What a cloud is generated from: an image, a text, or nothing."""
+Given = bytes | str | Sequence[View] | None
+"""What a cloud is generated from: an image, a text, several views, or nothing."""
 
 
 class Generator:
@@ -54,6 +56,7 @@ class Generator:
             self.model = checkpoints.build_model(self.config, self.encoder.features).to(self.device)
             point_e.load_weights(self.model, checkpoint)
             self.model.eval().requires_grad_(False)
+        self.reader = checkpoints.build_reader(self.config, self.encoder, self.device)
         self.objective = checkpoints.build_objective(self.config)
         self._type = arithmetic(precision, self.device)
 
@@ -72,9 +75,10 @@ class Generator:
     ) -> np.ndarray:
         """Clouds (B, C, points) float32 in the network's frame, B = len(items), sampled in batches.
 
-        `items` are images or texts, as the encoder takes them; without any (None) the condition is withheld,
-        as from some samples in training. `low_res` (B, C, n), for an upsampler, are the coarse clouds. A
-        cloud's initial noise follows from the seed and its index. `report` takes progress lines.
+        `items` are images, views or texts, as the encoder takes them; without any (None) the condition is
+        withheld, as from some samples in training. All have the same number of views. `low_res` (B, C, n),
+        for an upsampler, are the coarse clouds. A cloud's initial noise follows from the seed and its index.
+        `report` takes progress lines.
         """
         generator = torch.Generator().manual_seed(sampling.seed)
         noise = torch.randn(len(items), self.model.channels, points, generator=generator)
@@ -92,17 +96,20 @@ class Generator:
                     condition,
                     sampling.steps,
                     guidance,
+                    rule=sampling.rule,
                 )
             clouds.append(cloud.float().cpu())
         return torch.cat(clouds).numpy()
 
-    def _condition(self, items: Sequence[Given], low_res: np.ndarray | None) -> dict[str, Tensor]:
-        condition = {}
-        if self.takes:
-            given = [item for item in items if item is not None]
-            shape = (self.encoder.features, self.encoder.cells)[: 2 if self.encoder.cells else 1]
-            embeddings = self.encoder(given) if given else torch.zeros(len(items), *shape)
+    def _condition(self, items: Sequence[Given], low_res: np.ndarray | None) -> Condition:
+        condition: Condition = {}
+        if self.takes == "text":
+            texts = [item for item in items if isinstance(item, str)]
+            embeddings = self.encoder(texts) if texts else torch.zeros(len(items), self.encoder.features)
             condition["embeddings"] = embeddings.to(self.device)
+        elif self.takes == "image":
+            given = [views_of(item) for item in items]
+            condition = self.reader.read_views(given) if given[0] else self.reader.nothing(len(items))
         if low_res is not None:
             condition["low_res"] = torch.from_numpy(low_res).to(self.device)
         return condition
@@ -117,7 +124,8 @@ class Generator:
     ) -> Callable[..., Tensor]:
         """The model, which reports its progress every five seconds."""
         guided = sampling.guidance != 1 and self.takes and items[0] is not None
-        calls = (2 * sampling.steps - 1) * (2 if guided else 1)
+        views = len(views_of(items[0])) if sampling.rule == "mean" else 1
+        calls = (2 * sampling.steps - 1) * (2 if guided else 1) * views
         done, reported = 0, time.monotonic()
 
         def call(*arguments: Tensor, **condition: Tensor) -> Tensor:
@@ -192,6 +200,13 @@ def refine(
         items = [None] * len(items)
     finer = upsampler.sample(items, upsampler.config.points, sampling, clouds, report)
     return np.concatenate([clouds, finer], axis=2)
+
+
+def views_of(item: Given) -> Sequence[View]:
+    """An image as a single view, views as they are."""
+    if item is None or isinstance(item, str):
+        return []
+    return [View(item)] if isinstance(item, bytes) else item
 
 
 def kind_of(item: Given) -> str | None:

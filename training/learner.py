@@ -20,6 +20,7 @@ from training import checkpoints
 from training.config import TrainConfig
 from training.data.loader import Batch
 from training.distributed import World
+from training.objectives.condition import Condition, withheld
 from training.objectives.noise import VALIDATION, StepNoise, step_noise
 from training.objectives.objective import Objective
 from training.settings import Precision
@@ -35,6 +36,7 @@ class Learner:
         self.config, self.device, self.world = config, device, world
         self.encoder = None if config.model == "uncond" else checkpoints.build_encoder(config, device)
         self.objective: Objective = checkpoints.build_objective(config)
+        self.reader = checkpoints.build_reader(config, self.encoder, device) if self.encoder else None
         features = self.encoder.features if self.encoder else 0
         self.model = checkpoints.build_model(config, features).to(device)
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
@@ -69,7 +71,7 @@ class Learner:
         tally = torch.zeros(2, len(self.names), dtype=torch.float64, device=self.device)
         for part in parts:
             with self._together(last=part is parts[-1]):
-                losses = self._losses(self._joined, batch, random, part)
+                losses = self._losses(self._joined, batch, random, part, config.camera_drop)
                 loss = losses["loss"].sum() / len(batch.points)
                 self.scaler.scale(loss).backward()
             tally += self._tally(losses, random.quantiles[part])
@@ -82,18 +84,21 @@ class Learner:
         random = self._noise(batch, VALIDATION, count, first, 0.0)
         tally = torch.zeros(2, len(self.names), dtype=torch.float64, device=self.device)
         for part in _slices(len(batch.points), -(-len(batch.points) // self.config.batch)):
-            tally += self._tally(self._losses(self.ema, batch, random, part), random.quantiles[part])
+            tally += self._tally(self._losses(self.ema, batch, random, part, 0.0), random.quantiles[part])
         return tally
 
-    def condition(self, batch: Batch, keep: Tensor | None = None) -> dict[str, Tensor]:
-        """The network's keyword tensors, each (B, ...); zeros where `keep`, (B,) bool, is false."""
-        result: dict[str, Tensor] = {}
-        if self.encoder:
-            items = (batch.captions or []) if self.encoder.takes == "text" else batch.images
-            embeddings = self.encoder(items, batch.pixels).to(self.device)
-            if keep is not None:
-                embeddings = embeddings * keep.to(self.device).view(-1, *[1] * (embeddings.dim() - 1))
-            result["embeddings"] = embeddings
+    def condition(self, batch: Batch, keep: Tensor | None = None, posed: Tensor | None = None) -> Condition:
+        """The network's keyword tensors, each (B, ...).
+
+        Nothing is shown where `keep`, (B,) bool, is false, and no camera given where `posed`, (B, V), is.
+        """
+        result: Condition = {}
+        if self.encoder and self.encoder.takes == "text":
+            result["embeddings"] = self.encoder(batch.captions or []).to(self.device)
+        elif self.reader:
+            result = self.reader.read(batch.images, batch.cameras, posed, batch.pixels)
+        if result and keep is not None:
+            result = withheld(result, keep)
         if batch.low_res is not None:
             result["low_res"] = batch.low_res.to(self.device)
         return result
@@ -105,12 +110,15 @@ class Learner:
     def _noise(self, batch: Batch, step: int, count: int, first: int, drop: float) -> StepNoise:
         low = self.config.condition_points if self.config.condition_noise else 0
         shape = batch.points.shape
-        return step_noise(self.config.seed, step, count, first, (shape[0], shape[1], shape[2]), drop, low)
+        size, views = (shape[0], shape[1], shape[2]), len(batch.images[0])
+        return step_noise(self.config.seed, step, count, first, size, drop, low, views)
 
-    def _losses(self, model: nn.Module, batch: Batch, random: StepNoise, part: slice) -> dict[str, Tensor]:
-        """The losses of some samples, each (B,)."""
+    def _losses(
+        self, model: nn.Module, batch: Batch, random: StepNoise, part: slice, drop: float
+    ) -> dict[str, Tensor]:
+        """The losses of some samples, each (B,); the share `drop` of views has no camera."""
         some = batch.part(part)
-        condition = self.condition(some, random.keep[part])
+        condition = self.condition(some, random.keep[part], random.posed[part] >= drop)
         if random.low_noise is not None:
             noise = random.low_noise[part].to(self.device)
             condition["low_res"] = condition["low_res"] + self.config.condition_noise * noise

@@ -13,6 +13,9 @@ from render.failures import UserError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 """The arithmetic of a network, in training and in sampling."""
+Rule = Literal["together", "mean", "cycle"]
+"""How several views of an object are used: all at once, by a model trained so; or, by a model of one view,
+without training: the mean of its estimates, or the views in turn."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Sampling:
     """Seed of the noise that a cloud starts from."""
     batch: int = 8
     """Clouds sampled at a time."""
+    rule: Rule = "together"
+    """How several views of an object are used."""
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("seed", 0), ("batch", 1)):
@@ -127,7 +132,11 @@ class EvaluateSettings(Scoring):
     count: int = 24
     """Maximum number of objects."""
     view: int = 0
-    """Index of the view whose image is used."""
+    """Index of the view whose image is used, or of the first one."""
+    views: int = 0
+    """Number of views shown; 0: the most that the model was trained with."""
+    view_rule: Rule = "together"
+    """How several views are used; `mean` and `cycle` serve a model trained with a single one."""
     split: str | None = None
     """The split to evaluate on; None: the held-out objects of the run's validation split, or, where the
     dataset holds none out, the training split."""
@@ -158,10 +167,11 @@ class EvaluateSettings(Scoring):
         super().__post_init__()
         at_least("count", self.count, 1)
         at_least("view", self.view, 0)
+        at_least("views", self.views, 0)
         at_least("points", self.points, 1)
         _ = self.sampling
 
     @property
     def sampling(self) -> Sampling:
         """How the clouds are sampled."""
-        return Sampling(self.steps, self.guidance, self.seed)
+        return Sampling(self.steps, self.guidance, self.seed, rule=self.view_rule)

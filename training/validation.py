@@ -74,7 +74,8 @@ class Validation:
                 steps=config.sample_steps,
                 guidance=1.0,
             )
-        sheet = draw_sheet(shown.images, _whole(shown, generated.float().cpu()), _whole(shown, shown.points))
+        images = [views[0] for views in shown.images]
+        sheet = draw_sheet(images, _whole(shown, generated.float().cpu()), _whole(shown, shown.points))
         folder = self._journal.folder / "samples"
         folder.mkdir(exist_ok=True)
         sheet.save(folder / f"step-{step:07d}.png")
@@ -96,8 +97,10 @@ def _whole(batch: Batch, points: Tensor) -> np.ndarray:
 
 
 def _read(config: TrainConfig, clouds: Path, split: str, count: int, **changes: object) -> Batch | None:
-    """The first samples of a split, with their first view; None if the split is empty."""
-    settings = {"batch": 1, "split": split, "weighted": False, "views": 1, "streams": 1, "workers": 0}
+    """The first samples of a split, with their first views; None if the split is empty."""
+    most = config.views_most
+    settings = {"batch": 1, "split": split, "weighted": False, "streams": 1, "workers": 0}
+    settings |= {"views": most, "least": most, "most": most}
     try:
         loader = open_loader(config, clouds, **settings | changes)
     except EmptySplit:
@@ -116,6 +119,9 @@ def open_loader(config: TrainConfig, clouds: Path, **changes: object) -> CloudLo
         "target": config.target,
         "split": config.split,
         "views": config.views,
+        "least": config.views_least,
+        "most": config.views_most,
+        "cameras": config.uses_cameras,
         "images": config.model != "uncond" and config.encoder != "clip_text",
         "captions": config.encoder == "clip_text",
         "seed": config.seed,

@@ -48,7 +48,7 @@ def make_row(
         "hidden_layer": np.ones(hidden, np.uint8),
         "solid_xyz": _surface(shape, rng, solid) / 2,
         "solid_method": "winding" if solid else "none",
-        "cameras": [{"camera_to_world": np.eye(4, dtype=np.float32).ravel(), "fov": 0.7}] * views,
+        "cameras": [{"camera_to_world": _around(view), "fov": 0.7} for view in range(views)],
         "quality": {
             "singular_values": np.ones(3, np.float32),
             "dense_outside": points,
@@ -69,6 +69,15 @@ def make_row(
         "seed": index,
     }
     return row | {image_column(view): _picture(shape, rgb, view) for view in range(views)}
+
+
+def _around(view: int) -> np.ndarray:
+    """(16,) float32: camera-to-world of a camera on the horizon, 4 from the origin, which it looks at."""
+    turn = 1.3 * view
+    away = np.array([np.cos(turn), np.sin(turn), 0])
+    pose = np.eye(4)
+    pose[:3] = np.stack([np.cross([0, 0, 1], away), [0, 0, 1], away, 4 * away], axis=1)
+    return pose.astype(np.float32).ravel()
 
 
 def _surface(shape: str, rng: np.random.Generator, points: int) -> np.ndarray:

@@ -206,13 +206,13 @@ def test_evaluation_reads_the_truth_and_draws_a_sheet(run: Path, tmp_path: Path)
         assert sheet.size == (4 * 128, 3 * 128)
     before = evaluate(replace(settings, untrained=True))
     assert before.own > result.own  # thirty steps are better than none
-    samples = read_samples(out / "clouds", SMALL, 5, view=1, points=32, split="train")
+    samples = read_samples(out / "clouds", SMALL, 5, views=[1], points=32, split="train")
     assert [sample.uid for sample in samples] == [make_row(i, 3, 64)["uid"] for i in range(5)]
     row = make_row(4, 3, 64)
     np.testing.assert_array_equal(
         samples[4].cloud, to_network(row["outside_xyz"][:32], row["outside_rgb"][:32])
     )
-    assert samples[4].image == row["image_01"]
+    assert samples[4].views[0].image == row["image_01"]
     with pytest.raises(ShardError, match="3 views, so no view 7"):
         evaluate(replace(settings, view=7))
 
@@ -238,14 +238,14 @@ def test_figures_of_known_clouds() -> None:
     rng = np.random.default_rng(0)
     clouds = rng.uniform(-1, 1, (3, 6, 40)).astype(np.float32)
     clouds[:, 0] += np.array([0, 10, 20], np.float32)[:, None]
-    samples = [Sample(f"object-{i}", b"", cloud) for i, cloud in enumerate(clouds)]
+    samples = [Sample(f"object-{i}", (), cloud) for i, cloud in enumerate(clouds)]
     right = compare(samples, clouds)
     assert (right.nearest, right.own, right.own_color) == (3, 0, 0)
     assert right.other == pytest.approx((10 + 20 + 10 + 10 + 20 + 10) / 6, abs=1)
     recolored = clouds[:2].copy()
     recolored[1, :3] = recolored[0, :3]  # two objects of one shape
     recolored[1, 3:] += 0.5
-    twins = [Sample(f"twin-{i}", b"", cloud) for i, cloud in enumerate(recolored)]
+    twins = [Sample(f"twin-{i}", (), cloud) for i, cloud in enumerate(recolored)]
     assert compare(twins, recolored).nearest_colored == 2
     assert compare(twins, recolored).nearest == 1
     wrong = compare(samples, clouds[[0, 2, 1]])

@@ -86,6 +86,7 @@ def test_mixed_precision_learns_as_well(out: Path, precision: str) -> None:
         {"points_from": "outside+hidden", "target": "albedo"},
         {"points_from": "outside+hidden", "target": "albedo", "hidden_share": None},
         {"points_from": "solid"},
+        {"views_most": 3, "view_rays": True, "view_projected": True, "camera_drop": 0.3, "view_cells": 1},
     ],
     ids=str,
 )
@@ -95,8 +96,8 @@ def test_every_kind_of_model_and_cloud_learns_and_draws(out: Path, changes: dict
     losses = [line["mse"] for line in read(out, "run")]
     assert np.mean(losses[-5:]) < 0.85 * losses[0]
     generator = Generator(path)
-    (sample,) = read_samples(out / "clouds", config, 1, 0, 48, "train")
-    cloud = generator.sample([sample.image], 48, Sampling(steps=3))
+    (sample,) = read_samples(out / "clouds", config, 1, [0], 48, "train")
+    cloud = generator.sample([sample.views], 48, Sampling(steps=3))
     assert cloud.shape == (1, config.mix.channels, 48)
     assert np.isfinite(cloud).all()
     with Image.open(path.parent / "samples" / "step-0000060.png") as picture:
@@ -107,7 +108,7 @@ def test_validation_judges_the_mean_weights_with_the_same_noise(out: Path) -> No
     """A line of the log is recomputed here from the checkpoint alone."""
     path = train(changed(steps=8, val_clouds=2), out, "run", report=quiet)
     generator, config = Generator(path), SMALL
-    samples = read_samples(out / "clouds", config, 2, 0, config.points, "validation")
+    samples = read_samples(out / "clouds", config, 2, [0], config.points, "validation")
     assert len(read(out, "run", "validation")) == 2
     noise = step_noise(config.seed, VALIDATION, 2, 0, (2, 6, 32))
     line = read(out, "run", "validation")[-1]
@@ -131,7 +132,7 @@ def test_validation_judges_the_mean_weights_with_the_same_noise(out: Path) -> No
         held.points,
         generator.objective.times(drawn.quantiles),
         drawn.noise,
-        embeddings=generator.encoder(held.images),
+        embeddings=generator.encoder([image for (image,) in held.images]),
     )
     assert last["loss"] == pytest.approx(losses["loss"].mean().item(), rel=1e-4)
 

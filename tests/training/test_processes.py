@@ -25,7 +25,8 @@ from training.train import train
 SMALL = TrainConfig(
     steps=12, batch=4, points=64, step_points=32, image_size=64, width=32, layers=2, heads=2, warmup=3,
     threads=1, device="cpu", precision="float32", log_every=2, checkpoint_every=3, val_every=6,
-    sample_every=0, streams=2, tensorboard=False,
+    sample_every=0, streams=2, tensorboard=False, views_most=3, view_rays=True, view_projected=True,
+    camera_drop=0.3,
 )  # fmt: skip
 CHILD = """
 import pathlib, sys

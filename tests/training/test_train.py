@@ -62,8 +62,10 @@ def start(config: TrainConfig, out: Path, run: str) -> subprocess.Popen[str]:
 
 
 def test_resumed_training_equals_uninterrupted(out: Path) -> None:
-    """Stopped between two regular checkpoints."""
-    whole = train(SMALL, out, "whole", report=quiet)
+    """Stopped between two regular checkpoints; steps show one to three views."""
+    views = {"views_most": 3, "view_rays": True, "view_projected": True, "camera_drop": 0.3}
+    config = SMALL.model_copy(update=views)
+    whole = train(config, out, "whole", report=quiet)
     lines: list[str] = []
 
     def stop_after_six(line: str) -> None:
@@ -72,10 +74,10 @@ def test_resumed_training_equals_uninterrupted(out: Path) -> None:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        train(SMALL, out, "parts", report=stop_after_six)
+        train(config, out, "parts", report=stop_after_six)
     assert "continues from" in lines[-1]
     assert checkpoints.load(out / "checkpoints" / "parts")["step"] == 6
-    parts = train(SMALL, out, "parts", report=quiet)
+    parts = train(config, out, "parts", report=quiet)
     assert read_log(out, "parts") == read_log(out, "whole")
     a, b = checkpoints.load(whole), checkpoints.load(parts)
     assert a["step"] == b["step"] == 12

@@ -1,4 +1,5 @@
-"""What a cloud is conditioned on: frozen image and text encoders, and the cache of their embeddings.
+"""What a cloud is conditioned on: frozen encoders of images and texts, a cache of embeddings, views' cameras.
 
-May import: torch, Pillow, transformers (optional) and `render.failures`. Start reading with `encoder.py`.
+May import: torch, Pillow, transformers (optional), `render.failures` and `training.objectives.condition`.
+Start reading with `encoder.py`, or with `shown.py` for several views.
 """

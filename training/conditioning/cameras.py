@@ -22,27 +22,33 @@ def camera_numbers(camera_to_world: np.ndarray, fov: float) -> np.ndarray:
     return np.array([*np.ravel(camera_to_world), np.tan(fov / 2), 0, 0], np.float32)
 
 
+def float32(where: Tensor) -> torch.autocast:
+    """Within, products on the device of `where`, (B, ...), are not in bfloat16: places need more bits."""
+    return torch.autocast(where.device.type, enabled=False)
+
+
 def rotation(cameras: Tensor) -> Tensor:
-    """(..., 19) -> (..., 3, 3): its columns are the camera's axes."""
+    """(B, V, 19) -> (B, V, 3, 3), whatever the leading axes: its columns are the camera's axes."""
     return cameras[..., :16].unflatten(-1, (4, 4))[..., :3, :3]
 
 
 def position(cameras: Tensor) -> Tensor:
-    """(..., 19) -> (..., 3)."""
+    """(B, V, 19) -> (B, V, 3), whatever the leading axes."""
     return cameras[..., [3, 7, 11]]
 
 
 def rays(cameras: Tensor, side: int) -> Tensor:
     """Plücker coordinates of the rays through the centers of side x side cells, row by row.
 
-    (..., 19) -> (..., side * side, 6): unit direction, and position x direction, which is the same for every
-    point of the ray.
+    (B, V, 19) -> (B, V, side * side, 6), whatever the leading axes: unit direction, and position x direction,
+    which is the same for every point of the ray.
     """
     across = (torch.arange(side, device=cameras.device) + 0.5) / side * 2 - 1
     grid = torch.stack([across.repeat(side), -across.repeat_interleave(side)], dim=-1)  # (cells, 2), y up
     flat = grid * cameras[..., None, 16:17] + cameras[..., None, 17:]
     local = torch.cat([flat, -torch.ones_like(flat[..., :1])], dim=-1)
-    direction = F.normalize(local @ rotation(cameras).transpose(-1, -2), dim=-1)
+    with float32(cameras):
+        direction = F.normalize(local @ rotation(cameras).transpose(-1, -2), dim=-1)
     origin = position(cameras)[..., None, :].expand_as(direction)
     return torch.cat([direction, torch.linalg.cross(origin, direction)], dim=-1)
 
@@ -54,7 +60,8 @@ def project(points: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
     `torch.nn.functional.grid_sample` takes them (without `align_corners`).
     """
     offset = points[:, None].transpose(2, 3) - position(cameras)[:, :, None]
-    local = offset @ rotation(cameras)
+    with float32(cameras):
+        local = offset @ rotation(cameras)
     depth = (-local[..., 2]).clamp(min=NEAREST)
     flat = (local[..., :2] / depth[..., None] - cameras[:, :, None, 17:]) / cameras[:, :, None, 16:17]
     return flat * flat.new_tensor([1, -1]), depth

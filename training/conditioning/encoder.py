@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
@@ -110,6 +112,29 @@ class EfficientNetLite0:
     def encode(self, pixels: np.ndarray) -> Tensor:
         x = (torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() - 127) / 128
         return self._extract(x).flatten(2)
+
+
+class PooledGrid:
+    """An encoder whose square grid of tokens is averaged to fewer `cells`, a square number."""
+
+    def __init__(self, encoder: Encoder, cells: int):
+        if cells > encoder.cells or encoder.cells != math.isqrt(encoder.cells) ** 2:
+            raise UserError(f"view_cells {cells}: {encoder.name} has {encoder.cells} tokens per image.")
+        self.name, self.takes, self.size = encoder.name, encoder.takes, encoder.size
+        self.features, self.cells = encoder.features, cells
+        self.identity = f"{encoder.identity}-{cells}"
+        self._encoder = encoder
+
+    def __call__(self, items: Sequence[Item]) -> Tensor:
+        return self._pool(self._encoder(items))
+
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        """As `Encoder.encode`: (B, size, size, 3) uint8 -> (B, features, cells)."""
+        return self._pool(self._encoder.encode(pixels))
+
+    def _pool(self, grid: Tensor) -> Tensor:
+        side, small = math.isqrt(grid.shape[2]), math.isqrt(self.cells)
+        return F.adaptive_avg_pool2d(grid.unflatten(2, (side, side)), small).flatten(2)
 
 
 def fingerprint(net: nn.Module) -> str:

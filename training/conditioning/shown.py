@@ -1,10 +1,6 @@
-"""What a network is shown of B objects: V views each, as the keyword tensors of its condition.
+"""What a network is shown of an object: views, each an image and perhaps its camera, made a condition.
 
-- `embeddings` (B, V, features, cells), or (B, V, features) of an encoder of vectors: the encoder's tokens.
-- `cameras` (B, V, 19), `known` (B, V) bool: the views' cameras, and whether the network is told them.
-- `pixels` (B, V, 4, 64, 64): premultiplied RGBA, 0..1, to sample where a point falls.
-
-The last two are there only for networks that use them (`ViewUse`). A text is `embeddings` (B, features).
+Decoded pictures and cameras are part of it only for networks that use them (`ViewUse`).
 """
 
 from __future__ import annotations
@@ -23,11 +19,18 @@ from torch import Tensor
 from training.conditioning.cameras import camera_numbers
 from training.conditioning.encoder import to_rgba
 from training.conditioning.encoder_cache import CachedEncoder
+from training.objectives.condition import Condition, withheld
 
 SIDE = 64
 """Side of the pictures that points are projected into."""
-Condition = dict[str, Tensor]  # keyword tensors of a network, the batch first
-_PER_VIEW = ("embeddings", "cameras", "known", "pixels")
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture of an object."""
+
+    image: bytes
+    camera: np.ndarray | None = None  # (19,) float32, see `cameras`; None: unknown
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,20 @@ class ViewReader:
             condition["pixels"] = small.permute(0, 3, 1, 2).unflatten(0, (count, views)).contiguous()
         return condition
 
+    def read_views(self, objects: Sequence[Sequence[View]]) -> Condition:
+        """The condition of B objects with V views each; the network is told the cameras that there are."""
+        nowhere = camera_numbers(np.eye(4), 1.0)
+        numbers = [[nowhere if v.camera is None else v.camera for v in views] for views in objects]
+        known = torch.tensor([[view.camera is not None for view in views] for views in objects])
+        images = [[view.image for view in views] for views in objects]
+        return self.read(images, torch.from_numpy(np.array(numbers, np.float32)), known)
+
+    def nothing(self, count: int) -> Condition:
+        """The condition of `count` objects that nothing is shown of."""
+        blank = io.BytesIO()
+        Image.new("RGBA", (1, 1)).save(blank, "PNG")
+        return withheld(self.read_views([[View(blank.getvalue())]] * count))
+
     def _pinholes(self, count: int, views: int, cameras: Tensor | None, known: Tensor | None) -> Condition:
         if cameras is None:
             cameras = torch.from_numpy(camera_numbers(np.eye(4), 1.0)).expand(count, views, -1)
@@ -90,7 +107,7 @@ class ViewReader:
 
 
 def small_pixels(image: bytes, side: int = SIDE) -> np.ndarray:
-    """A picture on a transparent square, (side, side, 4) uint8, premultiplied, so that averages are true."""
+    """A picture on a transparent square, (H, W, 4) uint8 with H = W = side, premultiplied."""
     with Image.open(io.BytesIO(image)) as opened:
         rgba = to_rgba(opened).convert("RGBa")
     longest = max(rgba.size)
@@ -100,29 +117,3 @@ def small_pixels(image: bytes, side: int = SIDE) -> np.ndarray:
         rgba = square
     filter = Image.Resampling.BOX if longest >= side else Image.Resampling.BILINEAR
     return np.asarray(rgba.resize((side, side), filter))
-
-
-def withheld(condition: Condition, keep: Tensor | None = None) -> Condition:
-    """The condition of objects that nothing is shown of: where `keep`, (B,) bool, is false; None: all.
-
-    Embeddings and pixels become zeros, (B, ...) as they are, and no camera is known. A coarse cloud stays.
-    """
-
-    def blank(value: Tensor) -> Tensor:
-        if keep is None:
-            return torch.zeros_like(value)
-        return value * keep.to(value.device).view(-1, *[1] * (value.dim() - 1))
-
-    return condition | {
-        name: blank(condition[name]) for name in ("embeddings", "known", "pixels") if name in condition
-    }
-
-
-def some_views(condition: Condition, views: slice) -> Condition:
-    """The condition with some of its views; what has no views, (B, C, n) coarse clouds, stays."""
-    return condition | {name: condition[name][:, views] for name in _PER_VIEW if name in condition}
-
-
-def views_of(condition: Condition) -> int:
-    """The number of views V of a condition; its embeddings are (B, V, ...)."""
-    return condition["embeddings"].shape[1]

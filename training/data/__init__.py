@@ -1,4 +1,5 @@
 """Shards to batches: which rows, in which order, and which of their points, as the network's channels.
 
-May import: numpy, pyarrow, torch, `fuse.dataset`, `fuse.sampling`. Start reading with `loader.py`.
+May import: numpy, pyarrow, torch, `fuse.dataset`, `fuse.sampling`, `training.conditioning`.
+Start reading with `loader.py`.
 """

@@ -6,14 +6,16 @@
 
 The batches are a pure function of the manifest, the seed and the recipe; a run's position is one number, the
 batches it has used. Neither the number of reader threads nor of processes changes them: a rank makes its part
-of every batch (`training.data.shuffle`). Only the columns in use are read: positions, one color and
-one image column, because all rows of a row group share one view per epoch. At most two windows of row groups
-per stream are in memory. `python -m training.benchmarks.reading` measures it.
+of every batch (`training.data.shuffle`). Only the columns in use are read: positions, one color and one image
+column, because all rows of a row group share their views per epoch; `most` image columns where steps show
+several views. At most two windows of row groups per stream are in memory.
+`python -m training.benchmarks.reading` measures it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import queue
 import threading
 from collections import deque
@@ -52,17 +54,19 @@ class Batch:
     """The samples of one step; with several processes, this one's part."""
 
     points: Tensor  # (B, C, N) float32, the network's frame
-    images: list[bytes]  # B PNGs, RGBA
+    images: list[list[bytes]]  # B times V PNGs, RGBA
     uids: list[str]
     low_res: Tensor | None = None  # (B, C, n) float32: the coarse cloud that the points continue
     captions: list[str] | None = None  # B texts; the source's name where a model has no caption
-    pixels: np.ndarray | None = None  # (B, size, size, 3) uint8, the decoded images
+    pixels: np.ndarray | None = None  # (B, V, size, size, 3) uint8, the decoded images
+    cameras: Tensor | None = None  # (B, V, 19) float32, see `training.conditioning.cameras`
 
     @classmethod
     def join(cls, batches: list[Batch]) -> Batch:
         """The samples of several batches in one."""
         low = [batch.low_res for batch in batches if batch.low_res is not None]
         captions = [text for batch in batches for text in batch.captions or []]
+        cameras = [batch.cameras for batch in batches if batch.cameras is not None]
         return cls(
             torch.cat([batch.points for batch in batches]),
             [image for batch in batches for image in batch.images],
@@ -72,6 +76,7 @@ class Batch:
             np.concatenate([batch.pixels for batch in batches if batch.pixels is not None])
             if batches[0].pixels is not None
             else None,
+            torch.cat(cameras) if cameras else None,
         )
 
     def part(self, some: slice) -> Batch:
@@ -83,6 +88,7 @@ class Batch:
             None if self.low_res is None else self.low_res[some],
             None if self.captions is None else self.captions[some],
             None if self.pixels is None else self.pixels[some],
+            None if self.cameras is None else self.cameras[some],
         )
 
 
@@ -90,12 +96,13 @@ class CloudLoader:
     """Endless batches, and the consumer's position in them.
 
     A row's cloud is its first `points` points (after `low_points` that condition it), of which a batch holds
-    `step_points` (0: all); `views` is the number of views used (0: all). `batch` counts the clouds of a step
-    over all `world` processes; this one is `rank`. `streams` are read in parallel, each from its own slice of
-    the rows: with one per process, no process reads another's rows. `workers` threads read ahead; `decode` is
-    the side, in pixels, to which they decode images (0: not at all). Rows come in proportion to their
-    weights; `weighted` False: all equally often. Raises ShardError where there is nothing to read or the data
-    is damaged.
+    `step_points` (0: all). `views` is the number of views used (0: all); a step shows `least` to `most` of
+    them of each object, a number that follows from the seed and the step, with their `cameras` if asked for.
+    `batch` counts the clouds of a step over all `world` processes; this one is `rank`. `streams` are read in
+    parallel, each from its own slice of the rows: with one per process, no process reads another's rows.
+    `workers` threads read ahead; `decode` is the side, in pixels, to which they decode images (0: not at
+    all). Rows come in proportion to their weights; `weighted` False: all equally often. Raises ShardError
+    where there is nothing to read or the data is damaged.
     """
 
     def __init__(
@@ -111,7 +118,10 @@ class CloudLoader:
         split: str = "train",
         weighted: bool = True,
         views: int = 0,
+        least: int = 1,
+        most: int = 1,
         images: bool = True,
+        cameras: bool = False,
         captions: bool = False,
         decode: int = 0,
         seed: int = 0,
@@ -135,18 +145,27 @@ class CloudLoader:
             raise ShardError(
                 f"{clouds}: {self.rows} rows of split {split!r} for {streams} streams. Fuse more models."
             )
+        if images and (few := [group for group in groups if group.views < most]):
+            raise ShardError(
+                f"{few[0].path}: {few[0].views} views per model, but a step shows up to {most}. Render more "
+                "views, or lower views_most."
+            )
         self.used = 0
         """Batches returned so far, by this run and those that it resumes."""
         self._workers = workers
         self._decode = decode if images else 0
         self._order = Order(groups, seed, window, streams)
         self._shares = shares(batch, streams, rank, world)
-        self._recipe = Recipe(mix, points, low_points, step_points or points, target, images, captions)
+        self._least, self._most = (least, most) if images else (1, 1)
+        self._recipe = Recipe(
+            mix, points, low_points, step_points or points, target, images, captions, cameras
+        )
         self._shards = OpenShards()
         self._union = UnionOrder()
         self._batch = batch
         self._data = hashlib.sha256(repr([part.sha256 for part in parts]).encode()).hexdigest()
         identity = (split, views, seed, window, streams, self._recipe)
+        identity += ((least, most),) if self._most > 1 else ()
         self._identity = hashlib.sha256(repr(identity).encode()).hexdigest()
 
     def __iter__(self) -> Generator[Batch]:
@@ -191,8 +210,9 @@ class CloudLoader:
         if self._workers:
             submit = stack.enter_context(ThreadPoolExecutor(self._workers, "shards")).submit
         streams = [self._stream(share, submit) for share in self._shares]
-        while True:
-            yield self._collate([place for stream in streams for place in next(stream)])
+        for step in itertools.count(self.used):
+            views = self._order.shown(step, self._least, self._most)
+            yield self._collate([place for stream in streams for place in next(stream)], views)
 
     def _stream(self, share: Share, submit: Callable[..., Any]) -> Iterator[list[Place]]:
         """This process's rows of a stream, one list per batch."""
@@ -217,25 +237,33 @@ class CloudLoader:
                 yield pending.popleft()
 
     def _read(self, group: int, epoch: int) -> RowGroup:
-        rng = self._order.rng(epoch, group, 3)
-        return self._shards.read(self._order.groups[group], self._order.view(epoch, group), self._recipe, rng)
+        rng, views = self._order.rng(epoch, group, 3), self._order.views(epoch, group, self._most)
+        return self._shards.read(self._order.groups[group], views, self._recipe, rng)
 
-    def _collate(self, places: list[Place]) -> Batch:
-        """The rows as one batch."""
+    def _collate(self, places: list[Place], views: int) -> Batch:
+        """The rows as one batch, with so many views of each."""
         recipe = self._recipe
         points = np.empty((len(places), recipe.mix.channels, recipe.step_points), np.float32)
         low = np.empty((len(places), recipe.mix.channels, recipe.low_points), np.float32)
         for i, (group, row) in enumerate(places):
             group.fill(row, points[i], low[i], self._union)
-        images = [group.image(row) for group, row in places]
+        shown = [(group, row, group.shown(row, views)) for group, row in places]
+        images = [group.images(row, which) for group, row, which in shown]
+        cameras = [group.cameras(row, which) for group, row, which in shown if recipe.cameras]
         return Batch(
             torch.from_numpy(points),
             images,
             [group.uid(row) for group, row in places],
             torch.from_numpy(low) if recipe.low_points else None,
             [group.caption(row) for group, row in places] if recipe.captions else None,
-            load_images(images, self._decode) if self._decode else None,
+            self._decoded(images) if self._decode else None,
+            torch.from_numpy(np.stack(cameras)) if cameras else None,
         )
+
+    def _decoded(self, images: list[list[bytes]]) -> np.ndarray:
+        """(B, V, size, size, 3) uint8."""
+        pixels = load_images([image for shown in images for image in shown], self._decode)
+        return pixels.reshape(len(images), -1, *pixels.shape[1:])
 
 
 def ahead(items: Iterator[Item], depth: int, stack: ExitStack) -> Iterator[Item]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from fuse.dataset.shard import Shard, ShardError, image_column
+from training.conditioning.cameras import NUMBERS
 from training.data.channels import to_network
 from training.data.point_mix import Mix, PointsFrom, UnionOrder
 from training.data.shuffle import Group
@@ -35,8 +37,9 @@ class Recipe:
     target: Literal["rgb", "albedo"]
     images: bool = True
     captions: bool = False
+    cameras: bool = field(default=False, repr=False)  # not part of what a run's position depends on
 
-    def columns(self, view: int) -> list[str]:
+    def columns(self, views: Sequence[int]) -> list[str]:
         """The columns of a shard that a sample needs."""
         names = ["uid"]
         if self.mix.kind == "solid":
@@ -45,7 +48,8 @@ class Recipe:
             names += ["outside_xyz", f"outside_{self.target}"]
         if self.mix.kind == "outside+hidden":
             names += ["hidden_xyz", "hidden_albedo"]
-        return names + [image_column(view)] * self.images + ["caption", "source"] * self.captions
+        names += [image_column(view) for view in views if self.images] + ["cameras"] * self.cameras
+        return names + ["caption", "source"] * self.captions
 
 
 def usable_rows(shard: Shard, group: int, split: str, kind: PointsFrom) -> np.ndarray:
@@ -82,17 +86,46 @@ class Blobs:
         return data.view(self._dtype).reshape(-1, self._width)
 
 
+class Cameras:
+    """The column of cameras as arrays: `cameras[row]` is (V, 19) float32."""
+
+    def __init__(self, column: pa.ChunkedArray):
+        array = column.combine_chunks()
+        self._offsets = array.offsets.to_numpy()
+        cameras = array.values
+        matrices = cameras.field("camera_to_world").flatten().to_numpy().reshape(-1, 16)
+        self._numbers = np.zeros((len(matrices), NUMBERS), np.float32)
+        self._numbers[:, :16] = matrices
+        self._numbers[:, 16] = np.tan(cameras.field("fov").to_numpy() / 2)
+
+    def count(self, row: int) -> int:
+        """The number of the row's cameras."""
+        return int(self._offsets[row + 1] - self._offsets[row])
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self._numbers[self._offsets[row] : self._offsets[row + 1]]
+
+
 class RowGroup:
     """The columns of a row group, and the points of each cloud that a step of this epoch sees."""
 
-    def __init__(self, group: Group, table: pa.Table, recipe: Recipe, view: int, rng: np.random.Generator):
+    def __init__(
+        self,
+        group: Group,
+        table: pa.Table,
+        recipe: Recipe,
+        views: Sequence[int],
+        rng: np.random.Generator,
+    ):
         self.path, self.index, self.recipe = group.path, group.index, recipe
+        self.views = list(views)
         self._strings = {
             name: table[name].to_pylist()
             for name in ("uid", "caption", "source")
             if name in table.schema.names
         }
-        self._images = table[image_column(view)] if recipe.images else None
+        self._images = [table[image_column(view)] for view in views] if recipe.images else []
+        self._cameras = Cameras(table["cameras"]) if recipe.cameras else None
         kinds = {"solid": ("solid",), "outside": ("outside",), "outside+hidden": ("outside", "hidden")}
         colors = {"outside": f"outside_{recipe.target}", "hidden": "hidden_albedo"}
         self._xyz = [Blobs(table[f"{kind}_xyz"], "<f4") for kind in kinds[recipe.mix.kind]]
@@ -102,6 +135,7 @@ class RowGroup:
         order = rng.permutation(recipe.points)
         self._permutation = np.concatenate([order, order[: recipe.step_points]])
         self._starts = rng.integers(recipe.points, size=table.num_rows)
+        self._turns = rng.integers(len(self.views), size=table.num_rows)
 
     def fill(self, row: int, points: np.ndarray, low: np.ndarray, union: UnionOrder) -> None:
         """Write the row's points (C, N) and coarse cloud (C, n) as a step sees them, in the network's frame.
@@ -151,9 +185,24 @@ class RowGroup:
         """The row's uid."""
         return self._strings["uid"][row]
 
-    def image(self, row: int) -> bytes:
-        """The row's PNG of this epoch's view; empty if the recipe has no images."""
-        return self._images[row].as_py() if self._images is not None else b""
+    def shown(self, row: int, count: int) -> list[int]:
+        """Which of the views that were read a step shows of a row: `count`, from a random one on."""
+        return [(int(self._turns[row]) + i) % len(self.views) for i in range(count)]
+
+    def images(self, row: int, which: Sequence[int]) -> list[bytes]:
+        """The row's PNGs of some of the views that were read; empty if the recipe has no images."""
+        return [self._images[at][row].as_py() if self._images else b"" for at in which]
+
+    def cameras(self, row: int, which: Sequence[int]) -> np.ndarray:
+        """The cameras of the same views, (V, 19) float32, see `training.conditioning.cameras`."""
+        assert self._cameras is not None, "the recipe has no cameras"
+        views = [self.views[at] for at in which]
+        if max(views) >= self._cameras.count(row):
+            raise ShardError(
+                f"{self.path}: {self.uid(row)} has {self._cameras.count(row)} cameras, fewer than views. "
+                "Render and fuse it again."
+            )
+        return self._cameras[row][views]
 
     def caption(self, row: int) -> str:
         """The row's caption; where it has none, the source file's name in words."""
@@ -168,10 +217,10 @@ class OpenShards:
         self._limit = limit
         self._held = threading.local()
 
-    def read(self, group: Group, view: int, recipe: Recipe, rng: np.random.Generator) -> RowGroup:
-        """Read the columns that the recipe needs, with the images of one view."""
-        table = self._open(group.path).table(group.index, recipe.columns(view))
-        return RowGroup(group, table, recipe, view, rng)
+    def read(self, group: Group, views: Sequence[int], recipe: Recipe, rng: np.random.Generator) -> RowGroup:
+        """Read the columns that the recipe needs, with the images of these views alone."""
+        table = self._open(group.path).table(group.index, recipe.columns(views))
+        return RowGroup(group, table, recipe, views, rng)
 
     def _open(self, path: Path) -> Shard:
         held: OrderedDict[Path, Shard] = self._held.__dict__.setdefault("shards", OrderedDict())

@@ -59,9 +59,16 @@ class Order:
                     yield epoch, rows[start:]
                 start = max(0, start - len(rows))
 
-    def view(self, epoch: int, group: int) -> int:
-        """The view whose images a row group uses in an epoch."""
-        return int(self.rng(epoch, group).integers(max(1, self.groups[group].views)))
+    def views(self, epoch: int, group: int, count: int = 1) -> list[int]:
+        """The views, without repetition, whose images a row group uses in an epoch."""
+        rng, pool = self.rng(epoch, group), max(1, self.groups[group].views)
+        first = int(rng.integers(pool))
+        others = [view for view in range(pool) if view != first]
+        return [first, *rng.permutation(others).astype(int).tolist()[: count - 1]]
+
+    def shown(self, step: int, least: int, most: int) -> int:
+        """The number of views of every object in a step: the same for all processes."""
+        return least if least == most else int(self.rng(step, 0, 0, 5).integers(least, most + 1))
 
     def rng(self, *key: int) -> np.random.Generator:
         """A random generator of its own for each `key`."""

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.conditioning.cameras import project, rays
+from training.conditioning.cameras import float32, position, project, rays
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class Views(nn.Module):
     def __init__(self, width: int, shape: ViewShape):
         super().__init__()
         with torch.random.fork_rng(devices=[]):  # the rest of the network starts the same with or without
-            self.ray = silent(nn.Linear(6, width)) if shape.rays else None
-            self.unposed = nn.Parameter(torch.zeros(width)) if shape.rays else None
+            self.rays = Rays(width) if shape.rays else None
             self.tags = nn.Parameter(torch.zeros(shape.tags, width)) if shape.tags else None
             self.projected = Projected(width) if shape.projected else None
 
@@ -48,11 +47,10 @@ class Views(nn.Module):
         known: (B, V) -> (B, V, cells, width). A view without a known camera gets a learned vector.
         """
         tokens = tokens if tokens.dim() == 4 else tokens[:, None]
-        if self.ray is not None:
+        if self.rays is not None:
             if cameras is None or known is None:
                 raise ValueError("this network takes cameras with its views: give cameras and known")
-            seen = self.ray(rays(cameras, math.isqrt(tokens.shape[2])))
-            tokens = tokens + torch.where(known[..., None, None], seen, self.unposed)
+            tokens = tokens + self.rays(cameras, known, tokens.shape[2])
         if self.tags is not None:
             places = torch.arange(first, first + tokens.shape[1], device=tokens.device) % len(self.tags)
             tokens = tokens + self.tags[places][:, None]
@@ -72,6 +70,20 @@ class Views(nn.Module):
         if cameras is None or known is None or pixels is None:
             raise ValueError("this network looks views up: give cameras, known and pixels")
         return points + self.projected(x, cameras, known, pixels)
+
+
+class Rays(nn.Module):
+    """Where a cell looks from: its camera's ray, or a learned vector for a view without a known camera."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.ray = silent(nn.Linear(6, width))
+        self.unposed = nn.Parameter(torch.zeros(width))
+
+    def forward(self, cameras: Tensor, known: Tensor, cells: int) -> Tensor:
+        """cameras: (B, V, 19), known: (B, V) -> (B, V, cells, width)."""
+        seen = self.ray(rays(cameras, math.isqrt(cells)))
+        return torch.where(known[..., None, None], seen, self.unposed.to(seen.dtype))
 
 
 class Projected(nn.Module):
@@ -108,15 +120,14 @@ def samples(points: Tensor, cameras: Tensor, pixels: Tensor) -> Tensor:
     """What each view shows at the projections of points (B, 3, N): (B, V, N, 6).
 
     cameras: (B, V, 19), pixels: (B, V, 4, S, S). RGBA, inside the picture or not, and depth less the camera's
-    distance from the origin. In float32: bfloat16 places are off by a pixel.
+    distance from the origin.
     """
-    with torch.autocast(points.device.type, enabled=False):
-        cameras, points = cameras.float(), points.float()
-        places, depth = project(points, cameras)
+    places, depth = project(points.float(), cameras)
+    with float32(cameras):
         color = F.grid_sample(
             pixels.float().flatten(0, 1), places.flatten(0, 1)[:, :, None], align_corners=False
         )
         color = color.squeeze(3).unflatten(0, pixels.shape[:2]).transpose(2, 3)
         inside = (places.abs() < 1).all(-1, keepdim=True)
-        distance = cameras[..., [3, 7, 11]].norm(dim=-1)
+        distance = position(cameras).norm(dim=-1)
         return torch.cat([color, inside, (depth - distance[..., None])[..., None]], dim=-1)

@@ -26,6 +26,7 @@ class StepNoise:
     quantiles: Tensor  # (B,) in [0, 1), of the distribution of times
     keep: Tensor  # (B,) bool: which samples keep their condition
     low_noise: Tensor | None  # (B, C, n) unit, for the coarse clouds of an upsampler
+    posed: Tensor  # (B, V) in [0, 1): a view's camera is withheld below `camera_drop`
 
 
 def step_noise(
@@ -36,6 +37,7 @@ def step_noise(
     shape: tuple[int, int, int],
     drop: float = 0.0,
     low_points: int = 0,
+    views: int = 1,
 ) -> StepNoise:
     """Noise of samples `first`.. of a batch of `batch` samples; `shape` is this process's share, (B, C, N).
 
@@ -45,6 +47,7 @@ def step_noise(
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     quantiles = even_quantiles(batch, generator)
     keep = torch.rand(batch, generator=generator) >= drop
+    posed = torch.rand(batch, views, generator=generator)
     count, channels, points = shape
     numbers = np.empty((count, channels, points + low_points), np.float32)
     for i in range(count):
@@ -53,4 +56,4 @@ def step_noise(
     noise = torch.from_numpy(numbers)
     mine = slice(first, first + count)
     low = noise[:, :, points:].contiguous() if low_points else None
-    return StepNoise(noise[:, :, :points].contiguous(), quantiles[mine], keep[mine], low)
+    return StepNoise(noise[:, :, :points].contiguous(), quantiles[mine], keep[mine], low, posed[mine])

@@ -6,10 +6,9 @@
     clouds = sampler.sample(objective, model, noise, condition)
 
 A model is any callable `model(x, t, **condition)` with x (B, C, N) and t (B,) fractional times of about
-0..1000, which returns (B, outputs * C, N). Conditions are keyword tensors whose first axis is the batch:
-`embeddings`, the encoder's output, and `low_res`, an upsampler's coarse cloud. An objective knows how noise
-is mixed in and what the network's output means; its denoiser hides both, so every sampler works with all of
-them.
+0..1000, which returns (B, outputs * C, N). Conditions are keyword tensors (`condition`). An
+objective knows how noise is mixed in and what the network's output means; its denoiser hides both, so every
+sampler works with all of them.
 """
 
 from __future__ import annotations

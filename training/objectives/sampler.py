@@ -20,8 +20,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from training.objectives.condition import Condition, by_view, withheld
 from training.objectives.diffusion import Diffusion
 from training.objectives.objective import Denoiser, Model, Objective
+from training.settings import Rule
 
 
 @torch.inference_mode()
@@ -29,19 +31,20 @@ def sample(
     objective: Objective,
     model: Model,
     noise: Tensor,
-    condition: dict[str, Tensor],
+    condition: Condition,
     steps: int = 64,
     guidance: float = 3.0,
     method: Literal["heun", "ddim", "ddpm"] = "heun",
     churn: float = 0.0,
     generator: torch.Generator | None = None,
+    rule: Rule = "together",
 ) -> Tensor:
     """Unit noise (B, C, N) -> clean clouds (B, C, N) in the network's frame.
 
     `condition` holds the model's keyword tensors; there is no guidance if `guidance` is 1 or the condition
     has no `embeddings`. `generator` supplies the fresh noise of `churn`, of DDIM (whose eta is 1 if `churn`
     is not 0) and of DDPM, which needs a `Diffusion` (ValueError otherwise). `Diffusion(published=True)`
-    samples as the published code does.
+    samples as the published code does. `rule` is how several views are used (`combined`; not with DDPM).
     """
     published = isinstance(objective, Diffusion) and objective.published
     free = guidance == 1 or (published and guidance == 0) or "embeddings" not in condition
@@ -50,27 +53,47 @@ def sample(
             raise ValueError("DDPM steps need a diffusion objective. Sample with heun or ddim.")
         guided_by = guided_model(model, condition, 1.0 if free else guidance, published)
         return ddpm(objective.spaced(steps), guided_by, noise, generator=generator)
-    denoise = objective.denoiser(model, **condition)
-    if not free:
-        denoise = guided(denoise, objective.denoiser(model, **withheld(condition, published)), guidance)
+    denoisers = []
+    for shown in [condition] if rule == "together" else by_view(condition):
+        denoise = objective.denoiser(model, **shown)
+        if not free:
+            denoise = guided(denoise, objective.denoiser(model, **nothing_of(shown, published)), guidance)
+        denoisers.append(denoise)
+    denoise = combined(denoisers, rule)
     levels = objective.levels(steps)
     if method == "ddim":
         return ddim(denoise, noise * levels[0], levels, float(churn > 0), generator)
     return heun(denoise, noise * levels[0], levels, churn, generator)
 
 
-def withheld(condition: dict[str, Tensor], published: bool = False) -> dict[str, Tensor]:
-    """The condition without image or text: `embeddings`, (B, features, cells), become zeros, as in training.
+def nothing_of(condition: Condition, published: bool = False) -> Condition:
+    """The condition without images or text, as in training: `embeddings`, (B, ...), become zeros.
 
     An upsampler keeps its coarse cloud, `low_res` (B, C, n). The published code zeroes that too, in its own
     units: all points black and at the origin, an input that never occurs in training.
     """
-    without = condition | {"embeddings": torch.zeros_like(condition["embeddings"])}
+    without = withheld(condition)
     if published and "low_res" in condition:
         black = torch.zeros_like(condition["low_res"])
         black[:, 3:6] = -1
         without["low_res"] = black
     return without
+
+
+def combined(denoisers: list[Denoiser], rule: Rule) -> Denoiser:
+    """One denoiser from those of several views, without training (TRELLIS, arXiv:2412.01506, in its code).
+
+    `mean` averages their estimates, `cycle` asks them in turn.
+    """
+    turn = itertools.cycle(denoisers)
+
+    def mean(x: Tensor, sigma: float) -> Tensor:
+        return torch.stack([denoise(x, sigma) for denoise in denoisers]).mean(0)
+
+    def cycle(x: Tensor, sigma: float) -> Tensor:
+        return next(turn)(x, sigma)
+
+    return denoisers[0] if len(denoisers) == 1 else mean if rule == "mean" else cycle
 
 
 def guided(conditional: Denoiser, unconditional: Denoiser, scale: float) -> Denoiser:
@@ -83,7 +106,7 @@ def guided(conditional: Denoiser, unconditional: Denoiser, scale: float) -> Deno
     return conditional if scale == 1 else denoise
 
 
-def guided_model(model: Model, condition: dict[str, Tensor], scale: float, published: bool = False) -> Model:
+def guided_model(model: Model, condition: Condition, scale: float, published: bool = False) -> Model:
     """Guidance for DDPM, as a model of x (B, C, N) and t (B,): it moves the prediction, not the variance.
 
     The published code guides only the first three channels, the positions.
@@ -94,7 +117,7 @@ def guided_model(model: Model, condition: dict[str, Tensor], scale: float, publi
 
     if scale == 1:
         return plain
-    nothing = withheld(condition, published)
+    nothing = nothing_of(condition, published)
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         output = model(x, t, **condition)

@@ -112,7 +112,7 @@ def test_samples_are_the_rows(clouds: Path) -> None:
             assert {tuple(point) for point in xyz.tolist()} <= prefix
             assert len(np.unique(xyz, axis=0)) == 16
             np.testing.assert_array_equal(albedo, rows[uid]["outside_albedo"][:16])
-            assert image in [rows[uid][f"image_{view:02d}"] for view in range(3)]
+            assert image in [[rows[uid][f"image_{view:02d}"]] for view in range(3)]
 
 
 def test_rows_of_a_group_share_a_view_and_epochs_show_all(make_dataset: MakeDataset) -> None:
@@ -121,7 +121,7 @@ def test_rows_of_a_group_share_a_view_and_epochs_show_all(make_dataset: MakeData
     views = []
     for batch in take(CloudLoader(clouds, 4), 12):
         shown = {
-            next(view for view in range(3) if rows[uid][f"image_{view:02d}"] == image)
+            next(view for view in range(3) if [rows[uid][f"image_{view:02d}"]] == image)
             for uid, image in zip(batch.uids, batch.images, strict=True)
         }
         assert len(shown) == 1
@@ -129,7 +129,7 @@ def test_rows_of_a_group_share_a_view_and_epochs_show_all(make_dataset: MakeData
     assert set(views) == {0, 1, 2}
     first = take(CloudLoader(clouds, 4, views=1), 5)
     assert all(
-        image == rows[uid]["image_00"] for b in first for uid, image in zip(b.uids, b.images, strict=True)
+        image == [rows[uid]["image_00"]] for b in first for uid, image in zip(b.uids, b.images, strict=True)
     )
 
 
@@ -337,3 +337,62 @@ def test_the_loaders_own_bench_reads_what_it_makes():
     assert done.returncode == 0, done.stderr
     rates = [line.split("|")[2:4] for line in done.stdout.splitlines()[2:]]
     assert len(rates) == 6 and all(float(rate.replace(",", "")) > 0 for line in rates for rate in line)
+
+
+def test_a_step_shows_several_views_of_every_object(make_dataset: MakeDataset) -> None:
+    """Their number is the step's, each view has its own camera, and all views come."""
+    clouds = make_dataset(rows=9, views=5, group=3) / "clouds"
+    rows = {row["uid"]: row for row in (make_row(i, 5, 64) for i in range(9))}
+    loader = CloudLoader(clouds, 3, least=1, most=3, cameras=True)
+    numbers, places = [], Counter()
+    for batch in take(loader, 60):
+        assert batch.cameras is not None
+        (number,) = {len(shown) for shown in batch.images}
+        numbers.append(number)
+        assert batch.cameras.shape == (3, number, 19)
+        for uid, shown, cameras in zip(batch.uids, batch.images, batch.cameras, strict=True):
+            views = [next(v for v in range(5) if rows[uid][f"image_{v:02d}"] == image) for image in shown]
+            assert len(set(views)) == number
+            places.update(views)
+            poses = [rows[uid]["cameras"][view]["camera_to_world"] for view in views]
+            np.testing.assert_array_equal(cameras[:, :16].numpy(), np.stack(poses))
+            np.testing.assert_allclose(cameras[:, 16:], [[np.tan(0.35), 0, 0]] * number, rtol=1e-6)
+    assert set(numbers) == {1, 2, 3}
+    assert min(places.values()) > 0.5 * max(places.values())
+
+
+def test_ranks_and_resumed_runs_see_the_same_views(make_dataset: MakeDataset) -> None:
+    clouds = make_dataset(rows=9, views=4, group=3) / "clouds"
+    settings = {"seed": 5, "least": 1, "most": 3, "cameras": True}
+    whole = take(CloudLoader(clouds, 4, **settings), 12)
+    ranks = [take(CloudLoader(clouds, 4, rank=rank, world=2, **settings), 12) for rank in range(2)]
+    for parts, batch in zip(zip(*ranks, strict=True), whole, strict=True):
+        joined = Batch.join(list(parts))
+        assert joined.images == batch.images
+        assert joined.cameras is not None and batch.cameras is not None
+        assert torch.equal(joined.cameras, batch.cameras)
+    first = CloudLoader(clouds, 4, **settings)
+    head = take(first, 5)
+    second = CloudLoader(clouds, 4, workers=1, **settings)
+    second.load_state_dict(first.state_dict())
+    assert same(head + take(second, 7), whole)
+    with pytest.raises(ShardError, match="another seed"):
+        CloudLoader(clouds, 4, seed=5).load_state_dict(first.state_dict())
+
+
+def test_only_the_views_in_use_are_read(make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns grow with the number of views and with nothing else."""
+    clouds, read = make_dataset(rows=4, views=6) / "clouds", []
+    table = Shard.table
+    monkeypatch.setattr(Shard, "table", lambda self, g, names: read.append(names) or table(self, g, names))
+    for most in (1, 2, 4):
+        loader = CloudLoader(clouds, 4, least=most, most=most, cameras=True)
+        read.clear()
+        take(loader, 1)
+        (names,) = read
+        assert sum(name.startswith("image_") for name in names) == most
+        assert set(names) - {n for n in names if "image" in n} == {
+            "uid", "outside_xyz", "outside_rgb", "cameras",
+        }  # fmt: skip
+    with pytest.raises(ShardError, match="6 views per model, but a step shows up to 7"):
+        CloudLoader(clouds, 4, least=7, most=7)

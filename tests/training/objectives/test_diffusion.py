@@ -15,7 +15,7 @@ from training.networks.transformer import PointTransformer, Shape
 from training.objectives.diffusion import Diffusion, Schedule
 from training.objectives.flow import RectifiedFlow
 from training.objectives.objective import even_quantiles, karras_sigmas
-from training.objectives.sampler import ddim, ddpm, guided, guided_model, heun, sample, withheld
+from training.objectives.sampler import ddim, ddpm, guided, guided_model, heun, nothing_of, sample
 
 Vectors = Callable[[str], tuple[dict[str, Any], dict[str, Tensor]]]
 SPREAD = 0.5  # standard deviation of the Gaussian data whose exact answers are known
@@ -231,10 +231,10 @@ def test_guidance_of_ddpm_moves_every_channel_and_published_positions_only() -> 
 
 
 def test_guidance_keeps_the_coarse_cloud_and_published_drops_it() -> None:
-    kept = withheld(CONDITION)
+    kept = nothing_of(CONDITION)
     assert not kept["embeddings"].any()
     assert torch.equal(kept["low_res"], CONDITION["low_res"])
-    dropped = withheld(CONDITION, published=True)["low_res"]
+    dropped = nothing_of(CONDITION, published=True)["low_res"]
     assert not dropped[:, :3].any() and (dropped[:, 3:] == -1).all()  # the middle, in black
     assert CONDITION["low_res"].any()
 
@@ -276,5 +276,5 @@ def test_published_guidance_of_0_is_none() -> None:
     assert torch.equal(plain, off)
     assert not torch.equal(plain, on)
     fixed = sample(Diffusion(), says_its_condition, noise, CONDITION, 4, 0.0)
-    nothing = sample(Diffusion(), says_its_condition, noise, withheld(CONDITION), 4, 1.0)
+    nothing = sample(Diffusion(), says_its_condition, noise, nothing_of(CONDITION), 4, 1.0)
     assert torch.equal(fixed, nothing)  # with the image's weight at 0

@@ -1,0 +1,158 @@
+"""Networks of several views: they begin as networks of one, and know no order of views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
+from training import checkpoints
+from training.conditioning.cameras import camera_numbers
+from training.config import TrainConfig
+from training.networks.point_e import assemble, load_weights
+from training.networks.transformer import Shape
+from training.networks.views import ViewShape, samples
+
+Vectors = Callable[[str], tuple[dict[str, Any], dict[str, Tensor]]]
+CELLS, FEATURES, POINTS = 4, 8, 12
+KINDS = {"grid": {}, "upsample": {"condition_points": 16}, "two_stream": {"latents": 8, "latent_layers": 1}}
+
+
+def condition(views: int = 3, model: str = "grid", seed: int = 0) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shown = {
+        "embeddings": torch.randn(2, views, FEATURES, CELLS, generator=generator),
+        "cameras": cameras(views).expand(2, views, -1),
+        "known": torch.ones(2, views, dtype=torch.bool),
+        "pixels": torch.rand(2, views, 4, 8, 8, generator=generator),
+    }
+    return shown | ({"low_res": torch.rand(2, 6, 16, generator=generator)} if model == "upsample" else {})
+
+
+def cameras(views: int) -> Tensor:
+    """(1, V, 19)."""
+    poses = [camera["camera_to_world"] for camera in make_row(0, views, 4)["cameras"]]
+    return torch.from_numpy(np.stack([camera_numbers(pose, 0.7) for pose in poses]))[None]
+
+
+def network(model: str = "grid", **options: Any) -> nn.Module:
+    """A small network whose every weight is random, also those that begin as zero."""
+    settings = {"model": model, "width": 16, "layers": 2, "heads": 2, "views_most": 3}
+    net = checkpoints.build_model(TrainConfig.model_validate(settings | KINDS[model] | options), FEATURES)
+    generator = torch.Generator().manual_seed(1)
+    for weight in net.parameters():
+        if weight.dim() > 1 or not weight.any():
+            nn.init.normal_(weight, std=0.6, generator=generator)
+    return net.eval().requires_grad_(False)
+
+
+def run(net: nn.Module, shown: dict[str, Tensor], points: int = POINTS) -> Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return net(torch.randn(2, 6, points, generator=generator), torch.tensor([5.0, 700.0]), **shown)
+
+
+def permuted(shown: dict[str, Tensor], order: list[int]) -> dict[str, Tensor]:
+    return {name: value if name == "low_res" else value[:, order] for name, value in shown.items()}
+
+
+def test_one_view_of_a_published_network_with_new_parts_gives_the_published_numbers(
+    vectors: Vectors, tmp_path: Path
+) -> None:
+    config, numbers = vectors("model_grid")
+    weights = {name.removeprefix("weight/"): w for name, w in numbers.items() if name.startswith("weight/")}
+    torch.save(weights, tmp_path / "base_40m.pt")
+    shape = Shape(config["width"], config["layers"], config["heads"], views=ViewShape(True, 4, True))
+    net = assemble("grid", shape, 160)
+    new = load_weights(net, tmp_path / "base_40m.pt")
+    assert new and all(name.startswith("views.") for name in new)
+    embeddings = numbers["in/embeddings"][:, None]
+    count, cells = len(embeddings), embeddings.shape[-1]
+    assert cells == int(cells**0.5) ** 2
+    shown = {
+        "embeddings": embeddings,
+        "cameras": cameras(1).expand(count, -1, -1),
+        "known": torch.ones(count, 1, dtype=torch.bool),
+        "pixels": torch.rand(count, 1, 4, 8, 8),
+    }
+    out = net(numbers["in/x"], numbers["in/t"], **shown)
+    assert (out - numbers["out/y"]).abs().max() < 1e-5 * numbers["out/y"].abs().max()
+
+
+@pytest.mark.parametrize("model", KINDS)
+def test_the_order_of_views_does_not_matter(model: str) -> None:
+    net, shown = network(model, view_rays=True, view_projected=True), condition(3, model)
+    straight = run(net, shown)
+    torch.testing.assert_close(run(net, permuted(shown, [2, 0, 1])), straight, atol=1e-4, rtol=1e-4)
+    exchanged = shown | {"cameras": shown["cameras"][:, [2, 0, 1]]}  # each picture with another's camera
+    assert (run(net, exchanged) - straight).abs().max() > 1e-3
+    for views in (1, 2, 6):
+        assert run(net, condition(views, model)).shape == straight.shape
+
+
+def test_learned_tags_know_an_order() -> None:
+    net, shown = network(view_tags=True), {"embeddings": condition()["embeddings"]}
+    assert (run(net, permuted(shown, [2, 0, 1])) - run(net, shown)).abs().max() > 1e-3
+
+
+def test_rays_say_where_a_cell_is_and_features_alone_do_not() -> None:
+    """Cells shuffled within a view: without rays, all that changes is where their features were."""
+    shown = condition(1)
+    shuffled = shown | {"embeddings": shown["embeddings"][..., [2, 0, 3, 1]]}
+    blind, told = network(), network(view_rays=True)
+    only = {"embeddings": shown["embeddings"]}, {"embeddings": shuffled["embeddings"]}
+    torch.testing.assert_close(run(blind, only[0]), run(blind, only[1]), atol=1e-4, rtol=1e-4)
+    without_pixels = [{k: v for k, v in one.items() if k != "pixels"} for one in (shown, shuffled)]
+    assert (run(told, without_pixels[0]) - run(told, without_pixels[1])).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("model", KINDS)
+def test_a_view_without_a_camera_adds_only_its_tokens(model: str) -> None:
+    net, shown = network(model, view_rays=True, view_projected=True), condition(2, model)
+    shown["known"][:, 1] = False
+    straight = run(net, shown)
+    other = {name: value.clone() for name, value in shown.items()}
+    other["cameras"][:, 1], other["pixels"][:, 1] = other["cameras"][:, 0], 0.5
+    torch.testing.assert_close(run(net, other), straight)
+    other["embeddings"][:, 1] = 0
+    assert (run(net, other) - straight).abs().max() > 1e-3
+    nothing = shown | {"known": torch.zeros(2, 2, dtype=torch.bool)}
+    assert run(net, nothing).isfinite().all()
+
+
+def test_points_see_the_pixels_that_they_fall_on() -> None:
+    """Left half red, right half transparent; a camera 4 before the origin looks along -z."""
+    pixels = torch.zeros(1, 1, 4, 8, 8)
+    pixels[..., [0, 3], :, :4] = 1
+    pose = np.eye(4)
+    pose[2, 3] = 4
+    camera = torch.from_numpy(camera_numbers(pose, 0.7))[None, None]
+    points = torch.tensor([[-0.7, 0.2, 0.0], [0.7, 0.2, 0.5], [9, 0, 0], [-0.7, 0, 1]]).T[None]
+    seen = samples(points, camera, pixels)[0, 0]
+    red = torch.tensor([1.0, 0, 0, 1])
+    torch.testing.assert_close(seen[[0, 3], :4], torch.stack([red, red]))
+    assert not seen[1:3, :4].any()
+    assert seen[:, 4].tolist() == [1, 1, 0, 1]  # inside the picture
+    torch.testing.assert_close(seen[:, 5], torch.tensor([0, -0.5, 0, -1]))  # depth, from the origin's on
+
+
+def test_new_parts_leave_the_rest_of_the_network_as_it_was() -> None:
+    """Arms of a comparison begin with the same weights."""
+    plain = checkpoints.build_model(TrainConfig(width=16, layers=1), FEATURES).state_dict()
+    config = TrainConfig(width=16, layers=1, view_rays=True, view_projected=True, view_tags=True)
+    richer = checkpoints.build_model(config, FEATURES).state_dict()
+    assert {name for name in richer if not name.startswith("views.")} == set(plain)
+    assert all(torch.equal(richer[name], value) for name, value in plain.items())
+
+
+def test_a_network_without_views_has_the_published_names() -> None:
+    shape = Shape(16, 1, 2)
+    names = set(assemble("grid", shape, FEATURES).state_dict())
+    assert names == set(assemble("grid", replace(shape, views=ViewShape()), FEATURES).state_dict())
+    assert not any("views" in name for name in names)
