@@ -5,7 +5,6 @@ Runs in a child process of the engine; its interface is `process`, with a job an
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from fuse.cloud import Cloud, concatenate
 from fuse.config import FuseConfig
 from fuse.dataset.shard import Row, encode_normal, image_column, table_of, write_shard
+from fuse.dataset.splits import UNDECIDED
 from fuse.fusion import Fused, fuse_samples, mean_footprint
 from fuse.inside import Inside, Points, look_inside
 from fuse.job import FuseJob, FuseRecord
@@ -80,13 +80,7 @@ def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch)
         if not config.solid_points:
             solid = replace(solid, xyz=solid.xyz[:0], method="none")
     quality = _quality(cloud, dense, seen, inside) | _solidity(solid)
-    return _row(bundle, views, cloud, hidden, solid, quality, seed, config.validation)
-
-
-def split_of(uid: str, validation: float) -> str:
-    """`validation` for that share of all uids, else `train`; the uid alone decides."""
-    draw = int.from_bytes(hashlib.sha256(f"split\0{uid}".encode()).digest()[:8], "big") / 2**64
-    return "validation" if draw < validation else "train"
+    return _row(bundle, views, cloud, hidden, solid, quality, seed)
 
 
 def singular_values(xyz: np.ndarray) -> np.ndarray:
@@ -135,13 +129,12 @@ def _row(
     solid: Solid,
     quality: Row,
     seed: int,
-    validation: float,
 ) -> Row:
     meta = bundle.meta
     return {
         **{name: meta[name] for name in ("uid", "source", "source_sha256", "format", "scale")},
         **{name: meta.get(name) for name in ("caption", "category", "license")},
-        "split": split_of(meta["uid"], validation),
+        "split": meta.get("split") or UNDECIDED,
         "center": [float(x) for x in meta["center"]],
         "n_outside": len(cloud),
         "n_hidden": len(hidden),
@@ -160,7 +153,7 @@ def _row(
         "cameras": [_camera(view) for view in views],
         "quality": quality,
         "cluster": None,
-        "weight": 1.0,
+        "weight": 1.0 if meta.get("weight") is None else meta["weight"],
         "seed": seed,
     }
 

@@ -117,6 +117,8 @@ class Meta(_Json):
     caption: str | None = None
     category: str | None = None
     license: str | None = None
+    split: str | None = None
+    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     center: Annotated[list[Single], Field(min_length=3, max_length=3)]
     scale: Annotated[Single, Field(gt=0)]
     config_hash: str | None = None

@@ -59,6 +59,8 @@ class RenderJob(Job):
     caption: str | None = None
     category: str | None = None
     license: str | None = None
+    split: str | None = None
+    weight: float | None = None
     config: RenderConfig
 
 

@@ -27,7 +27,7 @@ from render.shading.interior import interior_masks
 from render.stopwatch import Stopwatch
 
 JOB = RenderJob
-_SOURCE = {"uid", "source", "caption", "category", "license", "config_hash"}
+_SOURCE = {"uid", "source", "caption", "category", "license", "split", "weight", "config_hash"}
 """Fields of the job that meta.json repeats."""
 
 

@@ -2,7 +2,7 @@
 
     parts = read_manifest(layout.clouds)
     plans = plan_shards(layout.staged(), parts, packed_uids(layout.clouds, parts), seed=0, shard_rows=256)
-    new = [pack_shard(plan, layout, config_hash, versions, row_group_mib=16) for plan in plans]
+    new = [pack_shard(plan, layout, config_hash, versions, 16, splits) for plan in plans]
     write_manifest(layout.clouds, [*parts, *new], layout.temporary)
 
 Rows are ordered by a hash of seed and uid: a global shuffle that does not depend on which model finished
@@ -60,10 +60,15 @@ def pack_shard(
     config_hash: str,
     versions: Mapping[str, str],
     row_group_mib: float,
+    splits: Mapping[str, str],
 ) -> Part:
-    """Write one planned shard from the staged rows, atomically. Returns its line for the manifest."""
+    """Write one planned shard from the staged rows, atomically. Returns its line for the manifest.
+
+    `splits` has the split of each undecided row by uid (`fuse.dataset.splits`).
+    """
     with storage.writing(layout.shard(plan.file), layout.temporary) as path:
-        write_shard(path, _tables(plan, layout), config_hash, versions, row_group_mib)
+        tables = (_decided(table, splits) for table in _tables(plan, layout))
+        write_shard(path, tables, config_hash, versions, row_group_mib)
         return replace(describe(path), file=plan.file)
 
 
@@ -122,3 +127,12 @@ def _table(path: Path) -> pa.Table:
                 f"{path}: does not hold the one row that its name says. Delete it and fuse again."
             )
         return shard.table(0)
+
+
+def _decided(table: pa.Table, splits: Mapping[str, str]) -> pa.Table:
+    """The one row with its split."""
+    split = splits.get(table["uid"][0].as_py())
+    if split is None:
+        return table
+    at = table.schema.get_field_index("split")
+    return table.set_column(at, table.schema.field(at), pa.array([split]))

@@ -15,6 +15,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from fuse.config import FuseConfig
 from fuse.job import FuseJob
@@ -54,7 +55,7 @@ def measure(
 ) -> dict[str, Times]:
     """Stage -> step -> the fastest wall and CPU seconds of `repeat` runs, after one that is not counted."""
     bundle, row, scratch = Path(folder) / BUNDLE, Path(folder) / ROW, Path(folder)
-    common = {"uid": "bench", "config_hash": "bench"}
+    common: dict[str, Any] = {"uid": "bench", "config_hash": "bench"}
     threads = stages["render"].limits.threads
     render = RenderJob(source=model.name, config=RenderConfig(resolution=resolution), **common)
     fuse = FuseJob(seed=0, config=FuseConfig(), **common)

@@ -1,9 +1,9 @@
 """Which models there are: a folder searched recursively, a list file, or one model file.
 
 A list is CSV, JSONL or Parquet with `path` (relative to the list's own folder, absolute, or a URI) and,
-optionally, `uid`, `caption`, `category` and `license`. A row that cannot be used, and a folder that cannot
-be read, becomes a rejection; the others continue. Folder, list and models may be remote
-(`fuse.dataset.storage`).
+optionally, `uid`, `caption`, `category`, `license`, and for training `split` and `weight`. A row that cannot
+be used, and a folder that cannot be read, becomes a rejection; the others continue. Folder, list and models
+may be remote (`fuse.dataset.storage`).
 
 A zip archive that holds one model is that model, `chair.zip`; several in it are `pack.zip/NAME` each. Names
 that are not UTF-8 are recorded as `render.references.spelling` says.
@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fuse.config import SPLITS
 from fuse.dataset import storage
 from fuse.dataset.names import RULE, is_name
 from pipeline.inputs.file_stats import Stamps
@@ -31,7 +32,7 @@ from render.references import archives
 from render.references.spelling import is_text, spelled, unspelled
 
 LISTS = {".csv", ".jsonl", ".parquet"}
-_COLUMNS = ("path", "uid", "caption", "category", "license")
+_COLUMNS = ("path", "uid", "caption", "category", "license", "split", "weight")
 _ARCHIVE = ".zip"
 
 
@@ -45,6 +46,8 @@ class Model:
     caption: str | None = None
     category: str | None = None
     license: str | None = None
+    split: str | None = None
+    weight: float | None = None
     member: str | None = None  # the end of `source`, where that names a file in an archive
 
     @property
@@ -172,6 +175,7 @@ def _from_list(path: Path) -> Discovery:
         source = _readable(written if is_text(written) else spelled(written))
         uid = (values["uid"] or "").strip() or default_uid(source)
         problem = f"{nested[0]} is not text." if nested else _problem(uid, source, seen) or _secret(source)
+        problem = problem or _sampling_problem(values["split"], values["weight"])
         if problem:
             found.rejections.append(
                 Rejection(
@@ -180,8 +184,9 @@ def _from_list(path: Path) -> Discovery:
             )
             continue
         seen[uid] = number
-        texts = {key: _readable(text) for key in _COLUMNS[2:] if (text := values[key]) is not None}
-        found.models.append(Model(uid, root, source, **texts, member=_member(root, source)))
+        texts = {key: _readable(text) for key in _COLUMNS[2:-1] if (text := values[key]) is not None}
+        weight = None if values["weight"] is None else float(values["weight"])
+        found.models.append(Model(uid, root, source, **texts, weight=weight, member=_member(root, source)))
     return replace(found, stamps=_stamps(found.models))
 
 
@@ -221,6 +226,17 @@ def _problem(uid: str, source: str, seen: dict[str, int]) -> str | None:
     if not is_name(uid) or _readable(uid) != uid:
         return f"uid {uid!r} cannot be a file name. {RULE}"
     return None
+
+
+def _sampling_problem(split: str | None, weight: str | None) -> str | None:
+    """Why training could not use a row's `split` or `weight`, if so."""
+    if split is not None and split not in SPLITS:
+        return f"split {split!r} is none of {', '.join(SPLITS)}."
+    try:
+        usable = weight is None or 0 <= float(weight) < math.inf
+    except ValueError:
+        usable = False
+    return None if usable else f"weight {weight!r} is not a number of 0 or more."
 
 
 def _member(root: str, source: str) -> str | None:

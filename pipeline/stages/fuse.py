@@ -6,12 +6,12 @@ or configuration has changed is taken apart first, and its other rows are packed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fuse.config import FuseConfig
-from fuse.dataset import packing, storage
+from fuse.dataset import packing, splits, storage
 from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import Part, read_manifest, write_manifest
 from fuse.dataset.shard import Shard, write_shard
@@ -118,8 +118,10 @@ def pack(layout: Layout, config: FuseConfig, engine: EngineConfig, seed: int) ->
     packed = packing.packed_uids(layout.clouds, parts) if staged else set()
     plans = packing.plan_shards(staged, parts, packed, seed, config.shard_rows, layout.shards())
     if plans:
+        members = splits.read_members(layout, parts, staged - packed)
+        decided = splits.decide(members, config.validation, config.test)
         packing.announce(layout, [plan.file for plan in plans])
-        new = _pack_all(plans, layout, config, engine)
+        new = _pack_all(plans, layout, config, engine, decided)
         write_manifest(layout.clouds, [*parts, *new], layout.temporary)
     storage.remove([layout.staged_row(uid) for uid in staged])
     storage.remove([layout.pending])
@@ -128,16 +130,21 @@ def pack(layout: Layout, config: FuseConfig, engine: EngineConfig, seed: int) ->
 
 
 def _pack_all(
-    plans: Sequence[packing.Plan], layout: Layout, config: FuseConfig, engine: EngineConfig
+    plans: Sequence[packing.Plan],
+    layout: Layout,
+    config: FuseConfig,
+    engine: EngineConfig,
+    decided: Mapping[str, str],
 ) -> list[Part]:
     common = (layout, config_hash(config), record.versions(), config.row_group_mib)
     if len(plans) == 1:  # not worth starting Ray for
-        return [packing.pack_shard(plans[0], *common)]
+        return [packing.pack_shard(plans[0], *common, decided)]
     import ray
 
     with ray_session(engine):
         task = ray.remote(packing.pack_shard).options(num_cpus=1, max_retries=3)
-        return ray.get([task.remote(plan, *common) for plan in plans])
+        own = [{uid: decided[uid] for uid in plan.uids if uid in decided} for plan in plans]
+        return ray.get([task.remote(plan, *common, some) for plan, some in zip(plans, own, strict=True)])
 
 
 def _drop_stale_rows(layout: Layout, tasks: Tasks, resume: Resume) -> set[str]:

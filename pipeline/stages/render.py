@@ -61,6 +61,8 @@ def render_tasks(models: Sequence[Model], config: RenderConfig, layout: Layout) 
             caption=model.caption,
             category=model.category,
             license=model.license,
+            split=model.split,
+            weight=model.weight,
             config=config,
         )
         return Task(model.source, model.path, layout.bundle(model.uid), job)

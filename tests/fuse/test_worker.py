@@ -1,4 +1,4 @@
-"""The fuse worker: what it records, what it calls a failure, and how it splits."""
+"""The fuse worker: what it records and what it calls a failure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 
 from fuse.config import FuseConfig
 from fuse.dataset.shard import decode, read_rows
+from fuse.dataset.splits import UNDECIDED
 from fuse.job import FuseJob, FuseRecord
-from fuse.worker import process, singular_values, split_of
+from fuse.worker import process, singular_values
 from render.bundle import View, write_bundle
 from render.failures import ModelFailure
 from render.job import Placement
@@ -50,6 +51,18 @@ def test_a_model_with_few_points_gives_them_all(whole: Path, tmp_path: Path) -> 
     assert len(xyz) == record.n_outside == record.dense_outside == len(np.unique(xyz, axis=0))
 
 
+def test_the_split_and_weight_of_a_list_reach_the_row(tmp_path: Path) -> None:
+    scene = scenes.sphere(8)
+    views = [scenes.render(scene, camera, 32) for camera in scenes.cameras(4)]
+    meta = {"uid": "ball", "source": "ball.glb", "source_sha256": "", "format": "glb", "center": [0, 0, 0]}
+    for name, listed in {"plain": {}, "listed": {"split": "test", "weight": 0.0}}.items():
+        write_bundle(tmp_path / f"{name}.zip", views, scene.mesh(), {**meta, "scale": 1.0, **listed})
+        fuse(tmp_path / f"{name}.zip", tmp_path / f"{name}.parquet")
+    plain, listed = (next(read_rows(tmp_path / f"{name}.parquet")) for name in ("plain", "listed"))
+    assert (plain["split"], plain["weight"]) == (UNDECIDED, 1)
+    assert (listed["split"], listed["weight"]) == ("test", 0)
+
+
 def test_nothing_seen_is_a_failure(tmp_path: Path) -> None:
     zero = np.zeros((16, 16), np.float32)
     image = np.zeros((16, 16, 4), np.uint8)
@@ -68,14 +81,6 @@ def test_a_damaged_bundle_is_a_failure_with_a_cure(whole: Path, tmp_path: Path) 
     with pytest.raises(ModelFailure, match="render again") as failure:
         fuse(path, tmp_path / "cube.parquet")
     assert failure.value.kind == "fuse_error"
-
-
-def test_the_split_depends_on_the_uid_alone() -> None:
-    uids = [f"model-{i}" for i in range(4000)]
-    few = {uid for uid in uids if split_of(uid, 0.05) == "validation"}
-    more = {uid for uid in uids if split_of(uid, 0.1) == "validation"}
-    assert 150 < len(few) < 250 and few < more
-    assert {split_of(uid, 0.0) for uid in uids} == {"train"}
 
 
 def test_singular_values_of_a_box() -> None:

@@ -40,6 +40,7 @@ def add_models(out: Path, uids: list[str], shard_rows: int = 3) -> dict[str, dic
         records[uid] = process(job, place)
     parts = read_manifest(layout.clouds)
     plans = plan_shards(uids, parts, packed_uids(layout.clouds, parts), seed=7, shard_rows=shard_rows)
-    new = [pack_shard(plan, layout, "abc", {"insideout": "test"}, row_group_mib=0.005) for plan in plans]
+    splits = dict.fromkeys(uids, "train")
+    new = [pack_shard(plan, layout, "abc", {"insideout": "test"}, 0.005, splits) for plan in plans]
     write_manifest(layout.clouds, [*parts, *new])
     return records

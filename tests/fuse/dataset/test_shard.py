@@ -191,6 +191,6 @@ def test_manifest_round_trip(whole: Path, tmp_path: Path) -> None:
 def test_packing_a_missing_staging_file_leaves_no_part(tmp_path: Path) -> None:
     plans = plan_shards(["a"], [], set(), 0, 8)
     with pytest.raises(ShardError, match="no such shard"):
-        pack_shard(plans[0], Layout(tmp_path), "abc", {}, 16)
+        pack_shard(plans[0], Layout(tmp_path), "abc", {}, 16, {})
     assert Layout(tmp_path).shards() == set()
     assert list(Layout(tmp_path).temporary.iterdir()) == []

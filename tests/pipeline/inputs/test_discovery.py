@@ -59,12 +59,24 @@ def test_the_three_kinds_of_list(tmp_path: Path, kind: str):
         {"path": "m/a.glb", "uid": "first", "caption": 'a, "quoted" chair', "category": "", "license": "CC0"},
         {"path": "b.obj", "uid": "", "caption": "", "category": "boat", "license": ""},
     ]
+    rows[0] |= {"split": "test", "weight": "0.5"}
+    rows[1] |= {"split": "", "weight": ""}
     found = discover(write_list(tmp_path / "data", rows, kind))
     assert not found.rejections
     first, second = found.models
     assert (first.uid, first.source, first.path) == ("first", "m/a.glb", tmp_path / "data" / "m" / "a.glb")
     assert (first.caption, first.category, first.license) == ('a, "quoted" chair', None, "CC0")
     assert (second.uid, second.category) == (default_uid("b.obj"), "boat")
+    assert [(m.split, m.weight) for m in found.models] == [("test", 0.5), (None, None)]
+
+
+def test_a_split_or_weight_that_training_could_not_use_is_rejected(tmp_path: Path):
+    wrong = [{"split": "val"}, {"weight": "-1"}, {"weight": "much"}, {"weight": "inf"}]
+    rows = [{"path": f"{i}.glb", "split": "", "weight": "", **row} for i, row in enumerate(wrong)]
+    messages = [one.message for one in discover(write_list(tmp_path, rows, "csv")).rejections]
+    assert len(messages) == 4
+    assert messages[0].endswith("split 'val' is none of train, validation, test.")
+    assert messages[1].endswith("weight '-1' is not a number of 0 or more.")
 
 
 def test_bad_rows_are_rejected_and_the_rest_goes_on(tmp_path: Path):
