@@ -1,6 +1,7 @@
 """One model in a Ray worker: fetch, hash and stage the input, have the child do the job, commit its output.
 
-The result is a row of the ledger. The input's key is its own hash and that of the files that it names.
+Nothing here parses the model's bytes: the child does, from the scan for names (`pipeline.inputs.staging`) to
+the job. The result is a row of the ledger. The input's key is its own hash and that of the files that it names.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from fuse.dataset import storage
-from pipeline.engine.supervisor import Outcome, Supervisor
+from pipeline.engine.supervisor import Failed, Outcome, Supervisor, Turn
 from pipeline.engine.tasks import Stage, Task, input_key
 from pipeline.errors import explain_os_error
+from pipeline.inputs.admission import admit
 from pipeline.inputs.fetching import Fetched, fetch_model
 from pipeline.inputs.file_stats import ABSENT
-from pipeline.inputs.staging import Staged, admit, stage_input
+from pipeline.inputs.staging import Staged, stage_file, stage_input
 from pipeline.ledger.rows import Row
 from pipeline.output.commit import commit_file
 from pipeline.sandbox.process import Limits
@@ -53,15 +55,24 @@ def execute(
     row = Row(task.uid, task.source, Status.FAILED, config_hash=stage.config_hash, attempt=attempt)
     try:
         supervisor = supervisor_for(stage.module, limits, run)
-        with supervisor.guarded(within), _fetched(task, supervisor.workspace.root) as fetched:
+        with (
+            supervisor.guarded(within),
+            supervisor.turn() as turn,
+            _fetched(task, supervisor, turn) as fetched,
+        ):
             row = replace(row, **_input_key(fetched, task.source))
-            with supervisor.workspace.job() as (inputs, scratch):
-                staged = stage_input(fetched.path, task.source, inputs)
+            with supervisor.workspace.job() as folders:
+                stage_it = stage_input if stage.models else stage_file
+                staged = stage_it(fetched.path, task.source, folders, turn)
                 row = replace(row, **_companions_key(fetched, staged))
                 if recover and _recovered(stage, task, row):
                     size = task.output.stat().st_size
                     return replace(row, status=Status.OK, bytes=size, record={"recovered": True})
-                return _supervised(stage, task, row, staged, scratch, supervisor)
+                outcome, output = _job_done(task, row, staged, folders.work, turn, limits.threads)
+                row = replace(_with_outcome(row, outcome), confinement=supervisor.confinement)
+                return _committed(stage, task, row, output) if row.ok else row
+    except Failed as failed:
+        return replace(_with_outcome(row, failed.outcome), confinement=supervisor.confinement)
     except _Missing as missing:
         return replace(row, kind=FailureClass.MISSING, message=str(missing))
     except ModelFailure as failure:
@@ -86,14 +97,14 @@ class _Missing(Exception):
 
 
 @contextlib.contextmanager
-def _fetched(task: Task, root: Path) -> Iterator[Fetched]:
+def _fetched(task: Task, supervisor: Supervisor, turn: Turn) -> Iterator[Fetched]:
     """The input on this machine: itself, or a copy that is removed afterwards."""
     if storage.is_local(task.input):
         yield Fetched(task.input)
         return
-    with tempfile.TemporaryDirectory(prefix="fetched-", dir=root) as folder:
+    with tempfile.TemporaryDirectory(prefix="fetched-", dir=supervisor.workspace.input) as folder:
         try:
-            found = fetch_model(task.input, task.source, Path(folder))
+            found = fetch_model(task.input, task.source, Path(folder), turn)
         except FileNotFoundError as error:
             raise _Missing(
                 f"{task.input}: no such file. Correct the path, or remove it from the list."
@@ -101,24 +112,26 @@ def _fetched(task: Task, root: Path) -> Iterator[Fetched]:
         yield found
 
 
-def _supervised(
-    stage: Stage, task: Task, row: Row, staged: Staged, scratch: Path, supervisor: Supervisor
-) -> Row:
-    output, work = scratch / task.output.name, scratch / "work"
-    work.mkdir()
+def _job_done(
+    task: Task, row: Row, staged: Staged, folder: Path, turn: Turn, threads: int
+) -> tuple[Outcome, Path]:
+    """What became of the job, and where its output lies."""
+    output, scratch = folder / task.output.name, folder / "work"
+    scratch.mkdir()
     place = Placement(
         input=staged.path,
         output=output,
-        scratch=work,
-        threads=supervisor.limits.threads,
+        scratch=scratch,
+        threads=threads,
         input_sha256=row.input_sha256,
         companions_sha256=row.companions_sha256,
         notes=tuple(staged.notes),
     )
-    outcome = supervisor.run(task.job, place)
-    row = replace(_with_outcome(row, outcome), confinement=supervisor.confinement)
-    if not row.ok:
-        return row
+    return turn.run(task.job, place), output
+
+
+def _committed(stage: Stage, task: Task, row: Row, output: Path) -> Row:
+    """The row of a job that went well, once its output is in the dataset."""
     if output.is_symlink() or not output.is_file():
         message = "The worker wrote no output."
         return replace(row, status=Status.FAILED, kind=FailureClass.ERROR, message=message)

@@ -43,6 +43,8 @@ class Stage:
     layout: Layout
     recover: Callable[[Path], tuple[str, str] | None]
     """(input key, config hash) that an output without a ledger row states of itself, or None."""
+    models: bool = True
+    """Whether its inputs are models, which may name other files or lie in archives."""
 
 
 class Tasks(Sequence[Task]):

@@ -1,9 +1,9 @@
 """A remote model and the files that it names, copied to this machine, as they lie to each other there.
 
-    fetched = fetch_model(task.input, task.source, folder)     # fetched.path is the model, local now
+    fetched = fetch_model(task.input, task.source, folder, turn)    # fetched.path is the model, local now
 
-Which of the named files it gets is decided by `render.references.closure`, as for a local model; only what
-lies in the tree is for the store to say.
+Which of the named files it gets is decided by `render.references.closure`, as for a local model, and the
+confined child finds the names; only what lies in the tree is for the store to say.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from fuse.dataset import storage
-from pipeline.inputs.staging import tree_of
+from pipeline.inputs.admission import tree_of
+from pipeline.inputs.reader import Reader
 from render.references.closure import MOST_COMPANIONS, references
 
 _MOST_ENTRIES = 10_000  # of the model's folder and of its parent, for names that lead elsewhere
@@ -29,7 +30,7 @@ class Fetched:
     """(size, mtime_ns) of each file in the store, by its path here."""
 
 
-def fetch_model(remote: Path, source: str, folder: Path) -> Fetched:
+def fetch_model(remote: Path, source: str, folder: Path, reader: Reader) -> Fetched:
     """Fetch the model at `remote`, recorded as `source`, and its companions into `folder`.
 
     OSError where the store does not give it; FileNotFoundError where it is not there.
@@ -43,9 +44,11 @@ def fetch_model(remote: Path, source: str, folder: Path) -> Fetched:
         file = waiting.pop()
         if file not in fetched.stamps:
             source_file = there.root / file.relative_to(tree).as_posix()
-            fetched.stamps[file] = storage.stamp(source_file)
-            storage.fetch(source_file, file)
-            waiting += [one.path for one in references(file, tree, there) if one.path is not None]
+            with reader.paused():
+                fetched.stamps[file] = storage.stamp(source_file)
+                storage.fetch(source_file, file)
+            found = references(file, tree, there, reader.scan, reader.check)
+            waiting += [one.path for one in found if one.path is not None]
     return fetched
 
 

@@ -1,9 +1,10 @@
 """The process that opens models: `python -P -m pipeline.sandbox.child MODULE PARENT JOBS RESULTS PLAN`.
 
 The supervisor starts it. It confines itself as PLAN (a `pipeline.sandbox.confine.Plan`, as JSON) says, reads
-jobs from the descriptor JOBS, calls `MODULE.process(job, place)` for each (`render.job`), and writes an
-answer to the descriptor RESULTS (`pipeline.sandbox.protocol`). Standard output and error belong to the native
-libraries and never carry the protocol.
+frames from the descriptor JOBS and answers each on the descriptor RESULTS (`pipeline.sandbox.protocol`). A
+frame is an order to read a model's bytes (`render.references.orders`), or a job for the stage:
+`MODULE.process(job, place)` (`render.job`). Standard output and error belong to the native libraries and never
+carry the protocol.
 """
 
 from __future__ import annotations
@@ -66,19 +67,16 @@ class Worker(Protocol):
 
 
 def answer(worker: Worker, frame: dict[str, Any]) -> dict[str, Any]:
-    """Do one job: the fields of a `pipeline.sandbox.protocol.Answer`."""
+    """Do what a frame asks for: the fields of a `pipeline.sandbox.protocol.Answer` or `Obeyed`."""
     from pipeline.sandbox.protocol import LONGEST_MESSAGE
     from render.failures import FailureClass, ModelFailure, Status
-    from render.job import Placement
 
     def failed(kind: FailureClass, message: str) -> dict[str, Any]:
-        return {"status": Status.FAILED, "kind": kind, "message": message[:LONGEST_MESSAGE]}
+        text = message.encode("utf-8", "backslashreplace").decode()
+        return {"status": Status.FAILED, "kind": kind, "message": text[:LONGEST_MESSAGE]}
 
     try:
-        job, place = worker.JOB.model_validate(frame["job"]), Placement.model_validate(frame["place"])
-        values = worker.process(job, place).model_dump(mode="json")
-        times = {name: values.pop(name) for name in ("seconds", "cpu_seconds")}
-        return {"status": Status.OK, "record": values, **times}
+        return {"status": Status.OK, **(_obeyed(frame) if "order" in frame else _done(worker, frame))}
     except ModelFailure as failure:
         return failed(failure.kind, failure.message)
     except MemoryError as error:
@@ -86,6 +84,21 @@ def answer(worker: Worker, frame: dict[str, Any]) -> dict[str, Any]:
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         return failed(FailureClass.ERROR, f"{_headline(error)} ({_where(error)})")
+
+
+def _obeyed(frame: dict[str, Any]) -> dict[str, Any]:
+    from render.references import orders
+
+    return {"result": orders.obey(frame["order"]).model_dump(mode="json")}
+
+
+def _done(worker: Worker, frame: dict[str, Any]) -> dict[str, Any]:
+    from render.job import Placement
+
+    job, place = worker.JOB.model_validate(frame["job"]), Placement.model_validate(frame["place"])
+    values = worker.process(job, place).model_dump(mode="json")
+    times = {name: values.pop(name) for name in ("seconds", "cpu_seconds")}
+    return {"record": values, **times}
 
 
 def die_with(parent: int) -> None:

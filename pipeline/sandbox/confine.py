@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import re
 import resource
 import socket
 from dataclasses import asdict, dataclass
@@ -110,6 +111,15 @@ def apply(plan: Plan) -> str:
     if plan.confine == "require":
         raise NotConfined(f"--confine require, but {'; '.join(missing)}. See docs/security.md, or use auto.")
     return f"partial ({'; '.join(missing)})"
+
+
+def seals_input(level: str) -> bool:
+    """Whether a child of this level cannot change the files that it may read.
+
+    Landlock 2 and older lets it open them with O_TRUNC, which empties them.
+    """
+    found = re.match(r"full \(landlock (\d+)", level)
+    return found is not None and int(found[1]) >= 3
 
 
 def _limit(plan: Plan) -> None:

@@ -17,22 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.inputs.staging import Workspace
+from pipeline.inputs.workspace import Workspace
 from pipeline.sandbox.confine import Confine, Plan, has_gpu
 from pipeline.sandbox.cores import Cores
 from pipeline.sandbox.protocol import (
     HEADER,
-    LARGEST_ANSWER,
-    Answer,
     Hello,
     Message,
     ProtocolError,
     decode_message,
-    encode_job,
 )
 from pipeline.sandbox.watchdog import MARK, end_all
 from render.failures import FailureClass
-from render.job import Job, Placement
 
 _POLL = 0.05  # seconds between looks at memory and deadline
 _TREE_EVERY = 0.5  # seconds between looks for grandchildren: a look at all processes of the machine
@@ -77,6 +73,19 @@ class BrokenChild(Exception):
         self.kind, self.message = kind, message
 
 
+@dataclass(frozen=True)
+class _Clock:
+    """How long a child may take for what it was asked."""
+
+    until: float  # of time.monotonic
+    allowed: float  # seconds, for the message
+    late: FailureClass
+
+    def check(self) -> None:
+        if time.monotonic() > self.until:
+            raise BrokenChild(self.late, f"No answer within {self.allowed:g} s.")
+
+
 class Child:
     """One process, the pipes to it, its log's tail, its memory, and its temporary folder."""
 
@@ -89,6 +98,7 @@ class Child:
         self.peak_mib = 0.0
         self._log = bytearray()
         self._buffer = bytearray()
+        self._looked = 0.0
         self._tree: list[int] = []
         self._tree_seen = 0.0
         jobs, self._jobs = os.pipe()
@@ -111,7 +121,7 @@ class Child:
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        for descriptor in (self._results, self._output):
+        for descriptor in (self._jobs, self._results, self._output):
             os.set_blocking(descriptor, False)
         self._watched = [self._results, self._output]
 
@@ -119,7 +129,8 @@ class Child:
         """Wait until the stage's module is loaded."""
         infrastructure = FailureClass.INFRASTRUCTURE
         try:
-            hello = self._receive(Hello, self.limits.start_timeout, infrastructure)
+            until = time.monotonic() + self.limits.start_timeout
+            hello = self._receive(Hello, _Clock(until, self.limits.start_timeout, infrastructure))
         except BrokenChild as broken:
             starved = broken.kind is FailureClass.OUT_OF_MEMORY
             kind = FailureClass.OUT_OF_MEMORY if starved else infrastructure
@@ -128,15 +139,14 @@ class Child:
             raise BrokenChild(infrastructure, f"The worker process did not start: {hello.message}")
         self.confinement = hello.confinement
 
-    def ask(self, job: Job, place: Placement, timeout: float) -> Answer:
-        """Send a job and wait for its answer."""
+    def ask(self, frame: bytes, kind: type[Message], until: float) -> Message:
+        """Send a frame and wait for its answer, until a time of `time.monotonic`."""
+        clock = _Clock(until, self.limits.timeout, FailureClass.TIMEOUT)
         try:
-            remaining = memoryview(encode_job(job, place))
-            while remaining:
-                remaining = remaining[os.write(self._jobs, remaining) :]
+            self._send(frame, clock)
         except BrokenPipeError as error:
             raise BrokenChild(FailureClass.CRASH, "The process closed its job pipe.") from error
-        return self._receive(Answer, timeout, FailureClass.TIMEOUT)
+        return self._receive(kind, clock)
 
     def alive(self) -> bool:
         return self.process.poll() is None
@@ -183,24 +193,33 @@ class Child:
         self._drain_log()
         self._log.clear()
 
-    def _receive(self, kind: type[Message], timeout: float, late: FailureClass) -> Message:
-        """The next frame; watches memory and the clock meanwhile."""
-        deadline = time.monotonic() + timeout
-        looked = 0.0
+    def _send(self, frame: bytes, clock: _Clock) -> None:
+        """Write a frame; a child that does not read it cannot keep us longer than the clock allows."""
+        reading = [one for one in self._watched if one != self._results]
+        remaining = memoryview(frame)
+        while remaining:
+            if self._jobs in self._wait(reading, [self._jobs], clock):
+                remaining = remaining[os.write(self._jobs, remaining) :]
+
+    def _receive(self, kind: type[Message], clock: _Clock) -> Message:
+        """The next frame."""
         while True:
-            ready, _, _ = select.select(self._watched, [], [], _POLL)
-            if self._output in ready:
-                self._drain_log()
-            if self._results in ready and (body := self._read_frame()) is not None:
+            ready = self._wait(self._watched, [], clock)
+            if self._results in ready and (body := self._read_frame(kind.largest)) is not None:
                 self._drain_log()
                 self.peak_mib = max(self.peak_mib, self.resident_mib())
                 return self._decoded(body, kind)
-            now = time.monotonic()
-            if now - looked >= _POLL:
-                looked = now
-                self._watch_memory()
-            if now > deadline:
-                raise BrokenChild(late, f"No answer within {timeout:g} s.")
+
+    def _wait(self, reading: list[int], writing: list[int], clock: _Clock) -> list[int]:
+        """Which descriptors are ready after a moment; watches log, memory and clock meanwhile."""
+        readable, writable, _ = select.select(reading, writing, [], _POLL)
+        if self._output in readable:
+            self._drain_log()
+        if time.monotonic() - self._looked >= _POLL:
+            self._looked = time.monotonic()
+            self._watch_memory()
+        clock.check()
+        return [*readable, *writable]
 
     def _decoded(self, body: bytes, kind: type[Message]) -> Message:
         try:
@@ -210,7 +229,7 @@ class Child:
         except ProtocolError as error:
             raise BrokenChild(FailureClass.CRASH, f"The process broke the protocol: {error}.") from error
 
-    def _read_frame(self) -> bytes | None:
+    def _read_frame(self, largest: int) -> bytes | None:
         """Read what has arrived; a frame's bytes once it is complete."""
         part = os.read(self._results, 1 << 20)
         if not part:
@@ -221,7 +240,7 @@ class Child:
         if len(self._buffer) < HEADER.size:
             return None
         size = HEADER.unpack_from(self._buffer)[0]
-        if size > LARGEST_ANSWER:
+        if size > largest:
             raise BrokenChild(FailureClass.CRASH, "The process broke the protocol: a frame is too large.")
         if len(self._buffer) < HEADER.size + size:
             return None

@@ -61,7 +61,7 @@ def fuse(out: Path, config: FuseConfig, engine: EngineConfig, only: Collection[s
 def _fuse(
     layout: Layout, tasks: Tasks, stamps: Stamps | LocalStamps, config: FuseConfig, engine: EngineConfig
 ) -> Summary:
-    stage = Stage("fuse", "fuse.worker", config_hash(config), layout, _states_no_key)
+    stage = Stage("fuse", "fuse.worker", config_hash(config), layout, _states_no_key, models=False)
     known = Known.load(layout.ledger(stage.name))
 
     def resume(stored: Collection[str] | None) -> Resume:

@@ -15,7 +15,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from render.references.archives import directory, readable
+from render.references.archives import TooLarge, directory
 from render.references.plain_text import utf16
 
 SUPPORTED = frozenset(
@@ -241,11 +241,12 @@ def _judge_gzip(path: Path) -> _Verdict:
 
 
 def _judge_zip(path: Path) -> _Verdict:
-    if not readable(path):
-        return _Verdict(stranger="a zip archive with a directory beyond all measure")
     entries = None
-    with contextlib.suppress(OSError):
-        entries = directory(path)
+    try:
+        with contextlib.suppress(OSError):
+            entries = directory(path)
+    except TooLarge:
+        return _Verdict(stranger="a zip archive with a directory beyond all measure")
     if entries is None:  # USD reads from the front, and so survives a missing directory at the end
         names = [_first_zip_name(path)]
     else:

@@ -8,8 +8,10 @@ leaves the tree, no address, no link out, no device. The tree is the model's fol
 wider one. A name that exporters left stale (`C:\\me\\wood.png`) means a file of that name in the tree; how
 names are looked up, in every format alike: `render.references.lookup`.
 
-Pure Python, bounded in bytes, names and folder entries; garbage gives fewer names, never an exception. A name
-that this misses is a file that the confined importer cannot read: the error is on the safe side.
+Only the scanner parses a file's bytes, which the engine has a confined child do (`render.references.orders`).
+Bounded in bytes, names and folder entries; garbage gives fewer names, never an
+exception. A name that this misses is a file that the confined importer cannot read: the error is on the safe
+side.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ import itertools
 import os
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
-from render.references.link_scan import SCANNED, Link, is_image, kind_of, links
+from render.references.link_scan import SCANNED, Link, Scan, is_image, is_image_file, kind_of, scan
 from render.references.lookup import LocalTree, Search, Tree, base_name, inside, is_absolute, spellings
 from render.references.spelling import spelled
 
@@ -78,15 +80,27 @@ def companions(path: Path, tree: Path | None = None) -> list[Path]:
     return sorted(itertools.islice((file for file in closure(path, tree) if file != path), MOST_COMPANIONS))
 
 
-def closure(path: Path, tree: Path | None = None, files: Tree | None = None) -> dict[Path, list[Reference]]:
-    """What the model names, and what each file that goes with it names: the model first."""
+Scanner = Callable[[Path], Scan]
+
+
+def closure(
+    path: Path,
+    tree: Path | None = None,
+    files: Tree | None = None,
+    scanner: Scanner = scan,
+    check: Callable[[], None] = lambda: None,
+) -> dict[Path, list[Reference]]:
+    """What the model names, and what each file that goes with it names: the model first.
+
+    `check` is called before every name is looked up; it may raise.
+    """
     root = tree or path.parent
     files = files or LocalTree(root)
     named: dict[Path, list[Reference]] = {path: []}
     waiting = [path]
     while waiting:
         file = waiting.pop()
-        named[file] = references(file, root, files)
+        named[file] = references(file, root, files, scanner, check)
         for reference in named[file]:
             if reference.path is not None and reference.path not in named and len(named) <= MOST_COMPANIONS:
                 named[reference.path] = []
@@ -121,27 +135,26 @@ def _missing(file: Path, found: list[Reference]) -> Iterator[str]:
             yield spelled(base_name(one.written))
 
 
-def references(path: Path, tree: Path | None = None, files: Tree | None = None) -> list[Reference]:
+def references(
+    path: Path,
+    tree: Path | None = None,
+    files: Tree | None = None,
+    scanner: Scanner = scan,
+    check: Callable[[], None] = lambda: None,
+) -> list[Reference]:
     """What the one file at `path` names, each resolved within `tree` (the file's own folder by default).
 
     `files` is what lies there, where that is not for the file system to say.
     """
-    root = tree or path.parent
-    try:
-        kind, written = kind_of(path), links(path)
-    except OSError:
+    if is_image_file(path):
         return []
-    resolver = _Resolver(path, root, files or LocalTree(root), kind)
-    found = [one for same in _together(written) for one in resolver.resolve(*same)]
-    return found + (resolver.library(found) if kind == "obj" else [])
-
-
-def _together(written: list[Link]) -> list[tuple[Link, tuple[tuple[int, int], ...]]]:
-    """Links of equal readings as one, with the places of all."""
-    places: dict[tuple[tuple[str, ...], int | None], tuple[Link, list[tuple[int, int]]]] = {}
-    for link in written:
-        places.setdefault((link.readings, link.group), (link, []))[1].append((link.start, link.end))
-    return [(link, tuple(span for span in spans if span[1])) for link, spans in places.values()]
+    root, scanned = tree or path.parent, scanner(path)
+    resolver = _Resolver(path, root, files or LocalTree(root), scanned.kind)
+    found: list[Reference] = []
+    for link in scanned.links:
+        check()
+        found += resolver.resolve(link)
+    return found + (resolver.library(found) if scanned.kind == "obj" else [])
 
 
 class _Resolver:
@@ -153,19 +166,21 @@ class _Resolver:
         self.search = Search(files, self.folder)
         self._known: dict[tuple[str, ...], list[Reference]] = {}
 
-    def resolve(self, link: Link, spans: tuple[tuple[int, int], ...]) -> list[Reference]:
+    def resolve(self, link: Link) -> list[Reference]:
         """The references of one link; one per tile where the name stands for many."""
-        if spans:
-            return self._resolved(link, spans)
+        if link.spans:
+            return self._resolved(link)
         if link.readings not in self._known:
-            self._known[link.readings] = self._resolved(link, spans)
+            self._known[link.readings] = self._resolved(link)
         return [replace(one, group=link.group) for one in self._known[link.readings]]
 
-    def _resolved(self, link: Link, spans: tuple[tuple[int, int], ...]) -> list[Reference]:
+    def _resolved(self, link: Link) -> list[Reference]:
         refusals = {reading: self._spelling(reading) for reading in link.readings}
         foreign = tuple(name for name, why in refusals.items() if why in _FOREIGN or _FILE.match(name))
         name = link.readings[0]
-        common = Reference(_short(name), None, foreign=foreign, spans=spans, written=name, group=link.group)
+        common = Reference(
+            _short(name), None, foreign=foreign, spans=link.spans, written=name, group=link.group
+        )
         for anywhere in (False, True):
             for reading, refusal in refusals.items():
                 found = self._find(common, reading, anywhere) if anywhere or not refusal else []

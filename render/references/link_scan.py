@@ -1,6 +1,6 @@
 """The names of other files in a model's text or bytes, as written there: nothing is resolved or opened.
 
-    [link.readings for link in links(Path("chair/chair.gltf"))]     # [("chair.bin",), ("wood.png",)]
+    [link.readings for link in scan(Path("chair/chair.gltf")).links]    # [("chair.bin",), ("wood.png",)]
 
 Text formats are searched for the words that introduce a name, binary ones for whatever ends like a file name.
 Bounded in bytes, names and time: every pattern here runs in time linear in its text (`pipeline.bench.scan`
@@ -15,11 +15,12 @@ import html
 import io
 import itertools
 import json
+import os
 import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +31,12 @@ from render.references.plain_text import as_utf8
 
 MOST = 4096
 """Names that one file may have."""
+
+MOST_LINKS = 16 * MOST
+"""Places where they may stand."""
+
+MOST_TEXT = 1 << 20
+"""Bytes of all readings of one file's links."""
 
 SCANNED = ("fbx", "3ds", "blend", "usdc")
 """Formats in which a name is whatever ends like one: it may be no reference at all."""
@@ -53,52 +60,75 @@ _BACKWARD = re.compile(rb"(?:>MIDU<|>ELITVU<|[^\x00-\x1f\x7f\"<>|*?@]+)*")
 
 @dataclass(frozen=True)
 class Link:
-    """One place of a file where a name stands."""
+    """A name in a file."""
 
     readings: tuple[str, ...]
     """What the name may be, the likeliest first."""
-    start: int = 0
-    end: int = 0
-    """Where the text lies that holds the name, in bytes of the file; both 0 where that is not known."""
+    spans: tuple[tuple[int, int], ...] = ()
+    """(start, end) of the texts that hold it, in bytes of the file; none where that is not known."""
     words: tuple[str, ...] = ()
     """Several names that the text may be instead."""
     group: int | None = None
     """Links of the same group are alternatives: one that is found is enough."""
 
 
-def links(path: Path) -> list[Link]:
-    """The names in the one file at `path`, as written but for escapes; in order, equal ones once."""
+@dataclass(frozen=True)
+class Scan:
+    """What the bytes of one file say."""
+
+    kind: str = ""
+    """See `kind_of`."""
+    links: tuple[Link, ...] = ()
+    """In order, equal ones once."""
+    coded: bool = False
+    """Whether its text has to be decoded for its importer; only the engine asks."""
+
+
+def scan(path: Path) -> Scan:
+    """The names in the one file at `path`, as written but for escapes. None where it cannot be read."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            return []
+            return Scan()
         kind = kind_of(path)
         extract = _EXTRACTORS.get(kind)
         if extract is None:
-            return []
+            return Scan(kind)
         with path.open("rb") as file:
             text = as_utf8(file) if kind in TEXTS else None
-            return _distinct(extract(file if text is None else io.BytesIO(text)))
+            return Scan(kind, _distinct(extract(file if text is None else io.BytesIO(text))))
     except OSError:
-        return []
+        return Scan()
 
 
 def names(path: Path) -> list[str]:
     """Every reading of every link of the file at `path`."""
-    return list(dict.fromkeys(reading for link in links(path) for reading in link.readings))[:MOST]
+    return list(dict.fromkeys(reading for link in scan(path).links for reading in link.readings))[:MOST]
 
 
-def _distinct(found: Iterator[Link]) -> list[Link]:
-    """The first `MOST` links; what came before a fault in the file counts."""
-    kept: list[Link] = []
+def _distinct(found: Iterator[Link]) -> tuple[Link, ...]:
+    """The first links, those of equal readings as one; what came before a fault in the file counts."""
+    places: dict[tuple[tuple[str, ...], int | None], tuple[Link, list[tuple[int, int]]]] = {}
     different: set[tuple[str, ...]] = set()
+    size = 0
     with contextlib.suppress(OSError, EOFError, zlib.error, ValueError):
-        for link in itertools.islice(found, 16 * MOST):
-            if link.readings and link.readings[0] and "\0" not in link.readings[0]:
+        for link in filter(_is_usable, itertools.islice(found, MOST_LINKS)):
+            key = (link.readings, link.group)
+            if key not in places:
                 different.add(link.readings)
-                if len(different) > MOST:
+                size += sum(len(os.fsencode(reading)) for reading in (*link.readings, *link.words))
+                if len(different) > MOST or size > MOST_TEXT:
                     break
-                kept.append(link)
-    return kept
+            places.setdefault(key, (link, []))[1].extend(link.spans)
+    return tuple(replace(link, spans=tuple(spans)) for link, spans in places.values())
+
+
+def _is_usable(link: Link) -> bool:
+    """Whether a file of this system can have such a name at all."""
+    try:
+        all(map(os.fsencode, (*link.readings, *link.words)))
+    except UnicodeEncodeError:
+        return False
+    return any(link.readings[:1]) and "\0" not in link.readings[0]
 
 
 def kind_of(path: Path) -> str:
@@ -107,7 +137,12 @@ def kind_of(path: Path) -> str:
     Raises OSError where the file cannot be read.
     """
     suffix = path.suffix.lower()[1:]
-    return suffix if suffix == "mtl" or suffix in _IMAGES else sniff(path) or ""
+    return suffix if suffix == "mtl" or is_image_file(path) else sniff(path) or ""
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a file is taken for an image, and not read, by its name."""
+    return path.suffix.lower()[1:] in _IMAGES
 
 
 def is_image(name: str) -> bool:
@@ -142,7 +177,7 @@ def _text(raw: bytes) -> str:
 
 
 def _link(offset: int, match: re.Match[bytes], group: int, *readings: str) -> Link:
-    return Link(readings, offset + match.start(group), offset + match.end(group))
+    return Link(readings, ((offset + match.start(group), offset + match.end(group)),))
 
 
 _URI = re.compile(rb'"uri"\s*:\s*"((?!data:)(?:[^"\\]|\\.){1,1000})"', re.DOTALL)
@@ -199,7 +234,8 @@ def _line(text: str, start: int, likeliest: str) -> Iterator[Link]:
     several = [_unquoted(word) for word in words[:16] if "." in word[1:]]
     readings |= dict.fromkeys(several)
     end = start + len(text.encode("utf-8", "surrogateescape"))
-    yield Link(tuple(readings), start, end, tuple(several) if 1 < len(several) == len(words) else ())
+    alternatives = tuple(several) if 1 < len(several) == len(words) else ()
+    yield Link(tuple(readings), ((start, end),), alternatives)
 
 
 def _unquoted(text: str) -> str:
@@ -254,7 +290,7 @@ def _usda(file: BinaryIO) -> Iterator[Link]:
     for offset, match in _found(file, _ASSET):
         raw = (match[1] or match[2]).partition(b"[")[0]  # what stands in brackets is a file in an archive
         start = offset + match.start(1 if match[1] else 2)
-        yield Link((_text(raw),), start, start + len(raw))
+        yield Link((_text(raw),), ((start, start + len(raw)),))
 
 
 def _usdc(file: BinaryIO) -> Iterator[Link]:
@@ -289,10 +325,11 @@ def _blend(file: BinaryIO) -> Iterator[Link]:
     if magic != b"\x28\xb5\x2f\xfd":
         yield from _scan(file)
         return
-    import pyarrow  # has zstandard, which Python 3.11 has not
+    import zstandard  # Python has it since 3.14
 
-    with pyarrow.CompressedInputStream(pyarrow.PythonFile(file, "r"), "zstd") as plain:
-        yield from _scan(plain)  # type: ignore[arg-type]
+    with contextlib.suppress(zstandard.ZstdError):
+        reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+        yield from _scan(io.BufferedReader(reader))  # type: ignore[arg-type]
 
 
 _EXTRACTORS: dict[str, Callable[[BinaryIO], Iterator[Link]]] = {

@@ -120,7 +120,8 @@ class Search:
         """The tiles of an image whose name holds <UDIM> or <UVTILE>: of the nearest folder that has any."""
         if not _TILE.search(name):
             return []
-        pattern = re.compile(_TILE.sub(lambda _: _TILE_NUMBER, re.escape(_key(base_name(name)))))
+        base = re.escape(_key(base_name(name)))
+        pattern = re.compile(_TILE.sub(lambda _: _TILE_NUMBER, base, count=1))  # several would not be linear
         found = [path for base, paths in self._by_base().items() if pattern.fullmatch(base) for path in paths]
         if not found:
             return []

@@ -27,6 +27,7 @@ from pipeline.output.lock import remote_lock
 from render.failures import Status, UserError
 from tests.helpers.commands import insideout
 from tests.helpers.places import ROOT
+from tests.helpers.staging import Here
 from tests.helpers.store import KEY, SECRET, Store, s3_server
 
 SMALL = ["--views", "2", "--resolution", "32", "--samples", "1"]
@@ -296,7 +297,7 @@ def test_what_a_model_names_is_fetched_and_nothing_else(store: Store, tmp_path: 
             "set/up.png": b"up",
         },
     )
-    found = fetch_model(place / "set/one/m.gltf", "set/one/m.gltf", tmp_path)
+    found = fetch_model(place / "set/one/m.gltf", "set/one/m.gltf", tmp_path, Here())
     names = {path.relative_to(tmp_path).as_posix() for path in found.stamps}
     assert names == {"set/one/m.gltf", "set/one/data/a b.bin", "set/one/tex/wood.png", "set/up.png"}
     assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()} == names

@@ -203,14 +203,14 @@ def test_the_other_engines_render_confined(renderers: dict[str, Supervisor], eng
 def _rendered(supervisor: Supervisor, source: str, engine: str = "cycles") -> tuple[Outcome, str]:
     """(outcome, sha256 of the bundle) of one of the shared models."""
     config = RenderConfig(views=2, resolution=64, samples=1, device="cpu", engine=engine)  # type: ignore[arg-type]
-    with supervisor.workspace.job() as (inputs, work):
-        staged = stage_input(MODELS / source, source, inputs)
+    with supervisor.workspace.job() as folders, supervisor.turn() as turn:
+        staged, work = stage_input(MODELS / source, source, folders, turn), folders.work
         output = work / "out.zip"
         job = RenderJob(uid="model", config_hash="test", source=source, config=config)
         place = Placement(
             input=staged.path, output=output, scratch=work / "w", notes=tuple(staged.notes), input_sha256=""
         )
-        outcome = supervisor.run(job, place)
+        outcome = turn.run(job, place)
         return outcome, hashlib.sha256(output.read_bytes()).hexdigest() if output.exists() else "none"
 
 

@@ -252,11 +252,11 @@ def _shown_when_let_go(run: Run, supervisor: Supervisor, name: str, staged: bool
     config = RenderConfig(views=2, resolution=64, samples=1, slots=4, device="cpu")
     source = f"planted/{name}"
     path = run.out.parent / "models" / source
-    with supervisor.workspace.job() as (inputs, work):
-        path = stage_input(path, source, inputs).path if staged else path
+    with supervisor.workspace.job() as folders, supervisor.turn() as turn:
+        path, work = stage_input(path, source, folders, turn).path if staged else path, folders.work
         job = RenderJob(uid="one", config_hash="test", source=source, config=config)
         place = Placement(input=path, output=work / "one.zip", scratch=work / "w", input_sha256="")
-        outcome = supervisor.run(job, place)
+        outcome = turn.run(job, place)
         assert outcome.ok, outcome
         return _shows(work / "one.zip")
 

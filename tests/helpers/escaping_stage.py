@@ -99,6 +99,11 @@ def _hard_link(job: dict[str, Any]) -> bytes:
     return link.read_bytes()
 
 
+def _empty(path: Path) -> None:
+    """A right to read is all that this needs where Landlock is older than 3."""
+    os.close(os.open(path, os.O_RDONLY | os.O_TRUNC))
+
+
 def _move_input(job: dict[str, Any]) -> None:
     """To where it could be written: staged files may be links to the originals."""
     moved = Path(job["work"], "moved")
@@ -187,6 +192,7 @@ ATTEMPTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "make a hard link": _hard_link,
     "write the input": lambda job: Path(job["input"], "new").write_bytes(b"x"),
     "change the input": lambda job: os.close(os.open(Path(job["input"], "model.obj"), os.O_RDWR)),
+    "empty the input": lambda job: _empty(Path(job["input"], "model.obj")),
     "move the input": _move_input,
     "write the marker": lambda job: os.close(os.open(job["marker"], os.O_WRONLY)),
     "write /dev/shm": lambda _: os.close(os.open("/dev/shm", os.O_TMPFILE | os.O_RDWR)),

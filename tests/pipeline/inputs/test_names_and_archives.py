@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from pipeline.inputs.admission import admit
 from pipeline.inputs.discovery import Model, default_uid, discover
-from pipeline.inputs.staging import admit, stage_input
 from render.failures import ModelFailure
 from render.references.spelling import spelled, unspelled
+from tests.helpers.staging import stage
 
 OBJ = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 GBK = os.fsdecode("椅子".encode("gbk"))
@@ -61,7 +62,7 @@ def test_a_name_that_is_not_utf8_is_a_model_like_others(tmp_path: Path):
     (model,) = discover(tmp_path / "models").models
     assert model.source == "%D2%CE%D7%D3/%D2%CE%D7%D3.obj"
     assert model.path == folder / f"{GBK}.obj" and model.uid == default_uid(model.source)
-    staged = stage_input(model.path, model.source, tmp_path / "in")
+    staged = stage(model.path, model.source, tmp_path / "in")
     for path in (tmp_path / "in").rglob("*"):
         assert str(path).encode()
     mtl = staged.path.read_text().split("\n")[0].removeprefix("mtllib ")
@@ -97,7 +98,7 @@ def test_an_archive_of_one_model_is_that_model(tmp_path: Path):
     assert (model.source, model.path) == ("set/chair.zip", tmp_path / "m/set/chair.zip")
     assert admit(model.path, model.source) == model.path
     (tmp_path / "in").mkdir()
-    staged = stage_input(model.path, model.source, tmp_path / "in")
+    staged = stage(model.path, model.source, tmp_path / "in")
     assert staged.path.name == "chair.obj" and staged.path.is_relative_to(tmp_path / "in")
     files = {path.name for path in (tmp_path / "in").rglob("*") if path.is_file()}
     assert files == {"chair.obj", "chair.mtl", "wood.png"}
@@ -112,12 +113,12 @@ def test_several_models_of_an_archive_are_several(tmp_path: Path):
     assert all(model.path == tmp_path / "pack.zip" for model in models)
     assert len({model.uid for model in models}) == 2
     texts = [
-        stage_input(model.path, model.source, tmp_path / f"in-{number}").path.read_text()
+        stage(model.path, model.source, tmp_path / f"in-{number}").path.read_text()
         for number, model in enumerate(models)
     ]
     assert texts == [OBJ, OBJ.replace("1 0 0", "2 0 0")]
     with pytest.raises(ModelFailure, match=r"pack\.zip holds 2 models: name one, as pack\.zip/a/a\.obj"):
-        stage_input(tmp_path / "pack.zip", "pack.zip", tmp_path / "in")
+        stage(tmp_path / "pack.zip", "pack.zip", tmp_path / "in")
 
 
 def test_a_list_may_name_a_file_in_an_archive(tmp_path: Path):
@@ -128,7 +129,7 @@ def test_a_list_may_name_a_file_in_an_archive(tmp_path: Path):
     first, second, third = discover(tmp_path / "list.csv").models
     assert first.path == second.path == tmp_path / "pack.zip" and third.path == tmp_path / "real.zip/c.obj"
     for number, model in enumerate((first, second, third)):
-        staged = stage_input(model.path, model.source, tmp_path / f"in-{number}")
+        staged = stage(model.path, model.source, tmp_path / f"in-{number}")
         assert staged.path.name == Path(model.source).name
 
 
@@ -139,7 +140,7 @@ def test_a_list_may_name_a_file_in_an_archive(tmp_path: Path):
 def test_an_archive_that_does_harm_is_refused(tmp_path: Path, name: str, content: str, reason: str):
     path = archive(tmp_path / "m" / "bad.zip", **{name: content})
     with pytest.raises(ModelFailure, match=reason) as caught:
-        stage_input(path, "bad.zip", tmp_path / "in")
+        stage(path, "bad.zip", tmp_path / "in")
     assert caught.value.kind == "unsafe_archive"
     assert {path.name for path in tmp_path.iterdir()} == {"m"}
 
@@ -152,21 +153,21 @@ def test_links_in_an_archive_and_damage(tmp_path: Path):
         file.writestr(link, "/etc/passwd")
         file.writestr("a.obj", f"mtllib a.mtl\n{OBJ}")
         file.writestr("a.mtl", "map_Kd wood.png\n")
-    staged = stage_input(path, "bad.zip", tmp_path / "in")
+    staged = stage(path, "bad.zip", tmp_path / "in")
     assert not (staged.path.parent / "wood.png").exists()
     data = bytearray(path.read_bytes())
     data[data.index(b"mtllib")] ^= 1
     path.write_bytes(data)
     with pytest.raises(ModelFailure, match="damaged"):
-        stage_input(path, "bad.zip", tmp_path / "in-2")
+        stage(path, "bad.zip", tmp_path / "in-2")
 
 
 def test_an_archive_without_models_stays_one_file(tmp_path: Path):
     """A bundle, which fuse stages by the same function, or a damaged archive."""
     path = archive(tmp_path / "chair.zip", **{"meta.json": "{}", "mesh.npz": ""})
-    assert stage_input(path, "chair.zip", tmp_path / "in").path.read_bytes() == path.read_bytes()
+    assert stage(path, "chair.zip", tmp_path / "in").path.read_bytes() == path.read_bytes()
     path.write_bytes(path.read_bytes()[:50])
-    assert stage_input(path, "chair.obj", tmp_path / "in-2").path.read_bytes() == path.read_bytes()
+    assert stage(path, "chair.obj", tmp_path / "in-2").path.read_bytes() == path.read_bytes()
 
 
 def rows(path: Path) -> tuple[list[Model], list[str]]:
@@ -244,4 +245,4 @@ def test_a_link_to_itself_is_missing(tmp_path: Path):
         admit(tmp_path / "loop.obj", "loop.obj")
     (tmp_path / "a.obj").write_text(f"mtllib loop.mtl\n{OBJ}")
     (tmp_path / "loop.mtl").symlink_to("loop.mtl")
-    assert stage_input(tmp_path / "a.obj", "a.obj", tmp_path / "in").path.is_file()
+    assert stage(tmp_path / "a.obj", "a.obj", tmp_path / "in").path.is_file()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.inputs.staging import Workspace, admit, stage_input, tree_of
+from pipeline.inputs.admission import admit, tree_of
+from pipeline.inputs.workspace import Workspace
 from render.failures import ModelFailure
+from tests.helpers.staging import stage
 
 OBJ = "mtllib {mtl}\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 
@@ -34,7 +36,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_the_model_and_what_it_names_and_nothing_else(root: Path, tmp_path: Path):
     source = "chair/source/chair.obj"
-    staged = stage_input(root / source, source, tmp_path / "in")
+    staged = stage(root / source, source, tmp_path / "in")
     found = {
         path.relative_to(tmp_path / "in").as_posix()
         for path in (tmp_path / "in").rglob("*")
@@ -57,11 +59,11 @@ def test_the_tree_of_a_model():
 
 def test_links_within_the_models_folder_are_followed_and_no_others(root: Path, tmp_path: Path):
     (root / "alias.obj").symlink_to(root / "chair/source/chair.obj")
-    assert stage_input(root / "alias.obj", "alias.obj", tmp_path / "in").path.read_text().startswith("mtllib")
+    assert stage(root / "alias.obj", "alias.obj", tmp_path / "in").path.read_text().startswith("mtllib")
     (tmp_path / "secret.obj").write_text(OBJ)
     (root / "out.obj").symlink_to(tmp_path / "secret.obj")
     with pytest.raises(ModelFailure, match=r"out\.obj is a link out of the models' folder") as caught:
-        stage_input(root / "out.obj", "out.obj", tmp_path / "in2")
+        stage(root / "out.obj", "out.obj", tmp_path / "in2")
     assert caught.value.kind == "outside_reference"
 
 
@@ -78,7 +80,7 @@ def test_what_is_no_regular_file_is_never_opened(root: Path):
 def test_geometry_elsewhere_fails_the_model(root: Path, tmp_path: Path):
     (root / "a.gltf").write_text('{"asset": {"version": "2.0"}, "buffers": [{"uri": "../secret.bin"}]}')
     with pytest.raises(ModelFailure, match=r"a\.gltf: \.\./secret\.bin leaves") as caught:
-        stage_input(root / "a.gltf", "a.gltf", tmp_path / "in")
+        stage(root / "a.gltf", "a.gltf", tmp_path / "in")
     assert caught.value.kind == "outside_reference"
 
 

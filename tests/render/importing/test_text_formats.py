@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.inputs.staging import stage_input
 from render.importing.formats import sniff
 from tests.helpers.importing import BYTES, POINTS, bring_in, size, worst_vertex_color
+from tests.helpers.staging import stage
 
 FACE = "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
 XYZ = "".join(f"property float {axis}\n" for axis in "xyz")
@@ -125,7 +125,7 @@ ENCODINGS = {
 @pytest.mark.parametrize("name", TEXTS)
 def test_texts_in_every_encoding(tmp_path: Path, name: str, encoding: str):
     (tmp_path / name).write_bytes(ENCODINGS[encoding](TEXTS[name]))
-    staged = stage_input(tmp_path / name, name, tmp_path / "in")
+    staged = stage(tmp_path / name, name, tmp_path / "in")
     found = bring_in(staged.path, tmp_path / "scratch")
     assert found["faces"] == 1
     assert sorted(size(found).round(5).tolist()) == [0, 1, 2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import struct
 import zipfile
 from pathlib import Path
 
@@ -44,13 +46,35 @@ def test_a_bomb(tmp_path: Path):
     assert "unpack to" in refusal(bomb)
 
 
-def test_a_directory_too_large_to_be_read(tmp_path: Path):
+def claim(path: Path, size: int, zip64: bool) -> Path:
+    """An archive whose end says that its directory has `size` bytes, and lies where it should."""
+    with path.open("wb") as file:
+        file.truncate(size)
+        file.seek(size)
+        if zip64:
+            file.write(struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, size, 0))
+            file.write(struct.pack("<4sLQL", b"PK\x06\x07", 0, size, 1))
+        small = 0xFFFFFFFF if zip64 else size
+        file.write(struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, small, 0, 0))
+    return path
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+def test_a_directory_too_large_to_be_read(tmp_path: Path, zip64: bool):
+    """Of sparse files: reading 2 GiB of zeros would show in this process's peak."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "directory is larger" in refusal(claim(tmp_path / "a.usdz", 2 << 30, zip64))
+    assert archives.models(tmp_path / "a.usdz", {".usda"}) is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 512 << 10, "in KiB"
+
+
+def test_a_directory_that_is_not_where_its_end_says_is_damaged(tmp_path: Path):
     path = archive(tmp_path / "a.usdz", {"a.usda": b"x"})
     data = bytearray(path.read_bytes())
     at = data.rfind(b"PK\x05\x06")
     data[at + 12 : at + 16] = (1 << 30).to_bytes(4, "little")
     path.write_bytes(data)
-    assert "directory" in refusal(path)
+    assert archives.directory(path) is None
 
 
 def test_a_damaged_archive_is_left_to_its_importer(tmp_path: Path):

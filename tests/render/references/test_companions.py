@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from pipeline.engine.supervisor import Supervisor
-from pipeline.inputs.staging import Staged, stage_input
+from pipeline.inputs.staging import Staged
 from pipeline.sandbox.process import Limits
 from render.job import Job, Placement
+from tests.helpers.staging import stage
 
 OBJ = (
     "{mtllib}v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n{usemtl}f 1/1 2/2 3/3 4/4\n"
@@ -34,7 +35,7 @@ def _child() -> Supervisor:
 
 def imported(root: Path, source: str, tmp_path: Path) -> tuple[dict[str, Any], Staged]:
     """What Blender makes of the staged model, and what was staged."""
-    staged = stage_input(root / source, source, tmp_path / "staged")
+    staged = stage(root / source, source, tmp_path / "staged")
     scratch = tmp_path / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     place = Placement(input=staged.path, output=scratch / "found.json", scratch=scratch)
@@ -376,8 +377,8 @@ def test_a_search_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     obj(root / "set/m/meshes", "C:\\wood.png")
     picture(root / "set/m/textures/wood.png")
     picture(root / "set/zzz/far.png")
-    staged = stage_input(root / "set/m/meshes/m.obj", "set/m/meshes/m.obj", tmp_path / "in")
+    staged = stage(root / "set/m/meshes/m.obj", "set/m/meshes/m.obj", tmp_path / "in")
     assert root / "set/m/textures/wood.png" in staged.companions
     text(root / "set/m/meshes/m.mtl", "newmtl a\nmap_Kd far.png\n")
-    staged = stage_input(root / "set/m/meshes/m.obj", "set/m/meshes/m.obj", tmp_path / "in-2")
+    staged = stage(root / "set/m/meshes/m.obj", "set/m/meshes/m.obj", tmp_path / "in-2")
     assert [path.name for path in staged.companions] == ["m.mtl"]
