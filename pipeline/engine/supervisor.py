@@ -102,6 +102,10 @@ class Supervisor:
             self._child.peak_mib = 0.0
         try:
             yield Turn(self)
+        except ModelFailure as failure:
+            if failure.kind is FailureClass.CRASH:  # a living child that broke the rules serves nobody else
+                self.close()
+            raise
         finally:
             if self._child is not None:
                 self._child.served += 1

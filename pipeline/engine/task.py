@@ -1,7 +1,7 @@
 """One model in a Ray worker: fetch, hash and stage the input, have the child do the job, commit its output.
 
 Nothing here parses the model's bytes: the child does, from the scan for names (`pipeline.inputs.staging`) to
-the job. The result is a row of the ledger. The input's key is its own hash and that of the files that it names.
+the job. The result is a row of the ledger. The input's key is its hash and that of the files that it names.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The supervisor starts it. It confines itself as PLAN (a `pipeline.sandbox.confine.Plan`, as JSON) says, reads
 frames from the descriptor JOBS and answers each on the descriptor RESULTS (`pipeline.sandbox.protocol`). A
 frame is an order to read a model's bytes (`render.references.orders`), or a job for the stage:
-`MODULE.process(job, place)` (`render.job`). Standard output and error belong to the native libraries and never
-carry the protocol.
+`MODULE.process(job, place)` (`render.job`). Standard output and error belong to the native libraries and
+never carry the protocol.
 """
 
 from __future__ import annotations
