@@ -116,10 +116,10 @@ def put(file: Path, target: Path, reader: Reader) -> None:
             shutil.copyfile(real, target)
 
 
-def take(made: Path, target: Path) -> None:
-    """Move what a reader made, a file or a folder, to where it cannot change it."""
-    if not os.path.lexists(made) or stat.S_ISLNK(made.lstat().st_mode):
-        raise ModelFailure(FailureClass.CRASH, "The process broke the protocol: it wrote no file.")
+def take(made: Path, target: Path, kind: int = stat.S_IFREG) -> None:
+    """Move the file that a reader made, or the folder (S_IFDIR), to where it cannot change it."""
+    if not os.path.lexists(made) or stat.S_IFMT(made.lstat().st_mode) != kind:
+        raise ModelFailure(FailureClass.CRASH, "The process broke the protocol: it made no file or folder.")
     os.replace(made, target)
 
 

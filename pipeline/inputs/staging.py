@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,7 @@ def _unpacked(archive: Path, member: str, folder: Path, work: Path, reader: Read
     found = reader.unpack(UnpackOrder(archive=placed, member=spelled(member), folder=unpacked)).model
     if found is None:
         return None
-    take(unpacked, tree)
+    take(unpacked, tree, stat.S_IFDIR)
     name = unspelled(found)
     if os.path.isabs(name) or LocalTree(tree).refusal(name) != "":
         raise ModelFailure(FailureClass.CRASH, "The process broke the protocol: it unpacked no such file.")
