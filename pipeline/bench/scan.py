@@ -1,8 +1,10 @@
-"""CPU-seconds of everything that reads a model's bytes in Python, on the worst text known for each pattern.
+"""CPU-seconds from a model's bytes to its staged copy, on the worst text known for each pattern.
+
+The child's orders (scan, then decode and rewrite), the JSON between, and the supervisor's lookup of names.
 
     python -m pipeline.bench.scan           # a table: 64 KiB, 1 MiB, 16 MiB
 
-The time must grow as the text does. `tests/render/importing/test_linear_time.py` checks the growth.
+The time must grow as the text does. `tests/render/references/test_linear_time.py` checks the growth.
 """
 
 from __future__ import annotations
@@ -12,15 +14,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from render.importing.formats import sniff
 from render.references.closure import references
-from render.references.plain_text import as_utf8, without_false_continuations
-from render.references.redaction import blinded
+from render.references.orders import Order, RewriteOrder, Scanned, ScanOrder, obey
 
 SIZES = (64 << 10, 1 << 20, 16 << 20)
 """Bytes."""
 
 _OBJ = b"v 0 0 0\nv 0 0 1\nv 0 1 0\nf 1 2 3\n"
+_MAPS = [b"map_Kd %04d" % number for number in range(512)]
 _GLTF = b'{"asset": {"version": "2.0"}, "buffers": ['
 _WORST: dict[str, tuple[str, bytes, bytes]] = {
     "obj: words that begin alike": ("m.obj", _OBJ, b"mtllib"),
@@ -32,6 +33,13 @@ _WORST: dict[str, tuple[str, bytes, bytes]] = {
     "obj: vertices that are none": ("m.obj", b"", b"v 0 0\n"),
     "mtl: map_map_": ("m.mtl", b"", b"map_"),
     "mtl: map_ and blanks": ("m.mtl", b"map_Kd", b" "),
+    "mtl: names that lead out": ("m.mtl", b"", b"".join(b"map_Kd ../a%02d.png\n" % n for n in range(64))),
+    "mtl: names in other encodings": (
+        "m.mtl",
+        b"",
+        b" \xe9.png\n".join(_MAPS),
+    ),
+    "mtl: tiles": ("m.mtl", b"", b"<UDIM>.png\n".join(_MAPS)),
     "mtl: lines": ("m.mtl", b"", b"map_Kd \n"),
     "mtl: options": ("m.mtl", b"", b"map_Kd -s 1 1 1 -o 0 0 -mm 0 1\n"),
     "mtl: options without an end": ("m.mtl", b"map_Kd ", b"-s 1 1 1 "),
@@ -55,6 +63,7 @@ _WORST: dict[str, tuple[str, bytes, bytes]] = {
     "fbx: endings": ("m.fbx", b"Kaydara FBX Binary", b".png"),
     "fbx: endings far apart": ("m.fbx", b"Kaydara FBX Binary", b"a" * 60 + b".png"),
     "blend: tiles": ("m.blend", b"BLENDER-v405", b"<UDIM>.png"),
+    "gltf: UTF-16": ("m.gltf", _GLTF.decode().encode("utf-16"), '{"uri": "a.png"}, '.encode("utf-16-le")),
     "off: comments": ("m.off", b"", b"#"),
     "off: lines of comments": ("m.off", b"", b"# \n"),
     "stl: facets": ("m.stl", b"solid a\n", b" \n"),
@@ -75,13 +84,15 @@ def names() -> Iterator[str]:
 
 
 def scan(path: Path) -> None:
-    """Everything that is read of a model before its importer sees it."""
-    sniff(path)
-    foreign = [name for reference in references(path) for name in reference.foreign]
-    with path.open("rb") as file:
-        as_utf8(file)
-        without_false_continuations(file)
-    blinded(path.read_bytes(), foreign)
+    """Everything that is done with a file before its importer sees it."""
+    scanned = Scanned.model_validate_json(_obeyed(ScanOrder(path=path)))
+    found = references(path, scanner=lambda _: scanned.scan())
+    foreign = [name for reference in found for name in reference.foreign]
+    _obeyed(RewriteOrder.of(path, path.with_name("rewritten"), scanned.kind, foreign, {}))
+
+
+def _obeyed(order: Order) -> str:
+    return obey(order.model_dump(mode="json")).model_dump_json()
 
 
 def cpu_seconds(name: str, size: int, folder: Path) -> float:

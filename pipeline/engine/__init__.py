@@ -5,5 +5,5 @@
 `progress` prints. Nothing here knows what a stage does.
 
 May import: pipeline.sandbox, pipeline.inputs, pipeline.ledger, pipeline.output, pipeline.config,
-fuse.dataset, render.job, render.failures. Start reading with `runner.py`.
+fuse.dataset, render.job, render.failures, render.references. Start reading with `runner.py`.
 """

@@ -15,7 +15,7 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 MOST_NAMES = 64
@@ -26,15 +26,27 @@ _LEADING = re.compile(rb"^(?:[/\\]+|(?:%2[fF])+|[fF][iI][lL][eE]:)+")
 _ESCAPED = r"\x00-\x1f\x7f\udc80-\udcff\"@#\[\]\\"
 _PLAIN = re.compile(rf"(?![ -])[^{_ESCAPED}]+(?<! )")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_./-]")
+_OF_NAMES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./\\%~-")
 _UP = re.compile(rb"\.\.|%2[eE]")
 
 
 def blinded(data: bytes, names: Iterable[str]) -> bytes:
     """`data` with each of `names` turned into a relative path that does not leave its folder."""
     for raw in _spellings(names):
-        pattern = re.compile(rb"(?<![A-Za-z0-9_./\\%~-])" + re.escape(raw))
-        data = pattern.sub(lambda match: _blind(match[0]), data)
+        data = b"".join(_pieces(data, raw, _blind(raw)))
     return data
+
+
+def _pieces(data: bytes, old: bytes, new: bytes) -> Iterator[bytes]:
+    """`data` with `new` for `old` where that begins a name: by `find`: a pattern takes ten times as long."""
+    kept = at = 0
+    while (found := data.find(old, at)) >= 0:
+        at = found + 1
+        if found == 0 or data[found - 1] not in _OF_NAMES:
+            yield data[kept:found]
+            yield new
+            kept = at = found + len(old)
+    yield data[kept:]
 
 
 def _blind(raw: bytes) -> bytes:

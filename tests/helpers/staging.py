@@ -54,6 +54,6 @@ def _obeyed(order: Order) -> str:
 
 def stage(path: Path, source: str, folder: Path, reader: Here | None = None) -> Staged:
     """See `stage_input`; what the reader writes is removed."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="work-") as work:
         return stage_input(path, source, Folders(folder, Path(work)), reader or Here())
