@@ -4,6 +4,6 @@
 takes from the child what it does not need, through `landlock` (files) and `seccomp` (system calls); `cores`
 divides the CPU; `watchdog` ends what a killed owner leaves behind. What each layer stops: docs/security.md.
 
-May import: render.job, render.failures and render.references.orders; pipeline.inputs.workspace. Start reading
-with `process.py`.
+May import: render.job, render.failures and render.references.orders; pipeline.inputs.workspace.
+Start reading with `process.py`.
 """
