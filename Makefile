@@ -9,7 +9,7 @@ ARGS ?=
 export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor samples render fuse train generate submit demo test soak check bench lock clean
+.PHONY: help setup doctor samples render fuse report train generate submit demo test soak check bench lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -28,6 +28,9 @@ render: setup ## models to view bundles: MODELS=DIR OUT=DIR ARGS="--views 20"
 
 fuse: setup ## view bundles to cloud shards: OUT=DIR
 	$(BIN)/insideout fuse "$(OUT)" $(ARGS)
+
+report: setup ## a page to look at, OUT/report/index.html: OUT=DIR
+	$(BIN)/insideout report "$(OUT)" $(ARGS)
 
 train: setup ## train a generator on the shards: OUT=DIR
 	$(BIN)/insideout train "$(OUT)" $(ARGS)
@@ -51,8 +54,10 @@ demo: setup ## the whole main job on the sample models, into out/demo
 		--image "$(DEMO)/car/rgba/000.png" --to "$(DEMO)/generated.ply"
 	$(BIN)/insideout evaluate "$(DEMO)/dataset" --checkpoint "$(DEMO)/dataset/checkpoints/demo" \
 		--split train --pictures "$(DEMO)/evaluation.png"
+	$(BIN)/insideout report "$(DEMO)/dataset"
 	@printf '\nThe demo is done. Look at\n'
-	@printf '  %-34s %s\n' \
+	@printf '  %-38s %s\n' \
+		"$(DEMO)/dataset/report/index.html" "every model, in 3D too; the run's curves and samples" \
 		"$(DEMO)/sheet.png" "the dataset: lit view, depth, albedo and cloud of every model" \
 		"$(DEMO)/generated.png" "a cloud generated from one picture of the car" \
 		"$(DEMO)/evaluation.png" "every sample: picture, generated cloud, true cloud" \

@@ -28,6 +28,7 @@ VERBS = {
     "score": "scores of clouds against true clouds: files or folders",
     "export": "one model of a dataset -> PLY, npz or NeRF folder",
     "sheet": "a contact sheet: lit view, depth, albedo and cloud of each model",
+    "report": "a page to look at, OUT/report/index.html: gallery, models in 3D, failures, training runs",
     "verify": "recompute every hash and check every row of a dataset",
     "submit": "run a verb on a Ray cluster as a job",
     "bench": "measure seconds per model, step by step",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from fuse.preview.picture import draw_cloud
+from fuse.preview.picture import BACKGROUND, draw_cloud
 from render.bundle import Camera, View
 from render.cameras import look_at_origin
 
 _TOWARD = (0.6, -1.0, 0.6)  # the eye
 _FOV = np.radians(30)
 _GHOST = 0.22  # opacity of the outside
+_GROUND = np.array(BACKGROUND, np.float32)
 
 
 def draw_inside(
@@ -33,10 +34,10 @@ def draw_inside(
 
     def within_ghost(nearest: float) -> np.ndarray:
         shell, core = (xyz @ cut < nearest for xyz in (outside_xyz, hidden_xyz))
-        ghost = 255 - _GHOST * (255 - draw(outside_xyz[shell], outside_rgb[shell]))
+        ghost = _GROUND + _GHOST * (draw(outside_xyz[shell], outside_rgb[shell]) - _GROUND)
         inner = draw(hidden_xyz[core], hidden_rgb[core])
-        empty = draw(hidden_xyz[core], np.zeros_like(hidden_rgb[core])).min(-1, keepdims=True) / 255
-        return inner - 255 * empty + ghost * empty
+        empty = draw(hidden_xyz[core], np.zeros_like(hidden_rgb[core])) / _GROUND
+        return inner + (ghost - _GROUND) * empty
 
     panels = [draw(outside_xyz, outside_rgb), within_ghost(np.inf), within_ghost(0.0)]
     return Image.fromarray(np.concatenate(panels, axis=1).clip(0, 255).astype(np.uint8))
@@ -54,19 +55,20 @@ def draw_layers(view: View) -> Image.Image:
     pixels with an unseen surface behind, red; and the unlit color of each layer, the first one first."""
     count = view.layer_count()
     depth = np.repeat((count / max(count.max(), 1) * 255)[..., None], 3, axis=2)
-    panels = [_on_white(view.rgba), depth, _marked(view)]
-    panels += [np.where(layer.depth[..., None] > 0, layer.albedo, 255) for layer in (view, *view.hidden)]
+    panels = [on_gray(view.rgba), depth, _marked(view)]
+    panels += [np.where(layer.depth[..., None] > 0, layer.albedo, _GROUND) for layer in (view, *view.hidden)]
     return Image.fromarray(np.concatenate(panels, axis=1).astype(np.uint8))
 
 
-def _on_white(rgba: np.ndarray) -> np.ndarray:
+def on_gray(rgba: np.ndarray) -> np.ndarray:
+    """(H, W, 4) uint8, straight alpha -> (H, W, 3) float32 on the background."""
     alpha = rgba[..., 3:].astype(np.float32) / 255
-    return rgba[..., :3] * alpha + 255 * (1 - alpha)
+    return rgba[..., :3] * alpha + _GROUND * (1 - alpha)
 
 
 def _marked(view: View) -> np.ndarray:
     """The lit view, pale, and red where an unseen surface lies behind."""
-    pale = 255 - 0.35 * (255 - _on_white(view.rgba))
+    pale = _GROUND + 0.35 * (on_gray(view.rgba) - _GROUND)
     if view.interior is None:
         return pale
     return np.where(view.interior[..., None], 0.3 * pale + 0.7 * np.array([220, 30, 30]), pale)

@@ -8,6 +8,8 @@ from PIL import Image
 from fuse.sampling import spacing
 from render.bundle import Camera
 
+BACKGROUND = (214, 217, 222)
+"""Light gray: white models stand out from it, and dark ones too."""
 _SHARP = 3  # the picture is drawn this many times larger, then reduced
 _LIGHT = np.array([-0.35, 0.55, 0.76], np.float32)  # in camera axes: upper left, from behind the eye
 _LARGEST = 16  # a ball's radius is at most 1/16 of the picture: the cost grows with its area
@@ -21,7 +23,7 @@ def draw_cloud(
     camera: Camera | None = None,
     direction: tuple[float, float, float] = (0.75, -1.0, 0.55),
     radius: float | None = None,
-    background: tuple[int, int, int] = (255, 255, 255),
+    background: tuple[int, int, int] = BACKGROUND,
 ) -> Image.Image:
     """A picture of (N, 3) points with (N, 3) uint8 colors, `size` pixels square.
 

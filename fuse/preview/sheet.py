@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 from fuse.dataset.layout import Layout, open_dataset
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import Row, Shard, decode
-from fuse.preview.picture import draw_cloud
+from fuse.preview.cutaway import on_gray
+from fuse.preview.picture import BACKGROUND, draw_cloud
 from render.bundle import Bundle, View
 from render.failures import UserError
 
@@ -67,11 +68,10 @@ def _rows(layout: Layout) -> list[Row]:
 
 
 def _pictures(view: View) -> list[np.ndarray]:
-    """(H, W, 3) uint8: the lit view on white, depth with near bright, albedo on white."""
-    alpha = view.rgba[..., 3:] / 255
-    lit = view.rgba[..., :3] * alpha + 255 * (1 - alpha)
+    """(H, W, 3) uint8: the lit view on gray, depth with near bright, albedo on gray."""
+    lit = on_gray(view.rgba)
     hit = view.depth > 0
     near, far = (view.depth[hit].min(), view.depth[hit].max()) if hit.any() else (0, 1)
     depth = np.where(hit, 255 - 190 * (view.depth - near) / max(far - near, 1e-6), 0)
-    albedo = np.where(hit[..., None], view.albedo, 255)
+    albedo = np.where(hit[..., None], view.albedo, np.uint8(BACKGROUND))
     return [lit.astype(np.uint8), np.repeat(depth[..., None], 3, 2).astype(np.uint8), albedo.astype(np.uint8)]

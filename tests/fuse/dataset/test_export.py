@@ -15,7 +15,7 @@ from fuse.dataset.export import ExportError, export, find_row
 from fuse.dataset.layout import Layout
 from fuse.dataset.shard import decode, decode_normal
 from fuse.preview.cutaway import draw_inside
-from fuse.preview.picture import draw_cloud
+from fuse.preview.picture import BACKGROUND, draw_cloud
 from fuse.sampling import farthest_points
 from tests.helpers import fuse_scenes as scenes
 
@@ -129,7 +129,7 @@ def test_unknown_names_are_told_what_is_near(whole: Path, tmp_path: Path) -> Non
         export(whole, "cube", tmp_path / "x.obj")
 
 
-def test_picture_shows_the_near_side_on_white() -> None:
+def test_picture_shows_the_near_side_on_gray() -> None:
     rng = np.random.default_rng(0)
     flat = rng.uniform(-1, 1, (20_000, 3)).astype(np.float32)
     flat[:, 1] = np.sign(flat[:, 1])
@@ -139,7 +139,7 @@ def test_picture_shows_the_near_side_on_white() -> None:
     assert image.shape == (96, 96, 3)
     middle = image[30:66, 30:66].reshape(-1, 3).astype(int)
     assert (middle[:, 0] > middle[:, 2] + 60).mean() > 0.99, "the far, blue side shows through"
-    assert (image[0] == 255).all() and (image[:, 0] == 255).all()
+    assert (image[0] == BACKGROUND).all() and (image[:, 0] == BACKGROUND).all()
 
 
 def test_picture_by_a_camera_agrees_with_the_view(whole: Path) -> None:
@@ -148,13 +148,13 @@ def test_picture_by_a_camera_agrees_with_the_view(whole: Path) -> None:
     image = np.asarray(
         draw_cloud(decode(row, "outside_xyz"), decode(row, "outside_rgb"), 48, camera, radius=0.06)
     )
-    drawn = (image < 250).any(-1)
+    drawn = (image != BACKGROUND).any(-1)
     seen = scenes.render(scenes.sphere(40), camera, 48).depth > 0
     assert (drawn & seen).sum() / (drawn | seen).sum() > 0.8
 
 
-def test_picture_of_no_points_is_white() -> None:
+def test_picture_of_no_points_is_empty() -> None:
     empty = np.zeros((0, 3))
-    assert (np.asarray(draw_cloud(empty, empty.astype(np.uint8), 16)) == 255).all()
+    assert (np.asarray(draw_cloud(empty, empty.astype(np.uint8), 16)) == BACKGROUND).all()
     one = draw_cloud(np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8), 16)
     assert (np.asarray(one) < 100).any()

@@ -1,0 +1,39 @@
+"""`insideout report DATASET`: a page to look at: every model, failures, time and memory, training runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from tyro.conf import DisallowNone, Positional
+
+from pipeline.arguments import Dataset
+from pipeline.terminal import show
+
+
+@dataclass(frozen=True)
+class Command:
+    """Write OUT/report/index.html, a static page that opens from disk: gallery, models in 3D, failures, runs.
+
+    The same command again writes only what changed.
+    """
+
+    dataset: Positional[Dataset]
+    """The dataset folder."""
+    views: int = 6
+    """Views on a model's page."""
+    pages: DisallowNone[int | None] = None
+    """Write the pages of the first so many models only; default: of all."""
+    workers: DisallowNone[int | None] = None
+    """Processes; default: one per CPU core."""
+
+
+def run(command: Command) -> int:
+    """Write the report, and print where it is."""
+    from pipeline.report.site import Options, write_report
+
+    workers = command.workers or len(os.sched_getaffinity(0))
+    options = Options(max(1, command.views), command.pages, workers)
+    page = write_report(command.dataset, options, show)
+    show(f"report: {page}")
+    return 0

@@ -1,0 +1,83 @@
+"use strict";
+// The training runs: curves, sheets of samples over the steps, evaluations.
+
+report.training = (() => {
+  const { el, count, number, label } = report;
+
+  const series = (run, key) => Object.entries(run.curves).filter(([, curve]) => curve[key])
+    .map(([log, curve]) => ({ name: log === "loss" ? "training" : log, x: curve.step, y: curve[key], dash: log === "loss" ? undefined : [6, 3] }));
+
+  const keys = (run) => [...new Set(Object.values(run.curves).flatMap((curve) => Object.keys(curve)))].filter((key) => key !== "step");
+
+  const last = (values) => [...values].reverse().find((value) => value !== null) ?? null;
+
+  const chart = (host, run, key, logarithmic) => {
+    const shown = series(run, key);
+    const text = shown.map(({ name, y }) => `${name} ends at ${number(last(y))}`).join(", ");
+    report.charts.curves(host, { label: `${label(key)} over steps: ${text}`, series: shown, logarithmic });
+  };
+
+  const curves = (run) => {
+    const names = keys(run).sort((a, b) => (b === "loss") - (a === "loss"));
+    if (!names.length) return null;
+    const host = el("div", {});
+    const wide = el("input", { type: "checkbox", checked: true, onchange: () => draw() });
+    let shown = names[0];
+    const draw = () => {
+      const inner = el("div", {});
+      host.replaceChildren(inner);
+      chart(inner, run, shown, wide.checked);
+    };
+    draw();
+    return el("section", { class: "panel" },
+      el("div", { class: "line" }, el("h2", {}, "Curves"), el("span", { class: "spring" }),
+        report.select("Curve", names.map((name) => [name, label(name)]), shown, (name) => { shown = name; draw(); }),
+        el("label", { class: "check inline" }, wide, "Logarithmic")), host,
+      report.facts(names.flatMap((name) => series(run, name).map((one) => [`${label(name)}, ${one.name}, last`, number(last(one.y))])), "Last values"));
+  };
+
+  const samples = (run) => {
+    if (!run.samples.length) return null;
+    const image = el("img", {});
+    const text = el("output", {});
+    const range = el("input", { type: "range", min: 0, max: run.samples.length - 1, step: 1, value: run.samples.length - 1, oninput: () => draw() });
+    const draw = () => {
+      const [step, file] = run.samples[Number(range.value)];
+      image.src = file;
+      image.alt = `Samples after step ${step}: image, generated cloud, true cloud per row`;
+      text.textContent = `step ${count(step)}`;
+    };
+    draw();
+    return el("section", { class: "panel" },
+      el("div", { class: "line" }, el("h2", {}, "Samples"), el("span", { class: "spring" }), report.field("Step", range, "slide"), text),
+      el("div", { class: "sheet" }, image));
+  };
+
+  const evaluations = (run) => {
+    if (!run.evaluations.length) return null;
+    const names = [...new Set(run.evaluations.flatMap((one) => one.numbers.map(([name]) => name)))];
+    const value = (one, name) => number(one.numbers.find(([other]) => other === name)?.[1] ?? null);
+    return el("section", { class: "panel" }, el("h2", {}, "Evaluations"),
+      el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Evaluations" }, el("table", { class: "facts" },
+        el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Score"), run.evaluations.map((one) => el("th", { scope: "col" }, one.name)))),
+        el("tbody", {}, names.map((name) => el("tr", {}, el("th", { scope: "row" }, name), run.evaluations.map((one) => el("td", {}, value(one, name)))))))));
+  };
+
+  const draw = (host, runs, at) => {
+    const run = runs[at];
+    host.replaceChildren(
+      el("div", { class: "head" }, el("h1", {}, run.name), el("span", { class: "spring" }),
+        runs.length > 1 ? report.select("Run", runs.map((one, index) => [String(index), one.name]), String(at), (index) => draw(host, runs, Number(index))) : ""),
+      ...[curves(run), samples(run), evaluations(run),
+        run.configuration ? el("section", { class: "panel" }, el("details", {}, el("summary", {}, "Configuration"), el("pre", { tabindex: "0" }, run.configuration))) : null,
+      ].filter(Boolean));
+  };
+
+  const show = async (host) => {
+    if (host.childElementCount) return;
+    const runs = await report.load("runs", "data/runs.js");
+    if (runs.length) draw(host, runs, runs.length - 1);
+    else host.append(el("h1", { class: "hidden" }, "Training"), el("p", { class: "note" }, "No training run yet: insideout train writes one into this dataset."));
+  };
+  return { show };
+})();
