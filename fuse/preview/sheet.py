@@ -73,5 +73,5 @@ def _pictures(view: View) -> list[np.ndarray]:
     hit = view.depth > 0
     near, far = (view.depth[hit].min(), view.depth[hit].max()) if hit.any() else (0, 1)
     depth = np.where(hit, 255 - 190 * (view.depth - near) / max(far - near, 1e-6), 0)
-    albedo = np.where(hit[..., None], view.albedo, np.uint8(BACKGROUND))
+    albedo = np.where(hit[..., None], view.albedo, np.array(BACKGROUND, np.uint8))
     return [lit.astype(np.uint8), np.repeat(depth[..., None], 3, 2).astype(np.uint8), albedo.astype(np.uint8)]

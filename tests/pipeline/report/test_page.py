@@ -14,7 +14,7 @@ from PIL import Image
 from tests.helpers.reported import ATTACK, HOSTILE, SHAPES
 
 pytest.importorskip("playwright", reason="playwright is not installed (extra: dev)")
-from playwright import sync_api  # noqa: E402
+from playwright import sync_api
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")

@@ -17,6 +17,14 @@ report.training = (() => {
     report.charts.curves(host, { label: `${label(key)} over steps: ${text}`, series: shown, logarithmic });
   };
 
+  const lasts = (run, names) => {
+    const logs = Object.keys(run.curves);
+    return el("details", {}, el("summary", {}, "Last values"), el("table", { class: "facts narrow" },
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Curve"), logs.map((log) => el("th", { scope: "col" }, log === "loss" ? "training" : log)))),
+      el("tbody", {}, names.map((name) => el("tr", {}, el("th", { scope: "row" }, label(name)),
+        logs.map((log) => el("td", {}, number(last(run.curves[log][name] ?? [])))))))));
+  };
+
   const curves = (run) => {
     const names = keys(run).sort((a, b) => (b === "loss") - (a === "loss"));
     if (!names.length) return null;
@@ -33,7 +41,7 @@ report.training = (() => {
       el("div", { class: "line" }, el("h2", {}, "Curves"), el("span", { class: "spring" }),
         report.select("Curve", names.map((name) => [name, label(name)]), shown, (name) => { shown = name; draw(); }),
         el("label", { class: "check inline" }, wide, "Logarithmic")), host,
-      report.facts(names.flatMap((name) => series(run, name).map((one) => [`${label(name)}, ${one.name}, last`, number(last(one.y))])), "Last values"));
+      lasts(run, names));
   };
 
   const samples = (run) => {
