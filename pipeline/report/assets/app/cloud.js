@@ -74,7 +74,11 @@ report.Cloud = class {
   fit() {
     const { array } = this.points.outside.geometry.getAttribute("position");
     let most = 0.09;
-    for (let at = 0; at < array.length; at += 3) most = Math.max(most, array[at] ** 2 + array[at + 1] ** 2 + array[at + 2] ** 2);
+    this.half = [0.05, 0.05, 0.05]; // of the box, which is centered
+    for (let at = 0; at < array.length; at += 3) {
+      most = Math.max(most, array[at] ** 2 + array[at + 1] ** 2 + array[at + 2] ** 2);
+      for (let axis = 0; axis < 3; axis++) this.half[axis] = Math.max(this.half[axis], Math.abs(array[at + axis]));
+    }
     this.distance = (1.08 * Math.sqrt(most)) / Math.sin((this.camera.fov * Math.PI) / 360);
     this.camera.position.setLength(this.distance);
     this.controls.target.set(0, 0, 0);
@@ -84,7 +88,8 @@ report.Cloud = class {
 
   // `settings`: {outside, hidden, solid, color, radius, axis, at, flip}
   set(settings) {
-    const side = settings.flip ? -1 : 1;
+    const toEye = settings.axis === "y" ? -1 : 1; // what is toward the eye is cut away
+    const side = settings.flip ? -toEye : toEye;
     const axis = { x: [1, 0, 0], y: [0, 1, 0], z: [0, 0, 1] }[settings.axis];
     this.uniforms.plane.value.set(...(axis ? [...axis.map((value) => value * side), settings.at * side] : [0, 0, 0, 1]));
     this.uniforms.radius.value = settings.radius;
@@ -125,9 +130,10 @@ report.Cloud = class {
   }
 
   turn(axis, at) {
-    const corners = [[-1, -1], [1, -1], [1, 1], [-1, 1]].map(([a, b]) => ({ x: [at, a, b], y: [a, at, b], z: [a, b, at] })[axis]);
+    const [x, y, z] = this.half.map((value) => value * 1.08 + 0.02);
+    const corners = [[-1, -1], [1, -1], [1, 1], [-1, 1]].map(([a, b]) => ({ x: [at, a * y, b * z], y: [a * x, at, b * z], z: [a * x, b * y, at] })[axis]);
     const position = this.frame.geometry.getAttribute("position");
-    position.array.set(corners.flat().map((value) => value * 1.02));
+    position.array.set(corners.flat());
     position.needsUpdate = true;
   }
 
