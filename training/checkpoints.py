@@ -1,4 +1,6 @@
-"""Checkpoints: `checkpoints/RUN/step-0000500.pt`, written atomically; only the newest few are kept.
+"""Checkpoints: `checkpoints/RUN/step-0000500.pt`, written atomically; the newest few and milestones are kept.
+
+`best.pt` is another one, of the step whose clouds were closest to held-out objects.
 
 A checkpoint holds plain tensors and values (it loads with `weights_only=True`): `version`, `step`, `config`,
 `encoder` (its identity), `model` and `ema` (state dicts with Point-E's names), `optimizer`, `scaler`,
@@ -35,24 +37,32 @@ from training.objectives.objective import Objective
 VERSION = 1
 """The format of checkpoints: 0 had no version and no encoder."""
 NAME = re.compile(r"step-(\d+)\.pt")
+BEST = "best.pt"
+"""The checkpoint with the best score."""
 
 
 class CheckpointError(UserError):
     """A checkpoint that cannot be used; the message names the file and the remedy."""
 
 
-def save(folder: Path, state: dict[str, Any], keep: int) -> Path:
-    """Commit `state` under its step (temporary name, fsync, rename); delete all but the newest `keep`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"step-{state['step']:07d}.pt"
-    temporary = folder / f".{path.name}.{os.getpid()}"
+def save(folder: Path, state: dict[str, Any], keep: int, milestones: int = 0) -> Path:
+    """Commit `state` under its step; delete all but the newest `keep` and every `milestones`-th step's."""
+    path = write(folder / f"step-{state['step']:07d}.pt", state)
+    for old in found(folder)[:-keep]:
+        if not milestones or step_of(old) % milestones:
+            old.unlink()
+    return path
+
+
+def write(path: Path, state: dict[str, Any]) -> Path:
+    """Commit a checkpoint: temporary name, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    for old in found(folder)[:-keep]:
-        old.unlink()
     return path
 
 
@@ -70,7 +80,7 @@ def step_of(path: Path) -> int:
 
 def remove_unfinished(folder: Path) -> None:
     """Delete what a killed process was writing; for the process that has locked the run."""
-    for path in folder.glob(".step-*.pt.*"):
+    for path in folder.glob(".*.pt.*"):
         path.unlink()
 
 

@@ -141,6 +141,11 @@ class TrainConfig(BaseModel):
     """Steps between validations of the mean weights, always with the same noise; 0: never."""
     val_clouds: int = Field(default=128, ge=1)
     """Clouds per validation."""
+    score_every: int = Field(default=500, ge=0)
+    """Steps between Chamfer distances of clouds generated for held-out objects, which choose `best.pt`; 0:
+    never. One costs about as much as ten steps."""
+    score_count: int = Field(default=16, ge=1)
+    """Held-out objects per score. Sampled as for pictures: `sample_points` points in `sample_steps` steps."""
     sample_every: int = Field(default=500, ge=0)
     """Steps between pictures of generated clouds (RUN/samples); 0: never."""
     sample_count: int = Field(default=4, ge=1)
@@ -153,6 +158,8 @@ class TrainConfig(BaseModel):
     """Steps between checkpoints; the last step is saved too."""
     keep: int = Field(default=3, ge=1)
     """Number of checkpoints to keep."""
+    milestones: int = Field(default=0, ge=0)
+    """Steps between checkpoints that are kept for good, beside the newest; 0: none."""
     log_every: int = Field(default=20, ge=1)
     """Steps between progress lines."""
     tensorboard: bool = True
@@ -178,9 +185,9 @@ class TrainConfig(BaseModel):
     @property
     def asks_for_validation(self) -> bool:
         """Whether the settings of validation are not the defaults, so that its absence deserves a message."""
-        names = ("val_split", "val_every", "val_clouds")
+        names = ("val_split", "val_every", "val_clouds", "score_every", "score_count")
         changed = any(getattr(self, name) != type(self).model_fields[name].default for name in names)
-        return self.val_every > 0 and changed
+        return (self.val_every > 0 or self.score_every > 0) and changed
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:

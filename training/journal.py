@@ -1,4 +1,4 @@
-"""A run's folder: config.json, loss.jsonl, validation.jsonl, the checkpoints, and TensorBoard's copy.
+"""A run's folder: config.json, the logs (*.jsonl), the checkpoints, and TensorBoard's copy.
 
 When a run resumes, the logs are truncated to its checkpoint, so they never contain steps that were lost. With
 several processes the first one writes, and the values are sums over all of them.
@@ -6,10 +6,11 @@ several processes the first one writes, and the values are sums over all of them
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,13 @@ from training.learner import Learner, learning_rate
 FREE = {
     "steps", "device", "threads", "workers", "accumulate", "checkpoint_every", "keep", "cache_mib",
     "encoder_path", "encoder_cache", "init_from", "compile", "checkpoint_activations", "tensorboard",
-    "val_every", "sample_every", "sample_count", "sample_points", "sample_steps",
-    "batch", "lr", "lr_end", "warmup", "weight_decay", "grad_clip",
+    "val_every", "score_every", "score_count", "sample_every", "sample_count", "sample_points",
+    "sample_steps", "milestones", "batch", "lr", "lr_end", "warmup", "weight_decay", "grad_clip",
 }  # fmt: skip
 """Settings that may change within a run: rates, batch, duration, reports and how it is computed."""
+SHAPING = ("steps", "lr", "lr_end", "warmup", "weight_decay", "grad_clip")
+"""Those whose change alters what is learned; the loader reports its own, the batch."""
+LOGS = ("loss", "validation", "score", "changes")
 
 
 class Diverged(UserError):
@@ -52,18 +56,23 @@ class Journal:
         self._began = (time.monotonic(), 0)
         self._board: Any = None
         self._saved = -1  # the step of the newest checkpoint
+        self._best = math.inf  # the lowest score so far
 
     def start(self, resume: bool) -> None:
         """Load the newest checkpoint, if there is one, and truncate the logs to it."""
+        changes: list[str] = []
         if state := resumable(self.folder, self.config, resume):
-            self._restore(state)
+            changes = self._restore(state)
+        self._best = min((line["chamfer"] for line in self._lines("score")), default=math.inf)
         self.world.wait()  # until all have read what the first may replace
         if self.world.first:
             self.folder.mkdir(parents=True, exist_ok=True)
             checkpoints.remove_unfinished(self.folder)
             (self.folder / "config.json").write_text(self.config.model_dump_json(indent=1))
-            for name in ("loss", "validation"):
-                self._cut_back(self.folder / f"{name}.jsonl")
+            for name in LOGS:
+                self._cut_back(name)
+            if changes:
+                self._append("changes", {"step": self.step, "changes": changes})
             if self.config.tensorboard:
                 from torch.utils.tensorboard import SummaryWriter
 
@@ -76,25 +85,31 @@ class Journal:
         self._tally += tally
         if self.step % self.config.log_every == 0 or self.step == self.config.steps:
             self._write_losses()
-        if self.step % self.config.checkpoint_every == 0:
+        milestone = self.config.milestones and self.step % self.config.milestones == 0
+        if milestone or self.step % self.config.checkpoint_every == 0:
             self.save()
 
     def save(self) -> Path:
         """Write a checkpoint of this step, unless it exists, and return its path."""
         if self._saved == self.step:
             return checkpoints.found(self.folder)[-1]
-        tally = self.world.sum(self._tally)
-        state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts.items()}
-        state |= {"version": checkpoints.VERSION, "step": self.step}
-        state |= {"config": self.config.model_dump(mode="json"), "encoder": self._encoder_identity()}
-        state |= {"loader": self._loader.state_dict(), "tally": tally.tolist()}
-        self._check(tally)
-        self._check_weights()
+        state = self._state()
         if self.world.first:
-            checkpoints.save(self.folder, state, self.config.keep)
+            checkpoints.save(self.folder, state, self.config.keep, self.config.milestones)
         self.world.wait()
         self._saved = self.step
         return checkpoints.found(self.folder)[-1]
+
+    def score(self, chamfer: float) -> None:
+        """Log the mean Chamfer distance of held-out objects; with the lowest so far, write `best.pt`."""
+        if self.world.first:
+            self._append("score", {"step": self.step, "chamfer": chamfer})
+            if self._board:
+                self._board.add_scalar("score/chamfer", chamfer, self.step)
+        if chamfer < self._best:
+            self._best, state = chamfer, self._state()
+            if self.world.first:
+                checkpoints.write(self.folder / checkpoints.BEST, state)
 
     def record(self, name: str, tally: Tensor, **also: float) -> dict[str, float]:
         """Write a line of means to NAME.jsonl and TensorBoard; `tally`, (2, K), sums all processes."""
@@ -104,8 +119,7 @@ class Journal:
             if count > 0
         }
         if self.world.first:
-            with (self.folder / f"{name}.jsonl").open("a") as file:
-                file.write(json.dumps({"step": self.step, **means, **also}) + "\n")
+            self._append(name, {"step": self.step, **means, **also})
             for key, value in {**means, **also}.items():
                 if self._board:
                     self._board.add_scalar(f"{name}/{key}", value, self.step)
@@ -136,6 +150,17 @@ class Journal:
             note = f"  {skipped} steps skipped: infinite gradient" if skipped else ""
             self.report(f"step {self.step}/{self.config.steps}  loss {means['loss']:.4f}  {speed}{note}")
 
+    def _state(self) -> dict[str, Any]:
+        """What a checkpoint of this step holds. Diverged if that would not be whole."""
+        tally = self.world.sum(self._tally)
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts.items()}
+        state |= {"version": checkpoints.VERSION, "step": self.step}
+        state |= {"config": self.config.model_dump(mode="json"), "encoder": self._encoder_identity()}
+        state |= {"loader": self._loader.state_dict(), "tally": tally.tolist()}
+        self._check(tally)
+        self._check_weights()
+        return state
+
     def _check(self, tally: Tensor) -> None:
         if not torch.isfinite(tally[0, 0]):
             raise self._diverged("the loss is")
@@ -155,33 +180,44 @@ class Journal:
     def _encoder_identity(self) -> str | None:
         return self._learner.encoder.identity if self._learner.encoder else None
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: dict[str, Any]) -> list[str]:
+        """Continue from a checkpoint; returns what has changed since, in words."""
         if self._learner.encoder:
             checkpoints.check_encoder(state, self._learner.encoder, self.folder)
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
-        for change in self._loader.load_state_dict(state["loader"]):
+        before = checkpoints.config_of(state, self.folder)
+        values = ((name, getattr(before, name), getattr(self.config, name)) for name in SHAPING)
+        changes = [f"{name} {old} before, {new} now" for name, old, new in values if old != new]
+        changes += self._loader.load_state_dict(state["loader"])
+        for change in changes:
             self.report(f"resuming although {change}")
         self.step = self._saved = state["step"]
         if self.world.first:  # the checkpoint holds the sum over all
             self._tally += torch.tensor(state["tally"], dtype=torch.float64, device=self._tally.device)
+        return changes
 
-    def _cut_back(self, log: Path) -> None:
-        """Keep the lines up to the checkpoint's step; a killed process may have torn the last one."""
+    def _append(self, name: str, line: dict[str, Any]) -> None:
+        with (self.folder / f"{name}.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _lines(self, name: str) -> Iterator[dict[str, Any]]:
+        """The lines of a log up to the checkpoint's step; a killed process may have torn the last one."""
+        log = self.folder / f"{name}.jsonl"
+        last = self.step - 1 if name == "changes" else self.step  # a change is logged as the run resumes
+        for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                values = json.loads(line)
+                if values["step"] <= last:
+                    yield values
+
+    def _cut_back(self, name: str) -> None:
+        """Keep the lines up to the checkpoint's step."""
+        log = self.folder / f"{name}.jsonl"
         if log.exists():
-            lines = log.read_text(errors="replace").splitlines()
-            kept = "".join(f"{line}\n" for line in lines if _step_of(line) <= self.step)
             temporary = log.with_name(f".{log.name}")
-            temporary.write_text(kept)
+            temporary.write_text("".join(f"{json.dumps(line)}\n" for line in self._lines(name)))
             temporary.replace(log)
-
-
-def _step_of(line: str) -> float:
-    """The step of a line of a log; infinite if the line is not whole."""
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return math.inf
 
 
 def resumable(folder: Path, config: TrainConfig, resume: bool = True) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""How a run is judged while it trains: losses on held-out clouds, and pictures of generated clouds.
+"""How a run is judged while it trains: losses, scores of generated clouds, and pictures of them.
 
 Clouds, views, times and noise are always the same, and the weights are the mean ones, so that two lines of
 validation.jsonl differ only by what was learned between them.
@@ -20,6 +20,7 @@ from training.journal import Journal
 from training.learner import Learner
 from training.objectives.sampler import sample
 from training.output.pictures import draw_sheet
+from training.scores.distances import chamfer
 
 
 class Validation:
@@ -28,54 +29,76 @@ class Validation:
     def __init__(self, config: TrainConfig, learner: Learner, journal: Journal, clouds: Path):
         self._config, self._learner, self._journal = config, learner, journal
         self._held: Batch | None = None
+        self._scored: Batch | None = None
         self._shown: Batch | None = None
         if config.val_every:
             self._held = _read(config, clouds, config.val_split, config.val_clouds)
+        if config.score_every:
+            self._scored = _read(config, clouds, config.val_split, config.score_count, step_points=0)
         if config.sample_every and journal.world.first:
             self._shown = _to_draw(config, clouds)
 
     def start(self, report: Callable[[str], None]) -> None:
         """Report a missing validation split, if validation was asked for."""
-        if self._config.asks_for_validation and not self._held:
+        if self._config.asks_for_validation and not (self._held or self._scored):
             report(f"no rows of split {self._config.val_split!r}: nothing to validate on")
 
     def look(self, step: int) -> None:
-        """Validate and write pictures, when due."""
+        """Validate, score and write pictures, when due."""
         config, last = self._config, step == self._config.steps
         if self._held and (last or step % config.val_every == 0):
             self._validate(self._held)
+        if self._scored and (last or step % config.score_every == 0):
+            self._score(self._scored)
         if self._shown and (last or step % config.sample_every == 0):
             self._draw(self._shown, step)
 
+    def _mine(self, count: int) -> slice:
+        """This process's part of `count` clouds."""
+        world = self._journal.world
+        return slice(world.rank * count // world.size, (world.rank + 1) * count // world.size)
+
     def _validate(self, held: Batch) -> None:
         world, count = self._journal.world, len(held.points)
-        mine = slice(world.rank * count // world.size, (world.rank + 1) * count // world.size)
+        mine = self._mine(count)
         tally = self._learner.judge(held.part(mine), mine.start, count)
         means = self._journal.record("validation", world.sum(tally))
         if world.first:
             self._journal.report(f"validation  loss {means['loss']:.4f}  of {count} clouds")
 
+    def _score(self, scored: Batch) -> None:
+        """The mean Chamfer distance between generated and true clouds."""
+        world, count = self._journal.world, len(scored.points)
+        mine = self._mine(count)
+        generated = self._generate(scored, mine)[:, :3].transpose(1, 2).numpy()
+        true = scored.points[mine, :3].transpose(1, 2).numpy()
+        own = [chamfer(a, b) for a, b in zip(generated, true, strict=True)]
+        mean = float(world.sum(torch.tensor(own, dtype=torch.float64).sum())) / count
+        self._journal.score(mean)
+        if world.first:
+            self._journal.report(f"score  Chamfer distance {mean:.4f}  of {count} clouds")
+
     @torch.no_grad()
+    def _generate(self, batch: Batch, mine: slice) -> Tensor:
+        """Clouds (B, C, N) of the mean weights for some of a batch's objects, always from the same noise."""
+        config, learner = self._config, self._learner
+        points = config.points if config.model == "upsample" else config.sample_points
+        shape = (len(batch.points), config.mix.channels, points)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(config.seed))
+        clouds = [torch.zeros(0, *shape[1:])]
+        for at in range(mine.start, mine.stop, config.batch):
+            some = slice(at, min(at + config.batch, mine.stop))
+            condition, start = learner.condition(batch.part(some)), noise[some].to(learner.device)
+            with learner.autocast():
+                cloud = sample(learner.objective, learner.ema, start, condition, config.sample_steps, 1.0)
+            clouds.append(cloud.float().cpu())
+        return torch.cat(clouds)
+
     def _draw(self, shown: Batch, step: int) -> None:
         """Write a sheet with image, generated and true cloud of some samples."""
-        config, learner = self._config, self._learner
-        count = len(shown.points)
-        points = config.points if config.model == "upsample" else config.sample_points
-        noise = torch.randn(
-            count, config.mix.channels, points, generator=torch.Generator().manual_seed(config.seed)
-        )
-        condition = learner.condition(shown)
-        with learner.autocast():
-            generated = sample(
-                learner.objective,
-                learner.ema,
-                noise.to(learner.device),
-                condition,
-                steps=config.sample_steps,
-                guidance=1.0,
-            )
+        generated = self._generate(shown, slice(0, len(shown.points)))
         images = [views[0] for views in shown.images]
-        sheet = draw_sheet(images, _whole(shown, generated.float().cpu()), _whole(shown, shown.points))
+        sheet = draw_sheet(images, _whole(shown, generated), _whole(shown, shown.points))
         folder = self._journal.folder / "samples"
         folder.mkdir(exist_ok=True)
         sheet.save(folder / f"step-{step:07d}.png")

@@ -96,6 +96,7 @@ def test_two_processes_learn_what_one_does(out: Path) -> None:
     assert_same(read(out, "elastic"), read(out, "steady"))
     assert_same(read(out, "two", "validation"), read(out, "one", "validation"))
     assert len(read(out, "two", "validation")) == 2
+    assert_same(read(out, "two", "score"), read(out, "one", "score"))
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:

@@ -129,6 +129,12 @@ def test_only_the_newest_checkpoints_are_kept_and_load_as_plain_values(out: Path
     assert json.loads((last.parent / "config.json").read_text()) == config.model_dump(mode="json")
 
 
+def test_milestones_are_kept_for_good(out: Path) -> None:
+    config = SMALL.model_copy(update={"keep": 1, "milestones": 4})  # checkpoint_every 5
+    last = train(config, out, "kept", report=quiet)
+    assert [checkpoints.step_of(path) for path in checkpoints.found(last.parent)] == [4, 8, 12]
+
+
 def test_a_run_can_be_made_longer_but_not_other(out: Path) -> None:
     train(SMALL, out, "run", report=quiet)
     longer = train(SMALL.model_copy(update={"steps": 14}), out, "run", report=quiet)
@@ -158,6 +164,10 @@ def test_a_run_continues_with_another_rate_and_batch_and_on_a_grown_dataset(
     steps = {int(state["step"]) for state in after["optimizer"]["state"].values()}
     assert steps == {16}  # the optimizer's moments were kept
     assert read_log(out, "run")[-1]["lr"] == pytest.approx(learning_rate(changed, 15))
+    train(changed.model_copy(update={"steps": 17}), out, "run", report=quiet)
+    (first, second) = map(json.loads, (path.parent / "changes.jsonl").read_text().splitlines())
+    assert first["step"] == 12 and second == {"step": 16, "changes": ["steps 16 before, 17 now"]}
+    assert {"lr 0.002 before, 0.0001 now", "batch 4 before, 2 now"} < set(first["changes"])
 
 
 def test_a_damaged_checkpoint_says_so(out: Path) -> None:
