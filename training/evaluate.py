@@ -9,6 +9,7 @@ the measures that papers use.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from fuse.dataset.layout import open_dataset
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import Shard, ShardError
+from fuse.dataset.storage import publish_bytes
 from training import checkpoints
 from training.conditioning.shown import View
 from training.config import TrainConfig
@@ -32,6 +34,9 @@ from training.scores.clouds import distinct, from_channels
 from training.scores.distances import chamfer_matrix
 from training.scores.report import Report, score
 from training.settings import EvaluateSettings
+
+EVALUATIONS = "evaluations"
+"""In a run's folder: a JSON file per evaluation."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Evaluation:
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        return asdict(self) | {"scores": self.scores.record() if self.scores else None}
 
     def summary(self) -> str:
         """One line per object, worst last, and the means."""
@@ -128,6 +133,18 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         _write_clouds(settings.clouds, truth, generated)
     found = replace(compare(samples, generated), objects_of=objects_of)
     return replace(found, scores=_score(truth, generated, settings)) if settings.scores else found
+
+
+def keep(found: Evaluation, settings: EvaluateSettings) -> Path | None:
+    """Write the evaluation to RUN/evaluations, where the report finds it. None where there is no run."""
+    path = settings.checkpoint
+    newest = checkpoints.found(path)[-1] if path.is_dir() else path
+    if settings.untrained or not newest.name.endswith(".pt"):
+        return None
+    name = f"{newest.stem}-{settings.split}" if settings.split else newest.stem
+    file = newest.parent / EVALUATIONS / f"{name}.json"
+    publish_bytes(json.dumps(found.record()).encode(), file)
+    return file
 
 
 def _chosen_split(clouds: Path, config: TrainConfig, asked: str | None) -> tuple[str, str]:

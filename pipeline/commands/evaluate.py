@@ -20,8 +20,15 @@ class Command(EvaluateSettings):
 
 
 def run(command: Command) -> int:
-    """Evaluate, and print a table."""
-    from training.evaluate import evaluate
+    """Evaluate, print a table, and keep the scores in the run's folder."""
+    from training.evaluate import evaluate, keep
 
-    show(*evaluate(command).summary().splitlines())
+    found = evaluate(command)
+    show(*found.summary().splitlines())
+    try:
+        kept = keep(found, command)
+    except OSError as error:  # another's run, which may be read only
+        show(f"not kept beside the checkpoint: {error}")
+    else:
+        show(*([f"kept: {kept}"] if kept else []))
     return 0

@@ -20,7 +20,6 @@ _SAMPLES = 12  # sheets of a run
 _ACROSS = 1200  # pixels of a sheet
 _LOGS = ("loss", "validation")
 _MOST = 1 << 26  # bytes of a file
-_DEPTH = 4  # levels of an evaluation's values
 
 
 def read_runs(layout: Layout) -> Iterator[dict[str, Any]]:
@@ -95,20 +94,24 @@ def _configuration(folder: Path) -> str:
 
 
 def _evaluations(folder: Path) -> Iterator[dict[str, Any]]:
-    """Every JSON file in RUN/evaluations: its name, and its numbers by their path, `scores.EMD.value`."""
+    """What `insideout evaluate` kept of the run: the means, then each score with its floor and ceiling."""
     for entry in sorted(storage.listing(folder / "evaluations")):
-        if entry.name.endswith(".json") and is_name(entry.name):
-            value = _parsed(storage.read_bytes(folder / "evaluations" / entry.name, _MOST))
-            yield {"name": entry.name.removesuffix(".json"), "numbers": list(_numbers(value, "", _DEPTH))}
+        if not entry.name.endswith(".json") or not is_name(entry.name):
+            continue
+        found = _parsed(storage.read_bytes(folder / "evaluations" / entry.name, _MOST))
+        if isinstance(found, dict):
+            means = [[name, _number(value)] for name, value in found.items() if _is_number(value)]
+            about = str(found.get("objects_of") or "")
+            name = entry.name.removesuffix(".json")
+            yield {"name": name, "about": about, "means": means, "scores": list(_scores(found.get("scores")))}
 
 
-def _numbers(value: Any, path: str, depth: int) -> Iterator[list[Any]]:
-    """[path, number] of every number in nested mappings; lists are left out: they are per object."""
-    if _is_number(value):
-        yield [path, _number(value)]
-    elif isinstance(value, dict) and depth:
-        for key, inner in value.items():
-            yield from _numbers(inner, f"{path}.{key}" if path else str(key), depth - 1)
+def _scores(report: Any) -> Iterator[list[Any]]:
+    """[name, value, floor, ceiling] of each score."""
+    listed = report.get("scores") if isinstance(report, dict) else None
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, dict):
+            yield [str(one.get("name")), *(_number(one.get(key)) for key in ("value", "floor", "ceiling"))]
 
 
 def _parsed(data: bytes) -> Any:

@@ -74,7 +74,8 @@ def add_run(out: Path, name: str = "demo") -> Path:
         Image.fromarray(np.full((40, 60, 3), 12 * step, np.uint8)).save(
             folder / "samples" / f"step-{step:07d}.png"
         )
-    scores = {"own": 0.25, "distances": [[1, 2]], "scores": {"EMD": {"value": 0.5, ATTACK: float("inf")}}}
+    emd = {"name": "EMD", "value": 0.5, "floor": 0.25, "ceiling": float("inf"), "objects": [0.5]}
+    scores = {"own": 0.25, "distances": [[1, 2]], "objects_of": ATTACK, "scores": {"scores": [emd, 7]}}
     (folder / "evaluations" / "best.json").write_text(json.dumps(scores))
     return folder
 

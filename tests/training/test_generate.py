@@ -15,13 +15,15 @@ import pytest
 import trimesh
 from PIL import Image
 
+from fuse.dataset.layout import Layout
 from fuse.dataset.shard import ShardError
+from pipeline.report.runs import read_runs
 from render.failures import UserError
 from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from training.checkpoints import CheckpointError
 from training.config import TrainConfig
 from training.data.channels import to_network
-from training.evaluate import Sample, compare, evaluate, read_samples
+from training.evaluate import Sample, compare, evaluate, keep, read_samples
 from training.generate import generate
 from training.generator import Generator
 from training.output.cloud_files import FORMATS, write_points
@@ -232,6 +234,13 @@ def test_evaluation_is_of_held_out_objects_with_every_score(
     )
     assert again["EMD"].value == pytest.approx(result.scores["EMD"].value, rel=1e-5)
     assert evaluate(replace(settings, split="train", scores=False)).objects == 4
+    kept = keep(result, settings)
+    assert kept == run / "evaluations" / "step-0000002.json"
+    assert keep(result, replace(settings, untrained=True)) is None
+    (shown,) = next(read_runs(Layout(out)))["evaluations"]
+    assert shown["about"] == result.objects_of and ["own", pytest.approx(result.own)] in shown["means"]
+    emd = result.scores["EMD"]
+    assert ["EMD", *map(pytest.approx, (emd.value, emd.floor, emd.ceiling))] in shown["scores"]
 
 
 def test_figures_of_known_clouds() -> None:

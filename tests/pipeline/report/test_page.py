@@ -220,7 +220,7 @@ def test_training_shows_curves_samples_and_scores(tab: sync_api.Page):
     tab.get_by_label("Step", exact=True).fill("0")
     sync_api.expect(tab.locator("#training output")).to_have_text("step 0", timeout=WAIT)
     until(tab, "document.querySelector('#training .sheet img').naturalWidth > 0")
-    assert "scores.EMD.value" in tab.locator("#training").inner_text()
+    sync_api.expect(tab.get_by_role("row", name="EMD")).to_have_text("EMD0.50.25–")
 
 
 def test_a_hundred_thousand_cards_are_a_window_of_a_few(tab: sync_api.Page):

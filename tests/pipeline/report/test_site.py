@@ -102,8 +102,8 @@ def test_curves_are_thinned_and_end_where_the_run_ended(page: Path):
     assert steps[-1] == 3998 and 500 < len(steps) <= 1500
     assert "loss" not in run["curves"]["validation"] or run["curves"]["validation"]["loss"] == [None]
     assert len(run["samples"]) == 12 and [run["samples"][i][0] for i in (0, -1)] == [0, 19]
-    assert ["own", 0.25] in run["evaluations"][0]["numbers"]
-    assert ["scores.EMD.value", 0.5] in run["evaluations"][0]["numbers"]
+    (evaluation,) = run["evaluations"]
+    assert evaluation["means"] == [["own", 0.25]] and evaluation["scores"] == [["EMD", 0.5, 0.25, None]]
 
 
 def test_failures_have_their_class_reason_and_log(page: Path):

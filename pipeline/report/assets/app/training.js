@@ -63,12 +63,15 @@ report.training = (() => {
 
   const evaluations = (run) => {
     if (!run.evaluations.length) return null;
-    const names = [...new Set(run.evaluations.flatMap((one) => one.numbers.map(([name]) => name)))];
-    const value = (one, name) => number(one.numbers.find(([other]) => other === name)?.[1] ?? null);
-    return el("section", { class: "panel" }, el("h2", {}, "Evaluations"),
-      el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Evaluations" }, el("table", { class: "facts" },
-        el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Score"), run.evaluations.map((one) => el("th", { scope: "col" }, one.name)))),
-        el("tbody", {}, names.map((name) => el("tr", {}, el("th", { scope: "row" }, name), run.evaluations.map((one) => el("td", {}, value(one, name)))))))));
+    const table = (caption, head, rows) => el("table", { class: "facts narrow" }, el("caption", { class: "hidden" }, caption),
+      el("thead", {}, el("tr", {}, head.map((text) => el("th", { scope: "col" }, text)))),
+      el("tbody", {}, rows.map(([name, ...values]) => el("tr", {}, el("th", { scope: "row" }, name), values.map((value) => el("td", {}, number(value)))))));
+    return el("section", { class: "panel" }, el("h2", {}, "Evaluations"), run.evaluations.map((one) => [
+      el("h3", {}, [one.name, one.about].filter(Boolean).join(": ")),
+      el("div", { class: "columns" },
+        one.scores.length ? table(`Scores of ${one.name}`, ["Score", "Value", "Floor", "Ceiling"], one.scores) : null,
+        table(`Means of ${one.name}`, ["Mean", "Value"], one.means.map(([name, value]) => [label(name), value]))),
+    ]));
   };
 
   const draw = (host, runs, at) => {
