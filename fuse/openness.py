@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fuse.raycaster import Raycaster
 from render.bundle import Mesh
 from render.cameras import fibonacci_sphere
+from render.raycaster import Raycaster
 
 DIRECTIONS = 512
 SKIN = 2e-3  # normalized units

@@ -24,8 +24,11 @@ class RenderConfig(BaseModel):
     """Empty pixels at every edge; the bounding sphere fills the rest. The pixel filter needs two."""
     engine: Literal["cycles", "eevee", "workbench"] = "cycles"
     """Renderer of the lit color. Geometry (depth, albedo, normals) always comes from Cycles."""
-    samples: int = Field(default=16, ge=1)
-    """Color samples per pixel. Depth is always one sample at the pixel center."""
+    samples: int = Field(default=0, ge=0)
+    """Color samples per pixel; 0: 8 where color is denoised, else 16. Depth is always one sample at the pixel
+    center."""
+    denoise: Literal["off", "fast", "balanced", "high"] = "fast"
+    """Quality of Open Image Denoise on lit color (Cycles only). Alpha is never denoised: rays find it."""
     lights: Literal["standard", "random", "camera"] = "standard"
     """White world with two opposite suns, four suns from random directions, or one sun behind each camera."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
@@ -34,7 +37,17 @@ class RenderConfig(BaseModel):
     """Also keep the surfaces behind the first one: the inside."""
     layers: int = Field(default=64, ge=1, le=255)
     """Maximum number of surfaces to keep per ray."""
-    slots: int = Field(default=16, ge=2, le=32)
+    slots: int = Field(default=12, ge=2, le=32)
     """Surfaces per ray that one geometry render records; a view with more is rendered again for the rest."""
     seed: int = 0
     """Together with the model's uid, seeds the camera rotation, random lights and sampling noise."""
+
+    @property
+    def denoised(self) -> bool:
+        """Whether lit color is denoised: only Cycles' is."""
+        return self.denoise != "off" and self.engine == "cycles"
+
+    @property
+    def color_samples(self) -> int:
+        """Color samples per pixel."""
+        return self.samples or (8 if self.denoised else 16)

@@ -45,7 +45,7 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
     cameras = place_cameras(config, job.uid, frozen.radius)
     outline = enclosing_points(frozen.mesh.vertices)
     with watch("color"):
-        rgba = lit_views(config, job.uid, cameras, outline, threads, scratch)
+        rgba = lit_views(config, job.uid, cameras, frozen.mesh, outline, threads, scratch)
     with watch("geometry"):
         views, notes = _geometry_views(config, cameras, rgba, outline, threads, scratch)
         _require_visible(path.name, views)
@@ -78,8 +78,8 @@ def _geometry_views(
     notes = materials.switch_to_surface_records(renderer.group)
     deepest = config.layers if config.hidden else 1
     views = []
-    for camera, image in zip(cameras, rgba, strict=True):
-        surfaces = renderer.surfaces(camera, outline, deepest)
+    found = renderer.surfaces(cameras, outline, deepest)
+    for camera, image, surfaces in zip(cameras, rgba, found, strict=True):
         first, *behind = (surfaces.layer(rank) for rank in range(max(1, surfaces.deepest)))
         views.append(View(camera, image, first.depth, first.albedo, first.normal, tuple(behind)))
     return views, notes
@@ -117,7 +117,8 @@ def _meta(
         "missing_textures": missing,
         "notes": [*place.notes, *imported.notes, *frozen.notes, *notes],
         "engine": job.config.engine,
-        "samples": job.config.samples,
+        "samples": job.config.color_samples,
+        "denoise": job.config.denoise if job.config.denoised else "off",
         "seed": job.config.seed,
         "blender": bpy.app.version_string,
     }

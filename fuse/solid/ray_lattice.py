@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fuse.raycaster import Raycaster
 from fuse.solid.closed_shells import Surface, face_normals
+from render.raycaster import Raycaster
 
 MARGIN = 0.01
 """How far outside the box rays start, in normalized units."""

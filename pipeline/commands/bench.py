@@ -32,6 +32,10 @@ class Command:
     """Instead, render this many models, the given ones again and again, and show the children's memory."""
     workers: int = 2
     """Workers for --memory."""
+    against: Path | None = None
+    """Instead, compare this checkout with an older one in this folder, on six models, on one thread each."""
+    reference: int = 1024
+    """Samples of the color that --against compares with; 0: do not compare color."""
     ledger: int = 0
     """Instead, measure what a dataset of this many models costs the driver. Makes two files per model."""
 
@@ -47,9 +51,11 @@ def run(command: Command) -> int:
 
 
 def _tables(command: Command) -> Iterator[str]:
-    from pipeline.bench import engine, ledger, models
+    from pipeline.bench import against, engine, ledger, models
 
-    if command.ledger:
+    if command.against:
+        yield from against.tables(command.against, command.resolutions, command.repeat, command.reference)
+    elif command.ledger:
         yield ledger.measure(command.ledger)
     elif command.memory:
         with tempfile.TemporaryDirectory(prefix="insideout-bench-") as folder:

@@ -1,6 +1,6 @@
 """What a view shows: lit color, and depth, albedo and normal of every surface along each pixel's ray.
 
-`color` and `lights` render the lit views. `materials` and `basecolor` find each material's unlit color,
+`color` and `lights` render the lit views, `coverage` finds their alpha. `materials` and `basecolor` find each material's unlit color,
 `geometry` renders all surfaces of a view at once, `interior` marks those behind the first that no view sees.
 
 May import: bpy, OpenEXR, numpy, Pillow and `render`'s own modules. Not: `render.importing`, `render.scene`.

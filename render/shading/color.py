@@ -6,18 +6,24 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+import OpenEXR
 from mathutils import Matrix
 from PIL import Image
 
-from render.bundle import Camera
+from render.bundle import Camera, Mesh
 from render.cameras import image_box
 from render.config import RenderConfig
+from render.raycaster import Raycaster
 from render.seeds import seed_for
+from render.shading.coverage import coverage
 from render.shading.lights import Lights
+from render.shading.materials import all_opaque
+from render.srgb import linear_to_srgb
 
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
 BOUNCES = 2  # further bounces add nothing that a colored cloud could show
 GLASS_BOUNCES = 6
+ALPHA_SAMPLES = 16  # of transparent materials, where color has fewer
 CARD_LAYERS = 64  # stacked alpha cards after which a ray turns black
 
 
@@ -55,26 +61,106 @@ def move_camera(camera_object: bpy.types.Object, camera: Camera, outline: np.nda
 
 
 def lit_views(
-    config: RenderConfig, uid: str, cameras: list[Camera], outline: np.ndarray, threads: int, scratch: Path
+    config: RenderConfig,
+    uid: str,
+    cameras: list[Camera],
+    mesh: Mesh,
+    outline: np.ndarray,
+    threads: int,
+    scratch: Path,
 ) -> list[np.ndarray]:
-    """Lit views, each (H, W, 4) uint8 sRGB with straight alpha; `outline` (N, 3) as in `move_camera`."""
+    """Lit views, each (H, W, 4) uint8 sRGB with straight alpha; `outline` (N, 3) as in `move_camera`.
+
+    `mesh` is what the scene shows.
+    """
     lights = Lights(config, uid)
     _use_engine(config, seed_for(config.seed, uid, "noise"), threads)
-    camera_object = new_camera(config.resolution)
-    path = scratch / "color.png"
-    images = []
-    for camera in cameras:
-        move_camera(camera_object, camera, outline)
-        lights.aim(camera)
-        bpy.context.scene.render.filepath = str(path)
-        bpy.ops.render.render(write_still=True)
-        with Image.open(path) as image:
-            images.append(np.array(image))
-        path.unlink()
+    shots = _Shots(new_camera(config.resolution), lights, outline, scratch)
+    if config.denoised:
+        images = _denoised_views(cameras, mesh, shots)
+    else:
+        images = [shots.take(camera) for camera in cameras]
     bpy.context.scene.render.use_persistent_data = (
         False  # frees the session, so that sample settings are read again
     )
     return images
+
+
+class _Shots:
+    """Renders one view after another with the current settings."""
+
+    def __init__(self, camera: bpy.types.Object, lights: Lights, outline: np.ndarray, scratch: Path):
+        self.camera, self.lights, self.outline, self.scratch = camera, lights, outline, scratch
+
+    def take(self, camera: Camera) -> np.ndarray:
+        """(H, W, 4): the rendered file's pixels."""
+        settings = bpy.context.scene.render.image_settings
+        path = self.scratch / ("color.png" if settings.file_format == "PNG" else "color.exr")
+        move_camera(self.camera, camera, self.outline)
+        self.lights.aim(camera)
+        bpy.context.scene.render.filepath = str(path)
+        bpy.ops.render.render(write_still=True)
+        pixels = _read(path)
+        path.unlink()
+        return pixels
+
+
+def _read(path: Path) -> np.ndarray:
+    if path.suffix == ".png":
+        with Image.open(path) as image:
+            return np.array(image)
+    with OpenEXR.File(str(path)) as file:
+        return file.channels()["RGBA"].pixels
+
+
+def _denoised_views(cameras: list[Camera], mesh: Mesh, shots: _Shots) -> list[np.ndarray]:
+    """Denoised color with an alpha of its own: the color is premultiplied, so alpha must be good."""
+    bpy.context.scene.render.image_settings.file_format = "OPEN_EXR"
+    bpy.context.scene.render.image_settings.color_depth = "32"
+    colors = [shots.take(camera) for camera in cameras]
+    if all_opaque():
+        caster = Raycaster([(mesh.vertices, mesh.faces)])
+        alphas = [
+            coverage(color[..., 3], camera, caster) for color, camera in zip(colors, cameras, strict=True)
+        ]
+    else:
+        _only_alpha(shots.lights)
+        alphas = [shots.take(camera)[..., 3] for camera in cameras]
+    return [_straight_bytes(color[..., :3], alpha) for color, alpha in zip(colors, alphas, strict=True)]
+
+
+def _only_alpha(lights: Lights) -> None:
+    """More samples of what the camera's rays meet, without any light."""
+    lights.turn_off()
+    scene = bpy.context.scene
+    scene.render.use_persistent_data = False  # a persistent session ignores a change of samples
+    scene.render.use_persistent_data = True
+    cycles = scene.cycles
+    cycles.samples, cycles.use_denoising = ALPHA_SAMPLES, False
+    cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = cycles.transmission_bounces = 0
+
+
+def _straight_bytes(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(H, W, 3) linear color times alpha, and (H, W) alpha -> (H, W, 4) uint8 sRGB, straight.
+
+    The denoiser blurs a little across edges. So where alpha is partial, the straight color is that of the
+    3 x 3 neighborhood: color over alpha, each weighted alike, which gains 2 dB there.
+    """
+    partial = (alpha > 0) & (alpha < 1)
+    straight = color.copy()
+    near = [_blurred(image)[partial] for image in (*np.moveaxis(color, 2, 0), alpha)]
+    straight[partial] = np.stack(near[:3], -1) / near[3][:, None]
+    rgb = np.where(alpha[..., None] > 0, linear_to_srgb(straight.clip(0, 1)), 0)
+    return np.rint(np.dstack([rgb, alpha.clip(0, 1)]) * 255).astype(np.uint8)
+
+
+def _blurred(image: np.ndarray) -> np.ndarray:
+    """(H, W): weights 1 2 1 both ways; nothing lies beyond the border."""
+    for axis in (0, 1):
+        wide = np.pad(image, [(1, 1) if i == axis else (0, 0) for i in (0, 1)])
+        low, middle, high = (np.moveaxis(wide, axis, 0)[i : i + image.shape[axis]] for i in range(3))
+        image = np.moveaxis(low + 2 * middle + high, 0, axis)
+    return image
 
 
 def _use_engine(config: RenderConfig, noise_seed: int, threads: int) -> None:
@@ -103,8 +189,12 @@ def _use_engine(config: RenderConfig, noise_seed: int, threads: int) -> None:
 def _cycles(config: RenderConfig, noise_seed: int) -> None:
     cycles = bpy.context.scene.cycles
     cycles.device = "GPU" if config.device != "cpu" and _use_gpu(required=config.device == "gpu") else "CPU"
-    cycles.samples, cycles.seed = config.samples, noise_seed & 0x7FFFFFFF
-    cycles.use_adaptive_sampling = cycles.use_denoising = False
+    cycles.samples, cycles.seed = config.color_samples, noise_seed & 0x7FFFFFFF
+    cycles.use_adaptive_sampling, cycles.use_denoising = False, config.denoised
+    if config.denoised:
+        cycles.denoiser, cycles.denoising_use_gpu = "OPENIMAGEDENOISE", False
+        cycles.denoising_input_passes, cycles.denoising_prefilter = "RGB", "NONE"
+        cycles.denoising_quality = config.denoise.upper()
     cycles.max_bounces = GLASS_BOUNCES
     cycles.diffuse_bounces = cycles.glossy_bounces = BOUNCES
     cycles.transmission_bounces = GLASS_BOUNCES
@@ -135,7 +225,7 @@ def _use_gpu(required: bool = False) -> bool:
 
 def _eevee(config: RenderConfig, _: int) -> None:
     eevee = bpy.context.scene.eevee
-    eevee.taa_render_samples = config.samples
+    eevee.taa_render_samples = config.color_samples
     eevee.use_raytracing = False
 
 

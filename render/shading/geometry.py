@@ -1,15 +1,14 @@
 """The geometry render: every surface that a pixel's ray crosses, from one 1-sample Cycles render per view.
 
 Every surface is a pure Transparent BSDF, so the camera ray continues through the whole object. One node
-group, shared by all materials, writes packed value AOVs gated by the ray's transparent depth: slot j holds
-the base color, normal and signed depth of surface j (negative where alpha is below 0.5: a hole). Cycles sums
-AOVs along the path, and sample 0 goes through the pixel center, so every slot is exact. docs/layers.md
-explains it.
+group, shared by all materials, writes one AOV per slot, gated by the ray's transparent depth: slot j holds
+the packed base color, packed normal and signed depth of surface j (negative where alpha is below 0.5: a
+hole). Cycles sums AOVs along the path, and sample 0 goes through the pixel center, so every slot is exact.
+docs/layers.md explains it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from render.failures import FailureClass, ModelFailure
 from render.shading.color import move_camera, new_camera
 
 MAX_SURFACES = 256  # per ray, holes included; surfaces behind these are ignored
-KINDS = ("color", "normal", "depth")
 COINCIDENT = 3e-6  # share of the depth: surfaces closer together than this are one, split by rounding
 MAX_TRANSPARENT = 1024  # Cycles' own limit on transparent surfaces
 
@@ -75,34 +73,46 @@ class GeometryRenderer:
         self._camera = new_camera(resolution)
         _use_geometry_engine(slots, threads)
 
-    def surfaces(self, camera: Camera, outline: np.ndarray, deepest: int) -> Surfaces:
-        """The first `deepest` surfaces of every ray; renders again with a higher base while a ray has more.
+    def surfaces(self, cameras: list[Camera], outline: np.ndarray, deepest: int) -> list[Surfaces]:
+        """The first `deepest` surfaces of every ray of each view.
 
-        Holes use up slots, but each ray is followed behind them until its first solid surface is found.
-        `outline` (N, 3) encloses the model, as in `move_camera`.
+        Views with deeper rays are rendered again with a higher base, all after the others: a change of base
+        sends Cycles the geometry again. Holes use up slots, but each ray is followed behind them until its
+        first solid surface is found. `outline` (N, 3) encloses the model, as in `move_camera`.
         """
-        found = []
-        for start, slots in self._chunks(camera, outline):
-            found.append(_solid(slots))
-            reached = start + self.slots
-            more = slots.crossed > reached
-            if reached >= deepest:  # continue only for rays that crossed nothing but holes
-                more.ravel()[np.concatenate([hits.pixel for hits in found])] = False
-            if not more.any():
-                break
-        return _in_order(found, deepest)
-
-    def _chunks(self, camera: Camera, outline: np.ndarray) -> Iterator[tuple[int, Slots]]:
-        """The first `slots` surfaces of each ray, then the next, and so on, each with its start index."""
-        move_camera(self._camera, camera, outline)
+        found: list[list[Surfaces]] = [[] for _ in cameras]
+        left: dict[int, np.ndarray | None] = dict.fromkeys(range(len(cameras)))  # view -> its deeper pixels
         for start in range(0, MAX_SURFACES, self.slots):
-            if self._base.default_value != start:  # assigning even an equal value would re-sync the geometry
+            if left and start:
                 self._base.default_value = start
-            bpy.context.scene.render.filepath = str(self._path)
-            bpy.ops.render.render(write_still=True)
-            slots = _read_exr(self._path, start)
-            self._path.unlink()  # before the yield: after the last chunk, the generator is not resumed
-            yield start, slots
+            for view, pixels in list(left.items()):
+                slots = self._render(cameras[view], outline, start, pixels)
+                found[view].append(_solid(slots))
+                left[view] = deeper = slots.crossed > start + self.slots
+                if start + self.slots >= deepest:  # go on only for rays that crossed nothing but holes
+                    deeper.ravel()[np.concatenate([hits.pixel for hits in found[view]])] = False
+                if not deeper.any():
+                    del left[view]
+        return [_in_order(chunks, deepest) for chunks in found]
+
+    def _render(self, camera: Camera, outline: np.ndarray, start: int, pixels: np.ndarray | None) -> Slots:
+        """The surfaces from index `start` on; `pixels`, (H, W) bool, are the only ones that have any."""
+        move_camera(self._camera, camera, outline)
+        if pixels is not None:
+            _crop(pixels)
+        bpy.context.scene.render.filepath = str(self._path)
+        bpy.ops.render.render(write_still=True)
+        slots = _read_exr(self._path, start)
+        self._path.unlink()
+        return slots
+
+
+def _crop(pixels: np.ndarray) -> None:
+    """Render only the box around the pixels (H, W) bool, and one more on each side."""
+    render, size = bpy.context.scene.render, pixels.shape[0]
+    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
+    render.border_min_x, render.border_max_x = (columns[0] - 1) / size, (columns[-1] + 2) / size
+    render.border_min_y, render.border_max_y = 1 - (rows[-1] + 2) / size, 1 - (rows[0] - 1) / size
 
 
 def _use_geometry_engine(slots: int, threads: int) -> None:
@@ -122,15 +132,11 @@ def _use_geometry_engine(slots: int, threads: int) -> None:
     layer = bpy.context.view_layer
     layer.pass_alpha_threshold = 0.5  # at 0, the ray would end at the first surface
     layer.use_pass_z = False
-    for name in _aov_names(slots):
+    for name in [*(f"slot{j}" for j in range(slots)), "count"]:
         aov = layer.aovs.add()
-        aov.name, aov.type = name, "VALUE"
+        aov.name, aov.type = name, "VALUE" if name == "count" else "COLOR"
     settings = render.image_settings
     settings.file_format, settings.color_depth, settings.exr_codec = "OPEN_EXR_MULTILAYER", "32", "NONE"
-
-
-def _aov_names(slots: int) -> list[str]:
-    return [f"{kind}{j}" for j in range(slots) for kind in KINDS] + ["count"]
 
 
 # ---- the node group --------------------------------------------------------------------------------------
@@ -150,16 +156,23 @@ def _record_group(slots: int) -> tuple[bpy.types.NodeTree, bpy.types.NodeSocket]
     base = tree.nodes.new("ShaderNodeValue").outputs[0]
     walked = tree.nodes.new("ShaderNodeLightPath").outputs["Transparent Depth"]
     slot = math("SUBTRACT", walked, base)
-    packed = {
-        "color": _packed_color(tree, math, entry.outputs["Color"]),
-        "normal": _packed_normal(tree, math),
-        "depth": _signed_depth(tree, math, entry.outputs["Alpha"]),
-    }
+    record = tree.nodes.new("ShaderNodeCombineXYZ")
+    values = (
+        _packed_color(tree, math, entry.outputs["Color"]),
+        _packed_normal(tree, math),
+        _signed_depth(tree, math, entry.outputs["Alpha"]),
+    )
+    for value, axis in zip(values, record.inputs, strict=True):
+        tree.links.new(value, axis)
     for j in range(slots):
-        gate = math("COMPARE", slot, float(j), 0.5)
-        for kind, value in packed.items():
-            _write_aov(tree, f"{kind}{j}", math("MULTIPLY", value, gate))
-    _write_aov(tree, "count", 1.0)
+        gated = tree.nodes.new("ShaderNodeVectorMath")
+        gated.operation = "SCALE"
+        tree.links.new(record.outputs[0], gated.inputs[0])
+        tree.links.new(math("COMPARE", slot, float(j), 0.5), gated.inputs["Scale"])
+        _aov(tree, f"slot{j}", gated.outputs[0], "Color")
+    one = tree.nodes.new("ShaderNodeValue").outputs[0]
+    one.default_value = 1.0
+    _aov(tree, "count", one, "Value")
     return tree, base
 
 
@@ -180,13 +193,10 @@ class _Math:
         return node.outputs[0]
 
 
-def _write_aov(tree: bpy.types.NodeTree, name: str, value: bpy.types.NodeSocket | float) -> None:
+def _aov(tree: bpy.types.NodeTree, name: str, value: bpy.types.NodeSocket, kind: str) -> None:
     node = tree.nodes.new("ShaderNodeOutputAOV")
     node.aov_name = name
-    if isinstance(value, float):
-        node.inputs["Value"].default_value = value
-    else:
-        tree.links.new(value, node.inputs["Value"])
+    tree.links.new(value, node.inputs[kind])
 
 
 def _packed_color(tree: bpy.types.NodeTree, math: _Math, color: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
@@ -242,11 +252,11 @@ def _read_exr(path: Path, start: int) -> Slots:
                 "there. Use fewer --slots.",
             )
         crossed = np.rint(channels["count.X"]).astype(np.int32)
-        used = [j for j in range(crossed.max() - start) if f"depth{j}.X" in channels]
+        used = [j for j in range(crossed.max() - start) if f"slot{j}.R" in channels]
         if not used:
             nothing = np.zeros((1, *crossed.shape), np.float32)
             return Slots(nothing, nothing, nothing, crossed)
-        color, normal, depth = (np.stack([channels[f"{kind}{j}.X"] for j in used]) for kind in KINDS)
+        color, normal, depth = (np.stack([channels[f"slot{j}.{axis}"] for j in used]) for axis in "RGB")
     return Slots(color, normal, depth, crossed)
 
 

@@ -36,6 +36,12 @@ class Lights:
         if self.kind == "camera":
             _point(self.suns[0], -camera.camera_to_world[:3, 2])
 
+    def turn_off(self) -> None:
+        """Leave the scene black."""
+        for sun in self.suns:
+            sun.hide_render = True
+        bpy.context.scene.world = None
+
 
 def _white_world() -> None:
     world = bpy.data.worlds.new("InsideOut")

@@ -13,6 +13,7 @@ import numpy as np
 from render.shading.basecolor import base_of_material
 
 GRAY = (0.8, 0.8, 0.8, 1.0)  # Blender's color for faces without a material
+OPAQUE = 1 - 1 / 512  # the least alpha that an image shows as 255
 
 
 def prepare(objects: list[bpy.types.Object]) -> None:
@@ -43,6 +44,12 @@ def switch_to_surface_records(group: bpy.types.NodeTree) -> list[str]:
         output = tree.nodes.new("ShaderNodeOutputMaterial")
         tree.links.new(node.outputs["Surface"], output.inputs["Surface"])
     return notes
+
+
+def all_opaque() -> bool:
+    """Whether no material in use lets anything behind it show: its alpha is 1 everywhere."""
+    trees = [m.node_tree for m in bpy.data.materials if m.users and m.node_tree]
+    return all(_is_opaque(node) for tree in trees for node in _nodes(tree))
 
 
 def _make_nodes(material: bpy.types.Material) -> None:
@@ -131,3 +138,20 @@ def _has_color_source(material: bpy.types.Material) -> bool:
     return any(
         node.type in sources and any(o.is_linked for o in node.outputs) for node in material.node_tree.nodes
     )
+
+
+def _nodes(tree: bpy.types.NodeTree) -> list[bpy.types.Node]:
+    """The nodes of a tree and of the groups in it."""
+    inner = [node.node_tree for node in tree.nodes if node.type == "GROUP" and node.node_tree]
+    return [*tree.nodes, *(node for group in inner for node in _nodes(group))]
+
+
+def _is_opaque(node: bpy.types.Node) -> bool:
+    if node.type in {"BSDF_TRANSPARENT", "HOLDOUT", "SCRIPT"}:
+        return False
+    if node.type == "OUTPUT_MATERIAL":
+        return node.inputs["Surface"].is_linked and not node.inputs["Volume"].is_linked
+    if node.type.startswith("BSDF_"):
+        alpha = node.inputs.get("Alpha")
+        return alpha is None or (not alpha.is_linked and alpha.default_value >= OPAQUE)
+    return True

@@ -30,15 +30,19 @@ def render_child() -> Iterator[Supervisor]:
 
 @pytest.fixture
 def attempt(render_child: Supervisor, tmp_path: Path) -> Callable[..., Outcome]:
-    """`attempt(path, name, **config)`: what becomes of one model in the child; its bundle is `name`.zip."""
+    """`attempt(path, name, **config)`: what becomes of one model in the child; its bundle is `name`.zip.
+
+    `threads` are the placement's; all else is configuration.
+    """
 
     def run(path: Path, name: str = "bundle", **settings: Any) -> Outcome:
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
+        threads = settings.pop("threads", 1)
         config = RenderConfig.model_validate(QUICK | settings)
         job = RenderJob(uid="test", config_hash="test", source=path.name, config=config)
         output = tmp_path / f"{name}.zip"
-        place = Placement(input=path, output=output, scratch=scratch, input_sha256="0" * 64)
+        place = Placement(input=path, output=output, scratch=scratch, threads=threads, input_sha256="0" * 64)
         return render_child.run(job, place)
 
     return run

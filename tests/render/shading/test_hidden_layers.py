@@ -224,7 +224,7 @@ OVERFLOW = """
     materials.switch_to_surface_records(renderer.group)
     camera = Camera(look_at_origin(np.array([1.0, 2.0, 3.0]), 4.0), 0.7)
     try:
-        found = renderer.surfaces(camera, np.array([(-1.0, -1, -1), (1, 1, 1)]), 64)
+        (found,) = renderer.surfaces([camera], np.array([(-1.0, -1, -1), (1, 1, 1)]), 64)
         print("found", len(found.pixel))
         said = ""
     except ModelFailure as failure:

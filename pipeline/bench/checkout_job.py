@@ -1,0 +1,56 @@
+"""One job of some checkout's worker, in a process of its own: `pipeline.bench.against` runs it, with
+PYTHONPATH naming the checkout.
+
+    {"stage": "render", "input": "...", "output": "...", "scratch": "...", "config": {...}} > stdin
+    CPU-seconds per step < stdout
+
+The same program serves older checkouts, so it imports nothing of this one. They differ in how a worker is
+called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    """Run the job twice: once small, so that everything is loaded, then as asked."""
+    results = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # Blender's own messages
+    asked = json.load(sys.stdin)
+    if asked["stage"] == "render":
+        _process(asked | {"config": asked["config"] | {"views": 1, "resolution": 32}})
+    else:
+        _process(asked)
+    json.dump(_process(asked), results)
+    results.flush()
+
+
+def _process(asked: dict[str, Any]) -> dict[str, float]:
+    worker = importlib.import_module(f"{asked['stage']}.worker")
+    return (_typed if hasattr(worker, "JOB") else _untyped)(worker, asked)
+
+
+def _typed(worker: Any, asked: dict[str, Any]) -> dict[str, float]:
+    from render.job import Placement
+
+    own = {"source": Path(asked["input"]).name} if asked["stage"] == "render" else {"seed": 0}
+    job = worker.JOB(uid="bench", config_hash="bench", config=asked["config"], **own)
+    place = {name: asked[name] for name in ("input", "output", "scratch")} | {"input_sha256": ""}
+    return worker.process(job, Placement.model_validate(place)).cpu_seconds
+
+
+def _untyped(worker: Any, asked: dict[str, Any]) -> dict[str, float]:
+    """As until commit 8dd850e: a job is a dict."""
+    job = {"uid": "bench", "config_hash": "bench", "source_sha256": "", "seed": 0, "threads": 1, **asked}
+    job |= {"source": Path(asked["input"]).name, "path": asked["input"], "bundle": asked["input"]}
+    return worker.process(job)["cpu_seconds"]
+
+
+if __name__ == "__main__":
+    main()
