@@ -19,7 +19,7 @@ from fuse.fusion import Fused, best_of_cells, near
 from fuse.projection import project_layer
 from fuse.sampling import farthest_points
 from render.bundle import Mesh, View
-from render.raycaster import Raycaster
+from render.shading.raycaster import Raycaster
 from render.srgb import linear_to_srgb, srgb_to_linear
 
 CELLS = (0.5, 1.0)  # footprints: one point is kept per cell; the larger cells if MANY are left

@@ -16,7 +16,7 @@ import numpy as np
 
 from render.bundle import Mesh
 from render.cameras import fibonacci_sphere
-from render.raycaster import Raycaster
+from render.shading.raycaster import Raycaster
 
 DIRECTIONS = 512
 SKIN = 2e-3  # normalized units

@@ -4,8 +4,8 @@
 surface along each pixel's ray, `samples` builds demo models. `worker` runs these steps, `bundle` stores the
 result.
 
-May import: numpy, Pillow, pydantic; Open3D only in `raycaster`; bpy and OpenEXR only in modules that run in the
-Blender process.
+May import: numpy, Pillow, pydantic; Open3D only in `shading.raycaster`; bpy and OpenEXR only in modules that
+run in the Blender process.
 `bundle`, `cameras`, `pinhole`, `srgb`, `config` and `failures` import without Blender: other rooms use them.
 Start reading with `worker.py`, then `bundle.py` for what comes out.
 """

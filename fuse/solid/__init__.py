@@ -3,5 +3,5 @@
 `closed_shells` sorts the triangles, `ray_lattice` and `flood` find what they enclose, `methods` chooses
 between them, `points` puts points there.
 
-May import: `render.bundle`, `render.raycaster`, `fuse.sampling`. Start reading with `points.py`.
+May import: `render.bundle`, `render.shading.raycaster`, `fuse.sampling`. Start reading with `points.py`.
 """

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fuse.solid.closed_shells import Surface, face_normals
-from render.raycaster import Raycaster
+from render.shading.raycaster import Raycaster
 
 MARGIN = 0.01
 """How far outside the box rays start, in normalized units."""

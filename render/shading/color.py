@@ -13,11 +13,11 @@ from PIL import Image
 from render.bundle import Camera, Mesh
 from render.cameras import image_box
 from render.config import RenderConfig
-from render.raycaster import Raycaster
 from render.seeds import seed_for
 from render.shading.coverage import coverage
 from render.shading.lights import Lights
 from render.shading.materials import all_opaque
+from render.shading.raycaster import Raycaster
 from render.srgb import linear_to_srgb
 
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
@@ -77,7 +77,7 @@ def lit_views(
     _use_engine(config, seed_for(config.seed, uid, "noise"), threads)
     shots = _Shots(new_camera(config.resolution), lights, outline, scratch)
     if config.denoised:
-        images = _denoised_views(cameras, mesh, shots)
+        images = _denoised_views(cameras, mesh, shots, config.color_samples)
     else:
         images = [shots.take(camera) for camera in cameras]
     bpy.context.scene.render.use_persistent_data = (
@@ -113,30 +113,35 @@ def _read(path: Path) -> np.ndarray:
         return file.channels()["RGBA"].pixels
 
 
-def _denoised_views(cameras: list[Camera], mesh: Mesh, shots: _Shots) -> list[np.ndarray]:
+def _denoised_views(cameras: list[Camera], mesh: Mesh, shots: _Shots, samples: int) -> list[np.ndarray]:
     """Denoised color with an alpha of its own: the color is premultiplied, so alpha must be good."""
     bpy.context.scene.render.image_settings.file_format = "OPEN_EXR"
     bpy.context.scene.render.image_settings.color_depth = "32"
     colors = [shots.take(camera) for camera in cameras]
+    alphas = [color[..., 3] for color in colors]
     if all_opaque():
         caster = Raycaster([(mesh.vertices, mesh.faces)])
+        alphas = [coverage(alpha, camera, caster) for alpha, camera in zip(alphas, cameras, strict=True)]
+    elif samples < ALPHA_SAMPLES:
+        _only_alpha(shots.lights, samples)
+        known = samples / ALPHA_SAMPLES
         alphas = [
-            coverage(color[..., 3], camera, caster) for color, camera in zip(colors, cameras, strict=True)
+            known * alpha + (1 - known) * shots.take(camera)[..., 3]
+            for alpha, camera in zip(alphas, cameras, strict=True)
         ]
-    else:
-        _only_alpha(shots.lights)
-        alphas = [shots.take(camera)[..., 3] for camera in cameras]
     return [_straight_bytes(color[..., :3], alpha) for color, alpha in zip(colors, alphas, strict=True)]
 
 
-def _only_alpha(lights: Lights) -> None:
-    """More samples of what the camera's rays meet, without any light."""
+def _only_alpha(lights: Lights, taken: int) -> None:
+    """The rest of ALPHA_SAMPLES, after those `taken`: what the camera's rays meet, without any light."""
     lights.turn_off()
     scene = bpy.context.scene
     scene.render.use_persistent_data = False  # a persistent session ignores a change of samples
     scene.render.use_persistent_data = True
     cycles = scene.cycles
     cycles.samples, cycles.use_denoising = ALPHA_SAMPLES, False
+    cycles.use_sample_subset, cycles.sample_offset = True, taken
+    cycles.sample_subset_length = ALPHA_SAMPLES - taken
     cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = cycles.transmission_bounces = 0
 
 
@@ -190,7 +195,8 @@ def _cycles(config: RenderConfig, noise_seed: int) -> None:
     cycles = bpy.context.scene.cycles
     cycles.device = "GPU" if config.device != "cpu" and _use_gpu(required=config.device == "gpu") else "CPU"
     cycles.samples, cycles.seed = config.color_samples, noise_seed & 0x7FFFFFFF
-    cycles.use_adaptive_sampling, cycles.use_denoising = False, config.denoised
+    cycles.use_adaptive_sampling = cycles.use_sample_subset = False
+    cycles.use_denoising = config.denoised
     if config.denoised:
         cycles.denoiser, cycles.denoising_use_gpu = "OPENIMAGEDENOISE", False
         cycles.denoising_input_passes, cycles.denoising_prefilter = "RGB", "NONE"

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from render.bundle import Camera
-from render.raycaster import Raycaster
+from render.shading.raycaster import Raycaster
 
 RAYS = 64
 """Rays per pixel at an edge, a power of two."""

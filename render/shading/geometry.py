@@ -125,7 +125,7 @@ def _use_geometry_engine(slots: int, threads: int) -> None:
     render.threads_mode, render.threads = "FIXED", threads
     render.film_transparent = True
     render.use_motion_blur = render.use_simplify = False
-    cycles.samples, cycles.seed = 1, 0
+    cycles.samples, cycles.seed, cycles.use_sample_subset = 1, 0, False
     cycles.use_adaptive_sampling = cycles.use_denoising = False
     cycles.pixel_filter_type, cycles.filter_width = "GAUSSIAN", 0.01  # a wider one misses the center by 5e-4
     cycles.transparent_max_bounces = MAX_TRANSPARENT

@@ -10,8 +10,8 @@ import pytest
 
 from render.bundle import Bundle, Camera
 from render.cameras import look_at_origin
-from render.raycaster import Raycaster
 from render.shading.coverage import RAYS, WIDTH, coverage
+from render.shading.raycaster import Raycaster
 
 Render = Callable[..., Bundle]
 Blender = Callable[[str], None]
