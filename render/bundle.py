@@ -191,7 +191,8 @@ class Bundle:
         """The PNG of the lit view, as stored."""
         return self.read(self.frames[index].file_path)
 
-    def view(self, index: int) -> View:
+    def view(self, index: int, hidden: bool = True) -> View:
+        """One view, with the layers behind the first only where `hidden` asks for them."""
         frame = self.frames[index]
         first, interior = self._layer(frame), frame.interior_file_path
         return View(
@@ -200,12 +201,12 @@ class Bundle:
             depth=first.depth,
             albedo=first.albedo,
             normal=first.normal,
-            hidden=tuple(self._layer(layer) for layer in frame.hidden),
+            hidden=tuple(self._layer(layer) for layer in frame.hidden if hidden),
             interior=None if interior is None else self._image(interior, "L") > 0,
         )
 
-    def views(self) -> Iterator[View]:
-        return (self.view(i) for i in range(len(self)))
+    def views(self, hidden: bool = True) -> Iterator[View]:
+        return (self.view(i, hidden) for i in range(len(self)))
 
     def mesh(self) -> Mesh:
         """The evaluated triangles. BundleError where they are none."""
@@ -279,8 +280,10 @@ def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:
 
 def decode_depth(code: np.ndarray, near: float, far: float) -> np.ndarray:
     """(H, W) uint16 -> (H, W) float32 planar z, off by at most half a step, (far - near) / 131068."""
-    depth = near + (code.astype(np.float64) - 1) / 65534 * (far - near)
-    return np.where(code > 0, depth, 0).astype(np.float32)
+    depth = np.zeros(code.shape, np.float32)
+    hit = code > 0  # few pixels of most layers
+    depth[hit] = near + (code[hit].astype(np.float64) - 1) / 65534 * (far - near)
+    return depth
 
 
 def encode_normal(normal: np.ndarray) -> np.ndarray:
@@ -291,10 +294,12 @@ def encode_normal(normal: np.ndarray) -> np.ndarray:
 
 def decode_normal(code: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 -> (H, W, 3) float32, unit length, 0 where the code is 0,0,0."""
-    normal = code.astype(np.float32) / 127.5 - 1
-    there = (code[..., 0] | code[..., 1] | code[..., 2]) > 0
-    length = np.sqrt(np.einsum("...i,...i", normal, normal))
-    return normal * (there / length.clip(1e-6)).astype(np.float32)[..., None]
+    there = (code[..., 0] | code[..., 1] | code[..., 2]) > 0  # few pixels of most layers
+    unit = code[there].astype(np.float32) / 127.5 - 1
+    length = np.sqrt(np.einsum("ij,ij->i", unit, unit))
+    normal = np.zeros(code.shape, np.float32)
+    normal[there] = unit * (1 / length.clip(1e-6)).astype(np.float32)[:, None]
+    return normal
 
 
 def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, Any]:

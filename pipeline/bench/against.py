@@ -8,6 +8,7 @@ thread in a process of its own, the fastest of `repeat` runs counts, and only ra
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -21,8 +22,9 @@ from typing import Any
 
 import numpy as np
 import open3d as o3d
+from PIL import Image
 
-from render.bundle import Bundle
+from render.bundle import Bundle, decode_depth
 from render.failures import UserError
 from render.pinhole import world_points
 
@@ -135,17 +137,21 @@ def plain_fusion(path: Path, points: int) -> float:
     parts, colors = [], []
     with Bundle(path) as bundle:
         for index, frame in enumerate(bundle.frames):
-            code = bundle._image(frame.depth_file_path, "I;16")
-            near, far = frame.depth_near, frame.depth_far
-            depth = (near + (code.astype(np.float32) - 1) / 65534 * (far - near)) * (code > 0)
+            code = _pixels(bundle, frame.depth_file_path)
+            depth = decode_depth(code, frame.depth_near, frame.depth_far)
             hit = np.flatnonzero(code)
             parts.append(world_points(bundle.camera(index), depth, hit))
-            colors.append(bundle._image(frame.file_path, "RGBA").reshape(-1, 4)[hit, :3] / 255)
+            colors.append(_pixels(bundle, frame.file_path).reshape(-1, 4)[hit, :3] / 255)
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(np.concatenate(parts)))
     cloud.colors = o3d.utility.Vector3dVector(np.concatenate(colors))
     thinned = cloud.voxel_down_sample(2 / 1024)
     thinned.farthest_point_down_sample(min(points, len(thinned.points)))
     return time.process_time() - start
+
+
+def _pixels(bundle: Bundle, name: str) -> np.ndarray:
+    with Image.open(io.BytesIO(bundle.read(name))) as image:
+        return np.array(image)
 
 
 def _quality(model: Path, config: Config, reference: int, folder: Path) -> tuple[list[float], list[float]]:
