@@ -19,7 +19,7 @@ from tests.helpers.cloud_rows import make_row
 from tests.helpers.fuse_dataset import add_models
 
 SHAPES = ["ball", "cube", "plate", "tower"]
-ATTACK = '"><img src=x onerror=hacked=1><script>hacked=1</script>'.replace("/", "\u2215")
+ATTACK = '"><img src=x onerror=hacked=1><script>hacked=1</script>'
 HOSTILE = [
     '"><img src=x onerror=hacked=1>',
     "');hacked=1;('",
