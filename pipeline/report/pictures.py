@@ -27,7 +27,7 @@ _MOST_LAYERS = 12  # surfaces along a ray that the colors tell apart
 def webp(pixels: np.ndarray, across: int = LARGEST) -> bytes:
     """(H, W, 4) uint8, straight alpha -> WebP of at most `across` pixels."""
     image = Image.fromarray(pixels)
-    image.thumbnail((across, across), Image.Resampling.BOX, reducing_gap=None)
+    image.thumbnail((across, across), Image.Resampling.BOX)
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=_QUALITY, method=2)
     return buffer.getvalue()

@@ -98,8 +98,6 @@ class Work:
 
     part: Part
     key: str
-    first: int
-    """Number of the shard's first model."""
     groups: list[Group] = field(default_factory=list)
 
 
@@ -163,7 +161,7 @@ def _plan(
     flat = [uid for group in uids for uid in group]
     pages = len(flat) if options.pages is None else max(0, options.pages - first)
     made_of = [VERSION, part.sha256, min(pages, len(flat)), options.views, [sizes.get(uid) for uid in flat]]
-    work = Work(part, hashlib.sha256(_json(made_of)).hexdigest(), first)
+    work = Work(part, hashlib.sha256(_json(made_of)).hexdigest())
     at = 0
     for number, group in enumerate(uids):
         work.groups.append(Group(layout.root, part.file, number, max(0, pages - at), options.views))

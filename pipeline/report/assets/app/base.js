@@ -16,17 +16,6 @@ report.el = (tag, properties = {}, ...children) => {
   return node;
 };
 
-report.icon = (path) => {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  for (const [name, value] of [["viewBox", "0 0 16 16"], ["aria-hidden", "true"], ["class", "icon"]]) {
-    svg.setAttribute(name, value);
-  }
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  line.setAttribute("d", path);
-  svg.append(line);
-  return svg;
-};
-
 // ---- data: scripts that call report.put ---------------------------------------------------------------
 
 const arrived = new Map();
