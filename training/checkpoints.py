@@ -176,13 +176,19 @@ def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStr
         skips=config.long_skips,
         seen=config.seen,
         recompute=config.checkpoint_activations,
-        views=ViewShape(config.view_rays, config.views_most * config.view_tags, config.view_projected),
+        views=view_shape(config),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if config.model == "two_stream":
             return TwoStreamTransformer(shape, features, config.latents, config.latent_layers)
         return assemble(config.model, shape, features)
+
+
+def view_shape(config: TrainConfig) -> ViewShape:
+    """What the configuration's network adds for views."""
+    tags = config.views_most if config.view_tags else 0
+    return ViewShape(config.view_rays, tags, config.view_projected, config.view_fusion)
 
 
 def load_weights(model: nn.Module, path: Path) -> list[str]:

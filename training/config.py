@@ -59,6 +59,9 @@ class TrainConfig(BaseModel):
     """Add a learned tag per view, by its place in the sequence: for comparison with rays."""
     view_projected: bool = False
     """Add what each view shows where a noisy point falls to the point's token."""
+    view_fusion: Literal["tokens", "causal", "state"] = "tokens"
+    """How views are combined: in one sequence with the points; each attending to earlier ones alone, once for
+    all sampling steps; or read one by one into latents."""
     camera_drop: float = Field(default=0, ge=0, le=1)
     """Share of views whose camera is withheld, so that the model also takes views without one."""
 
@@ -219,10 +222,13 @@ class TrainConfig(BaseModel):
                 "not decrease (views 0: all)"
             )
         several = self.views_most > 1 or self.view_cells or self.view_tags or self.uses_cameras
+        several = several or self.view_fusion != "tokens"
         if several and (self.model in ("uncond", "vector") or self.encoder == "clip_text"):
             return (
                 f"model {self.model} with encoder {self.encoder} takes no views; use a grid of image tokens"
             )
+        if self.view_fusion == "causal" and self.model == "two_stream":
+            return "view_fusion causal: `two_stream` takes tokens or state"
         if self.view_cells != math.isqrt(self.view_cells) ** 2:
             return f"view_cells {self.view_cells} must be a square number"
         return None

@@ -97,6 +97,7 @@ class Generator:
                     sampling.steps,
                     guidance,
                     rule=sampling.rule,
+                    prepare=self.model.prepared,
                 )
             clouds.append(cloud.float().cpu())
         return torch.cat(clouds).numpy()

@@ -24,8 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from training.networks.blocks import Attention
 from training.networks.point_e import PUBLISHED, assemble
-from training.networks.transformer import Attention, PointTransformer, Shape
+from training.networks.transformer import PointTransformer, Shape
 from training.objectives.diffusion import Diffusion
 
 CELLS = 256
@@ -37,9 +38,9 @@ PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "4090":
 class PublishedAttention(Attention):
     """Point-E's attention as in its code: einsum, softmax in float32, recomputation."""
 
-    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        """x: (B, T, width) -> (B, T, width); a step has no shift."""
-        assert shift is None
+    def forward(self, x: Tensor, shift: Tensor | None = None, past: Tensor | None = None) -> Tensor:
+        """x: (B, T, width) -> (B, T, width); a step has no shift and no past."""
+        assert shift is None and past is None
         mixed = checkpoint(self._attend, self.c_qkv(x), use_reentrant=False)
         assert isinstance(mixed, Tensor)
         return self.c_proj(mixed)

@@ -9,47 +9,10 @@ from __future__ import annotations
 
 import math
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.networks.transformer import MLP, Backbone, HeadNorm, Shape, initialize_linears
-
-
-class CrossAttention(nn.Module):
-    """Multi-head attention from queries to the cloud; `c_kv` is laid out head by head, [k|v] within each."""
-
-    def __init__(self, width: int, heads: int, qk_norm: bool = False):
-        super().__init__()
-        self.heads = heads
-        self.q_norm = HeadNorm(width // heads) if qk_norm else nn.Identity()
-        self.k_norm = HeadNorm(width // heads) if qk_norm else nn.Identity()
-        self.c_q = nn.Linear(width, width)
-        self.c_kv = nn.Linear(width, 2 * width)
-        self.c_proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, data: Tensor) -> Tensor:
-        """x: (B, Q, width) queries, data: (B, N, width) -> (B, Q, width)."""
-        q = self.c_q(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
-        k, v = self.c_kv(data).unflatten(2, (self.heads, -1)).transpose(1, 2).chunk(2, dim=-1)
-        mixed = F.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v)
-        return self.c_proj(mixed.transpose(1, 2).flatten(2))
-
-
-class CrossBlock(nn.Module):
-    """A pre-norm residual block whose tokens attend to the cloud and not to each other."""
-
-    def __init__(self, width: int, heads: int, qk_norm: bool = False):
-        super().__init__()
-        self.attn = CrossAttention(width, heads, qk_norm)
-        self.ln_1 = nn.LayerNorm(width)
-        self.ln_2 = nn.LayerNorm(width)
-        self.mlp = MLP(width)
-        self.ln_3 = nn.LayerNorm(width)
-
-    def forward(self, x: Tensor, data: Tensor) -> Tensor:
-        """x: (B, Q, width) queries, data: (B, N, width) -> (B, Q, width)."""
-        x = x + self.attn(self.ln_1(x), self.ln_2(data))
-        return x + self.mlp(self.ln_3(x))
+from training.networks.blocks import CrossBlock, initialize_linears
+from training.networks.transformer import Backbone, Shape
 
 
 class Decoder(nn.Module):

@@ -4,22 +4,21 @@ Points are tokens without positional embeddings, so the networks are equivariant
 number of them. Attention weighs tokens by their number, though: with more points than in training, the
 context (time, image, coarse cloud) would fade. `Shape.seen` corrects that. The architecture, its
 initialization and every name in the state dict are those of the published checkpoints (Nichol et al. 2022,
-arXiv:2212.08751), which therefore load by name. Attention goes through `scaled_dot_product_attention` instead
-of the published einsum under recomputation: the same numbers, less memory and time.
-`training.networks.point_e` has the published sizes.
+arXiv:2212.08751), which therefore load by name. `training.networks.point_e` has the published sizes.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from training.networks.views import Views, ViewShape
+from training.networks.blocks import MLP, Block, initialize_linears, timestep_embedding
+from training.networks.views import Remembering, Views, ViewShape
 
 
 @dataclass(frozen=True)
@@ -46,75 +45,6 @@ class Shape:
     """What is added for views with cameras."""
 
 
-def timestep_embedding(t: Tensor, width: int) -> Tensor:
-    """(B,) times in 0..1023, fractional too -> (B, width): cosines, then sines, of periods up to 10,000."""
-    half = width // 2
-    frequencies = torch.exp(
-        -math.log(10_000) * torch.arange(half, device=t.device, dtype=torch.float32) / half
-    )
-    angles = t[:, None].float() * frequencies
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)
-
-
-class HeadNorm(nn.RMSNorm):
-    """RMS norm of a head's queries or keys, in their own precision."""
-
-    def __init__(self, width: int):
-        super().__init__(width, eps=1e-6)  # PyTorch's default for bfloat16 would be 0.008
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention. `c_qkv` is laid out head by head, [q|k|v] within each, as published."""
-
-    def __init__(self, width: int, heads: int, qk_norm: bool = False):
-        super().__init__()
-        self.heads = heads
-        self.c_qkv = nn.Linear(width, 3 * width)
-        self.c_proj = nn.Linear(width, width)
-        self.q_norm = HeadNorm(width // heads) if qk_norm else nn.Identity()
-        self.k_norm = HeadNorm(width // heads) if qk_norm else nn.Identity()
-
-    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        """x: (B, T, width), shift: (T,), added to the logits of each key -> (B, T, width)."""
-        batch, tokens, width = x.shape
-        qkv = self.c_qkv(x).view(batch, tokens, self.heads, 3 * width // self.heads).transpose(1, 2)
-        q, k, v = qkv.chunk(3, dim=-1)  # each (B, heads, tokens, head width)
-        mask = None if shift is None else shift.to(q.dtype).expand(1, 1, tokens, tokens)
-        mixed = F.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v, attn_mask=mask)
-        return self.c_proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
-
-
-class MLP(nn.Module):
-    """Two layers with a hidden width of four times the width."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.c_fc = nn.Linear(width, 4 * width)
-        self.c_proj = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.c_proj(F.gelu(self.c_fc(x)))
-
-
-class Block(nn.Module):
-    """A pre-norm residual block."""
-
-    def __init__(self, width: int, heads: int, qk_norm: bool = False):
-        super().__init__()
-        self.attn = Attention(width, heads, qk_norm)
-        self.ln_1 = nn.LayerNorm(width)
-        self.mlp = MLP(width)
-        self.ln_2 = nn.LayerNorm(width)
-
-    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        """x: (B, T, width), shift: (T,), see `Attention` -> (B, T, width)."""
-        x = x + self.attn(self.ln_1(x), shift)
-        return x + self.mlp(self.ln_2(x))
-
-
 class Backbone(nn.Module):
     """A stack of blocks, with long skips if asked for."""
 
@@ -127,14 +57,38 @@ class Backbone(nn.Module):
         joined = shape.layers // 2 if shape.skips else 0
         self.skips = nn.ModuleList(nn.Linear(2 * shape.width, shape.width) for _ in range(joined))
 
-    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        """x: (B, T, width), shift: (T,), see `Attention` -> (B, T, width)."""
+    def forward(self, x: Tensor, shift: Tensor | None = None, memory: Tensor | None = None) -> Tensor:
+        """x: (B, T, width), shift: see `Attention` -> (B, T, width).
+
+        memory: (B, layers, 2, heads, P, head width), from `extend`: tokens that x attends to.
+        """
+        pasts = [None] * len(self.resblocks) if memory is None else memory.unbind(1)
+        return self._through(x, lambda i, block, x: self._run(block, x, shift, pasts[i]))
+
+    def extend(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
+        """Keys and values of all blocks for tokens that attend to themselves and to those in `memory`.
+
+        x: (B, T, width) -> (B, layers, 2, heads, P + T, head width), those of `memory` first.
+        """
+        kept: list[Tensor] = []
+
+        def step(i: int, block: nn.Module, x: Tensor) -> Tensor:
+            assert isinstance(block, Block)
+            x, keys = block.extend(x, None if memory is None else memory[:, i])
+            kept.append(keys)
+            return x
+
+        self._through(x, step)
+        return torch.stack(kept, dim=1)
+
+    def _through(self, x: Tensor, step: Callable[[int, nn.Module, Tensor], Tensor]) -> Tensor:
+        """x through all blocks and skips."""
         saved: list[Tensor] = []
         first_joined = len(self.resblocks) - len(self.skips)
         for i, block in enumerate(self.resblocks):
             if i >= first_joined:
                 x = self.skips[i - first_joined](torch.cat([x, saved.pop()], dim=-1))
-            x = self._run(block, x, shift)
+            x = step(i, block, x)
             if i < len(self.skips):
                 saved.append(x)
         return x
@@ -147,21 +101,13 @@ class Backbone(nn.Module):
                 assert isinstance(skip, nn.Linear)
                 skip.weight.zero_()[:, : len(skip.weight)].fill_diagonal_(1)
 
-    def _run(self, block: nn.Module, x: Tensor, shift: Tensor | None) -> Tensor:
+    def _run(self, block: nn.Module, x: Tensor, shift: Tensor | None, past: Tensor | None) -> Tensor:
         if self.recompute and torch.is_grad_enabled():
-            return checkpoint(block, x, shift, use_reentrant=False)  # pyright: ignore[reportReturnType]
-        return block(x, shift)
+            return checkpoint(block, x, shift, past, use_reentrant=False)  # pyright: ignore[reportReturnType]
+        return block(x, shift, past)
 
 
-def initialize_linears(part: nn.Module, std: float) -> None:
-    """Normal weights of standard deviation `std` and zero biases in every linear layer."""
-    for layer in part.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=std)
-            nn.init.zeros_(layer.bias)
-
-
-class PointTransformer(nn.Module):
+class PointTransformer(Remembering):
     """What the models share: time and points in, points out, attention with context tokens in between."""
 
     def __init__(self, shape: Shape):
@@ -178,7 +124,7 @@ class PointTransformer(nn.Module):
         self.backbone.initialize(std)
         nn.init.zeros_(self.output_proj.weight)  # the first prediction is zero
         nn.init.zeros_(self.output_proj.bias)
-        self.views = Views(shape.width, shape.views)
+        self.views = Views(shape.width, shape.heads, shape.views)
 
     @property
     def channels(self) -> int:
@@ -188,22 +134,33 @@ class PointTransformer(nn.Module):
         """(B,) -> (B, 1, width)."""
         return self.time_embed(timestep_embedding(t, self.shape.width))[:, None]
 
-    def run(self, x: Tensor, context: list[Tensor], **views: Tensor | None) -> Tensor:
+    def run(
+        self, x: Tensor, context: list[Tensor], memory: Tensor | None = None, **sight: Tensor | None
+    ) -> Tensor:
         """x (B, channels, N) and context tokens, each (B, K, width) -> (B, outputs * channels, N).
 
-        `views` are the cameras and pixels of a condition (`training.conditioning.shown`).
+        `memory` is what `remembered` makes of the views, (B, ...); `sight` are their cameras and pixels.
         """
-        points = self.views.at_points(self.input_proj(x.transpose(1, 2)), x, **views)
+        points = self.views.at_points(self.input_proj(x.transpose(1, 2)), x, **sight)
+        if memory is not None and self.views.state is not None:
+            context, memory = [*context, memory], None
         tokens = torch.cat([*context, points], dim=1)
-        shift = self._shift(tokens, x.shape[2])
-        tokens = self.ln_post(self.backbone(self.ln_pre(tokens), shift))
+        keys = tokens.shape[1] + (0 if memory is None else memory.shape[4])
+        shift = self._shift(keys, x.shape[2], tokens.device)
+        tokens = self.ln_post(self.backbone(self.ln_pre(tokens), shift, memory))
         return self.output_proj(tokens[:, -x.shape[2] :]).transpose(1, 2)
 
-    def _shift(self, tokens: Tensor, points: int) -> Tensor | None:
-        """The shift of each key's logits, (T,), the points last; None for as many points as in training."""
+    def remember(self, memory: Tensor | None, tokens: Tensor) -> Tensor:
+        """The memory (B, ...) with further tokens, (B, T, width)."""
+        if self.views.state is not None:
+            return self.views.state(tokens, memory)
+        return self.backbone.extend(self.ln_pre(tokens), memory)
+
+    def _shift(self, keys: int, points: int, device: torch.device) -> Tensor | None:
+        """The shift of each key's logits, (K,), the points last; None for as many points as in training."""
         if self.shape.seen in (0, points):
             return None
-        shift = tokens.new_zeros(tokens.shape[1], dtype=torch.float32)
+        shift = torch.zeros(keys, device=device)
         shift[-points:] = math.log(self.shape.seen / points)
         return shift
 
@@ -244,19 +201,19 @@ class ImageGridTransformer(PointTransformer):
         self,
         x: Tensor,
         t: Tensor,
-        embeddings: Tensor,
+        embeddings: Tensor | None = None,
         cameras: Tensor | None = None,
         known: Tensor | None = None,
         pixels: Tensor | None = None,
+        memory: Tensor | None = None,
     ) -> Tensor:
         """x: (B, channels, N), t: (B,), embeddings: (B, V, features, cells) -> (B, outputs * channels, N).
 
         A grid of zeros means "no image": the normalization turns it into a learned constant. One view may be
-        (B, features, cells). The rest is what `Shape.views` asks for (`training.conditioning.shown`).
+        (B, features, cells). The rest is what `Shape.views` asks for (`training.objectives.condition`).
         """
-        grid = self.views.tokens(self.clip_embed(embeddings.transpose(-1, -2)), cameras, known)
-        context = [self.time_token(t), grid.flatten(1, 2)]
-        return self.run(x, context, cameras=cameras, known=known, pixels=pixels)
+        context, memory = self.shown([self.time_token(t)], memory, embeddings, cameras, known)
+        return self.run(x, context, memory, cameras=cameras, known=known, pixels=pixels)
 
 
 class UpsampleTransformer(PointTransformer):
@@ -278,20 +235,22 @@ class UpsampleTransformer(PointTransformer):
         self,
         x: Tensor,
         t: Tensor,
-        embeddings: Tensor,
-        low_res: Tensor,
+        embeddings: Tensor | None = None,
+        low_res: Tensor | None = None,
         cameras: Tensor | None = None,
         known: Tensor | None = None,
         pixels: Tensor | None = None,
+        memory: Tensor | None = None,
     ) -> Tensor:
         """As ImageGridTransformer; low_res: (B, channels, M), the coarse points in the network's frame.
 
         The published model takes them in Point-E's units; `scaled` converts those.
         """
-        grid = self.views.tokens(self.clip_embed(embeddings.transpose(-1, -2)), cameras, known)
-        coarse = self.cond_point_proj(low_res.transpose(1, 2))
-        context = [self.time_token(t), grid.flatten(1, 2), coarse]
-        return self.run(x, context, cameras=cameras, known=known, pixels=pixels)
+        if low_res is None:
+            raise ValueError("an upsampler needs its coarse cloud: give low_res")
+        context, memory = self.shown([self.time_token(t)], memory, embeddings, cameras, known)
+        context.append(self.cond_point_proj(low_res.transpose(1, 2)))
+        return self.run(x, context, memory, cameras=cameras, known=known, pixels=pixels)
 
     def scaled(self, low_res: Tensor) -> Tensor:
         """(B, channels, M), published units (xyz in [-0.5, 0.5], colors 0..255) to the network's frame."""

@@ -13,14 +13,15 @@ Omitted: RIN's latent self-conditioning, which makes a sampler carry state from 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from training.networks.sdf import CrossBlock
-from training.networks.transformer import MLP, Block, Shape, initialize_linears, timestep_embedding
-from training.networks.views import Views
+from training.networks.blocks import MLP, Block, CrossBlock, initialize_linears, timestep_embedding
+from training.networks.transformer import Shape
+from training.networks.views import Remembering, Views
 
 
 class TwoStreamBlock(nn.Module):
@@ -42,7 +43,7 @@ class TwoStreamBlock(nn.Module):
         return self.write(points, latents), latents
 
 
-class TwoStreamTransformer(nn.Module):
+class TwoStreamTransformer(Remembering):
     """The network: `shape.layers` blocks of `latent_layers` each over `latents` latents.
 
     `features` is the width of the image's tokens; 0: unconditional.
@@ -65,7 +66,7 @@ class TwoStreamTransformer(nn.Module):
         nn.init.zeros_(self.output_proj.bias)
         if features:
             self.clip_embed = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, width))
-        self.views = Views(width, shape.views)
+        self.views = Views(width, shape.heads, replace(shape.views, latents=0))
 
     @property
     def channels(self) -> int:
@@ -79,24 +80,29 @@ class TwoStreamTransformer(nn.Module):
         cameras: Tensor | None = None,
         known: Tensor | None = None,
         pixels: Tensor | None = None,
+        memory: Tensor | None = None,
     ) -> Tensor:
         """x: (B, channels, N), t: (B,), embeddings: (B, V, features, cells) -> (B, outputs * channels, N).
 
-        As `transformer.ImageGridTransformer`.
+        As `transformer.ImageGridTransformer`. Its memory is what its latents have read of the views.
         """
         points = self.views.at_points(self.input_proj(x.transpose(1, 2)), x, cameras, known, pixels)
         points = self.ln_points(points)
-        tokens = [
-            self.latents.expand(len(x), -1, -1),
-            self.time_embed(timestep_embedding(t, self.shape.width))[:, None],
-        ]
-        if embeddings is not None:
-            grid = self.views.tokens(self.clip_embed(embeddings.transpose(-1, -2)), cameras, known)
-            tokens.append(grid.flatten(1, 2))
+        tokens = [self.time_embed(timestep_embedding(t, self.shape.width))[:, None]]
+        if embeddings is not None or memory is not None:
+            tokens, memory = self.shown(tokens, memory, embeddings, cameras, known)
+        tokens.insert(0, self.latents.expand(len(x), -1, -1) if memory is None else memory)
         latents = self.ln_latents(torch.cat(tokens, dim=1))
         for block in self.blocks:
             points, latents = self._run(block, points, latents)
         return self.output_proj(self.ln_post(points)).transpose(1, 2)
+
+    def remember(self, memory: Tensor | None, tokens: Tensor) -> Tensor:
+        """The latents (B, L, width) after reading a view's tokens, (B, T, width)."""
+        assert self.views.state is not None, "only `state` has a memory here"
+        return self.views.state(
+            tokens, self.latents.expand(len(tokens), -1, -1) if memory is None else memory
+        )
 
     def _run(self, block: nn.Module, points: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
         if self.shape.recompute and torch.is_grad_enabled():

@@ -1,19 +1,27 @@
 """How a network takes several views: camera rays and tags of their tokens, and what views show at a point.
 
-Every part starts silent (its last weights are zero), so a checkpoint trained without it begins as it was.
-Nothing depends on the order of the views but learned tags, and any number of views will do.
+Every part but `State` starts silent (its last weights are zero), so a checkpoint trained without it begins as
+it was. Any number of views will do, and with `tokens` nothing depends on their order but learned tags.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.conditioning.cameras import float32, position, project, rays
+from training.networks.blocks import Block, CrossBlock, initialize_linears
+from training.objectives.condition import Condition
+
+Fusion = Literal["tokens", "causal", "state"]
+"""`tokens`: one sequence with the points. `causal`: a view attends to itself and to earlier ones, never to
+points or time, so its keys and values serve all sampling steps. `state`: views are read one by one into
+latents of a fixed number."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +34,23 @@ class ViewShape:
     """Number of learned tags, added to a view's tokens by its place in the sequence; 0: none."""
     projected: bool = False
     """Add what the views show where a point falls to the point's token."""
+    fusion: Fusion = "tokens"
+    """How the tokens of several views are used."""
+    latents: int = 64
+    """For `state`: its latents; 0: the network has its own."""
 
 
 class Views(nn.Module):
     """The parts of a network that views need beyond the encoder's tokens; none of them by default."""
 
-    def __init__(self, width: int, shape: ViewShape):
+    def __init__(self, width: int, heads: int, shape: ViewShape):
         super().__init__()
+        self.fusion = shape.fusion
         with torch.random.fork_rng(devices=[]):  # the rest of the network starts the same with or without
             self.rays = Rays(width) if shape.rays else None
             self.tags = nn.Parameter(torch.zeros(shape.tags, width)) if shape.tags else None
             self.projected = Projected(width) if shape.projected else None
+            self.state = State(width, heads, shape.latents) if shape.fusion == "state" else None
 
     def tokens(
         self, tokens: Tensor, cameras: Tensor | None = None, known: Tensor | None = None, first: int = 0
@@ -70,6 +84,78 @@ class Views(nn.Module):
         if cameras is None or known is None or pixels is None:
             raise ValueError("this network looks views up: give cameras, known and pixels")
         return points + self.projected(x, cameras, known, pixels)
+
+
+class State(nn.Module):
+    """Views read one by one into latents: as many, and as much work per view, however many there are."""
+
+    def __init__(self, width: int, heads: int, latents: int):
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(latents, width) / math.sqrt(width)) if latents else None
+        self.read, self.compute = CrossBlock(width, heads), Block(width, heads)
+        initialize_linears(self, 0.25 / math.sqrt(width))
+
+    def forward(self, tokens: Tensor, memory: Tensor | None = None) -> Tensor:
+        """tokens: (B, T, width) of the next view, memory: (B, latents, width) -> the same."""
+        if memory is None:
+            assert self.latents is not None, "the network gives its own latents"
+            memory = self.latents.expand(len(tokens), -1, -1)
+        return self.compute(self.read(memory, tokens))
+
+
+class Remembering(nn.Module):
+    """A network that can be shown views one by one, before sampling: `causal` and `state`.
+
+    It has `views` and `clip_embed`, and says in `remember` what it keeps of the tokens of a view.
+    """
+
+    views: Views
+    clip_embed: nn.Module
+
+    def remember(self, memory: Tensor | None, tokens: Tensor) -> Tensor:
+        """The memory (B, ...) with further tokens, (B, T, width)."""
+        raise NotImplementedError
+
+    def remembered(
+        self,
+        memory: Tensor | None,
+        embeddings: Tensor,
+        cameras: Tensor | None = None,
+        known: Tensor | None = None,
+        first: int = 0,
+    ) -> Tensor:
+        """The memory (B, ...) with the views `first`.. of embeddings (B, V, features, cells), in order."""
+        tokens = self.views.tokens(self.clip_embed(embeddings.transpose(-1, -2)), cameras, known, first)
+        for view in tokens.unbind(1):
+            memory = self.remember(memory, view)
+        assert memory is not None
+        return memory
+
+    def shown(
+        self,
+        context: list[Tensor],
+        memory: Tensor | None,
+        embeddings: Tensor | None,
+        cameras: Tensor | None,
+        known: Tensor | None,
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """The context with the tokens of all views, (B, V * cells, width), or the memory (B, ...) of them."""
+        if memory is not None:
+            return context, memory
+        if embeddings is None:
+            raise ValueError("the network needs embeddings, or the memory of them")
+        if self.views.fusion != "tokens":
+            return context, self.remembered(None, embeddings, cameras, known)
+        tokens = self.views.tokens(self.clip_embed(embeddings.transpose(-1, -2)), cameras, known)
+        return [*context, tokens.flatten(1, 2)], None
+
+    def prepared(self, condition: Condition) -> Condition:
+        """The condition, (B, ...) tensors, with the memory of its views in place of their embeddings."""
+        if self.views.fusion == "tokens" or "embeddings" not in condition:
+            return condition
+        rest = {name: value for name, value in condition.items() if name != "embeddings"}
+        cameras, known = condition.get("cameras"), condition.get("known")
+        return rest | {"memory": self.remembered(None, condition["embeddings"], cameras, known)}
 
 
 class Rays(nn.Module):

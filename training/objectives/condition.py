@@ -4,6 +4,7 @@
 - `cameras` (B, V, 19) and `known` (B, V) bool: the views' cameras (`training.conditioning.cameras`), and
   whether the network is told them.
 - `pixels` (B, V, 4, S, S): the views' premultiplied RGBA, to sample where a point falls.
+- `memory` (B, ...): what a network has made of `embeddings` before sampling, in their place.
 - `low_res` (B, C, n): an upsampler's coarse cloud.
 """
 
@@ -15,6 +16,8 @@ from torch import Tensor
 Condition = dict[str, Tensor]
 SHOWN = ("embeddings", "known", "pixels")
 """What is withheld where nothing is shown."""
+SHOWN_AS = {"embeddings", "memory"}
+"""A condition without one of these shows nothing of the object."""
 PER_VIEW = ("embeddings", "cameras", "known", "pixels")
 
 

@@ -15,12 +15,13 @@ Sources: Karras et al. 2022 (arXiv:2206.00364), Song et al. 2020 (DDIM, arXiv:20
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from training.objectives.condition import Condition, by_view, withheld
+from training.objectives.condition import SHOWN_AS, Condition, by_view, withheld
 from training.objectives.diffusion import Diffusion
 from training.objectives.objective import Denoiser, Model, Objective
 from training.settings import Rule
@@ -38,16 +39,20 @@ def sample(
     churn: float = 0.0,
     generator: torch.Generator | None = None,
     rule: Rule = "together",
+    prepare: Callable[[Condition], Condition] | None = None,
+    without: Condition | None = None,
 ) -> Tensor:
     """Unit noise (B, C, N) -> clean clouds (B, C, N) in the network's frame.
 
     `condition` holds the model's keyword tensors; there is no guidance if `guidance` is 1 or the condition
-    has no `embeddings`. `generator` supplies the fresh noise of `churn`, of DDIM (whose eta is 1 if `churn`
+    shows nothing. `generator` supplies the fresh noise of `churn`, of DDIM (whose eta is 1 if `churn`
     is not 0) and of DDPM, which needs a `Diffusion` (ValueError otherwise). `Diffusion(published=True)`
     samples as the published code does. `rule` is how several views are used (`combined`; not with DDPM).
+    `prepare` does once what does not depend on the noise (`networks.views.Remembering.prepared`). `without`
+    is the condition that guidance moves away from, where it is not `nothing_of` the condition.
     """
     published = isinstance(objective, Diffusion) and objective.published
-    free = guidance == 1 or (published and guidance == 0) or "embeddings" not in condition
+    free = guidance == 1 or (published and guidance == 0) or not SHOWN_AS & set(condition)
     if method == "ddpm":
         if not isinstance(objective, Diffusion):
             raise ValueError("DDPM steps need a diffusion objective. Sample with heun or ddim.")
@@ -55,9 +60,11 @@ def sample(
         return ddpm(objective.spaced(steps), guided_by, noise, generator=generator)
     denoisers = []
     for shown in [condition] if rule == "together" else by_view(condition):
-        denoise = objective.denoiser(model, **shown)
+        denoise = objective.denoiser(model, **prepare(shown) if prepare else shown)
         if not free:
-            denoise = guided(denoise, objective.denoiser(model, **nothing_of(shown, published)), guidance)
+            nothing = nothing_of(shown, published) if without is None else without
+            nothing = prepare(nothing) if prepare else nothing
+            denoise = guided(denoise, objective.denoiser(model, **nothing), guidance)
         denoisers.append(denoise)
     denoise = combined(denoisers, rule)
     levels = objective.levels(steps)

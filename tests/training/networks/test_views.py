@@ -156,3 +156,39 @@ def test_a_network_without_views_has_the_published_names() -> None:
     names = set(assemble("grid", shape, FEATURES).state_dict())
     assert names == set(assemble("grid", replace(shape, views=ViewShape()), FEATURES).state_dict())
     assert not any("views" in name for name in names)
+
+
+@pytest.mark.parametrize("skips", [False, True])
+@pytest.mark.parametrize(("model", "fusion"), [("grid", "causal"), ("upsample", "causal"),
+                                               ("grid", "state"), ("upsample", "state"), ("two_stream", "state")])  # fmt: skip
+def test_views_shown_one_by_one_are_the_views_shown_together(model: str, fusion: str, skips: bool) -> None:
+    """What is remembered of them serves every time and cloud, and grows with each view."""
+    net = network(model, view_rays=True, view_projected=True, view_fusion=fusion, long_skips=skips)
+    shown = condition(3, model)
+    together = run(net, shown)
+    torch.testing.assert_close(run(net, net.prepared(shown)), together)
+    memory = None
+    for view in range(3):
+        one = {k: shown[k][:, view : view + 1] for k in ("embeddings", "cameras", "known")}
+        memory = net.remembered(memory, **one)
+    rest = {name: value for name, value in shown.items() if name != "embeddings"}
+    torch.testing.assert_close(run(net, rest | {"memory": memory}), together)
+    earlier = net.remembered(None, **{k: shown[k][:, :2] for k in ("embeddings", "cameras", "known")})
+    if fusion == "causal":  # what is known of the first two does not depend on the third
+        assert memory is not None
+        torch.testing.assert_close(memory[..., : earlier.shape[-2], :], earlier)
+    else:
+        assert memory is not None and memory.shape == earlier.shape
+    fewer = rest | {"memory": earlier} | {k: shown[k][:, :2] for k in ("cameras", "known", "pixels")}
+    assert (run(net, fewer) - together).abs().max() > 1e-3
+
+
+def test_remembered_views_weigh_the_same_for_any_number_of_points() -> None:
+    """`seen` shifts the points' logits, not those of the views."""
+    net = network(view_fusion="causal", points=48, step_points=16)
+    shown = {"embeddings": condition()["embeddings"]}
+    generator = torch.Generator().manual_seed(3)
+    x, t = torch.randn(2, 6, 16, generator=generator), torch.tensor([5.0, 700.0])
+    torch.testing.assert_close(
+        net(x.repeat(1, 1, 3), t, **shown), net(x, t, **shown).repeat(1, 1, 3), atol=1e-4, rtol=1e-4
+    )
