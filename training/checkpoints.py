@@ -150,7 +150,7 @@ def build_encoder(config: TrainConfig, device: torch.device | str) -> CachedEnco
 
 def build_reader(config: TrainConfig, encoder: CachedEncoder, device: torch.device) -> ViewReader:
     """What turns views into the network's condition."""
-    return ViewReader(encoder, ViewUse(config.uses_cameras, config.view_projected), device)
+    return ViewReader(encoder, ViewUse(config.uses_cameras, config.view_projected, config.crop), device)
 
 
 def build_objective(config: TrainConfig) -> Objective:

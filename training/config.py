@@ -62,6 +62,11 @@ class TrainConfig(BaseModel):
     view_fusion: Literal["tokens", "causal", "state"] = "tokens"
     """How views are combined: in one sequence with the points; each attending to earlier ones alone, once for
     all sampling steps; or read one by one into latents."""
+    frame: Literal["object", "first_view"] = "object"
+    """The frame of generated clouds: the object's, or that of the first view's camera, which is then known
+    for any picture."""
+    crop: bool = False
+    """Cut images to what their alpha shows, in training and in use."""
     camera_drop: float = Field(default=0, ge=0, le=1)
     """Share of views whose camera is withheld, so that the model also takes views without one."""
 
@@ -183,7 +188,7 @@ class TrainConfig(BaseModel):
     @property
     def uses_cameras(self) -> bool:
         """Whether the model is told the views' cameras."""
-        return self.view_rays or self.view_projected
+        return self.view_rays or self.view_projected or self.frame == "first_view"
 
     @property
     def asks_for_validation(self) -> bool:
@@ -227,6 +232,8 @@ class TrainConfig(BaseModel):
             return (
                 f"model {self.model} with encoder {self.encoder} takes no views; use a grid of image tokens"
             )
+        if self.crop and self.workers and not self.cache_mib and not self.encoder_cache:
+            return "crop without cache_mib or encoder_cache: images that threads decode cannot be cut"
         if self.view_fusion == "causal" and self.model == "two_stream":
             return "view_fusion causal: `two_stream` takes tokens or state"
         if self.view_cells != math.isqrt(self.view_cells) ** 2:

@@ -17,7 +17,9 @@ import numpy as np
 from PIL import Image
 
 from render.failures import UserError
-from training.generator import Generator, Given, check_pair, open_upsampler, refine
+from training.conditioning.pose_file import pose_of, read_poses, write_poses
+from training.conditioning.shown import View
+from training.generator import Generator, Given, check_pair, open_upsampler, refine, views_of
 from training.output.cloud_files import FORMATS, write_points
 from training.output.pictures import draw_sides
 from training.settings import GenerateSettings
@@ -26,16 +28,18 @@ IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def generate(settings: GenerateSettings, report: Callable[[str], None] = print) -> list[Path]:
-    """Generate clouds for each image (the object is what its alpha shows) or text; or from nothing.
+    """Generate clouds for each image (the object is what its alpha shows), set of views or text; or from
+    nothing.
 
     Returns the files that were written, clouds and pictures; `report` takes lines of progress. All mistakes
     are found before the first cloud is sampled. Raises CheckpointError for a bad checkpoint, UserError for a
     bad input or output name.
     """
-    inputs = list(_inputs(settings.image, settings.text))
+    inputs = list(_inputs(settings.image, settings.text, settings.cameras))
     how = (settings.device, settings.name, settings.encoder_path, settings.precision)
     base = Generator(settings.checkpoint, *how)
-    inputs = [pair for pair in _fitting(base, inputs) for _ in range(settings.count)]
+    inputs = _objects(base, settings, _fitting(base, inputs))
+    inputs = [pair for pair in inputs for _ in range(settings.count)]
     items = [item for _, item in inputs]
     points = settings.points or base.config.points
     upsampler = None
@@ -49,9 +53,30 @@ def generate(settings: GenerateSettings, report: Callable[[str], None] = print) 
     if upsampler:
         clouds = refine(upsampler, items, clouds, settings.sampling, report)
     written = []
-    for cloud, target in zip(clouds, targets, strict=True):
+    for cloud, target, item in zip(clouds, targets, items, strict=True):
         written += [*_write(cloud, target), _picture(cloud, target, settings.image)]
+        written += _cameras(base, item, target)
     return written
+
+
+def _objects(
+    base: Generator, settings: GenerateSettings, inputs: list[tuple[str, Given]]
+) -> list[tuple[str, Given]]:
+    """The inputs, those of an object's views as one."""
+    several = settings.cameras is not None or base.config.views_most > 1
+    if not settings.image or (settings.view_rule or ("together" if several else "each")) == "each":
+        return inputs
+    return [(inputs[0][0], [view for _, item in inputs for view in views_of(item)])]
+
+
+def _cameras(base: Generator, item: Given, target: Path) -> list[Path]:
+    """Write the pictures' cameras beside a cloud that stands as in its first picture, which nobody posed."""
+    views = views_of(item)
+    if base.config.frame == "object" or not views or views[0].camera is not None:
+        return []
+    path = target.with_name(f"{target.stem if target.suffix else target.name}.transforms.json")
+    write_poses(path, {f"{i}.png": camera for i, camera in enumerate(base.cameras_of(views))})
+    return [path]
 
 
 def _fitting(base: Generator, inputs: list[tuple[str, Given]]) -> list[tuple[str, Given]]:
@@ -82,16 +107,20 @@ def read_image(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _inputs(images: Sequence[Path], texts: Sequence[str]) -> Iterator[tuple[str, Given]]:
+def _inputs(
+    images: Sequence[Path], texts: Sequence[str], cameras: Path | None
+) -> Iterator[tuple[str, Given]]:
     """A name for each output, and the image or text that it is generated from."""
     if images and texts:
         raise UserError("Give images or texts, not both.")
+    poses = read_poses(cameras) if cameras else {}
     for path in images:
         found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES) if path.is_dir() else [path]
         if not found:
             raise UserError(f"{path}: no images in this folder ({', '.join(sorted(IMAGES))}).")
         for file in found:
-            yield file.stem, read_image(file)
+            camera = pose_of(file, poses, cameras) if cameras else None
+            yield file.stem, [View(read_image(file), camera)]
     for text in texts:
         yield "-".join("".join(c if c.isalnum() else " " for c in text).split())[:60] or "text", text
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,14 @@ from torch import Tensor
 from render.failures import UserError
 from training import checkpoints
 from training.checkpoints import CheckpointError
+from training.conditioning.cameras import nowhere
+from training.conditioning.frames import Frame, enter_first
 from training.conditioning.shown import View
 from training.config import TrainConfig
 from training.learner import arithmetic, pick_device
 from training.networks import point_e
-from training.objectives.condition import Condition
+from training.objectives.condition import Condition, withheld
+from training.objectives.objective import Model
 from training.objectives.sampler import sample
 from training.settings import Precision, Sampling
 
@@ -86,23 +90,57 @@ class Generator:
         for at in range(0, len(items), size):
             part, low = items[at : at + size], None if low_res is None else low_res[at : at + size]
             model = self.model if report is None else self._counted(sampling, part, at, len(items), report)
-            guidance = 1.0 if part[0] is None else sampling.guidance
-            condition = self._condition(part, low)  # the encoder has its own precision
-            with torch.autocast(self.device.type, self._type or torch.bfloat16, enabled=bool(self._type)):
-                cloud = sample(
-                    self.objective,
-                    model,
-                    noise[at : at + size].to(self.device),
-                    condition,
-                    sampling.steps,
-                    guidance,
-                    rule=sampling.rule,
-                    prepare=self.model.prepared,
-                )
-            clouds.append(cloud.float().cpu())
+            plan = sampling if part[0] is not None else replace(sampling, guidance=1.0)
+            condition, frame = self._condition(part, low)  # the encoder has its own precision
+            cloud = self.denoised(noise[at : at + size], condition, plan, model=model)
+            clouds.append((frame.leave(cloud) if frame else cloud).cpu())
         return torch.cat(clouds).numpy()
 
-    def _condition(self, items: Sequence[Given], low_res: np.ndarray | None) -> Condition:
+    def denoised(
+        self,
+        noise: Tensor,
+        condition: Condition,
+        sampling: Sampling,
+        without: Condition | None = None,
+        model: Model | None = None,
+    ) -> Tensor:
+        """Unit noise (B, C, N) to clouds in the network's frame, float32; see `sampler.sample`."""
+        with self.autocast():
+            cloud = sample(
+                self.objective,
+                model or self.model,
+                noise.to(self.device),
+                condition,
+                sampling.steps,
+                sampling.guidance,
+                rule=sampling.rule,
+                prepare=self.model.prepared,
+                without=without,
+            )
+        return cloud.float()
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the network."""
+        return torch.autocast(self.device.type, self._type or torch.bfloat16, enabled=bool(self._type))
+
+    def begin(self, low_res: np.ndarray | None = None) -> Session:
+        """An object that is shown view by view; `low_res` (C, n) for an upsampler, is its coarse cloud."""
+        return Session(self, low_res)
+
+    def cameras_of(self, views: Sequence[View]) -> np.ndarray:
+        """The whole pictures' cameras in the frame of the cloud, (V, 19), of those that are known."""
+        condition, _ = self._condition([views], None)
+        cameras = condition["cameras"][0].cpu().numpy()
+        if views[0].camera is not None:
+            return np.stack([view.camera for view in views if view.camera is not None])
+        for camera, view in zip(cameras, views, strict=True):
+            camera[16:] = (nowhere() if view.camera is None else view.camera)[16:]
+        return cameras[condition["known"][0].cpu().numpy()]
+
+    def _condition(
+        self, items: Sequence[Given], low_res: np.ndarray | None
+    ) -> tuple[Condition, Frame | None]:
+        """The condition, and the network's frame, None: the object's, as for first views without a camera."""
         condition: Condition = {}
         if self.takes == "text":
             texts = [item for item in items if isinstance(item, str)]
@@ -113,7 +151,14 @@ class Generator:
             condition = self.reader.read_views(given) if given[0] else self.reader.nothing(len(items))
         if low_res is not None:
             condition["low_res"] = torch.from_numpy(low_res).to(self.device)
-        return condition
+        if self.config.frame == "object":
+            return condition, None
+        posed = condition["known"][:, 0]
+        condition, frame = enter_first(condition)
+        frame = frame.only(posed)
+        if low_res is not None:
+            condition["low_res"] = frame.enter(condition["low_res"])
+        return condition, frame
 
     def _counted(
         self,
@@ -138,6 +183,66 @@ class Generator:
             return self.model(*arguments, **condition)
 
         return call
+
+
+class Session:
+    """An object that is shown view by view: `show` reads a view once, `draw` samples a cloud at any time.
+
+    With `causal` and `state`, what the network makes of a view is kept for all later steps and clouds.
+    """
+
+    def __init__(self, generator: Generator, low_res: np.ndarray | None = None):
+        self._generator = generator
+        self._base: Condition = {}
+        if low_res is not None:
+            self._base["low_res"] = torch.from_numpy(low_res)[None].to(generator.device)
+        self._seen: list[Condition] = []
+        self._memories: list[Tensor | None] = [None, None]  # of the views, and of as many blank ones
+        self._first: Frame | None = None
+        self._frame: Frame | None = None
+
+    @torch.inference_mode()
+    def show(self, image: bytes, camera: np.ndarray | None = None) -> Session:
+        """Show a further view: PNG or JPEG, and its camera (19,), see `conditioning.cameras`, if known."""
+        shown = self._generator.reader.read_views([[View(image, camera)]])
+        if self._generator.config.frame == "first_view":
+            posed = shown["known"][:, 0]
+            shown, self._first = enter_first(shown, self._first)
+            if not self._seen:
+                self._frame = self._first.only(posed)
+                if "low_res" in self._base:
+                    self._base["low_res"] = self._frame.enter(self._base["low_res"])
+        self._remember(shown)
+        return self
+
+    def draw(self, points: int = 0, sampling: Sampling = Sampling()) -> np.ndarray:  # noqa: B008, frozen
+        """A cloud (C, N) float32 from the views so far; points 0: as many as in training."""
+        generator = self._generator
+        if not self._seen:
+            raise UserError("Show a view before drawing a cloud.")
+        condition = self._base | {
+            name: torch.cat([one[name] for one in self._seen], 1) for name in self._seen[0]
+        }
+        without = withheld(condition)
+        for one, memory in zip((condition, without), self._memories, strict=True):
+            if memory is not None:
+                one["memory"] = memory
+        noise = torch.Generator().manual_seed(sampling.seed)
+        noise = torch.randn(1, generator.model.channels, points or generator.config.points, generator=noise)
+        cloud = generator.denoised(noise, condition, sampling, without)
+        return (self._frame.leave(cloud) if self._frame else cloud)[0].cpu().numpy()
+
+    def _remember(self, shown: Condition) -> None:
+        if self._generator.model.views.fusion != "tokens":
+            with self._generator.autocast():
+                kept = zip(self._memories, (shown, withheld(shown)), strict=True)
+                self._memories = [self._read(memory, one) for memory, one in kept]
+            shown = {name: value for name, value in shown.items() if name != "embeddings"}
+        self._seen.append(shown)
+
+    def _read(self, memory: Tensor | None, one: Condition) -> Tensor:
+        read, cameras, known = self._generator.model.remembered, one.get("cameras"), one.get("known")
+        return read(memory, one["embeddings"], cameras, known, len(self._seen))
 
 
 def published_config(name: str, encoder_path: str | None = None) -> TrainConfig:
@@ -195,10 +300,12 @@ def refine(
     """Coarse clouds (B, C, n) -> the same followed by the upsampler's points, (B, C, n + points).
 
     Where the items are of a kind that the upsampler does not take (a text, for one of images), its condition
-    is the coarse cloud alone.
+    is the coarse cloud alone; one that was trained with one view sees the first.
     """
     if kind_of(items[0]) != upsampler.takes:
         items = [None] * len(items)
+    elif upsampler.config.views_most == 1 and sampling.rule == "together":
+        items = [views_of(item)[:1] or item for item in items]
     finer = upsampler.sample(items, upsampler.config.points, sampling, clouds, report)
     return np.concatenate([clouds, finer], axis=2)
 

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from render.failures import UserError
 from training import checkpoints
+from training.conditioning.frames import Frame, enter_first
 from training.config import TrainConfig
 from training.data.loader import Batch
 from training.distributed import World
@@ -87,21 +88,26 @@ class Learner:
             tally += self._tally(self._losses(self.ema, batch, random, part, 0.0), random.quantiles[part])
         return tally
 
-    def condition(self, batch: Batch, keep: Tensor | None = None, posed: Tensor | None = None) -> Condition:
-        """The network's keyword tensors, each (B, ...).
+    def condition(
+        self, batch: Batch, keep: Tensor | None = None, posed: Tensor | None = None
+    ) -> tuple[Condition, Frame | None]:
+        """The network's keyword tensors, each (B, ...), and the frame of the cloud, None: the object's.
 
         Nothing is shown where `keep`, (B,) bool, is false, and no camera given where `posed`, (B, V), is.
         """
+        frame = None
         result: Condition = {}
         if self.encoder and self.encoder.takes == "text":
             result["embeddings"] = self.encoder(batch.captions or []).to(self.device)
         elif self.reader:
             result = self.reader.read(batch.images, batch.cameras, posed, batch.pixels)
-        if result and keep is not None:
-            result = withheld(result, keep)
         if batch.low_res is not None:
             result["low_res"] = batch.low_res.to(self.device)
-        return result
+        if self.config.frame == "first_view":
+            result, frame = enter_first(result)
+        if frame and "low_res" in result:
+            result["low_res"] = frame.enter(result["low_res"])
+        return result if keep is None else withheld(result, keep), frame
 
     def autocast(self) -> torch.autocast:
         """The precision of the network's forward pass."""
@@ -118,12 +124,14 @@ class Learner:
     ) -> dict[str, Tensor]:
         """The losses of some samples, each (B,); the share `drop` of views has no camera."""
         some = batch.part(part)
-        condition = self.condition(some, random.keep[part], random.posed[part] >= drop)
+        condition, frame = self.condition(some, random.keep[part], random.posed[part] >= drop)
         if random.low_noise is not None:
             noise = random.low_noise[part].to(self.device)
             condition["low_res"] = condition["low_res"] + self.config.condition_noise * noise
         t = self.objective.times(random.quantiles[part]).to(self.device)
         points, noise = some.points.to(self.device), random.noise[part].to(self.device)
+        if frame:
+            points = frame.enter(points)
         with self.autocast():
             return self.objective.losses(model, points, t, noise, **condition)
 

@@ -85,6 +85,12 @@ class GenerateSettings:
     """A .ply, .npz or .glb file to write, or a folder for all three formats; a picture goes beside each."""
     image: tuple[Path, ...] = ()
     """Images (PNG, JPEG...), transparent or with the object on its own background; or folders of images."""
+    cameras: Path | None = None
+    """The images' cameras: a transforms.json of NeRF tools, in the object's frame. All show one object."""
+    view_rule: Literal["each", "together", "mean", "cycle"] | None = None
+    """Several images: a cloud for each, or one object's views; all at once, for a model trained so, or
+    without training: the mean of the model's estimates, or the views in turn. None: each if it was trained
+    with one view, else together."""
     text: tuple[str, ...] = ()
     """Descriptions, for a model trained on text."""
     count: int = 1
@@ -118,7 +124,8 @@ class GenerateSettings:
     @property
     def sampling(self) -> Sampling:
         """How the clouds are sampled."""
-        return Sampling(self.steps, self.guidance, self.seed, self.batch)
+        rule = "together" if self.view_rule in (None, "each") else self.view_rule
+        return Sampling(self.steps, self.guidance, self.seed, self.batch, rule)
 
 
 @dataclass(frozen=True)

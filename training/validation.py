@@ -88,10 +88,19 @@ class Validation:
         clouds = [torch.zeros(0, *shape[1:])]
         for at in range(mine.start, mine.stop, config.batch):
             some = slice(at, min(at + config.batch, mine.stop))
-            condition, start = learner.condition(batch.part(some)), noise[some].to(learner.device)
+            condition, frame = learner.condition(batch.part(some))
+            start = noise[some].to(learner.device)
             with learner.autocast():
-                cloud = sample(learner.objective, learner.ema, start, condition, config.sample_steps, 1.0)
-            clouds.append(cloud.float().cpu())
+                cloud = sample(
+                    learner.objective,
+                    learner.ema,
+                    start,
+                    condition,
+                    config.sample_steps,
+                    1.0,
+                    prepare=learner.ema.prepared,
+                ).float()
+            clouds.append((frame.leave(cloud) if frame else cloud).cpu())
         return torch.cat(clouds)
 
     def _draw(self, shown: Batch, step: int) -> None:

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 NUMBERS = 19
+USUAL_FOV = 0.6911
+"""Radians: the field of view of rendered views, and of a picture that nobody knows it of."""
 NEAREST = 0.05
 """Depths below that count as that: noisy points may lie behind a camera."""
 
@@ -20,6 +22,13 @@ NEAREST = 0.05
 def camera_numbers(camera_to_world: np.ndarray, fov: float) -> np.ndarray:
     """A camera in the middle of its square picture: (4, 4) and radians -> (19,) float32."""
     return np.array([*np.ravel(camera_to_world), np.tan(fov / 2), 0, 0], np.float32)
+
+
+def nowhere(fov: float = USUAL_FOV) -> np.ndarray:
+    """The camera of a picture that nobody posed, (19,) float32: in front of the object, which fills it."""
+    pose = np.eye(4)
+    pose[2, 3] = 1 / np.tan(fov / 2)
+    return camera_numbers(pose, fov)
 
 
 def float32(where: Tensor) -> torch.autocast:

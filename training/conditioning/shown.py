@@ -8,19 +8,27 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from training.conditioning.cameras import camera_numbers
+from training.conditioning.cameras import nowhere
 from training.conditioning.encoder import to_rgba
 from training.conditioning.encoder_cache import CachedEncoder
 from training.objectives.condition import Condition, withheld
 
+Box = tuple[float, float, float]
+"""A square in a picture's own square: its width as a share, and its center, -1 to 1, x right and y up."""
+FAINT = 8
+"""Alpha up to here shows nothing."""
+MARGIN = 1.2
+"""Width of a cut picture by that of what it shows."""
+Made = TypeVar("Made")
 SIDE = 64
 """Side of the pictures that points are projected into."""
 
@@ -39,6 +47,8 @@ class ViewUse:
 
     cameras: bool = False
     pixels: bool = False
+    crop: bool = False
+    """Whether pictures are cut to what their alpha shows, and cameras with them."""
 
 
 class ViewReader:
@@ -48,6 +58,7 @@ class ViewReader:
         self._encoder, self._use, self._device = encoder, use, device
         self._limit = int(limit_mib * 2**20 / (4 * SIDE * SIDE))
         self._kept: OrderedDict[bytes, np.ndarray] = OrderedDict()
+        self._cuts: OrderedDict[bytes, tuple[bytes, Box]] = OrderedDict()
 
     def read(
         self,
@@ -64,10 +75,16 @@ class ViewReader:
         count, views = len(images), len(images[0])
         flat = [image for shown in images for image in shown]
         pixels = None if decoded is None else decoded.reshape(-1, *decoded.shape[2:])
+        if self._use.crop:
+            cuts = [self._cut(image) for image in flat]
+            flat, pixels = [image for image, _ in cuts], None
+            boxes = torch.tensor([box for _, box in cuts]).view(count, views, 3)
         embeddings = self._encoder(flat, pixels).to(self._device)
         condition = {"embeddings": embeddings.unflatten(0, (count, views))}
         if self._use.cameras:
             condition |= self._pinholes(count, views, cameras, known)
+            if self._use.crop:
+                condition["cameras"] = cropped(condition["cameras"], boxes.to(self._device))
         if self._use.pixels:
             stack = np.stack([self._small(image) for image in flat])
             small = torch.from_numpy(stack).to(self._device).float() / 255
@@ -76,8 +93,7 @@ class ViewReader:
 
     def read_views(self, objects: Sequence[Sequence[View]]) -> Condition:
         """The condition of B objects with V views each; the network is told the cameras that there are."""
-        nowhere = camera_numbers(np.eye(4), 1.0)
-        numbers = [[nowhere if v.camera is None else v.camera for v in views] for views in objects]
+        numbers = [[nowhere() if v.camera is None else v.camera for v in views] for views in objects]
         known = torch.tensor([[view.camera is not None for view in views] for views in objects])
         images = [[view.image for view in views] for views in objects]
         return self.read(images, torch.from_numpy(np.array(numbers, np.float32)), known)
@@ -90,20 +106,54 @@ class ViewReader:
 
     def _pinholes(self, count: int, views: int, cameras: Tensor | None, known: Tensor | None) -> Condition:
         if cameras is None:
-            cameras = torch.from_numpy(camera_numbers(np.eye(4), 1.0)).expand(count, views, -1)
+            cameras = torch.from_numpy(nowhere()).expand(count, views, -1)
             known = torch.zeros(count, views, dtype=torch.bool)
         if known is None:
             known = torch.ones(count, views, dtype=torch.bool)
         return {"cameras": cameras.to(self._device), "known": known.to(self._device)}
 
     def _small(self, image: bytes) -> np.ndarray:
-        key = hashlib.sha256(image).digest()
-        if key not in self._kept:
-            self._kept[key] = small_pixels(image)
-        self._kept.move_to_end(key)
-        if len(self._kept) > self._limit:
-            self._kept.popitem(last=False)
-        return self._kept[key]
+        return _once(self._kept, image, small_pixels, self._limit)
+
+    def _cut(self, image: bytes) -> tuple[bytes, Box]:
+        return _once(self._cuts, image, cut_to_alpha, self._limit)
+
+
+def _once(kept: OrderedDict[bytes, Made], image: bytes, make: Callable[[bytes], Made], limit: int) -> Made:
+    """What `make` makes of an image; the most recently used `limit` are kept."""
+    key = hashlib.sha256(image).digest()
+    if key not in kept:
+        kept[key] = make(image)
+    kept.move_to_end(key)
+    if len(kept) > limit:
+        kept.popitem(last=False)
+    return kept[key]
+
+
+def cut_to_alpha(image: bytes) -> tuple[bytes, Box]:
+    """A picture cut, or extended, to a square around what its alpha shows, and the square in it."""
+    with Image.open(io.BytesIO(image)) as opened:
+        rgba = to_rgba(opened)
+    side = max(rgba.size)
+    solid = Image.fromarray(np.asarray(rgba.getchannel("A")) > FAINT)
+    left, top, right, bottom = solid.getbbox() or (0, 0, *rgba.size)
+    half = max(right - left, bottom - top) / 2 * MARGIN
+    x, y = (left + right) / 2, (top + bottom) / 2
+    corner = round(x - half), round(y - half)
+    width = max(1, round(2 * half))
+    cut = rgba.crop((*corner, corner[0] + width, corner[1] + width))  # transparent beyond the picture
+    data = io.BytesIO()
+    cut.save(data, "PNG", compress_level=1)
+    middle = corner[0] + width / 2 - rgba.width / 2, corner[1] + width / 2 - rgba.height / 2
+    return data.getvalue(), (width / side, 2 * middle[0] / side, -2 * middle[1] / side)
+
+
+def cropped(cameras: Tensor, boxes: Tensor) -> Tensor:
+    """Cameras (B, V, 19) of pictures cut to squares (B, V, 3), see `Box`."""
+    half = cameras[..., 16:17]
+    return torch.cat(
+        [cameras[..., :16], half * boxes[..., :1], cameras[..., 17:] + half * boxes[..., 1:]], -1
+    )
 
 
 def small_pixels(image: bytes, side: int = SIDE) -> np.ndarray:

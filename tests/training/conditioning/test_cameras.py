@@ -10,7 +10,8 @@ from torch import Tensor
 from fuse.projection import project as back_project
 from render.bundle import Bundle, View
 from tests.helpers import fuse_scenes as scenes  # pyright: ignore[reportMissingImports]
-from training.conditioning.cameras import camera_numbers, project, rays
+from training.conditioning.cameras import camera_numbers, nowhere, project, rays
+from training.conditioning.frames import frame_of
 
 SIZE = 32
 
@@ -62,3 +63,32 @@ def test_a_picture_cut_from_a_larger_one_has_the_same_rays(views: list[View]) ->
     point = torch.rand(1, 3, 5) * 0.2
     places, cut_places = (project(point, camera)[0][0, 0] for camera in (whole, cut))
     torch.testing.assert_close(cut_places, 2 * places + torch.tensor([-1.0, 1.0]), atol=1e-5, rtol=0)
+
+
+def test_the_first_views_frame_is_known_from_the_picture_alone(views: list[View]) -> None:
+    """Its camera is that of a picture without a pose; points turn there and back, and fall where they did."""
+    cameras = torch.cat([camera_of(view) for view in views], dim=1)
+    cameras[..., 16:] = cameras[..., 16:] * 0.7 + torch.tensor([0, 0.05, -0.1])  # cut from the picture
+    frame = frame_of(cameras[:, 0])
+    unposed = torch.from_numpy(nowhere())[None, None].clone()
+    unposed[..., 16:] = cameras[:, :1, 16:]
+    alone = frame_of(unposed[:, 0]).cameras(unposed)
+    torch.testing.assert_close(frame.cameras(cameras)[:, :1], alone, atol=1e-5, rtol=1e-5)
+    points = torch.cat([torch.from_numpy(surface(views[1])[1].T.copy()), torch.rand(3, 300)], dim=1)[None]
+    points = torch.cat([points, torch.rand(1, 4, points.shape[2])], dim=1)
+    entered = frame.enter(points)
+    torch.testing.assert_close(frame.leave(entered), points, atol=1e-5, rtol=1e-5)
+    places, _ = project(points[:, :3], cameras)
+    again, _ = project(entered[:, :3], frame.cameras(cameras))
+    torch.testing.assert_close(again, places, atol=1e-4, rtol=1e-4)
+
+
+def test_a_whole_picture_holds_the_whole_cloud_upright() -> None:
+    """A camera on the horizon: z stays up, and what is nearer to the camera is in front, at negative y."""
+    pose = np.eye(4)
+    pose[:3] = [[0, 0, 1, 4], [1, 0, 0, 0], [0, 1, 0, 0]]  # looks along -x
+    frame = frame_of(torch.from_numpy(camera_numbers(pose, 0.7))[None])
+    points = torch.tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]]).T[None]
+    unit = 4 * np.tan(0.35)
+    expected = torch.tensor([[0, 0, 1.0], [0, -1, 0], [1, 0, 0]]).T[None] / unit
+    torch.testing.assert_close(frame.enter(points), expected, atol=1e-6, rtol=1e-5)

@@ -18,7 +18,7 @@ from training.conditioning.cameras import camera_numbers
 from training.config import TrainConfig
 from training.networks.point_e import assemble, load_weights
 from training.networks.transformer import Shape
-from training.networks.views import ViewShape, samples
+from training.networks.views import Remembering, ViewShape, samples
 
 Vectors = Callable[[str], tuple[dict[str, Any], dict[str, Tensor]]]
 CELLS, FEATURES, POINTS = 4, 8, 12
@@ -158,27 +158,31 @@ def test_a_network_without_views_has_the_published_names() -> None:
     assert not any("views" in name for name in names)
 
 
+SEQUENTIAL = [(model, "state") for model in KINDS] + [("grid", "causal"), ("upsample", "causal")]
+
+
 @pytest.mark.parametrize("skips", [False, True])
-@pytest.mark.parametrize(("model", "fusion"), [("grid", "causal"), ("upsample", "causal"),
-                                               ("grid", "state"), ("upsample", "state"), ("two_stream", "state")])  # fmt: skip
+@pytest.mark.parametrize(("model", "fusion"), SEQUENTIAL)
 def test_views_shown_one_by_one_are_the_views_shown_together(model: str, fusion: str, skips: bool) -> None:
     """What is remembered of them serves every time and cloud, and grows with each view."""
     net = network(model, view_rays=True, view_projected=True, view_fusion=fusion, long_skips=skips)
+    assert isinstance(net, Remembering)
     shown = condition(3, model)
     together = run(net, shown)
     torch.testing.assert_close(run(net, net.prepared(shown)), together)
     memory = None
     for view in range(3):
         one = {k: shown[k][:, view : view + 1] for k in ("embeddings", "cameras", "known")}
-        memory = net.remembered(memory, **one)
+        memory = net.remembered(memory, one["embeddings"], one["cameras"], one["known"])
+    assert memory is not None
     rest = {name: value for name, value in shown.items() if name != "embeddings"}
     torch.testing.assert_close(run(net, rest | {"memory": memory}), together)
-    earlier = net.remembered(None, **{k: shown[k][:, :2] for k in ("embeddings", "cameras", "known")})
+    two = {name: value[:, :2] for name, value in shown.items()}
+    earlier = net.remembered(None, two["embeddings"], two["cameras"], two["known"])
     if fusion == "causal":  # what is known of the first two does not depend on the third
-        assert memory is not None
         torch.testing.assert_close(memory[..., : earlier.shape[-2], :], earlier)
     else:
-        assert memory is not None and memory.shape == earlier.shape
+        assert memory.shape == earlier.shape
     fewer = rest | {"memory": earlier} | {k: shown[k][:, :2] for k in ("cameras", "known", "pixels")}
     assert (run(net, fewer) - together).abs().max() > 1e-3
 
