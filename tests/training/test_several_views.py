@@ -83,17 +83,16 @@ def test_a_posed_cloud_is_turned_back_and_an_unposed_one_has_its_cameras(
     """The network makes the same cloud from both; what differs is the frame in which it is given."""
     generator = trained(make_dataset(rows=4), frame="first_view", views_most=1)
     pose = make_row(1, 3, 16)["cameras"][1]["camera_to_world"]
-    posed = View(views()[1].image, camera_numbers(pose, USUAL_FOV))
+    given = camera_numbers(pose, USUAL_FOV)
+    posed = View(views()[1].image, given)
     turned = generator.sample([[posed]], 32, TWO)
     stands = generator.sample([[View(posed.image)]], 32, TWO)
-    frame = frame_of(torch.from_numpy(posed.camera)[None])
+    frame = frame_of(torch.from_numpy(given)[None])
     np.testing.assert_allclose(frame.enter(torch.from_numpy(turned)).numpy(), stands, atol=0.02)
     assert np.abs(turned - stands).max() > 0.1
-    np.testing.assert_allclose(generator.cameras_of([posed])[0], posed.camera, atol=1e-5)
+    np.testing.assert_allclose(generator.cameras_of([posed])[0], given, atol=1e-5)
     (camera,) = generator.cameras_of([View(posed.image)])
-    np.testing.assert_allclose(
-        camera, frame.cameras(torch.from_numpy(posed.camera)[None, None])[0, 0], atol=1e-5
-    )
+    np.testing.assert_allclose(camera, frame.cameras(torch.from_numpy(given)[None, None])[0, 0], atol=1e-5)
     row = make_row(1, 3, 16)
     (tmp_path / "a.png").write_bytes(row["image_00"])
     run = generator.path.parent
