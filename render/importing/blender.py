@@ -16,7 +16,6 @@ Collada; glTF's COLOR_0 and USD's displayColor are linear by their specification
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,10 +25,9 @@ import bpy
 import numpy as np
 
 from render.failures import FailureClass, ModelFailure
-from render.importing import collada, convert, far, gltf, ply, rawmesh, stl
+from render.importing import collada, convert, far, gltf, ply, rawmesh, stl, usd
 from render.importing.formats import explain, sniff
 from render.references import archives
-from render.references.closure import companions
 from render.srgb import linear_to_srgb, srgb_to_linear
 
 GEOMETRY_TYPES = frozenset({"CURVE", "SURFACE", "FONT", "META"})
@@ -215,15 +213,11 @@ def _stl(path: Path, kind: str, scratch: Path) -> Imported:
 
 
 def _usd(path: Path, kind: str, scratch: Path) -> Imported:
-    """USD picks a reader by extension, and resolves references relative to the layer: see `_under_suffix`."""
     if kind == "usdz":
         archives.check(path)
-    fitting = {kind, "usd"} if kind != "usdz" else {kind}
-    if path.suffix.lower()[1:] not in fitting:
-        path = _under_suffix(path, kind, scratch)
     name = _run(
         bpy.ops.wm.usd_import,
-        path,
+        usd.readable(path, kind, scratch),
         import_textures_mode="IMPORT_PACK",
         create_world_material=False,
         validate_meshes=True,
@@ -291,20 +285,6 @@ def _copy_exclusions(old: bpy.types.LayerCollection, new: bpy.types.LayerCollect
         twin = new.children[child.name]
         twin.exclude = child.exclude
         _copy_exclusions(child, twin)
-
-
-def _under_suffix(path: Path, suffix: str, scratch: Path) -> Path:
-    """Copies of the file, under the right suffix, and of the files it names, in their places.
-
-    A confined process cannot make symbolic links.
-    """
-    around, below = path.parent.parent, scratch / "renamed"
-    renamed = below / path.parent.name / f"{path.stem}.{suffix}"
-    copies = {below / file.relative_to(around): file for file in companions(path, around)} | {renamed: path}
-    for target, file in copies.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
-    return renamed
 
 
 def _require_geometry(path: Path, imported: Imported) -> None:

@@ -1,0 +1,125 @@
+"""USD as Blender's importer reads it: under the suffix of its kind, and with what meshes inherit.
+
+A constant primvar, such as a group's `displayColor`, holds for every shape below its prim. The importer looks
+at each shape alone. So a layer over the model says of each shape what it inherits; instances become ordinary
+prims first, for each may inherit another value.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from render.references.closure import companions
+
+LAYER = "inherited.usda"
+_NESTED = 8  # instances within instances
+_MOST = 100_000  # shapes looked at
+_OF_THE_ROOT = ("defaultPrim", "upAxis", "metersPerUnit", "startTimeCode", "endTimeCode")
+"""What only a root layer can say."""
+_TEXCOORDS = ("texCoord2f[]", "texCoord2d[]", "texCoord2h[]", "float2[]")
+
+
+def readable(path: Path, kind: str, scratch: Path) -> Path:
+    """What to import in place of the USD file at `path`: itself, or a file in `scratch`."""
+    fitting = {kind, "usd"} if kind != "usdz" else {kind}
+    if path.suffix.lower()[1:] not in fitting:
+        path = _under_suffix(path, kind, scratch)
+    bpy.utils.expose_bundled_modules()  # pxr
+    return _with_inherited(path, scratch / LAYER)
+
+
+def _under_suffix(path: Path, suffix: str, scratch: Path) -> Path:
+    """Copies of the file, under the suffix that USD picks a reader by, and of the files it names.
+
+    References are resolved relative to the layer, so all keep their places. A confined process cannot make
+    symbolic links.
+    """
+    around, below = path.parent.parent, scratch / "renamed"
+    renamed = below / path.parent.name / f"{path.stem}.{suffix}"
+    copies = {below / file.relative_to(around): file for file in companions(path, around)} | {renamed: path}
+    for target, file in copies.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    return renamed
+
+
+def _with_inherited(path: Path, target: Path) -> Path:
+    """A layer at `target` over the model, if its shapes inherit anything; else `path` itself."""
+    from pxr import Sdf, Tf, Usd
+
+    try:
+        root = Sdf.Layer.FindOrOpen(str(path))
+        layer = Sdf.Layer.CreateNew(str(target))
+        layer.subLayerPaths.append(str(path))
+        for name in filter(root.pseudoRoot.HasInfo, _OF_THE_ROOT):
+            layer.pseudoRoot.SetInfo(name, root.pseudoRoot.GetInfo(name))
+        stage = Usd.Stage.Open(layer)
+        for _ in range(_NESTED):
+            if not _single_out(stage):
+                break
+        if not sum(_state(prim) for prim in _shapes(stage) if not prim.IsInstanceProxy()):
+            return path
+        layer.Save()
+    except Tf.ErrorException:  # the importer says what is wrong
+        return path
+    return target
+
+
+def _shapes(stage: Any) -> list[Any]:
+    """The prims with geometry, also those within instances."""
+    from pxr import Usd, UsdGeom
+
+    prims = Usd.PrimRange.Stage(stage, Usd.TraverseInstanceProxies())
+    return list(itertools.islice((prim for prim in prims if prim.IsA(UsdGeom.Gprim)), _MOST))
+
+
+def _unseen(prim: Any) -> list[Any]:
+    """The primvars of a shape that the importer does not see: inherited ones, and one texture coordinate."""
+    from pxr import UsdGeom
+
+    found = UsdGeom.PrimvarsAPI(prim).FindPrimvarsWithInheritance()
+    return [one for one in found if one.HasValue() and (_owner(one) != prim.GetPath() or _is_texcoord(one))]
+
+
+def _owner(primvar: Any) -> Any:
+    return primvar.GetAttr().GetPrim().GetPath()
+
+
+def _is_texcoord(primvar: Any) -> bool:
+    """Whether this is one texture coordinate for a whole shape."""
+    return primvar.GetInterpolation() == "constant" and str(primvar.GetTypeName()) in _TEXCOORDS
+
+
+def _single_out(stage: Any) -> bool:
+    """Make ordinary prims of the outermost instances in which a shape inherits from outside; whether any."""
+    instances: dict[Any, None] = {}
+    for prim in filter(lambda prim: prim.IsInstanceProxy(), _shapes(stage)):
+        outer = prim
+        while outer.IsInstanceProxy():
+            outer = outer.GetParent()
+        if any(outer.GetPath().HasPrefix(_owner(one)) for one in _unseen(prim)):
+            instances[outer] = None
+    for outer in instances:
+        outer.SetInstanceable(False)
+    return bool(instances)
+
+
+def _state(prim: Any) -> int:
+    """Say of a shape what the importer does not see; how many primvars that is."""
+    from pxr import UsdGeom
+
+    unseen = _unseen(prim)
+    for one in unseen:
+        values, interpolation = one.ComputeFlattened(), "constant"
+        if _is_texcoord(one) and prim.IsA(UsdGeom.PointBased):
+            points = UsdGeom.PointBased(prim).GetPointsAttr().Get() or ()
+            values, interpolation = [values[0]] * len(points), "vertex"
+        own = UsdGeom.PrimvarsAPI(prim).CreatePrimvar(one.GetPrimvarName(), one.GetTypeName(), interpolation)
+        own.BlockIndices()
+        own.Set(values)
+    return len(unseen)
