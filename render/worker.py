@@ -40,7 +40,7 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
         imported = import_model(path, scratch)
     with watch("freeze"):
         frozen = scene.freeze(path.name, imported.offset)
-        missing, relinked = relink_textures(path)
+        missing, relinked = relink_textures(path, imported.format)
         materials.prepare(frozen.objects)
     cameras = place_cameras(config, job.uid, frozen.radius)
     outline = enclosing_points(frozen.mesh.vertices)

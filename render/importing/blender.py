@@ -15,7 +15,6 @@ Collada; glTF's COLOR_0 and USD's displayColor are linear by their specification
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -138,27 +137,7 @@ def _obj(path: Path, kind: str, scratch: Path) -> Imported:
     for mesh in bpy.data.meshes:
         for attribute in mesh.color_attributes:
             _correct_colors(attribute)
-    _tile_images()
     return Imported(kind, name)
-
-
-def _tile_images() -> None:
-    """MTL may name UDIM tiles (`skin.<UDIM>.png`), which Blender's importer treats as one file."""
-    for image in bpy.data.images:
-        before, mark, after = Path(bpy.path.abspath(image.filepath)).name.partition("<UDIM>")
-        if not mark:
-            continue
-        folder = Path(bpy.path.abspath(image.filepath)).parent
-        pattern = re.compile(re.escape(before) + r"(1\d{3})" + re.escape(after))
-        numbers = sorted(
-            int(found[1]) for file in folder.iterdir() if (found := pattern.fullmatch(file.name))
-        )
-        if numbers:
-            image.source = "TILED"
-            image.tiles[0].number = numbers[0]
-            for number in numbers[1:]:
-                image.tiles.new(number)
-            image.reload()
 
 
 def _correct_colors(attribute: Any) -> None:
@@ -204,12 +183,11 @@ def _ply(path: Path, kind: str, scratch: Path) -> Imported:
 
 
 def _stl(path: Path, kind: str, scratch: Path) -> Imported:
-    """Blender drops the colors that Magics and VisCAM keep in a facet's spare bytes: such files are read
-    here."""
-    colored = stl.colored_stl(path)
-    if colored is None:
+    found = stl.unread(path)
+    if found is None:
         return Imported(kind, _run(bpy.ops.wm.stl_import, path))
-    return _built(kind, "render.importing.stl", rawmesh.build([colored]))
+    mesh, notes = found
+    return _built(kind, "render.importing.stl", rawmesh.build([mesh]), notes)
 
 
 def _usd(path: Path, kind: str, scratch: Path) -> Imported:

@@ -19,7 +19,7 @@ from render.importing.rawmesh import RawMesh
 from render.references.plain_text import as_utf8
 from render.srgb import srgb_to_linear
 
-HEADER = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF(?![A-Za-z_])[^\S\n]*(BINARY)?")
+HEADER = re.compile(r"(ST)?(C)?(N)?(4)?(n)?(?:OFF|off)(?![A-Za-z_])[^\S\n]*(BINARY)?")
 """The first word, which ModelNet's files run together with the counts after it: `OFF312 528 0`."""
 
 

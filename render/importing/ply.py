@@ -61,10 +61,12 @@ def _text(raw: bytes) -> str:
 
 def _unread_color(types: dict[bytes, bytes]) -> tuple[str, str, str] | None:
     """The vertex properties that are a color which Blender reads wrongly or not at all, if there are such."""
-    for names in _COLORS:
-        if all(name in types for name in names):
+    spelled = {name.lower(): name for name in types}
+    for usual in _COLORS:
+        if all(name in spelled for name in usual):
+            red, green, blue = names = tuple(spelled[name] for name in usual)
             read = names == _COLORS[0] and all(types[name] in _READ for name in names)
-            return None if read else (names[0].decode(), names[1].decode(), names[2].decode())
+            return None if read else (red.decode(), green.decode(), blue.decode())
     return None
 
 

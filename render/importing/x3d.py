@@ -117,8 +117,7 @@ def _shape(node: Node, matrix: np.ndarray, path: Path) -> RawMesh | None:
 
 def _material(appearance: Node, path: Path) -> RawMaterial:
     found = appearance.child("Material", "PhysicalMaterial", "UnlitMaterial") or Node("Material")
-    name = {"PhysicalMaterial": "baseColor", "UnlitMaterial": "emissiveColor"}.get(found.type, "diffuseColor")
-    red, green, blue = (float(c) for c in srgb_to_linear(found.numbers(name, "0.8 0.8 0.8")[:3]))
+    red, green, blue = (float(c) for c in srgb_to_linear(_shown_color(found)))
     image = appearance.child("ImageTexture")
     urls = image.strings("url") if image else []
     files = [find_texture(url, path.parent) for url in urls]
@@ -126,6 +125,13 @@ def _material(appearance: Node, path: Path) -> RawMaterial:
     return RawMaterial(
         found.type, (red, green, blue), 1 - float(found.numbers("transparency", "0")[0]), texture
     )
+
+
+def _shown_color(material: Node) -> np.ndarray:
+    """(3,) sRGB: the diffuse color; what the surface emits where that is black."""
+    name = {"PhysicalMaterial": "baseColor", "UnlitMaterial": "emissiveColor"}.get(material.type)
+    color = material.numbers(name or "diffuseColor", "0.8 0.8 0.8")[:3]
+    return color if name or color.any() else material.numbers("emissiveColor", "0 0 0")[:3]
 
 
 def _moved_uv(uv: np.ndarray | None, moved: Node | None) -> np.ndarray | None:

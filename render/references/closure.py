@@ -184,8 +184,9 @@ class _Resolver:
         for anywhere in (False, True):
             for reading, refusal in refusals.items():
                 found = self._find(common, reading, anywhere) if anywhere or not refusal else []
-                if found and reading != name and link.words:
-                    found = self._several(common, link.words) or found
+                if found and reading != name:
+                    several = self._several(common, link.words) if link.words else []
+                    found = several or [replace(one, exact=one.exact and not spans) for one in found]
                 if found:
                     return found
         refusal = next(filter(None, refusals.values()), None) or self._refusal(name)
@@ -205,7 +206,8 @@ class _Resolver:
         if found is None:
             return [replace(common, path=self.root / tile) for tile in self.search.tiles(name)]
         path, leads = self.root / found.path, self.root / self._leads(name)
-        exact = found.exact or (self.kind in _UNESCAPING and inside(self.folder, unquote(name)) == found.path)
+        unescaped = inside(self.folder, unquote(name))
+        exact = unescaped == found.path if self.kind in _UNESCAPING else found.exact
         return [
             replace(
                 common,

@@ -230,7 +230,8 @@ def _line(text: str, start: int, likeliest: str) -> Iterator[Link]:
     tails = [
         " ".join(words[first:]) for first in range(0 if not text.startswith("-") else 1, min(len(words), 16))
     ]
-    readings = dict.fromkeys(_unquoted(tail) for tail in (likeliest, *tails))
+    uncommented = likeliest.partition(" #")[0]
+    readings = dict.fromkeys(_unquoted(tail) for tail in (likeliest, *tails, uncommented))
     several = [_unquoted(word) for word in words[:16] if "." in word[1:]]
     readings |= dict.fromkeys(several)
     end = start + len(text.encode("utf-8", "surrogateescape"))

@@ -29,13 +29,14 @@ from urllib.parse import unquote
 MOST_ENTRIES = 20_000
 """Files and folders of a tree that are looked at."""
 MOST_FOLDERS = 2_000
-LEGACY_ENCODINGS = ("gb18030", "cp932", "big5", "cp949", "cp1252", "cp1251", "cp437")
+LEGACY_ENCODINGS = ("gb18030", "cp932", "big5", "cp949", "cp1252", "cp1251", "cp437", "mac_roman")
 """Tried, in this order, for names that are not UTF-8 on one side and are on the other."""
 
 _MOST_NAMESAKES = 256  # of one name, compared
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:")
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
 _FILE = re.compile(r"file:(?://)?", re.IGNORECASE)
-_TILE = re.compile(r"<UDIM>|<UVTILE>", re.IGNORECASE)
+TILE = re.compile(r"<UDIM>|<UVTILE>", re.IGNORECASE)
 _TILE_NUMBER = r"(\d{4}|u\d+_v\d+)"
 
 
@@ -80,11 +81,16 @@ def spellings(name: str) -> list[str]:
     """`name`, without its escapes, and in other encodings: what a file of that name may be called on disk."""
     plain = _FILE.sub("", name, count=1) if _FILE.match(name) else name
     plain = plain[2:] if plain.startswith("//") else plain
-    found = dict.fromkeys((plain, unquote(plain)))
+    found = dict.fromkeys((plain, _unescaped(plain), _unescaped(_QUERY.sub("", plain))))
     for text in list(found):
         if not text.isascii():
             found |= dict.fromkeys(_in_other_encodings(text))
     return list(found)
+
+
+def _unescaped(text: str) -> str:
+    """`text` percent-decoded; bytes that are not UTF-8 stay, as in a file name."""
+    return unquote(text, errors="surrogateescape")
 
 
 def _in_other_encodings(text: str) -> Iterator[str]:
@@ -118,10 +124,10 @@ class Search:
 
     def tiles(self, name: str) -> list[str]:
         """The tiles of an image whose name holds <UDIM> or <UVTILE>: of the nearest folder that has any."""
-        if not _TILE.search(name):
+        if not TILE.search(name):
             return []
         base = re.escape(_key(base_name(name)))
-        pattern = re.compile(_TILE.sub(lambda _: _TILE_NUMBER, base, count=1))  # several would not be linear
+        pattern = re.compile(TILE.sub(lambda _: _TILE_NUMBER, base, count=1))  # several would not be linear
         found = [path for base, paths in self._by_base().items() if pattern.fullmatch(base) for path in paths]
         if not found:
             return []

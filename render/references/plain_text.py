@@ -73,6 +73,21 @@ def without_false_continuations(file: BinaryIO) -> bytes | None:
     return _CONTINUED.sub(b"_", data)
 
 
+_KEYWORD = re.compile(
+    rb"^[ \t]*(newmtl|illum|k[adse]|map_k[adse]|map_d|tr|d)(?=[ \t])", re.MULTILINE | re.IGNORECASE
+)
+_USUAL = {word.lower(): word for word in (b"Ka Kd Ks Ke map_Ka map_Kd map_Ks map_Ke Tr").split()}
+
+
+def with_usual_keywords(text: bytes) -> bytes:
+    """MTL text whose keywords are in the case that Blender knows (`map_kd`, `MAP_KD`), in the same length."""
+    return _KEYWORD.sub(lambda found: found[0][: found.start(1) - found.start()] + _usual(found[1]), text)
+
+
+def _usual(keyword: bytes) -> bytes:
+    return _USUAL.get(keyword.lower(), keyword.lower())
+
+
 def _is_utf8(data: bytes) -> bool:
     try:
         data.decode()

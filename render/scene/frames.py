@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import bpy
 
-COLLAPSED = 0.1
+COLLAPSED = 0.5
 """Below this share of the largest scale that its animation reaches, a part has not appeared yet."""
 GROWN = 0.999
 MOST_KEYS = 500  # candidate frames

@@ -1,8 +1,9 @@
-"""Textures with stale paths: found beside the model, or removed and reported.
+"""Textures as the model means them: found beside it, decoded, or removed and reported.
 
 Exporters write absolute paths of the machine they ran on. A file of the same name, found by
 `render.references.lookup`, replaces a missing texture. A texture that stays missing, or is too large for
-memory, is unlinked, so that the material's color factor shows instead of Blender's magenta.
+memory, is unlinked, so that the material's color factor shows instead of Blender's magenta. What Blender
+cannot decode (GIF, PCX, PPM, AVIF), Pillow does. Tiles (`skin.<UDIM>.png`) are one image.
 """
 
 from __future__ import annotations
@@ -15,28 +16,89 @@ import bpy
 from PIL import Image
 
 from render.references.closure import missing_images
-from render.references.lookup import LocalTree, Search
+from render.references.lookup import TILE, LocalTree, Search
 from render.references.spelling import spelled
 
 
-def relink_textures(path: Path) -> tuple[list[str], list[str]]:
-    """Relink the missing textures of the model at `path`; unlink those that stay missing.
+def relink_textures(path: Path, kind: str) -> tuple[list[str], list[str]]:
+    """Relink the missing textures of the model at `path`, of format `kind`; unlink those that stay missing.
 
     Returns the file names of all missing images that the model references, and notes.
     """
     search = Search(LocalTree(path.parent), "")
-    notes, relinked = _drop_oversized(), set()
+    notes, relinked = _drop_oversized(), _tile(path)
+    _decode_by_pillow()
+    if kind != "blend":  # which says itself what its alpha means
+        _ignore_unused_alpha()
     for image in [i for i in bpy.data.images if not _has_pixels(i)]:
         name = _file_name(image)
         found = search.find(name, anywhere=True)
         if found is not None:
             image.filepath = str(path.parent / found.path)
             image.reload()
+            _decode_by_pillow()
             relinked.add(name)
             notes.append(f"texture {name}: found beside the model")
     dropped, nameless = _drop_missing()
     missing = dropped.union(set(missing_images(path)) - relinked)
     return sorted(missing or nameless), notes
+
+
+def _tile(path: Path) -> set[str]:
+    """Make a tiled image of each whose name has a tile's mark and that has tiles. Returns their names."""
+    search = Search(LocalTree(path.parent.parent), path.parent.name)
+    found = set()
+    for image in bpy.data.images:
+        name = _file_name(image)
+        mark = TILE.search(name)
+        tiles = [path.parent.parent / tile for tile in search.tiles(name)] if mark else []
+        if mark and tiles:
+            _show_tiles(image, tiles, len(name[: mark.start()]), len(name[mark.end() :]))
+            found.add(name)
+    return found
+
+
+def _show_tiles(image: bpy.types.Image, tiles: list[Path], before: int, after: int) -> None:
+    """Let an image be `tiles`, whose names have a number after `before` and until `after` characters."""
+    name = tiles[0].name
+    words = [tile.name[before : len(tile.name) - after] for tile in tiles]
+    mark = "<UDIM>" if words[0].isdigit() else "<UVTILE>"
+    image.source = "TILED"
+    image.filepath = str(tiles[0].with_name(f"{name[:before]}{mark}{name[len(name) - after :]}"))
+    first, *others = sorted({number for word in words if 1001 <= (number := _tile_number(word)) <= 2000})
+    image.tiles[0].number = first
+    for number in others:
+        image.tiles.new(number)
+    image.reload()
+
+
+def _tile_number(word: str) -> int:
+    """1002 of `1002` and of `u2_v1`."""
+    if word.isdigit():
+        return int(word)
+    u, v = word.lower().removeprefix("u").split("_v")
+    return 1000 + int(u) + 10 * (int(v) - 1)
+
+
+def _decode_by_pillow() -> None:
+    """Give images that are there, and that Blender cannot decode, the pixels that Pillow finds in them."""
+    for image in [image for image in bpy.data.images if image.source == "FILE" and not _has_pixels(image)]:
+        packed, buffer = image.packed_file, io.BytesIO()
+        try:
+            with Image.open(io.BytesIO(packed.data) if packed else bpy.path.abspath(image.filepath)) as found:
+                found.convert("RGBA").save(buffer, "PNG", compress_level=1)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue
+        image.pack(data=buffer.getvalue(), data_len=buffer.tell())
+
+
+def _ignore_unused_alpha() -> None:
+    """Show the colors of images whose alpha no material reads: Blender would darken them by it."""
+    trees = [m.node_tree for m in bpy.data.materials if m.node_tree] + list(bpy.data.node_groups)
+    nodes = [node for tree in trees for node in tree.nodes if node.type == "TEX_IMAGE" and node.image]
+    read = {node.image for node in nodes if node.outputs["Alpha"].is_linked}
+    for image in {node.image for node in nodes} - read:
+        image.alpha_mode = "CHANNEL_PACKED"
 
 
 def _drop_oversized() -> list[str]:

@@ -74,12 +74,15 @@ def _fill_slots(mesh: bpy.types.Mesh, painted_copies: dict[str, bpy.types.Materi
     if not mesh.materials:
         mesh.materials.append(None)
     colors = _vertex_colors(mesh)
-    painted = colors is not None and not np.allclose(colors, 1, atol=1e-3)
-    varied = painted and colors is not None and bool(np.ptp(colors, axis=0).max() > 1e-3)
+    painted = colors is not None
+    white = colors is not None and np.allclose(colors, 1, atol=1e-3)
+    varied = colors is not None and bool(np.ptp(colors, axis=0).max() > 1e-3)
     for index, material in enumerate(mesh.materials):
         if material is None:
             mesh.materials[index] = _plain(painted)
-        elif varied and not _has_color_source(material):
+        elif (varied or (painted and not white and _is_default(material))) and not _has_color_source(
+            material
+        ):
             mesh.materials[index] = _painted_copy(material, painted_copies)
     indices = np.empty(len(mesh.polygons), np.int32)
     mesh.polygons.foreach_get("material_index", indices)
@@ -130,6 +133,14 @@ def _link_vertex_colors(material: bpy.types.Material) -> None:
         socket = shader.inputs.get("Base Color") or shader.inputs.get("Color")
         if socket is not None:
             tree.links.new(node.outputs["Color"], socket)
+
+
+def _is_default(material: bpy.types.Material) -> bool:
+    """Whether a material has Blender's own color: an OBJ names it, and no MTL describes it."""
+    shader = next((node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED"), None)
+    return shader is not None and bool(
+        np.allclose(shader.inputs["Base Color"].default_value, GRAY, atol=1e-6)
+    )
 
 
 def _has_color_source(material: bpy.types.Material) -> bool:

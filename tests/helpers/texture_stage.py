@@ -18,7 +18,7 @@ def process(job: Job, place: Placement) -> Record:
     """Write to the output what became of the model's textures, as JSON."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     imported = import_model(place.input, place.scratch)
-    missing, notes = relink_textures(place.input)
+    missing, notes = relink_textures(place.input, imported.format)
     used = {
         node.image
         for material in bpy.data.materials
