@@ -4,7 +4,7 @@ Blender's own importer (gone in Blender 5) loses the transforms of nodes instanc
 every `matrix` beside translate, rotate or scale, so this reader replaces it. It keeps that importer's
 conventions: the unit of length becomes meters, Z is up, material colors are linear, vertex colors sRGB.
 
-The scene is read as its nodes stand; animations are not applied. A skin is bent by the joints' places in
+The scene is read as it stands at the first key of its animations. A skin is bent by the joints' places in
 that scene, or stays in its bind shape where they are missing. Opacity follows the specification (1.5, page
 304) with one exception: an opacity of zero without an `opaque` attribute is an exporter's mistake for one.
 """
@@ -24,6 +24,7 @@ from collada.controller import Morph, Skin
 from collada.geometry import Geometry
 
 from render.failures import FailureClass, ModelFailure
+from render.importing.collada_edits import fill_holes, show_first_frame
 from render.importing.collada_parts import (
     Piece,
     Shape,
@@ -71,6 +72,10 @@ class UnreadableError(Exception):
 class _Library(Collada):
     """A file's geometries, controllers, images and materials, without its scene."""
 
+    def _loadGeometry(self) -> None:
+        fill_holes(self.xmlnode.getroot())
+        super()._loadGeometry()
+
     def _skip(self) -> None:
         """Not read: the scene is walked by `_Scene`, the rest is not shown."""
 
@@ -91,6 +96,7 @@ class _Scene:
 
     def __post_init__(self) -> None:
         self.root: Element = self.library.xmlnode.getroot()
+        show_first_frame(self.root)
         self.nodes = {node.get("id"): node for node in named(self.root.iter(), "node")}
         self.frame = self._frame()
         tools = [tool.text or "" for tool in named(self.root.iter(), "authoring_tool")]
@@ -155,8 +161,6 @@ class _Scene:
         for child in node:
             if (rule := _TRANSFORMS.get(tag(child))) is not None:
                 matrix = matrix @ rule(numbers(child))
-            elif tag(child) == "skew":
-                self.notes.append("skew is not applied")
         return matrix
 
     def _instance(self, instance: Element, matrix: np.ndarray) -> Iterator[RawMesh]:
@@ -288,6 +292,14 @@ def _rotate(values: np.ndarray) -> np.ndarray:
     return matrix
 
 
+def _skew(values: np.ndarray) -> np.ndarray:
+    """An angle in degrees and two axes: what lies along the first is shifted along the second."""
+    along, shift = values[1:4] / np.linalg.norm(values[1:4]), values[4:7] / np.linalg.norm(values[4:7])
+    matrix = np.eye(4)
+    matrix[:3, :3] += np.tan(np.deg2rad(values[0])) * np.outer(shift, along)
+    return matrix
+
+
 def _look_at(values: np.ndarray) -> np.ndarray:
     eye, interest, up = values.reshape(3, 3)
     back = (eye - interest) / np.linalg.norm(eye - interest)
@@ -304,4 +316,5 @@ _TRANSFORMS = {
     "rotate": _rotate,
     "scale": _scale,
     "lookat": _look_at,
+    "skew": _skew,
 }

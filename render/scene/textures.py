@@ -82,13 +82,15 @@ def _tile_number(word: str) -> int:
 
 def _decode_by_pillow() -> None:
     """Give images that are there, and that Blender cannot decode, the pixels that Pillow finds in them."""
-    for image in [image for image in bpy.data.images if image.source == "FILE" and not _has_pixels(image)]:
+    encoded = [image for image in bpy.data.images if image.source in ("FILE", "MOVIE")]
+    for image in [image for image in encoded if not _has_pixels(image)]:
         packed, buffer = image.packed_file, io.BytesIO()
         try:
             with Image.open(io.BytesIO(packed.data) if packed else bpy.path.abspath(image.filepath)) as found:
                 found.convert("RGBA").save(buffer, "PNG", compress_level=1)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             continue
+        image.source = "FILE"  # a GIF is a movie to Blender
         image.pack(data=buffer.getvalue(), data_len=buffer.tell())
 
 

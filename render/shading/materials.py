@@ -74,15 +74,10 @@ def _fill_slots(mesh: bpy.types.Mesh, painted_copies: dict[str, bpy.types.Materi
     if not mesh.materials:
         mesh.materials.append(None)
     colors = _vertex_colors(mesh)
-    painted = colors is not None
-    white = colors is not None and np.allclose(colors, 1, atol=1e-3)
-    varied = colors is not None and bool(np.ptp(colors, axis=0).max() > 1e-3)
     for index, material in enumerate(mesh.materials):
         if material is None:
-            mesh.materials[index] = _plain(painted)
-        elif (varied or (painted and not white and _is_default(material))) and not _has_color_source(
-            material
-        ):
+            mesh.materials[index] = _plain(colors is not None)
+        elif colors is not None and _is_painted(material, colors):
             mesh.materials[index] = _painted_copy(material, painted_copies)
     indices = np.empty(len(mesh.polygons), np.int32)
     mesh.polygons.foreach_get("material_index", indices)
@@ -135,12 +130,21 @@ def _link_vertex_colors(material: bpy.types.Material) -> None:
             tree.links.new(node.outputs["Color"], socket)
 
 
+def _is_painted(material: bpy.types.Material, colors: np.ndarray) -> bool:
+    """Whether a mesh's colors (N, 3) count rather than its material: they vary, or the material says nothing.
+
+    White says nothing either.
+    """
+    varied = bool(np.ptp(colors, axis=0).max() > 1e-3)
+    if not varied and (np.allclose(colors, 1, atol=1e-3) or not _is_default(material)):
+        return False
+    return not _has_color_source(material)
+
+
 def _is_default(material: bpy.types.Material) -> bool:
     """Whether a material has Blender's own color: an OBJ names it, and no MTL describes it."""
-    shader = next((node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED"), None)
-    return shader is not None and bool(
-        np.allclose(shader.inputs["Base Color"].default_value, GRAY, atol=1e-6)
-    )
+    shaders = [node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED"]
+    return any(np.allclose(node.inputs["Base Color"].default_value, GRAY, atol=1e-6) for node in shaders)
 
 
 def _has_color_source(material: bpy.types.Material) -> bool:
