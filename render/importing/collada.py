@@ -73,7 +73,8 @@ class _Library(Collada):
     """A file's geometries, controllers, images and materials, without its scene."""
 
     def _loadGeometry(self) -> None:
-        fill_holes(self.xmlnode.getroot())
+        root: Any = self.xmlnode.getroot()
+        fill_holes(root)
         super()._loadGeometry()
 
     def _skip(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 import numpy as np
+from mathutils import geometry
 
 from render.importing.collada_parts import named, numbers, tag
 
@@ -96,7 +97,6 @@ def _triangles(outline: Element, inputs: list[Element], positions: np.ndarray) -
     vertex = next(int(one.get("offset", "0")) for one in inputs if one.get("semantic") == "VERTEX")
     rings = [numbers(ring).astype(int).reshape(-1, stride) for ring in outline if tag(ring) in ("p", "h")]
     corners = np.concatenate(rings)
-    for triangle in tessellate_polygon(
-        [[tuple(positions[corner[vertex]]) for corner in ring] for ring in rings]
-    ):
+    points = [[tuple(positions[corner[vertex]]) for corner in ring] for ring in rings]
+    for triangle in geometry.tessellate_polygon(points):
         yield corners[list(triangle)]

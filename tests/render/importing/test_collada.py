@@ -96,6 +96,53 @@ def test_a_matrix_beside_translate_rotate_and_scale_counts_in_its_place(tmp_path
     assert np.allclose(found["low"], [2, 0, 0]) and np.allclose(found["high"], [10, 1, 0])
 
 
+def test_a_skew_shifts_along_one_axis_by_the_other(tmp_path: Path) -> None:
+    scene = f"<node><skew>45 0 2 0 3 0 0</skew>{PLACE}</node>"
+    found = bring_in(_write(tmp_path / "a.dae", scene), tmp_path / "s")
+    assert np.allclose(found["low"], [0, 0, 0]) and np.allclose(found["high"], [3, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("transform", "target", "values", "low"),
+    [
+        ('<translate sid="t">5 0 0</translate>', "t", "1 2 3 9 9 9", [1, 2, 3]),
+        ('<translate sid="t">5 6 0</translate>', "t.X", "1 9", [1, 6, 0]),
+        (f'<matrix sid="m">{EYE}</matrix>', "m(1)(3)", "4 9", [0, 4, 0]),
+        ('<rotate sid="r">0 0 1 0</rotate>', "r.ANGLE", "90 0", [-1, 0, 0]),
+        ('<scale sid="s">1 1 1</scale>', "s", "0 0 0 1 1 1", [0, 0, 0]),
+        ('<translate sid="t">5 0 0</translate>', "nothing", "1 2 3 9 9 9", [5, 0, 0]),
+    ],
+)
+def test_the_scene_is_that_of_the_first_key(
+    transform: str, target: str, values: str, low: list[float], tmp_path: Path
+) -> None:
+    sampler = (
+        '<sampler id="k"><input semantic="INPUT" source="#in"/><input semantic="OUTPUT" source="#out"/>'
+        f'</sampler><channel source="#k" target="n/{target}"/>'
+    )
+    animation = f"<animation>{_source('in', '0 1', 'T')}{_source('out', values, 'V')}{sampler}</animation>"
+    scene = f'<node id="n">{transform}{PLACE}</node>'
+    model = _write(tmp_path / "a.dae", scene, f"<library_animations>{animation}</library_animations>")
+    found = bring_in(model, tmp_path / "s")
+    assert np.allclose(found["low"], low, atol=1e-6)
+    assert np.allclose(np.sort(size(found)), [0, 1, 2], atol=1e-6)
+
+
+def test_polygons_with_holes(tmp_path: Path) -> None:
+    points = "0 0 0 4 0 0 4 4 0 0 4 0 1 1 0 3 1 0 3 3 0 1 3 0"
+    quad = (
+        _quad(points)
+        .replace("polylist", "polygons")
+        .replace("<vcount>4</vcount><p>0 1 2 3</p>", "<ph><p>0 1 2 3</p><h>4 5 6 7</h></ph>")
+    )
+    found = bring_in(_write(tmp_path / "a.dae", quad=quad), tmp_path / "s")
+    corners = np.array(found["corners"])[:, :2].reshape(-1, 3, 2)
+    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2
+    middle = corners.mean(1)
+    assert area.sum() == pytest.approx(16 - 4) and not ((middle > 1) & (middle < 3)).all(1).any()
+
+
 @pytest.mark.parametrize(
     ("up", "box"),
     [("Y_UP", ([0, 0, 0], [2, 0, 1])), ("Z_UP", ([0, 0, 0], [2, 1, 0])), ("X_UP", ([0, 0, 0], [0, 1, 2]))],

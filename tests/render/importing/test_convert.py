@@ -154,6 +154,20 @@ def test_x3d_textures_materials_and_sheared_places(tmp_path: Path) -> None:
     assert np.allclose(base, [*linear([200, 100, 50]), 0.75], atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["a.x3d", "a.wrl"])
+def test_a_black_surface_that_glows_has_the_color_of_its_glow(name: str, tmp_path: Path) -> None:
+    xml = "diffuseColor='0 0 0' emissiveColor='1 0.4 0'"
+    vrml = "diffuseColor 0 0 0 emissiveColor 1 0.4 0"
+    texts = {
+        "a.x3d": f"<X3D><Scene><Shape><Appearance><Material {xml}/></Appearance><Box/></Shape></Scene></X3D>",
+        "a.wrl": "#VRML V2.0 utf8\nShape { appearance Appearance { material Material { "
+        f"{vrml} }} }} geometry Box {{ }} }}",
+    }
+    (tmp_path / name).write_text(texts[name])
+    base = next(iter(bring_in(tmp_path / name, tmp_path / "s")["bases"].values()))
+    assert np.allclose(base, [*linear([255, 102, 0]), 1], atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("geometry", "extent"),
     [

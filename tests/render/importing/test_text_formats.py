@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import codecs
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from render.importing.formats import sniff
-from tests.helpers.importing import BYTES, POINTS, bring_in, size, worst_vertex_color
+from tests.helpers.importing import BYTES, POINTS, bring_in, linear, size, worst_vertex_color
 from tests.helpers.staging import stage
 
 FACE = "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
@@ -39,6 +40,7 @@ endsolid q
         "# by me\rOFF" + OFF.replace("\n", "\r"),
         "OFF" + OFF.replace("\n", "\r\n"),
         "\ufeffOFF" + OFF,
+        "off\n\n" + OFF,
         "COFF" + OFF.replace("1 0\n4 0", "1 0\n\n4 0"),
         OFF,
     ],
@@ -79,6 +81,7 @@ PLYS = {
     "ushort of bytes": ply(RGB, "ushort", BYTES),
     "int": ply(RGB, "int", BYTES),
     "uint8": ply(RGB, "uint8", BYTES),
+    "capitals": ply("Red Green Blue", "uchar", BYTES),
     "CR LF": ply("r g b", "uchar", BYTES).replace("\n", "\r\n"),
 }
 
@@ -108,6 +111,31 @@ def test_binary_stl_with_bytes_at_its_end(tmp_path: Path, header: bytes, more: b
     (tmp_path / "m.stl").write_bytes(header.ljust(80, b"\0") + struct.pack("<I", 2) + facets + more)
     found = bring_in(tmp_path / "m.stl", tmp_path / "scratch")
     assert (found["faces"], size(found).tolist()) == (2, pytest.approx([2, 1, 0], abs=1e-6))
+
+
+@pytest.mark.parametrize(("count", "noted"), [(2, 0), (0, 1), (3, 1)])
+def test_binary_stl_that_counts_wrongly(tmp_path: Path, count: int, noted: int):
+    corners = [(0, 0, 0), (2, 0, 0), (2, 1, 0), (0, 0, 0), (2, 1, 0), (0, 1, 0)]
+    facets = [struct.pack("<12fH", 0, 0, 1, *np.ravel(corners[i : i + 3]), 0) for i in (0, 3)]
+    (tmp_path / "m.stl").write_bytes(bytes(80) + struct.pack("<I", count) + b"".join(facets))
+    found = bring_in(tmp_path / "m.stl", tmp_path / "scratch")
+    assert (found["faces"], len(found["notes"])) == (2, noted)
+    assert size(found).tolist() == pytest.approx([2, 1, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("change", [str.upper, lambda text: text.replace("\n", " ")])
+def test_text_stl_in_capitals_or_one_line(tmp_path: Path, change: Callable[[str], str]):
+    (tmp_path / "m.stl").write_text(change(STL))
+    found = bring_in(tmp_path / "m.stl", tmp_path / "scratch")
+    assert (found["faces"], sorted(size(found).tolist())) == (1, pytest.approx([0, 1, 2], abs=1e-6))
+
+
+def test_a_header_of_magics_colors_facets_that_have_no_color(tmp_path: Path):
+    facet = struct.pack("<12fH", 0, 0, 1, 0, 0, 0, 2, 0, 0, 2, 1, 0, 0)
+    header = b"COLOR=" + bytes([180, 60, 30, 255])
+    (tmp_path / "m.stl").write_bytes(header.ljust(80, b"\0") + struct.pack("<I", 1) + facet)
+    corners = np.array(bring_in(tmp_path / "m.stl", tmp_path / "scratch")["corners"])
+    assert np.allclose(corners[:, 3:6], linear([180, 60, 30]), atol=0.004)
 
 
 TEXTS = {"m.off": "OFF\n" + OFF, "m.obj": OBJ, "m.stl": STL, "m.ply": PLYS["uint8"]}

@@ -1,4 +1,4 @@
-"""An OBJ whose material names UDIM tiles shows each tile at its place."""
+"""An OBJ whose material names tiles shows each at its place, wherever they lie."""
 
 from __future__ import annotations
 
@@ -6,18 +6,34 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from pipeline.inputs.staging import stage_input
 from render.bundle import Bundle
 
+UDIM = ("1001", "1002")
+CASES = {
+    "lower case": ("skin.<udim>.png", "skin.{}.png", UDIM),
+    "rows and columns": ("skin_<UVTILE>.png", "skin_{}.png", ("u1_v1", "u2_v1")),
+    "backslash": ("maps\\skin.<UDIM>.png", "maps/skin.{}.png", UDIM),
+    "stale": ("C:\\me\\skin.<UDIM>.png", "textures/skin.{}.png", UDIM),
+}
 
-def test_tiles(render: Callable[..., Bundle], tmp_path: Path) -> None:
-    for number, color in ((1001, (200, 30, 30)), (1002, (30, 30, 200))):
-        Image.new("RGB", (8, 8), color).save(tmp_path / f"skin.{number}.png")
-    (tmp_path / "a.mtl").write_text("newmtl m\nKd 1 1 1\nmap_Kd skin.<UDIM>.png\n")
+
+@pytest.mark.parametrize("case", CASES)
+def test_tiles(case: str, render: Callable[..., Bundle], tmp_path: Path) -> None:
+    name, where, numbers = CASES[case]
+    folder = tmp_path / "models" / "c"
+    for number, color in zip(numbers, ((200, 30, 30), (30, 30, 200)), strict=True):
+        path = folder / where.format(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), color).save(path)
+    (folder / "a.mtl").write_text(f"newmtl m\nKd 1 1 1\nmap_Kd {name}\n")
     quads = "".join(f"v {x} {y} 0\nvt {x} {y}\n" for x in (0, 1, 2) for y in (0, 1))
-    (tmp_path / "a.obj").write_text(f"mtllib a.mtl\n{quads}usemtl m\nf 1/1 3/3 4/4 2/2\nf 3/3 5/5 6/6 4/4\n")
-    bundle = render(tmp_path / "a.obj")
+    (folder / "a.obj").write_text(f"mtllib a.mtl\n{quads}usemtl m\nf 1/1 3/3 4/4 2/2\nf 3/3 5/5 6/6 4/4\n")
+    staged = stage_input(folder / "a.obj", "c/a.obj", tmp_path / "in")
+    bundle = render(staged.path)
     albedo = np.concatenate([view.albedo[view.depth > 0] for view in bundle.views()]).astype(int)
     assert bundle.meta["missing_textures"] == []
     for color in ((200, 30, 30), (30, 30, 200)):

@@ -273,6 +273,8 @@ LINES = {
     "options and windows": "-s 2 2 2 ..\\old maps\\Red Brick.PNG",
     "quotes": '"red brick.png"',
     "blanks at the end": "red brick.png   ",
+    "a comment at the end": "red brick.png # the kiln's",
+    "an option nobody knows": "-foo 1 -gamma 2.2 -type sphere red brick.png",
 }
 
 
@@ -308,6 +310,47 @@ def test_libraries_of_an_obj(case: str, tmp_path: Path):
     picture(root / "c/wood.png")
     found, staged = imported(root, "c/m.obj", tmp_path)
     assert (found["colors"], found["missing"]) == ([RED], []), staged
+
+
+@pytest.mark.parametrize("keyword", ["map_kd", "\tMAP_KD"])
+def test_keywords_of_an_mtl_in_any_case(keyword: str, tmp_path: Path):
+    root = tmp_path / "models"
+    text(root / "c/m.obj", OBJ.format(mtllib="mtllib m.mtl\n", usemtl="usemtl wood\n"))
+    text(root / "c/m.mtl", f"NEWMTL wood\nKD 1 1 1\n{keyword} wood.png\n")
+    picture(root / "c/wood.png")
+    found, staged = imported(root, "c/m.obj", tmp_path)
+    assert (found["colors"], found["missing"]) == ([RED], []), staged
+
+
+ESCAPES = {
+    "as it is on disk": ("wood%20x.png", "wood%20x.png"),
+    "a query": ("wood.png?v=2", "wood.png"),
+    "Latin 1": ("St%FChl.png", "Stühl.png"),
+    "a question mark": ("what%3F.png", "what?.png"),
+}
+
+
+@pytest.mark.parametrize("case", ESCAPES)
+@pytest.mark.parametrize("kind", ["gltf", "dae"])
+def test_escapes_in_names(kind: str, case: str, tmp_path: Path):
+    name, where = ESCAPES[case]
+    root = tmp_path / "models"
+    WRITERS[kind](root / "c", name)
+    picture(root / "c" / where)
+    found, staged = imported(root, f"c/m.{kind}", tmp_path)
+    assert (found["colors"], found["missing"]) == ([RED], []), staged
+
+
+@pytest.mark.parametrize("kind", ["gif", "pcx", "ppm", "avif"])
+def test_images_that_blender_cannot_decode(kind: str, tmp_path: Path):
+    if f".{kind}" not in Image.registered_extensions():
+        pytest.skip(f"this Pillow lacks {kind}")
+    root = tmp_path / "models"
+    obj(root / "c", f"wood.{kind}")
+    Image.new("RGB", (16, 16), tuple(RED)).save(root / f"c/wood.{kind}")
+    found, staged = imported(root, "c/m.obj", tmp_path)
+    assert (found["missing"], len(found["colors"])) == ([], 1), staged
+    assert max(abs(a - b) for a, b in zip(found["colors"][0], RED, strict=True)) <= 2
 
 
 CHAIR = "椅子"

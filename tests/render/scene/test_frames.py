@@ -32,6 +32,7 @@ ONE, NONE, FLAT = (1, 1, 1), (0, 0, 0), (1, 1, 0)
     [
         ({1: NONE, 20: ONE, 40: ONE}, {}, 20, (8, 2, 2)),  # grows
         ({1: FLAT, 30: ONE}, {}, 30, (8, 2, 2)),  # grows along one axis
+        ({1: (0.3, 0.3, 0.3), 30: ONE}, {}, 30, (8, 2, 2)),  # has begun to grow
         ({1: (0.7, 0.7, 0.7), 30: ONE}, {}, 1, (7.7, 2, 2)),  # is there, if smaller
         ({1: NONE, 20: ONE, 40: ONE}, {1: ONE, 10: NONE, 30: ONE}, 30, (8, 2, 2)),  # after the other shrank
         ({1: NONE, 20: ONE, 40: NONE}, {1: ONE, 20: NONE, 40: ONE}, 1, (2, 2, 2)),  # they take turns

@@ -1,0 +1,86 @@
+"""USD: shapes have what they inherit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers.importing import bring_in
+
+HEAD = '#usda 1.0\n(\n    upAxis = "Z"\n    metersPerUnit = 1\n)\n'
+MESH = """def Mesh "M" {{
+    point3f[] points = [(0, 0, 0), (2, 0, 0), (2, 1, 0), (0, 1, 0)]
+    int[] faceVertexCounts = [4]
+    int[] faceVertexIndices = [0, 1, 2, 3]
+    {}
+}}
+"""
+RED = "color3f[] primvars:displayColor = [(1, 0, 0)]\n"
+BLUE = "color3f[] primvars:displayColor = [(0, 0, 1)]\n"
+SAID = 'color3f[] primvars:displayColor = [(1, 0, 0)] (interpolation = "constant")\n'
+CHOSEN = RED.replace("[(1, 0, 0)]", "[(0, 1, 0), (1, 0, 0)]") + "int[] primvars:displayColor:indices = [1]\n"
+
+
+def group(primvar: str, inside: str, name: str = "G") -> str:
+    return f'def Xform "{name}" {{\n{primvar}{inside}}}\n'
+
+
+COLORS = {
+    "own": group("", MESH.format(RED)),
+    "parent's": group(RED, MESH.format("")),
+    "parent's, as constant": group(SAID, MESH.format("")),
+    "parent's, by index": group(CHOSEN, MESH.format("")),
+    "grandparent's": group(RED, group("", MESH.format(""), "H")),
+    "the nearest": group(BLUE, group(RED, MESH.format(""), "H")),
+    "own before the parent's": group(BLUE, MESH.format(RED)),
+}
+
+
+@pytest.mark.parametrize("case", COLORS)
+def test_colors_are_inherited(case: str, tmp_path: Path) -> None:
+    (tmp_path / "inherited.usda").write_text(HEAD + COLORS[case])
+    corners = np.array(bring_in(tmp_path / "inherited.usda", tmp_path / "s")["corners"])
+    assert corners.shape == (4, 6) and (corners[:, 3:] == [1, 0, 0]).all()
+
+
+def test_each_instance_inherits_from_its_own_place(tmp_path: Path) -> None:
+    instance = 'def "{0}" (instanceable = true\nreferences = </P>) {{\n{1}}}\n'
+    text = (
+        'class Xform "P" {\n'
+        + MESH.format("")
+        + "}\n"
+        + instance.format("A", RED)
+        + instance.format("B", BLUE)
+    )
+    (tmp_path / "a.usda").write_text(HEAD + text)
+    corners = np.array(bring_in(tmp_path / "a.usda", tmp_path / "s")["corners"])
+    assert {tuple(row) for row in corners[:, 3:].tolist()} == {(1, 0, 0), (0, 0, 1)}
+
+
+def test_a_texture_beside_the_model_is_found_with_inherited_coordinates(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4), (200, 60, 20)).save(tmp_path / "red.png")
+    material = """def Material "Mat" {
+    token outputs:surface.connect = </G/Mat/S.outputs:surface>
+    def Shader "S" {
+        uniform token info:id = "UsdPreviewSurface"
+        color3f inputs:diffuseColor.connect = </G/Mat/T.outputs:rgb>
+        token outputs:surface
+    }
+    def Shader "T" {
+        uniform token info:id = "UsdUVTexture"
+        asset inputs:file = @red.png@
+        float3 outputs:rgb
+    }
+}
+"""
+    mesh = MESH.format("rel material:binding = </G/Mat>").replace(
+        'def Mesh "M"', 'def Mesh "M" (prepend apiSchemas = ["MaterialBindingAPI"])'
+    )
+    (tmp_path / "a.usda").write_text(
+        HEAD + group("texCoord2f[] primvars:st = [(0.25, 0.75)]\n", material + mesh)
+    )
+    found = bring_in(tmp_path / "a.usda", tmp_path / "s")
+    assert np.allclose(np.array(found["corners"])[:, -2:], [0.25, 0.75]) and found["loaded"] == 1

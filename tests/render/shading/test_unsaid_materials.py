@@ -1,0 +1,54 @@
+"""What stands in where a material says nothing: vertex colors, and colors whose alpha nobody asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from render.bundle import Bundle
+
+QUAD = ((0, 0), (2, 0), (2, 1), (0, 1))
+
+
+def _obj(path: Path, color: str = "") -> Path:
+    places = "".join(f"v {x} {y} 0{color}\nvt {x} {y}\n" for x, y in QUAD)
+    path.write_text(f"mtllib a.mtl\n{places}usemtl m\nf 1/1 2/2 3/3 4/4\n")
+    return path
+
+
+def _albedo(bundle: Bundle) -> np.ndarray:
+    return np.concatenate([view.albedo[view.depth > 0] for view in bundle.views()]).astype(int)
+
+
+@pytest.mark.parametrize(("mtl", "seen"), [(None, (204, 51, 26)), ("newmtl m\nKd 0 0 1\n", (0, 0, 255))])
+def test_one_vertex_color_counts_where_no_library_describes_the_material(
+    mtl: str | None, seen: tuple[int, int, int], render: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    if mtl:
+        (tmp_path / "a.mtl").write_text(mtl)
+    model = _obj(tmp_path / "a.obj", " 0.8 0.2 0.1")
+    assert np.abs(_albedo(render(model)) - seen).max() <= 2
+
+
+def test_white_vertices_without_a_material_are_white(render: Callable[..., Bundle], tmp_path: Path) -> None:
+    names = ["float x", "float y", "float z", "uchar red", "uchar green", "uchar blue"]
+    (tmp_path / "a.ply").write_text(
+        "ply\nformat ascii 1.0\nelement vertex 4\n"
+        + "".join(f"property {name}\n" for name in names)
+        + "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+        + "".join(f"{x} {y} 0 255 255 255\n" for x, y in QUAD)
+        + "4 0 1 2 3\n"
+    )
+    assert (_albedo(render(tmp_path / "a.ply")) == 255).all()
+
+
+def test_alpha_that_no_material_reads_does_not_darken(render: Callable[..., Bundle], tmp_path: Path) -> None:
+    pixels = np.full((8, 8, 4), (200, 60, 20, 0), np.uint8)
+    pixels[:, 4:, 3] = 100
+    Image.fromarray(pixels).save(tmp_path / "skin.png")
+    (tmp_path / "a.mtl").write_text("newmtl m\nKd 1 1 1\nmap_Kd skin.png\n")
+    assert np.abs(_albedo(render(_obj(tmp_path / "a.obj"))) - (200, 60, 20)).max() <= 4
