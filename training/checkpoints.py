@@ -27,6 +27,7 @@ from training.conditioning.shown import ViewReader, ViewUse
 from training.config import TrainConfig
 from training.networks import point_e
 from training.networks.point_e import assemble
+from training.networks.torch_files import TorchFileError, load_tensors
 from training.networks.transformer import PointTransformer, Shape
 from training.networks.two_stream import TwoStreamTransformer
 from training.networks.views import ViewShape
@@ -105,15 +106,10 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
 def read(path: Path, device: torch.device | str = "cpu") -> Any:
     """What a PyTorch file holds. CheckpointError if it is missing, damaged or something else."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint. Run `insideout train` first.")
     try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # a damaged or foreign file raises whatever its bytes lead to
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{path}: damaged, or not a checkpoint ({first}). Use an earlier one."
-        ) from error
+        return load_tensors(path, device)
+    except TorchFileError as error:
+        raise CheckpointError(f"{error} Checkpoints are what `insideout train` writes.") from error
 
 
 def is_own(path: Path) -> bool:
@@ -209,6 +205,7 @@ def load_model(
     config = config_of(state, path)
     if encoder_path:
         config = config.model_copy(update={"encoder_path": encoder_path})
+    _require_size(config, state["ema"], path)
     encoder = build_encoder(config, device)
     check_encoder(state, encoder, path)
     model = build_model(config, encoder.features).to(device)
@@ -217,6 +214,19 @@ def load_model(
     except (RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its weights do not fit its configuration ({error}).") from error
     return config, model.eval().requires_grad_(False), encoder
+
+
+def _require_size(config: TrainConfig, weights: Any, path: Path) -> None:
+    """CheckpointError where the configuration's network is far larger than the weights that are there."""
+    there = sum(value.numel() for value in weights.values()) if is_weights(weights) else 0
+    wanted = config.width**2 * config.layers * (1 + config.latent_layers * (config.model == "two_stream"))
+    if max(wanted, config.latents * config.width * (config.model == "two_stream")) > there:
+        raise CheckpointError(f"{path}: its {there} weights do not fit its configuration. Use another one.")
+
+
+def is_weights(value: Any) -> bool:
+    """Whether a value of a checkpoint is tensors by name."""
+    return isinstance(value, dict) and all(isinstance(one, torch.Tensor) for one in value.values())
 
 
 def check_encoder(state: dict[str, Any], encoder: CachedEncoder, path: Path) -> None:

@@ -107,7 +107,7 @@ class TrainConfig(BaseModel):
     """The encoder's weights: a local folder or a name on the hub; None: the default name."""
     encoder_cache: str | None = None
     """A folder that keeps image embeddings for later runs."""
-    image_size: int = Field(default=224, ge=32)
+    image_size: int = Field(default=224, ge=32, le=2048)
     """Side of the encoder's input image, pixels."""
     cond_drop: float = Field(default=0.1, ge=0, lt=1)
     """Share of samples whose condition is dropped, which guidance requires."""

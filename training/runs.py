@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fuse.dataset.layout import Layout
-from fuse.dataset.storage import is_local
+from fuse.dataset.names import checked
+from fuse.dataset.storage import is_local, refuse_link
 from render.failures import UserError
 
 STOP = "stop"
@@ -24,10 +25,13 @@ LOCK = ".lock"
 
 
 def run_folder(dataset: Path, run: str, runs: Path | None = None) -> Path:
-    """The folder of a run's files. UserError if it is not on a disk, since logs are appended to."""
-    folder = (runs or Layout(dataset).checkpoints) / run
+    """The folder of a run's files. UserError if it is not on a disk, since logs are appended to, or if it is a
+    link inside the dataset."""
+    folder = (runs or Layout(dataset).checkpoints) / checked(run)
     if not is_local(folder):
         raise UserError(f"{folder}: runs must be on a disk. Name a folder for them: --checkpoints DIR.")
+    if runs is None:
+        refuse_link(folder)
     return folder
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from fuse.dataset import storage
-from fuse.dataset.layout import Layout
+from fuse.dataset.layout import Layout, open_dataset
 from pipeline.ledger.compact import SCHEMA, Runs, batches, row_of
 from pipeline.ledger.rows import Row
 from render.failures import FailureClass, UserError
@@ -21,7 +21,7 @@ def failures(
     dataset: Path, stage: str | None = None, kinds: Sequence[str] = (), log: bool = False
 ) -> dict[str, list[Row]]:
     """Stage -> failed rows, of `stage` or of every stage that has run. UserError as in `failed_rows`."""
-    layout = Layout(dataset.absolute())
+    layout = open_dataset(dataset)
     stages = [stage] if stage else [name for name in STAGES if any(storage.listing(layout.ledger(name)))]
     if not stages:
         raise UserError(f"{dataset}: no ledger: no stage has run here. Give a dataset folder.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fuse.config import FuseConfig
 from fuse.dataset import storage
-from fuse.dataset.layout import Layout
+from fuse.dataset.layout import Layout, open_dataset
 from pipeline.config import EngineConfig
 from pipeline.engine.runner import Summary
 from pipeline.ledger.compact import runs
@@ -26,7 +26,7 @@ def retry(
 
     Without `models`, render's are looked for where its last run had them.
     """
-    layout = Layout(out.absolute())
+    layout = open_dataset(out)
     uids = {row.uid for row in failed_rows(layout, stage, kinds)}
     if not uids:
         return None

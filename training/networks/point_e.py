@@ -9,7 +9,6 @@ of `transformer.Shape`.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from render.failures import UserError
 from training.networks.sdf import PointCloudSDF
+from training.networks.torch_files import TorchFileError, load_tensors
 from training.networks.transformer import (
     ImageGridTransformer,
     ImageVectorTransformer,
@@ -129,11 +129,9 @@ def load_weights(model: nn.Module, path: Path) -> list[str]:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """A file's weights by name, of any shape (A, B, ...); of our own checkpoints, the mean weights."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: no such file.") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise WeightsError(f"{path}: not a PyTorch checkpoint ({error}). Download it again.") from error
+        state = load_tensors(path)
+    except TorchFileError as error:
+        raise WeightsError(f"{error} Or download it again.") from error
     weights = state.get("ema", state) if isinstance(state, Mapping) else {}
     if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
         raise WeightsError(f"{path}: no named weights. Give an official checkpoint or one of your own.")
