@@ -212,7 +212,8 @@ def load_model(
     try:
         model.load_state_dict(state["ema"])
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its weights do not fit its configuration ({error}).") from error
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{path}: its weights do not fit its configuration ({reason}).") from error
     return config, model.eval().requires_grad_(False), encoder
 
 

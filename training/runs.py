@@ -25,8 +25,7 @@ LOCK = ".lock"
 
 
 def run_folder(dataset: Path, run: str, runs: Path | None = None) -> Path:
-    """The folder of a run's files. UserError if it is not on a disk, since logs are appended to, or if it is a
-    link inside the dataset."""
+    """The folder of a run's files. UserError if it is on no disk, or a link inside the dataset."""
     folder = (runs or Layout(dataset).checkpoints) / checked(run)
     if not is_local(folder):
         raise UserError(f"{folder}: runs must be on a disk. Name a folder for them: --checkpoints DIR.")

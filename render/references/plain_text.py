@@ -79,9 +79,30 @@ _KEYWORD = re.compile(
 _USUAL = {word.lower(): word for word in (b"Ka Kd Ks Ke map_Ka map_Kd map_Ks map_Ke Tr").split()}
 
 
-def with_usual_keywords(text: bytes) -> bytes:
-    """MTL text whose keywords are in the case that Blender knows (`map_kd`, `MAP_KD`), in the same length."""
-    return _KEYWORD.sub(lambda found: found[0][: found.start(1) - found.start()] + _usual(found[1]), text)
+_WITH_OPTIONS = re.compile(
+    rb"^([ \t]*(?:map_\w{1,64}|bump|disp|decal|refl|norm)[ \t]+)(-[^\r\n]{1,1000})",
+    re.MULTILINE | re.IGNORECASE,
+)
+_OPTION = re.compile(
+    rb"(?:-[ost](?:[ \t]+[-+.\deE]+){1,3}|-mm(?:[ \t]+[-+.\deE]+){1,2}|-([A-Za-z]+)[ \t]+\S+)[ \t]+"
+)
+_KNOWN = frozenset(b"bm type blendu blendv boost cc clamp imfchan texres".split())
+
+
+def usual_mtl(text: bytes) -> bytes:
+    """MTL text as Blender reads it, in the same length: keywords in its case, no options unknown to it."""
+    text = _KEYWORD.sub(lambda found: found[0][: found.start(1) - found.start()] + _usual(found[1]), text)
+    return _WITH_OPTIONS.sub(lambda found: found[1] + _without_unknown(found[2]), text)
+
+
+def _without_unknown(options: bytes) -> bytes:
+    """A line's options and name, with blanks for options that Blender would take for a part of the name."""
+    kept, at = b"", 0
+    while option := _OPTION.match(options, at):
+        unknown = option[1] and option[1] not in _KNOWN
+        kept += b" " * len(option[0]) if unknown else option[0]
+        at = option.end()
+    return kept + options[at:]
 
 
 def _usual(keyword: bytes) -> bytes:

@@ -133,7 +133,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except TorchFileError as error:
         raise WeightsError(f"{error} Or download it again.") from error
     weights = state.get("ema", state) if isinstance(state, Mapping) else {}
-    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+    if (
+        not isinstance(weights, Mapping)
+        or not weights
+        or not all(isinstance(value, Tensor) for value in weights.values())
+    ):
         raise WeightsError(f"{path}: no named weights. Give an official checkpoint or one of your own.")
     return dict(weights)
 

@@ -1,10 +1,11 @@
-"""PyTorch files that may be a stranger's: read as tensors and plain values, in memory that their size bounds.
+"""PyTorch files, which may be a stranger's: read as plain values, in memory bounded by their size.
 
 state = load_tensors(Path("step-0000500.pt"))    # TorchFileError: one line, that names the file
 """
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from fuse.dataset.storage import open_file
 from render.failures import UserError, printable
-from render.files import NotAFileError, open_file
 
 
 class TorchFileError(UserError):
@@ -31,8 +32,10 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> Any:
             return state
     except (FileNotFoundError, IsADirectoryError):
         raise TorchFileError(f"{path}: no such file. Give a checkpoint.") from None
-    except NotAFileError as error:
+    except UserError as error:  # a FIFO or a device
         raise TorchFileError(str(error)) from None
+    except pickle.UnpicklingError:
+        raise TorchFileError(f"{path}: holds more than tensors and plain values. Use another one.") from None
     except Exception as error:  # a damaged or foreign file raises whatever its bytes lead to
         reason = printable((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
         raise TorchFileError(
