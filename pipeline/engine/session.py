@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 import socket
 import sys
 import tempfile
@@ -23,8 +24,11 @@ import psutil
 from pipeline.config import EngineConfig
 from pipeline.errors import InfrastructureError
 from pipeline.sandbox.watchdog import MARK, Watchdog, clear, is_own_folder
+from render.failures import UserError
 
 _START_LIMIT = 120  # seconds
+_FILES = 4096  # open at once, for a machine of many cores
+_LEAST_FILES = 1024
 _OBJECT_STORE = 80 << 20  # bytes, about Ray's least: only small records pass through it
 _FOLDER = "insideout-ray-"
 _GONE = "insideout: the driver was killed. Its processes are ended; run the same command again to continue."
@@ -107,6 +111,7 @@ class Session:
 def ray_session(engine: EngineConfig) -> Iterator[Session]:
     """Connect to Ray or start it. A connection that is already open stays open."""
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+    _require_files()
     import ray
 
     if ray.is_initialized():
@@ -121,6 +126,20 @@ def ray_session(engine: EngineConfig) -> Iterator[Session]:
     else:
         with _local(engine) as session:
             yield session
+
+
+def _require_files() -> None:
+    """Raise the limit on open files as far as this user may. UserError where that is too few for Ray."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = float("inf") if hard == resource.RLIM_INFINITY else hard
+    if soft != resource.RLIM_INFINITY and soft < _FILES:
+        soft = int(min(_FILES, allowed))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < _LEAST_FILES:
+            raise UserError(
+                f"Only {soft} files may be open at once here; Ray needs {_LEAST_FILES}. Raise the limit: "
+                f"ulimit -n {_FILES}"
+            )
 
 
 def _connected(engine: EngineConfig) -> Session:

@@ -186,7 +186,7 @@ class _Resolver:
                 found = self._find(common, reading, anywhere) if anywhere or not refusal else []
                 if found and reading != name:
                     several = self._several(common, link.words) if link.words else []
-                    found = several or [replace(one, exact=one.exact and not spans) for one in found]
+                    found = several or [replace(one, exact=one.exact and not link.spans) for one in found]
                 if found:
                     return found
         refusal = next(filter(None, refusals.values()), None) or self._refusal(name)

@@ -167,6 +167,10 @@ def _decoded(path: Path, kind: str) -> bytes | None:
         data = plain_text.as_utf8(file)
         if data is None and kind in ("obj", "mtl"):
             data = plain_text.without_false_continuations(file)
+    if kind == "mtl" and path.stat().st_size <= LARGEST:
+        raw = data or path.read_bytes()
+        usual = plain_text.usual_mtl(raw)
+        return data if usual == raw else usual
     return data
 
 

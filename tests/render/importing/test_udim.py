@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.inputs.staging import stage_input
 from render.bundle import Bundle
+from tests.helpers.staging import stage
 
 UDIM = ("1001", "1002")
 CASES = {
@@ -32,7 +32,7 @@ def test_tiles(case: str, render: Callable[..., Bundle], tmp_path: Path) -> None
     (folder / "a.mtl").write_text(f"newmtl m\nKd 1 1 1\nmap_Kd {name}\n")
     quads = "".join(f"v {x} {y} 0\nvt {x} {y}\n" for x in (0, 1, 2) for y in (0, 1))
     (folder / "a.obj").write_text(f"mtllib a.mtl\n{quads}usemtl m\nf 1/1 3/3 4/4 2/2\nf 3/3 5/5 6/6 4/4\n")
-    staged = stage_input(folder / "a.obj", "c/a.obj", tmp_path / "in")
+    staged = stage(folder / "a.obj", "c/a.obj", tmp_path / "in")
     bundle = render(staged.path)
     albedo = np.concatenate([view.albedo[view.depth > 0] for view in bundle.views()]).astype(int)
     assert bundle.meta["missing_textures"] == []
