@@ -165,12 +165,13 @@ class Bundle:
         return len(self.frames)
 
     def check(self) -> None:
-        """Recompute every member's CRC and look at every image's header; BundleError at the first fault."""
+        """Recompute every member's CRC, look at every image's header, read the mesh; BundleError at the first
+        fault."""
         for frame in self.frames:
-            for name in frame.members():
-                self._open_image(name).close()
-        self._mesh_archive().close()
-        self.read(MESH)
+            for name, mode in frame.members().items():
+                with self._open_image(name) as image:
+                    self._require_mode(name, image, mode)
+        self.mesh()
 
     def extract(self, folder: Path) -> None:
         """Unzip into `folder`: a dataset that NeRF tools read unchanged."""
@@ -246,9 +247,12 @@ class Bundle:
                 pixels = np.array(image)
             except _DAMAGE as error:
                 raise BundleError(f"{self.path}: member {name}: {error}. {REMEDY}") from error
-            if image.mode != mode:
-                raise BundleError(f"{self.path}: member {name} is {image.mode}, not {mode}. {REMEDY}")
+            self._require_mode(name, image, mode)
             return pixels
+
+    def _require_mode(self, name: str, image: Image.Image, mode: str) -> None:
+        if image.mode != mode:
+            raise BundleError(f"{self.path}: member {name} is {image.mode}, not {mode}. {REMEDY}")
 
     def _open_image(self, name: str) -> Image.Image:
         """An image, undecoded, of the size that all have."""

@@ -82,8 +82,17 @@ class Frame(LayerFiles):
     transform_matrix: Pose
     hidden: Annotated[tuple[LayerFiles, ...], Field(max_length=255)]
 
-    def members(self) -> Iterator[str]:
-        """The images that belong to the view."""
+    def members(self) -> dict[str, str]:
+        """The images that belong to the view, and the mode of each (Pillow's)."""
+        found = {self.file_path: "RGBA", self.layers_file_path: "L"}
+        found |= {self.interior_file_path: "L"} if self.interior_file_path else {}
+        for layer in (self, *self.hidden):
+            found |= {layer.depth_file_path: "I;16"}
+            found |= dict.fromkeys((layer.albedo_file_path, layer.normal_file_path), "RGB")
+        return found
+
+    def names(self) -> Iterator[str]:
+        """Every name of an image as it stands there."""
         yield from (self.file_path, self.layers_file_path)
         yield from filter(None, [self.interior_file_path])
         for layer in (self, *self.hidden):
@@ -148,7 +157,7 @@ def member_problem(archive: zipfile.ZipFile, size: int) -> str | None:
 
 def unnamed_member(archive: zipfile.ZipFile, transforms: Transforms) -> str | None:
     """Why the images of an archive are not those that its frames name, each once."""
-    named = [name for frame in transforms.frames for name in frame.members()]
+    named = [name for frame in transforms.frames for name in frame.names()]
     there = {info.filename for info in archive.infolist()} - {TRANSFORMS, META, MESH}
     if len(set(named)) != len(named):
         return "two views name the same image"
