@@ -1,4 +1,4 @@
-"""Checkpoints from strangers: none is executed, none costs more memory than its size, each ends in one line."""
+"""Checkpoints from strangers: none is executed, memory is bounded by the size, each ends in one line."""
 
 from __future__ import annotations
 
