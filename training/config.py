@@ -151,7 +151,7 @@ class TrainConfig(BaseModel):
     """Clouds per validation."""
     score_every: int = Field(default=500, ge=0)
     """Steps between Chamfer distances of clouds generated for held-out objects, which choose `best.pt`; 0:
-    never. One costs about as much as ten steps."""
+    never. One costs about as much as ten steps of the default recipe."""
     score_count: int = Field(default=16, ge=1)
     """Held-out objects per score. Sampled as for pictures: `sample_points` points in `sample_steps` steps."""
     sample_every: int = Field(default=500, ge=0)

@@ -102,14 +102,14 @@ class Journal:
 
     def score(self, chamfer: float) -> None:
         """Log the mean Chamfer distance of held-out objects; with the lowest so far, write `best.pt`."""
+        if chamfer < self._best:
+            self._best, state = chamfer, self._state()
+            if self.world.first:  # before the line: a kill in between must not leave a score without its file
+                checkpoints.write(self.folder / checkpoints.BEST, state)
         if self.world.first:
             self._append("score", {"step": self.step, "chamfer": chamfer})
             if self._board:
                 self._board.add_scalar("score/chamfer", chamfer, self.step)
-        if chamfer < self._best:
-            self._best, state = chamfer, self._state()
-            if self.world.first:
-                checkpoints.write(self.folder / checkpoints.BEST, state)
 
     def record(self, name: str, tally: Tensor, **also: float) -> dict[str, float]:
         """Write a line of means to NAME.jsonl and TensorBoard; `tally`, (2, K), sums all processes."""
