@@ -251,8 +251,9 @@ def test_the_demo_ends_with_where_to_look(machine: Machine):
     done = machine.make("demo", "DEMO=my demo")
     assert done.returncode == 0, done.stderr
     verbs = [call[1:].partition("]")[0] for call in machine.calls()[1:]]
-    assert verbs[:4] == ["samples", "render", "fuse", "verify"] and verbs[-1] == "evaluate"
-    *_, sheet, cloud, evaluation, card = done.stdout.splitlines()
+    assert verbs[:4] == ["samples", "render", "fuse", "verify"] and verbs[-2:] == ["evaluate", "report"]
+    *_, page, sheet, cloud, evaluation, card = done.stdout.splitlines()
+    assert page.startswith("  my demo/dataset/report/index.html ")
     for line, name in ((sheet, "sheet.png"), (cloud, "generated.png"), (evaluation, "evaluation.png")):
         assert line.startswith(f"  my demo/{name} ")
     assert card.startswith("  my demo/dataset/README.md ")
