@@ -1,0 +1,334 @@
+"""Do more views help, and which way of showing them? One small model per arm, judged on unseen objects.
+
+    python examples/several_views.py out/furniture/data out/several_views
+
+takes a dataset of 20 views (examples/it_learns.sh makes it; fuse with `--validation 0.15`), trains every arm
+of `ARMS` with the same seeds, batches, points, noise and steps on views 0 to 11 of the training objects, and
+generates two clouds of every held-out object from its views 12 to 19. Held-out objects that nearly repeat a
+training object are left out. OUT/results.jsonl, table.md and picture.png are the outcome; what is in
+results.jsonl is not computed again.
+
+    python examples/several_views.py DATA OUT --arms today projected --steps 3000
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image
+from scipy.spatial import KDTree
+from tyro.conf import Positional
+
+from fuse.dataset.layout import Layout
+from fuse.dataset.manifest import read_manifest
+from fuse.dataset.shard import decode, image_column, read_rows
+from fuse.preview.picture import draw_cloud
+from training.conditioning.encoder import load_pixels
+from training.config import TrainConfig
+from training.data.channels import from_network
+from training.evaluate import Sample, read_samples
+from training.generator import Generator
+from training.scores.bootstrap import Difference, mean_interval, relative_difference
+from training.scores.distances import chamfer, f_score
+from training.settings import Rule, Sampling
+from training.train import train
+
+SEEN, UNSEEN = 12, range(12, 20)
+"""Views that steps may show, and those of the evaluation."""
+ALIKE = 0.03
+"""Chamfer distance, of all points, below which two objects count as one family."""
+SAMPLES, POINTS, SAMPLING_STEPS = 2, 256, 8
+
+SMALL = TrainConfig(
+    batch=16, points=1024, step_points=64, width=64, layers=3, heads=2, prediction="flow", lr=2e-3, warmup=30,
+    ema=0.99, views=SEEN, image_size=128, cond_drop=0, device="cpu", threads=1, val_every=0, sample_every=0,
+    checkpoint_every=10**6, log_every=100, keep=1, tensorboard=False,
+)  # fmt: skip
+"""The model and its training; an image of 128 pixels is 4 x 4 tokens."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way of showing views, and how its model is asked."""
+
+    changes: dict[str, Any]
+    """What differs from `SMALL`."""
+    views: tuple[int, ...] = (1,)
+    """Numbers of views that its clouds are generated from, all at once."""
+    rules: tuple[tuple[int, Rule], ...] = ()
+    """Further numbers of views, and rules that need no training."""
+    models: int = 0
+    """Training models: the first so many of the dataset; 0: all."""
+
+
+SEVERAL = (1, 2, 4, 8)
+PROJECTED = {"view_rays": True, "view_projected": True}
+ARMS = {
+    "today": Arm({}, rules=((2, "cycle"), (4, "cycle"), (8, "cycle"), (2, "mean"), (4, "mean"))),
+    "rays, 1 view": Arm({"view_rays": True}),
+    "projected, 1 view": Arm(PROJECTED),
+    "projected": Arm(PROJECTED | {"views_most": 4}, SEVERAL),
+    "rays": Arm({"view_rays": True, "views_most": 4}, SEVERAL),
+    "tags": Arm({"view_tags": True, "views_most": 4}, SEVERAL),
+    "projected, causal": Arm(PROJECTED | {"views_most": 4, "view_fusion": "causal"}, SEVERAL),
+    "projected, state": Arm(PROJECTED | {"views_most": 4, "view_fusion": "state"}, SEVERAL),
+    "one vector": Arm({"view_cells": 1}),
+    "projected, 80 models": Arm(PROJECTED | {"views_most": 4}, SEVERAL, models=80),
+    "projected, 20 models": Arm(PROJECTED | {"views_most": 4}, SEVERAL, models=20),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compare ways of showing views on held-out objects."""
+
+    data: Positional[Path]
+    """The dataset folder."""
+    out: Positional[Path]
+    """Where results, table and picture go."""
+    arms: tuple[str, ...] = tuple(ARMS)
+    """The arms to run."""
+    steps: int = 1500
+    """Optimizer steps per arm."""
+    seed: int = 0
+    """Seed of the training."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How the clouds of one arm are, for one number of views."""
+
+    arm: str
+    views: int
+    rule: str
+    steps: int
+    seed: int
+    train_seconds: float
+    """CPU-seconds of the training."""
+    sample_seconds: float
+    """CPU-seconds of the sampling, per cloud."""
+    chamfer: list[float] = field(repr=False)
+    """For each object the mean over its samples."""
+    f_score: list[float] = field(repr=False)
+    """At 0.1, likewise."""
+
+
+class Experiment:
+    """The held-out objects, and the arms' models and results."""
+
+    def __init__(self, options: Options):
+        self.options = options
+        self.clouds = Layout(options.data).clouds
+        options.out.mkdir(parents=True, exist_ok=True)
+        self._file = options.out / "results.jsonl"
+
+    @cached_property
+    def held_out(self) -> list[Sample]:
+        """Held-out objects that are in no family with a training object, with their unseen views."""
+        config = SMALL.model_copy(update={"view_rays": True})  # so that cameras are read
+        samples = read_samples(self.clouds, config, 10**6, UNSEEN, 4 * POINTS, "validation")
+        leaked = alike(self.clouds)
+        print(f"{len(samples)} held-out objects, less {len(leaked)} that nearly repeat a training object")
+        return [sample for sample in samples if sample.uid not in leaked]
+
+    def results(self) -> list[Result]:
+        """What is known so far."""
+        lines = self._file.read_text().splitlines() if self._file.exists() else []
+        return [Result(**json.loads(line)) for line in lines]
+
+    def run(self, name: str) -> None:
+        """Train an arm and judge it for every number of views, unless that is known."""
+        arm, options = ARMS[name], self.options
+        known = {(r.arm, r.views, r.rule, r.steps, r.seed) for r in self.results()}
+        asked: list[tuple[int, Rule]] = [*((views, "together") for views in arm.views), *arm.rules]
+        missing = [one for one in asked if (name, *one, options.steps, options.seed) not in known]
+        if not missing:
+            return
+        checkpoint, seconds = self.train(name, arm)
+        generator = Generator(checkpoint, "cpu")
+        for views, rule in missing:
+            result = self.judge(name, generator, views, rule, seconds)
+            with self._file.open("a") as file:
+                file.write(json.dumps(vars(result)) + "\n")
+            print(f"{name}, {views} views, {rule}: Chamfer {mean_interval(np.array(result.chamfer))}")
+
+    def train(self, name: str, arm: Arm) -> tuple[Path, float]:
+        """The arm's checkpoint, and the CPU-seconds that it took."""
+        options = self.options
+        run = f"{name.replace(', ', '-').replace(' ', '-')}-{options.steps}-{options.seed}"
+        folder, record = options.out / "runs", options.out / "runs" / run / "seconds.json"
+        changes = {"steps": options.steps, "seed": options.seed, "encoder_cache": str(options.out / "cache")}
+        config = TrainConfig.model_validate(SMALL.model_dump() | arm.changes | changes)
+        if not record.exists():
+            data = subset(options.data, options.out, arm.models)
+            self._encode(config)
+            begun = time.process_time()
+            train(config, data, run, runs=folder)
+            record.write_text(json.dumps(time.process_time() - begun))
+        return folder / run, json.loads(record.read_text())
+
+    def _encode(self, config: TrainConfig) -> None:
+        """Encode all images once, so that no arm's CPU-seconds hold the encoder's."""
+        from training.checkpoints import build_encoder
+
+        encoder, marker = build_encoder(config, "cpu"), self.options.out / f"encoded-{config.view_cells}"
+        if not marker.exists():
+            for part in read_manifest(self.clouds):
+                for row in read_rows(self.clouds / part.file, ["split", *map(image_column, range(20))]):
+                    views = range(SEEN) if row["split"] == "train" else UNSEEN
+                    encoder([row[image_column(view)] for view in views])
+            marker.touch()
+
+    def sample(
+        self, generator: Generator, views: int, rule: Rule, samples: Sequence[Sample], points: int = POINTS
+    ) -> np.ndarray:
+        """`SAMPLES` clouds of each object: (SAMPLES, K, C, N); their noise is the same for every arm."""
+        sampling = Sampling(SAMPLING_STEPS, guidance=1.0, batch=len(samples), rule=rule)
+        given = [sample.views[:views] for sample in samples]
+        clouds = generator.sample(given * SAMPLES, points, sampling)
+        return clouds.reshape(SAMPLES, len(samples), *clouds.shape[1:])
+
+    def judge(self, name: str, generator: Generator, views: int, rule: Rule, seconds: float) -> Result:
+        """The scores of an arm's clouds against the true clouds' first `POINTS` points."""
+        begun = time.process_time()
+        clouds = self.sample(generator, views, rule, self.held_out, POINTS)
+        spent = (time.process_time() - begun) / clouds.shape[0] / clouds.shape[1]
+        true = [sample.cloud[:3, :POINTS].T for sample in self.held_out]
+        scores = np.array([[_judged(*pair) for pair in zip(some, true, strict=True)] for some in clouds])
+        options = self.options
+        return Result(
+            name,
+            views,
+            rule,
+            options.steps,
+            options.seed,
+            seconds,
+            spent,
+            *scores.mean(0).round(5).T.tolist(),
+        )
+
+
+def _judged(made: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """Chamfer distance and F-score of a cloud (C, N) against the true points (M, 3)."""
+    return chamfer(made[:3].T, true), f_score(made[:3].T, true, 0.1)
+
+
+def alike(clouds: Path) -> set[str]:
+    """Held-out objects whose cloud is within `ALIKE` of a training object's."""
+    sides: dict[bool, list[tuple[str, np.ndarray]]] = {True: [], False: []}
+    for part in read_manifest(clouds):
+        for row in read_rows(clouds / part.file, ["uid", "split", "outside_xyz"]):
+            sides[row["split"] == "train"].append((row["uid"], decode(row, "outside_xyz")))
+    trees = [(KDTree(cloud[:128]), cloud) for _, cloud in sides[True]]
+    found = set()
+    for uid, cloud in sides[False]:
+        rough = [tree.query(cloud[:128])[0].mean() for tree, _ in trees]
+        nearest = [trees[i][1] for i in np.argsort(rough)[:8]]
+        if min(chamfer(cloud, other) for other in nearest) < ALIKE:
+            found.add(uid)
+    return found
+
+
+def subset(data: Path, out: Path, models: int) -> Path:
+    """The dataset, or a copy in which only its first `models` training rows are of the split `train`."""
+    if not models:
+        return data
+    import pyarrow.parquet as pq
+
+    from fuse.dataset.manifest import describe, write_manifest
+    from fuse.dataset.shard import write_shard
+
+    target = Layout(out / f"first-{models}")
+    target.clouds.mkdir(parents=True, exist_ok=True)
+    left, parts = models, []
+    for part in read_manifest(Layout(data).clouds):
+        whole = pq.read_table(Layout(data).clouds / part.file)
+        rows = [i for i, split in enumerate(whole["split"].to_pylist()) if split == "train"][:left]
+        left -= len(rows)
+        if rows:
+            path = target.clouds / part.file
+            write_shard(path, [whole.slice(i, 1) for i in rows], "subset", {}, row_group_mib=16)
+            parts.append(describe(path))
+    write_manifest(target.clouds, parts)
+    return target.root
+
+
+def table(results: Sequence[Result]) -> str:
+    """As Markdown, with paired differences: to one view of today's model, and to the arm's fewer views."""
+    base = next((r for r in results if (r.arm, r.views) == ("today", 1)), results[0])
+    lines = [
+        "| arm | views | Chamfer | F@0.1 | against today's | lower for | against fewer views | CPU-s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        fewer = [
+            r for r in results if (r.arm, r.rule) == (result.arm, result.rule) and r.views < result.views
+        ]
+        change = relative_difference(np.array(result.chamfer), np.array(base.chamfer))
+        cells = [
+            result.arm + ("" if result.rule == "together" else f", {result.rule}"),
+            f"{result.views}",
+            f"{np.mean(result.chamfer):.4f}",
+            f"{np.mean(result.f_score):.3f}",
+            "" if result is base else _percent(change),
+            "" if result is base else f"{change.lower} of {change.count}",
+            _percent(relative_difference(np.array(result.chamfer), np.array(fewer[-1].chamfer)))
+            if fewer
+            else "",
+            f"{result.train_seconds:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _percent(change: Difference) -> str:
+    return f"{change.mean:+.1%} [{change.low:+.1%}, {change.high:+.1%}]"
+
+
+def picture(experiment: Experiment, count: int = 8, size: int = 144) -> Image.Image:
+    """Columns of held-out objects: image, today's model, the projected one with four views, truth."""
+    every = experiment.held_out
+    samples = [every[i] for i in np.linspace(0, len(every) - 1, count).astype(int)]
+    rows = []
+    for name, views in (("today", 1), ("projected", 4)):
+        checkpoint, _ = experiment.train(name, ARMS[name])
+        rows.append(
+            experiment.sample(Generator(checkpoint, "cpu"), views, "together", samples, 4 * POINTS)[0]
+        )
+    rows.append(np.stack([sample.cloud for sample in samples]))
+    sheet = Image.new("RGB", (count * size, 4 * size), "white")
+    for x, sample in enumerate(samples):
+        tiles = [Image.fromarray(load_pixels(sample.views[0].image, size))]
+        tiles += [draw_cloud(*from_network(row[x]), size).convert("RGB") for row in rows]
+        for y, tile in enumerate(tiles):
+            sheet.paste(tile, (x * size, y * size))
+    return sheet
+
+
+def main(options: Options) -> None:
+    """Run the arms, then write the table and the picture of all that is known."""
+    torch.set_num_threads(1)
+    experiment = Experiment(options)
+    for name in options.arms:
+        experiment.run(name)
+    results = [r for r in experiment.results() if (r.steps, r.seed) == (options.steps, options.seed)]
+    results.sort(key=lambda r: (list(ARMS).index(r.arm), r.rule, r.views))
+    (options.out / "table.md").write_text(table(results) + "\n")
+    print(table(results))
+    if {"today", "projected"} <= {result.arm for result in results}:
+        picture(experiment).save(options.out / "picture.png")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main(tyro.cli(Options))
