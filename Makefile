@@ -52,6 +52,9 @@ demo: setup ## the whole main job on the sample models, into out/demo
 	$(BIN)/insideout export "$(DEMO)/dataset" car.glb --to "$(DEMO)/car.ply"
 	$(BIN)/insideout generate --checkpoint "$(DEMO)/dataset/checkpoints/demo" \
 		--image "$(DEMO)/car/rgba/000.png" --to "$(DEMO)/generated.ply"
+	$(BIN)/insideout generate --checkpoint "$(DEMO)/dataset/checkpoints/demo" --view-rule mean --steps 16 \
+		--image "$(DEMO)/car/rgba/000.png" "$(DEMO)/car/rgba/005.png" "$(DEMO)/car/rgba/010.png" \
+		--to "$(DEMO)/generated-of-three.ply"
 	$(BIN)/insideout evaluate "$(DEMO)/dataset" --checkpoint "$(DEMO)/dataset/checkpoints/demo" \
 		--split train --pictures "$(DEMO)/evaluation.png"
 	$(BIN)/insideout report "$(DEMO)/dataset"
@@ -60,6 +63,7 @@ demo: setup ## the whole main job on the sample models, into out/demo
 		"$(DEMO)/dataset/report/index.html" "every model, in 3D too; the run's curves and samples" \
 		"$(DEMO)/sheet.png" "the dataset: lit view, depth, albedo and cloud of every model" \
 		"$(DEMO)/generated.png" "a cloud generated from one picture of the car" \
+		"$(DEMO)/generated-of-three.png" "a cloud generated from three pictures of the car" \
 		"$(DEMO)/evaluation.png" "every sample: picture, generated cloud, true cloud" \
 		"$(DEMO)/dataset/README.md" "the dataset card"
 

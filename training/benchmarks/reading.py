@@ -59,6 +59,7 @@ def main(bench: Bench) -> None:
             "outside + hidden by quota": {"images": False, "mix": Mix("outside+hidden", 0.25)},
             "outside + hidden by one sampling, first time": {"images": False, "mix": Mix("outside+hidden")},
             "outside and an encoded image": {},
+            "outside and 4 encoded images": {"least": 4, "most": 4},
             f"outside and an image decoded to {bench.size} pixels": {"decode": bench.size},
         }
         for name, settings in recipes.items():
