@@ -1,9 +1,10 @@
 """Which models there are: a folder searched recursively, a list file, or one model file.
 
 A list is CSV, JSONL or Parquet with `path` (relative to the list's own folder, absolute, or a URI) and,
-optionally, `uid`, `caption`, `category`, `license`, and for training `split` and `weight`. A row that cannot
-be used, and a folder that cannot be read, becomes a rejection; the others continue. Folder, list and models
-may be remote (`fuse.dataset.storage`).
+optionally, `uid`, `caption`, `category`, `license`, and for training `split` and `weight`. A model listed by
+absolute path may name files of its own folder only, unless `root` has the folder of the collection that it
+lies in. A row that cannot be used, and a folder that cannot be read, becomes a rejection; the others
+continue. Folder, list and models may be remote (`fuse.dataset.storage`).
 
 A zip archive that holds one model is that model, `chair.zip`; several in it are `pack.zip/NAME` each. Names
 that are not UTF-8 are recorded as `render.references.spelling` says.
@@ -32,7 +33,8 @@ from render.references import archives
 from render.references.spelling import is_text, spelled, unspelled
 
 LISTS = {".csv", ".jsonl", ".parquet"}
-_COLUMNS = ("path", "uid", "caption", "category", "license", "split", "weight")
+_COLUMNS = ("path", "uid", "caption", "category", "license", "split", "weight", "root")
+_TEXTS = ("caption", "category", "license", "split")
 _ARCHIVE = ".zip"
 
 
@@ -167,15 +169,16 @@ def _hidden(name: str) -> bool:
 
 def _from_list(path: Path) -> Discovery:
     """One model per row; an unusable row is rejected under its own uid, so that it hides no other."""
-    found, seen, root = Discovery(), {}, str(path.parent)
+    found, seen = Discovery(), {}
     for number, row in enumerate(_rows(path), start=1):
         nested = [key for key in _COLUMNS if isinstance(row.get(key), (list, dict))]
         values = {key: None if key in nested else _text(row.get(key)) for key in _COLUMNS}
         written = (values["path"] or "").strip()
         source = _readable(written if is_text(written) else spelled(written))
+        root, source, misplaced = _rooted(path.parent, values["root"], source)
         uid = (values["uid"] or "").strip() or default_uid(source)
         problem = f"{nested[0]} is not text." if nested else _problem(uid, source, seen) or _secret(source)
-        problem = problem or _sampling_problem(values["split"], values["weight"])
+        problem = problem or misplaced or _sampling_problem(values["split"], values["weight"])
         if problem:
             found.rejections.append(
                 Rejection(
@@ -184,10 +187,23 @@ def _from_list(path: Path) -> Discovery:
             )
             continue
         seen[uid] = number
-        texts = {key: _readable(text) for key in _COLUMNS[2:-1] if (text := values[key]) is not None}
+        texts = {key: _readable(text) for key in _TEXTS if (text := values[key]) is not None}
         weight = None if values["weight"] is None else float(values["weight"])
         found.models.append(Model(uid, root, source, **texts, weight=weight, member=_member(root, source)))
     return replace(found, stamps=_stamps(found.models))
+
+
+def _rooted(folder: Path, root: str | None, source: str) -> tuple[str, str, str | None]:
+    """The folder that a row's path is relative to, the path, and what is wrong with the row's `root`."""
+    if root is None:
+        return str(folder), source, None
+    if storage.is_uri(root) or storage.is_uri(str(folder)):
+        return str(folder), source, "`root` is for local models only."
+    root = os.path.normpath(folder / root)
+    inside = os.path.relpath(os.path.normpath(os.path.join(root, source)), root)
+    if root == "/" or inside == ".." or inside.startswith("../"):
+        return root, source, f"the path is not inside its `root`, {root}. Name the collection's folder."
+    return root, inside, None
 
 
 def _stamps(models: list[Model]) -> Stamps | None:

@@ -70,6 +70,30 @@ def test_the_three_kinds_of_list(tmp_path: Path, kind: str):
     assert [(m.split, m.weight) for m in found.models] == [("test", 0.5), (None, None)]
 
 
+def test_a_row_may_name_the_collection_that_it_lies_in(tmp_path: Path):
+    touch(tmp_path / "set", "chair/meshes/chair.obj")
+    (tmp_path / "lists").mkdir()
+    path = tmp_path / "set" / "chair" / "meshes" / "chair.obj"
+    rows = [
+        {"path": str(path), "root": str(tmp_path / "set")},
+        {"path": "chair/meshes/chair.obj", "root": "../set"},
+        {"path": str(path), "root": ""},
+        {"path": str(path), "root": str(tmp_path / "lists")},
+        {"path": "../../etc/x.obj", "root": str(tmp_path / "set")},
+        {"path": str(path), "root": "/"},
+    ]
+    for number, row in enumerate(rows):
+        row["uid"] = f"m{number}"
+    found = discover(write_list(tmp_path / "lists", rows, "csv"))
+    assert [(model.root, model.source) for model in found.models] == [
+        *[(str(tmp_path / "set"), "chair/meshes/chair.obj")] * 2,
+        (str(tmp_path / "lists"), str(path)),
+    ]
+    assert all(model.path == path for model in found.models)
+    assert len(found.rejections) == 3
+    assert all("is not inside its `root`" in one.message for one in found.rejections)
+
+
 def test_a_split_or_weight_that_training_could_not_use_is_rejected(tmp_path: Path):
     wrong = [{"split": "val"}, {"weight": "-1"}, {"weight": "much"}, {"weight": "inf"}]
     rows = [{"path": f"{i}.glb", "split": "", "weight": "", **row} for i, row in enumerate(wrong)]
