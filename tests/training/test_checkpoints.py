@@ -202,9 +202,9 @@ def test_files_that_are_no_checkpoints_say_so(make_dataset: MakeDataset, tmp_pat
         with pytest.raises(CheckpointError, match=message):
             checkpoints.load_model(path)
 
-    refused(b"", "damaged, or not a checkpoint")
-    refused(b"\x80\x02}q\x00(X\x04\x00\x00\x00junk", "damaged, or not a checkpoint")
-    refused(run.read_bytes()[:2000], "damaged, or not a checkpoint")
+    refused(b"", "damaged, or not a PyTorch file|holds more than tensors")
+    refused(b"\x80\x02}q\x00(X\x04\x00\x00\x00junk", "damaged, or not a PyTorch file|holds more than tensors")
+    refused(run.read_bytes()[:2000], "damaged, or not a PyTorch file|holds more than tensors")
     refused([1, 2], "not a checkpoint of this project")
     refused(state | {"version": checkpoints.VERSION + 1}, "written by a newer version")
     refused(state | {"config": state["config"] | {"hat": 1}}, "hat: Extra inputs are not permitted")

@@ -173,7 +173,7 @@ def test_a_run_continues_with_another_rate_and_batch_and_on_a_grown_dataset(
 def test_a_damaged_checkpoint_says_so(out: Path) -> None:
     last = train(SMALL, out, "run", report=quiet)
     last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"step-0000012\.pt: damaged, or not a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"step-0000012\.pt: damaged, or not a PyTorch file"):
         checkpoints.load(last.parent)
     with pytest.raises(CheckpointError, match="no checkpoints in this folder"):
         checkpoints.load(out)

@@ -178,7 +178,7 @@ def test_failures_by_class_with_reason_and_log(out: Path, capsys):
 def test_where_nothing_ran_is_said(out: Path, tmp_path: Path, capsys):
     assert "no such folder" in text(capsys, "status", tmp_path / "nowhere", code=2)
     assert "no stage has run here" in text(capsys, "status", tmp_path, code=2)
-    assert "no stage has run here" in text(capsys, "failures", tmp_path, code=2)
+    assert "not a dataset" in text(capsys, "failures", tmp_path, code=2)
     assert "no ledger of fuse" in text(capsys, "failures", out, "--stage", "fuse", code=2)
     write(out, RUN, row("a"))
     assert "no failure in render" in text(capsys, "retry", out, "--models", tmp_path)

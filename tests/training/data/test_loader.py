@@ -336,7 +336,7 @@ def test_the_loaders_own_bench_reads_what_it_makes():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rates = [line.split("|")[2:4] for line in done.stdout.splitlines()[2:]]
-    assert len(rates) == 6 and all(float(rate.replace(",", "")) > 0 for line in rates for rate in line)
+    assert len(rates) == 7 and all(float(rate.replace(",", "")) > 0 for line in rates for rate in line)
 
 
 def test_a_step_shows_several_views_of_every_object(make_dataset: MakeDataset) -> None:
