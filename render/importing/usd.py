@@ -54,6 +54,8 @@ def _with_inherited(path: Path, target: Path) -> Path:
 
     try:
         root = Sdf.Layer.FindOrOpen(str(path))
+        if root is None:  # no USD inside; the importer says so
+            return path
         layer = Sdf.Layer.CreateNew(str(target))
         layer.subLayerPaths.append(str(path))
         for name in filter(root.pseudoRoot.HasInfo, _OF_THE_ROOT):
@@ -116,6 +118,8 @@ def _state(prim: Any) -> int:
     unseen = _unseen(prim)
     for one in unseen:
         values, interpolation = one.ComputeFlattened(), "constant"
+        if values is None or (_is_texcoord(one) and not values):
+            continue  # damaged: it says nothing
         if _is_texcoord(one) and prim.IsA(UsdGeom.PointBased):
             points = UsdGeom.PointBased(prim).GetPointsAttr().Get() or ()
             values, interpolation = [values[0]] * len(points), "vertex"

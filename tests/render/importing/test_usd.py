@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.importing import bring_in
+from tests.helpers.importing import attempt, bring_in
 
 HEAD = '#usda 1.0\n(\n    upAxis = "Z"\n    metersPerUnit = 1\n)\n'
 MESH = """def Mesh "M" {{
@@ -84,3 +85,17 @@ def test_a_texture_beside_the_model_is_found_with_inherited_coordinates(tmp_path
     )
     found = bring_in(tmp_path / "a.usda", tmp_path / "s")
     assert np.allclose(np.array(found["corners"])[:, -2:], [0.25, 0.75]) and found["loaded"] == 1
+
+
+def test_an_archive_whose_first_file_is_no_usd_is_the_importers_to_judge(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.usdz", "w") as archive:
+        archive.writestr("readme.txt", "not USD")
+        archive.writestr("a.usda", HEAD + MESH.format(RED))
+    assert attempt(tmp_path / "a.usdz", tmp_path / "s").kind in ("import_error", "empty")
+
+
+@pytest.mark.parametrize("value", ["[]", "None"])
+def test_an_inherited_value_that_is_none_changes_nothing(value: str, tmp_path: Path) -> None:
+    coordinate = f'texCoord2f[] primvars:st = {value} (interpolation = "constant")\n'
+    (tmp_path / "a.usda").write_text(HEAD + group(coordinate, MESH.format("")))
+    assert len(bring_in(tmp_path / "a.usda", tmp_path / "s")["corners"]) == 4
