@@ -68,7 +68,7 @@ class Arm:
     rules: tuple[tuple[int, Rule], ...] = ()
     """Further numbers of views, and rules that need no training."""
     models: int = 0
-    """Training models: the first so many of the dataset; 0: all."""
+    """Training models: the first ones of the dataset; 0: all."""
 
 
 SEVERAL = (1, 2, 4, 8)

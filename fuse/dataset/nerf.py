@@ -58,7 +58,7 @@ def write_nerf(folder: Path, bundle: Bundle, has_points: bool) -> None:
 def _frame(folder: Path, bundle: Bundle, index: int) -> dict[str, Any]:
     """A frame with pixel intrinsics and its depth image in thousandths."""
     values = bundle.frames[index].model_dump(mode="json")
-    depth = bundle.view(index).depth
+    depth = bundle.view(index, hidden=False).depth
     name = f"depth_thousandths/{index:03d}.png"
     code = np.rint(depth / _UNIT).clip(0, 65535).astype(np.uint16)
     Image.fromarray(code).save(folder / name)

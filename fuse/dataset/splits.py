@@ -40,7 +40,7 @@ UNDECIDED = ""
 PROBE = 512
 """Points of a cloud that are compared: its first ones, a farthest-point sample."""
 _ALIKE = 0.008  # difference of singular values; 4,096 points of one surface differ by up to 0.005
-_NEAR = 16  # compared are so many members of the nearest singular values, which bounds the work
+_NEAR = 16  # members of the nearest singular values that are compared, which bounds the work
 _SPACINGS = 0.52  # Chamfer distance in spacings: 0.39 to 0.50 for two samples of one surface
 _LEVEL = re.compile(r"[ _.-]*lod[ _-]?\d+$")
 _COLUMNS = ["uid", "source", "source_sha256", "split", "quality", "outside_xyz"]

@@ -23,7 +23,7 @@ class Command:
     views: int = 6
     """Views on a model's page."""
     pages: DisallowNone[int | None] = None
-    """Write the pages of the first so many models only; default: of all."""
+    """Number of models that get a page, the first ones; default: all."""
     workers: DisallowNone[int | None] = None
     """Processes; default: one per CPU core."""
 

@@ -124,15 +124,15 @@ def _feature(each: pa.Field) -> dict[str, Any]:
     if isinstance(kind, pa.StructType):
         return {"struct": _features(kind)}
     if isinstance(kind, pa.FixedSizeListType):
-        return {"list": str(kind.value_type), "length": kind.list_size} | _float(kind.value_type)
+        return {"list": _dtype(kind.value_type), "length": kind.list_size}
     if isinstance(kind, pa.ListType):
         return {"list": _features(kind.value_type)}
-    return {"dtype": str(kind)} | _float(kind, "dtype")
+    return {"dtype": _dtype(kind)}
 
 
-def _float(kind: pa.DataType, key: str = "list") -> dict[str, str]:
+def _dtype(kind: pa.DataType) -> str:
     """Arrow prints float32 as `float`, Hugging Face calls it by its width."""
-    return {key: "float32"} if pa.types.is_float32(kind) else {}
+    return "float32" if pa.types.is_float32(kind) else str(kind)
 
 
 def _counts(stage: str, totals: dict[str, Any]) -> tuple[str, int, int]:

@@ -80,9 +80,8 @@ def lit_views(
         images = _denoised_views(cameras, mesh, shots, config.color_samples)
     else:
         images = [shots.take(camera) for camera in cameras]
-    bpy.context.scene.render.use_persistent_data = (
-        False  # frees the session, so that sample settings are read again
-    )
+    # Frees the session, so that sample settings are read again.
+    bpy.context.scene.render.use_persistent_data = False
     return images
 
 
