@@ -32,12 +32,12 @@ CHILD = """
 import pathlib, sys
 import torch.distributed as dist
 from training.config import TrainConfig
-from training.runs import locked
+from training.distributed import leave
 from training.train import train
 config, out, run, rank, world, meeting = sys.argv[1:]
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=int(world))
 train(TrainConfig.model_validate_json(config), pathlib.Path(out), run, report=lambda line: None)
-dist.destroy_process_group()  # its threads must not meet the interpreter's end
+leave()
 """
 
 
