@@ -24,6 +24,7 @@ VERBS = {
     "retry": "process failed models again",
     "train": "shards -> an image-conditioned point-cloud generator",
     "generate": "checkpoint and image -> colored point cloud",
+    "merge": "several clouds of one object -> one better cloud",
     "evaluate": "generate clouds of held-out objects and score them",
     "score": "scores of clouds against true clouds: files or folders",
     "export": "one model of a dataset -> PLY, npz or NeRF folder",

@@ -23,13 +23,15 @@ class Cloud:
     """Pairs a cloud with its true cloud."""
     xyz: np.ndarray  # (N, 3) float64
     hidden: np.ndarray | None = None  # (N,) bool, if it has labels
+    rgb: np.ndarray | None = None  # (N, 3) uint8, if it was read from a file with colors
 
     def __len__(self) -> int:
         return len(self.xyz)
 
     def take(self, places: np.ndarray) -> Cloud:
         """The points at (n,) indices."""
-        return Cloud(self.name, self.xyz[places], None if self.hidden is None else self.hidden[places])
+        labels, colors = (None if one is None else one[places] for one in (self.hidden, self.rgb))
+        return Cloud(self.name, self.xyz[places], labels, colors)
 
 
 def from_channels(name: str, points: np.ndarray) -> Cloud:
@@ -69,25 +71,42 @@ def read_cloud(path: Path) -> Cloud:
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"{path}: cannot read {path.suffix or 'this'}. Give .ply or .npz.")
     try:
-        xyz, label = (_read_npz if path.suffix.lower() == ".npz" else _read_ply)(path)
+        xyz, label, rgb = (_read_npz if path.suffix.lower() == ".npz" else _read_ply)(path)
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         raise UserError(f"{path}: not a readable cloud ({error}).") from error
     if xyz.ndim != 2 or xyz.shape[1:] != (3,) or len(xyz) < 2 or not np.isfinite(xyz).all():
         raise UserError(f"{path}: not a cloud of two or more finite points (its array is {xyz.shape}).")
-    return Cloud(path.stem, xyz.astype(float), None if label is None else label.reshape(-1) > 0.5)
+    hidden = None if label is None else label.reshape(-1) > 0.5
+    return Cloud(path.stem, xyz.astype(float), hidden, None if rgb is None else _bytes(rgb))
 
 
-def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+_Read = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]  # xyz, labels, colors as the file has them
+
+
+def _read_npz(path: Path) -> _Read:
     with np.load(path, allow_pickle=False) as arrays:
-        return arrays["coords"] * 2, arrays.get("label")
+        colors = [arrays[name] for name in "RGB"] if {"R", "G", "B"} <= set(arrays) else None
+        return (
+            arrays["coords"] * 2,
+            arrays.get("label"),
+            None if colors is None else np.stack(colors, axis=1),
+        )
 
 
-def _read_ply(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+def _read_ply(path: Path) -> _Read:
     import open3d
 
     with open3d.utility.VerbosityContextManager(open3d.utility.VerbosityLevel.Error):
         points = open3d.t.io.read_point_cloud(path).point
-    return points["positions"].numpy(), points["label"].numpy() if "label" in points else None
+    label, rgb = (points[name].numpy() if name in points else None for name in ("label", "colors"))
+    return points["positions"].numpy(), label, rgb
+
+
+def _bytes(rgb: np.ndarray) -> np.ndarray:
+    """Colors (N, 3) as bytes; as floating-point numbers they are in 0..1."""
+    if rgb.dtype.kind != "f":
+        return rgb.astype(np.uint8)
+    return np.rint(rgb * 255).clip(0, 255).astype(np.uint8)
 
 
 def thinned(cloud: Cloud, points: int, *seed: int) -> Cloud:

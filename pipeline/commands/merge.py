@@ -1,0 +1,27 @@
+"""`insideout merge a.ply b.ply c.ply --to out.ply`: clouds of one object to one better cloud."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from pipeline.terminal import show
+from training.settings import MergeSettings
+
+
+@dataclass(frozen=True)
+class Command(MergeSettings):
+    """Merge clouds of one object, from any generators, into one better cloud."""
+
+    clouds: Positional[tuple[Path, ...]]
+    """Two or more .ply or .npz files in one frame; colors and labels are kept."""
+
+
+def run(command: Command) -> int:
+    """Merge, and print the file that was written."""
+    from training.merging.files import merge
+
+    show(f"merge: {merge(command)}")
+    return 0

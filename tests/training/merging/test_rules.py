@@ -1,0 +1,106 @@
+"""Rules that merge clouds, against what they must give by construction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fuse.dataset.export import write_ply, write_point_e
+from pipeline.arguments import parse
+from pipeline.cli import module_of
+from render.failures import UserError
+from training.merging.files import merge
+from training.merging.rules import consensus, mean, support, union
+from training.scores.clouds import read_cloud
+from training.settings import MergeSettings
+
+
+def colored(xyz: np.ndarray, color: float, hidden: float | None = None) -> np.ndarray:
+    """(N, 3) -> (C, N) of one color, with a label if one is given."""
+    rest = [np.full((3, len(xyz)), color)] + ([] if hidden is None else [np.full((1, len(xyz)), hidden)])
+    return np.concatenate([xyz.T, *rest]).astype(np.float32)
+
+
+def line(count: int, first: float = 0.0) -> np.ndarray:
+    """(count, 3): points 1 apart on the x axis."""
+    return np.stack([first + np.arange(count), np.zeros(count), np.zeros(count)], 1)
+
+
+def places(cloud: np.ndarray) -> list[float]:
+    return sorted(cloud[0].tolist())
+
+
+def test_the_union_spreads_over_all_clouds_and_keeps_colors() -> None:
+    left, right = colored(line(4), -1), colored(line(4, first=4), 1)
+    assert places(union([left, right], 8)) == list(range(8))
+    half = union([left, right], 4)
+    assert np.diff(places(half)).min() >= 2  # a farthest-point sample of 8 in a row takes no neighbors
+    assert all((half[3:6, i] == (-1 if half[0, i] < 4 else 1)).all() for i in range(4))
+    assert set(places(union([left, left], 6))) == {0, 1, 2, 3}  # four distinct points, two of them repeated
+
+
+def test_consensus_drops_what_no_other_cloud_has() -> None:
+    whole, clean = line(6), line(6) + np.array([0.1, 0, 0])
+    spoiled = np.concatenate([whole, [[50.0, 0, 0], [0, 90, 0]]])
+    clouds = [colored(spoiled, 0), colored(clean, 0)]
+    kept = consensus(clouds, 12)  # spacing 1, so a radius of 2
+    assert kept[:2].max() < 6 and places(kept) == pytest.approx(sorted([*range(6), *clean[:, 0]]))
+    assert union(clouds, 12)[:2].max() == 90
+    few = consensus(clouds, 13, radius=0.05)  # none is confirmed: the nearest to being so
+    assert places(few)[-1] == 50 and few[1].max() == 0
+
+
+def test_support_is_the_distance_to_the_nearest_of_so_many_clouds() -> None:
+    clouds = [colored(np.array([[x, 0.0, 0.0]]), 0) for x in (0.0, 1.0, 3.0)]
+    assert support(clouds) == pytest.approx([1, 1, 2])
+    assert support(clouds, least=2) == pytest.approx([3, 2, 3])
+    alone = consensus([clouds[0]], 1)
+    assert (alone == clouds[0]).all()
+
+
+def test_the_mean_of_clouds_moves_partners_together() -> None:
+    rng = np.random.default_rng(0)
+    xyz = line(5) * 10
+    shifted = (xyz + np.array([0, 2, 0]))[rng.permutation(5)]
+    merged = mean([colored(xyz, -1, 1), colored(shifted, 1, 1), colored(xyz, 0, -1)], 5)
+    assert places(merged) == pytest.approx([0, 10, 20, 30, 40])
+    assert merged[1] == pytest.approx(np.full(5, 2 / 3)) and merged[3] == pytest.approx(np.zeros(5))
+    assert (merged[6] == 1).all()  # two of three say hidden
+
+
+def test_files_of_any_generator_are_merged(tmp_path: Path) -> None:
+    """PLY with labels, Point-E's npz (in half our frame), PLY without colors, to a labeled PLY."""
+    rng = np.random.default_rng(1)
+    first, second, third = (rng.uniform(-1, 1, (40, 3)).astype(np.float32) for _ in range(3))
+    red, blue = (np.tile(np.array(c, np.uint8), (40, 1)) for c in ((250, 0, 0), (0, 0, 240)))
+    write_ply(tmp_path / "a.ply", first, red, label=np.ones(40, np.uint8))
+    write_point_e(tmp_path / "b.npz", second, blue)
+    (tmp_path / "c.ply").write_text(
+        "ply\nformat ascii 1.0\nelement vertex 40\nproperty float x\nproperty float y\nproperty float z\n"
+        "end_header\n" + "".join(f"{x} {y} {z}\n" for x, y, z in third)
+    )
+    files = [str(tmp_path / name) for name in ("a.ply", "b.npz", "c.ply")]
+    verb = module_of("merge")
+    command = parse(verb.Command, "merge", [*files, "--to", str(tmp_path / "out.ply"), "--points", "120"])
+    assert verb.run(command) == 0
+    merged = read_cloud(tmp_path / "out.ply")
+    assert merged.rgb is not None and merged.hidden is not None
+    every = np.concatenate([first, second, third])
+    found = np.linalg.norm(merged.xyz[:, None] - every, axis=2)
+    assert found.min(1).max() < 1e-6 and len(set(found.argmin(1).tolist())) == 120
+    of = found.argmin(1) // 40
+    assert (merged.hidden == (of == 0)).all()
+    assert (merged.rgb[of == 0] == (250, 0, 0)).all() and (merged.rgb[of == 1] == (0, 0, 240)).all()
+
+
+def test_what_cannot_be_merged_is_refused(tmp_path: Path) -> None:
+    one = tmp_path / "a.ply"
+    write_ply(one, line(4).astype(np.float32), np.zeros((4, 3), np.uint8))
+    with pytest.raises(UserError, match="two or more"):
+        merge(MergeSettings((one,), tmp_path / "o.ply"))
+    with pytest.raises(UserError, match="cannot write"):
+        merge(MergeSettings((one, one), tmp_path / "o.xyz"))
+    with pytest.raises(UserError, match="no such file"):
+        merge(MergeSettings((one, tmp_path / "b.ply"), tmp_path / "o.ply"))

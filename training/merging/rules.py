@@ -1,0 +1,93 @@
+"""Rules without learning that merge K clouds of one object. Pure functions of lists of (C, N) float32 arrays.
+
+All channels of a point (color, label) stay with it; only `mean` mixes them. The clouds share one frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
+
+from fuse.sampling import farthest_points, spacing
+from training.settings import MergeRule
+
+Merge = Callable[[Sequence[np.ndarray], int], np.ndarray]
+"""K clouds (C, N) of any sizes and a number of points -> a cloud (C, points)."""
+SPACINGS = 2.0
+"""The radius of `consensus` where none is given, in spacings of the clouds."""
+
+
+def rule_of(name: MergeRule, radius: float | None = None) -> Merge:
+    """A rule by its name."""
+    return {"union": union, "consensus": partial(consensus, radius=radius), "mean": mean}[name]
+
+
+def union(clouds: Sequence[np.ndarray], points: int) -> np.ndarray:
+    """A farthest-point sample of all points of K clouds (C, N): (C, points).
+
+    Where there are fewer distinct points, they are repeated in order.
+    """
+    every = np.concatenate(clouds, axis=1)
+    return every[:, _spread(every, points)]
+
+
+def consensus(
+    clouds: Sequence[np.ndarray], points: int, radius: float | None = None, least: int = 1
+) -> np.ndarray:
+    """The union of those points that at least `least` other clouds confirm, (C, points) of K clouds (C, N).
+
+    A cloud confirms a point if it has one within `radius`; None: `SPACINGS` times the median spacing of the
+    clouds. If fewer than `points` are confirmed, those nearest to being so follow.
+    """
+    if len(clouds) <= least:
+        return union(clouds, points)
+    radius = SPACINGS * float(np.median([_spacing(cloud) for cloud in clouds])) if radius is None else radius
+    every, gaps = np.concatenate(clouds, axis=1), support(clouds, least)
+    confirmed = np.flatnonzero(gaps <= radius)
+    if len(confirmed) < points:
+        confirmed = np.argsort(gaps, kind="stable")[:points]
+    return every[:, confirmed[_spread(every[:, confirmed], points)]]
+
+
+def support(clouds: Sequence[np.ndarray], least: int = 1) -> np.ndarray:
+    """For each point of K clouds (C, N), in order, how near `least` other clouds come: (sum of N,) float64.
+
+    That is the `least`-th smallest of its distances to the other clouds.
+    """
+    trees = [KDTree(cloud[:3].T) for cloud in clouds]
+    found = []
+    for i, cloud in enumerate(clouds):
+        others = [tree.query(cloud[:3].T)[0] for j, tree in enumerate(trees) if j != i]
+        found.append(np.sort(np.stack(others), axis=0)[least - 1])
+    return np.concatenate(found)
+
+
+def mean(clouds: Sequence[np.ndarray], points: int) -> np.ndarray:
+    """The first cloud's points, each moved to the mean of itself and its partners in the others, (C, points).
+
+    All of the K clouds (C, N) are reduced to `points`; partners are those of the assignment of least squared
+    distance. A label is that of most partners.
+    """
+    first, *others = (union([cloud], points) for cloud in clouds)
+    matched = [first]
+    for other in others:
+        costs = cdist(first[:3].T, other[:3].T, "sqeuclidean")
+        matched.append(other[:, linear_sum_assignment(costs)[1]])
+    merged = np.mean(matched, axis=0, dtype=np.float32)
+    if len(merged) == 7:
+        merged[6] = np.where(merged[6] > 0, 1, -1)
+    return merged
+
+
+def _spread(cloud: np.ndarray, points: int) -> np.ndarray:
+    """Indices (points,) of a farthest-point sample of (C, N), repeated where it has too few points."""
+    return np.resize(farthest_points(np.ascontiguousarray(cloud[:3].T, np.float32), points), points)
+
+
+def _spacing(cloud: np.ndarray) -> float:
+    return spacing(np.ascontiguousarray(cloud[:3].T, np.float32))
