@@ -16,8 +16,6 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Rule = Literal["together", "mean", "cycle"]
 """How several views of an object are used: all at once, by a model trained so; or, by a model of one view,
 without training: the mean of its estimates, or the views in turn."""
-MergeRule = Literal["union", "consensus", "mean"]
-"""How clouds of one object are merged without learning (`training.merging.rules`)."""
 
 
 @dataclass(frozen=True)
@@ -128,26 +126,6 @@ class GenerateSettings:
         """How the clouds are sampled."""
         rule = "together" if self.view_rule in (None, "each") else self.view_rule
         return Sampling(self.steps, self.guidance, self.seed, self.batch, rule)
-
-
-@dataclass(frozen=True)
-class MergeSettings:
-    """Merge clouds of one object, from any generators, into one better cloud."""
-
-    clouds: tuple[Path, ...]
-    """Two or more .ply or .npz files in one frame; colors and labels are kept."""
-    to: Path
-    """A .ply, .npz or .glb file to write."""
-    rule: MergeRule = "union"
-    """union: a farthest-point sample of all points; consensus: of those that another cloud confirms; mean: of
-    the points of the first cloud and their partners in the others."""
-    radius: float | None = None
-    """For `consensus`: the distance within which a point confirms another; None: two spacings."""
-    points: int = 1024
-    """Points of the merged cloud."""
-
-    def __post_init__(self) -> None:
-        at_least("points", self.points, 1)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from pipeline.terminal import show
-from training.settings import MergeSettings
+from training.merging.settings import MergeSettings
 
 
 @dataclass(frozen=True)

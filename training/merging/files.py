@@ -10,9 +10,9 @@ import numpy as np
 from render.failures import UserError
 from training.data.channels import GRAY, to_network
 from training.merging.rules import rule_of
+from training.merging.settings import MergeSettings
 from training.output.cloud_files import FORMATS, write_points
 from training.scores.clouds import Cloud, read_cloud
-from training.settings import MergeSettings
 
 
 def merge(settings: MergeSettings) -> Path:

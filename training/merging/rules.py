@@ -14,7 +14,7 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
 from fuse.sampling import farthest_points, spacing
-from training.settings import MergeRule
+from training.merging.settings import MergeRule
 
 Merge = Callable[[Sequence[np.ndarray], int], np.ndarray]
 """K clouds (C, N) of any sizes and a number of points -> a cloud (C, points)."""

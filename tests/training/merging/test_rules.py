@@ -13,8 +13,8 @@ from pipeline.cli import module_of
 from render.failures import UserError
 from training.merging.files import merge
 from training.merging.rules import consensus, mean, support, union
+from training.merging.settings import MergeSettings
 from training.scores.clouds import read_cloud
-from training.settings import MergeSettings
 
 
 def colored(xyz: np.ndarray, color: float, hidden: float | None = None) -> np.ndarray:
