@@ -147,6 +147,7 @@ def test_a_supervisor_that_is_stuck_costs_its_model_only(
 ):
     """Not its child: the Ray worker itself, as in a read from a network disk that is gone."""
     monkeypatch.setattr(dispatch, "_STUCK_AFTER", 0.0)  # beyond the limits of child and model
+    monkeypatch.setattr(dispatch, "_TRIES", 2)
     out = tmp_path / "out"
     recover = wait_forever if stuck == "waiting" else hold_the_interpreter
     engine = ENGINE.model_copy(update={"start_timeout": 10, "timeout": 2})

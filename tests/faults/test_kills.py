@@ -124,8 +124,8 @@ def fire(site: Site, request: pytest.FixtureRequest) -> Iterator[Fire]:
     ("fire", "seed"),
     [
         ("render", 0),
-        *(soak("render", seed) for seed in range(1, 10)),
-        *(soak("fuse", seed) for seed in range(10, 13)),
+        *(soak("render", seed) for seed in range(1, 6)),
+        *(soak("fuse", seed) for seed in range(10, 12)),
     ],
     indirect=["fire"],
 )

@@ -3,6 +3,7 @@
 `distances`, `transport` and `inside` judge a cloud by its true one, `sets` and `features` a set of clouds by
 a set of true ones; `alignment` turns clouds first, `bootstrap` gives intervals.
 
-May import: numpy, scipy, torch, open3d, and of `training` only `data.channels` and `settings`.
+May import: numpy, scipy, torch, open3d, and of `training` only `data.channels`, `networks.torch_files` and
+`settings`.
 Start reading with `report.py`.
 """

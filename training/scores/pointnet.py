@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from render.failures import UserError
+from training.networks.torch_files import load_tensors
 
 POINTS = 1024
 WIDTHS = (3, 64, 64, 64, 128, 1024)
@@ -46,9 +47,9 @@ class PointNet(nn.Module):
 
 def load_pointnet(path: Path) -> PointNet:
     """The classifier with the file's weights. UserError if it is another file."""
-    network = PointNet()
+    network, state = PointNet(), load_tensors(path)
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        network.load_state_dict(state)
     except Exception as error:  # torch raises whatever the bytes lead to
         raise UserError(f"{path}: not the weights of this PointNet. Give pointnet_modelnet40.t7.") from error
     return network.eval().requires_grad_(False)

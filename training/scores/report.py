@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from render.failures import UserError
-from training.scores import distances, features, inside, pointnet, sets, transport
+from training.scores import distances, features, inside, pointnet, pointnet2, sets, transport
 from training.scores.alignment import align
 from training.scores.bootstrap import Difference, Interval, mean_interval, paired_difference
 from training.scores.clouds import Cloud, halves, noise_like, thinned
@@ -177,18 +178,36 @@ def _set_scores(generated: Sequence[Cloud], true: Sequence[Cloud], how: Scoring)
     rows = [sets.set_scores(a, b, how.set_distance) for a, b in versus]
     kind = {"chamfer": "Chamfer", "emd": "EMD"}[how.set_distance]
     scores = [_score(f"{name}, {kind}", [row[name] for row in rows]) for name in rows[0]]
-    return scores + (_feature_scores(versus, how) if how.pointnet else [])
+    scores += _feature_scores(versus, how.pointnet) if how.pointnet else []
+    return scores + (_published_scores(generated, true, how.pointnet2, seed) if how.pointnet2 else [])
 
 
-def _feature_scores(versus: list[tuple[np.ndarray, np.ndarray]], how: Scoring) -> list[Score]:
-    assert how.pointnet
-    network = pointnet.load_pointnet(how.pointnet)
+def _feature_scores(versus: list[tuple[np.ndarray, np.ndarray]], weights: Path) -> list[Score]:
+    network = pointnet.load_pointnet(weights)
     sides = [[pointnet.features(network, clouds) for clouds in pair] for pair in versus]
     both = {"FD": features.frechet_distance, "KD": features.kernel_distance}
     return [
         _score(f"PointNet/ModelNet40 {name}", [_of_sets(function, a, b) for a, b in sides])
         for name, function in both.items()
     ]
+
+
+def _published_scores(
+    generated: Sequence[Cloud], true: Sequence[Cloud], weights: Path, seed: int
+) -> list[Score]:
+    """P-FID and P-IS (Nichol et al. 2022, arXiv:2212.08751, section 5.1); the floor is half against half."""
+    network = pointnet2.load_pointnet2(weights)
+    points = min(pointnet2.POINTS, *(len(cloud) for cloud in [*generated, *true]))
+    mine = _array([thinned(cloud, points, seed, _MADE) for cloud in generated])
+    real = _array([thinned(cloud, points, seed, _TRUE) for cloud in true])
+    noise = _array(noise_like(true, points, seed, _NOISE))
+    (own, own_classes), (truth, classes), (random, random_classes) = (
+        pointnet2.classify(network, clouds) for clouds in (mine, real, noise)
+    )
+    versus = [(own, truth), (truth[::2], truth[1::2]), (random, truth)]
+    fid = [_of_sets(features.frechet_distance, a, b) for a, b in versus]
+    scores = [pointnet2.inception_score(found) for found in (own_classes, classes, random_classes)]
+    return [_score("P-FID", fid), _score("P-IS", scores)]
 
 
 def _of_sets(function: Callable[[np.ndarray, np.ndarray], float], a: np.ndarray, b: np.ndarray) -> float:
