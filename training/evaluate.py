@@ -126,9 +126,11 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         true = np.stack([sample.cloud for sample in samples])
         draw_sheet([sample.views[0].image for sample in samples], generated, true).save(settings.pictures)
     # Scores compare with twice the points, so that the floor is of two samples without a common point.
-    truth = (
-        read_samples(clouds, config, settings.count, views, 2 * points, split) if settings.scores else samples
-    )
+    truth = samples
+    if settings.scores:
+        truth = read_samples(
+            clouds, config, settings.count, views, 2 * points, split, captions=bool(settings.clip)
+        )
     if settings.clouds:
         _write_clouds(settings.clouds, truth, generated)
     found = replace(compare(samples, generated), objects_of=objects_of)
@@ -167,7 +169,8 @@ def _chosen_split(clouds: Path, config: TrainConfig, asked: str | None) -> tuple
 def _score(truth: list[Sample], generated: np.ndarray, settings: EvaluateSettings) -> Report:
     made = [from_channels(sample.uid, cloud) for sample, cloud in zip(truth, generated, strict=True)]
     true = [distinct(from_channels(sample.uid, sample.cloud)) for sample in truth]
-    return score(made, true, settings)
+    captions = {sample.uid: sample.caption for sample in truth if sample.caption}
+    return score(made, true, settings, captions)
 
 
 def _write_clouds(folder: Path, truth: list[Sample], generated: np.ndarray) -> None:
@@ -198,9 +201,18 @@ def compare(samples: list[Sample], generated: np.ndarray) -> Evaluation:
 
 
 def read_samples(
-    clouds: Path, config: TrainConfig, count: int, views: Sequence[int], points: int, split: str
+    clouds: Path,
+    config: TrainConfig,
+    count: int,
+    views: Sequence[int],
+    points: int,
+    split: str,
+    captions: bool = False,
 ) -> list[Sample]:
-    """`count` rows of a split, evenly spread over the shards, with these views and `points` points."""
+    """`count` rows of a split, evenly spread over the shards, with these views and `points` points.
+
+    `captions`: read them although the model is conditioned on images.
+    """
     groups = [group for part in read_manifest(clouds) for group in _groups(clouds / part.file, split, config)]
     places = [(at, row) for at, group in enumerate(groups) for row in group.rows.tolist()]
     if not places:
@@ -208,8 +220,8 @@ def read_samples(
     texts = config.encoder == "clip_text"
     shown = config.model != "uncond" and not texts
     images = shown or all(group.views > max(views) for group in groups)  # else for the pictures alone
-    recipe = Recipe(config.mix, points, config.condition_points, points, config.target, images, texts)
-    recipe = replace(recipe, cameras=config.uses_cameras)
+    recipe = Recipe(config.mix, points, config.condition_points, points, config.target, images)
+    recipe = replace(recipe, cameras=config.uses_cameras, captions=captions or texts)
     chosen = {places[i] for i in np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)}
     shards, union, samples = OpenShards(), UnionOrder(), []
     for at in sorted({at for at, _ in chosen}):

@@ -68,6 +68,8 @@ class Scoring:
     """Weights of a PointNet on ModelNet40 (pointnet_modelnet40.t7): adds Fréchet and kernel distance."""
     pointnet2: Path | None = None
     """Point-E's classifier (pointnet.pt): adds its P-FID and P-IS, of clouds of up to 4,096 points."""
+    clip: str | None = None
+    """A CLIP model, a folder or a name on the hub: adds R-precision, where the objects have captions."""
     score_seed: int = 0
     """Seed of the chosen points, of the noise and of the bootstrap."""
 

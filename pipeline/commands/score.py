@@ -22,6 +22,8 @@ class Command(Scoring):
     """The true clouds, likewise."""
     baseline: Path | None = None
     """Other clouds of the same objects: paired differences to these are printed too."""
+    captions: Path | None = None
+    """A JSON file, texts by the clouds' names, for the R-precision of --clip."""
     to: Path | None = None
     """A JSON file to write, with the value of every pair."""
 
@@ -30,9 +32,11 @@ def run(command: Command) -> int:
     """Score, and print a table."""
     from training.scores.clouds import read_clouds
     from training.scores.report import compare, score
+    from training.scores.retrieval import read_captions
 
     generated, true = read_clouds(command.generated), read_clouds(command.true)
-    report = score(generated, true, command)
+    captions = read_captions(command.captions) if command.captions else None
+    report = score(generated, true, command, captions)
     show(*report.lines())
     if command.baseline:
         show(f"difference to {command.baseline}, paired:")

@@ -31,7 +31,10 @@ class EncoderError(UserError):
 
 
 class ClipGrid:
-    """CLIP's patch tokens, (B, width, cells): the output of its image tower's last block."""
+    """CLIP's patch tokens, (B, width, cells): the output of its image tower's last block.
+
+    `size` in pixels; 0: what the model takes.
+    """
 
     name = "clip_grid"
     takes = "image"
@@ -39,6 +42,7 @@ class ClipGrid:
     def __init__(self, source: str = CLIP_L14, size: int = 224, device: torch.device | str = "cpu"):
         self._net, self._dtype = _load("CLIPVisionModelWithProjection", source, device)
         config = self._net.config
+        size = size or config.image_size
         if size != config.image_size:
             raise EncoderError(
                 f"{source} takes {config.image_size} pixels. Set image_size to that, not {size}."

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from render.failures import UserError
-from training.data.channels import hidden_of
+from training.data.channels import from_network, hidden_of
 
 ENDINGS = (".ply", ".npz")
 
@@ -36,7 +36,7 @@ class Cloud:
 
 def from_channels(name: str, points: np.ndarray) -> Cloud:
     """A cloud (C, N) in the network's frame."""
-    return Cloud(name, points[:3].T.astype(float), hidden_of(points))
+    return Cloud(name, points[:3].T.astype(float), hidden_of(points), from_network(points)[1])
 
 
 def distinct(cloud: Cloud) -> Cloud:

@@ -10,7 +10,7 @@ are reduced to the same number of points, because most scores depend on it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,16 @@ class Report:
         return [title, head, *(_line(score, width) for score in self.scores)]
 
 
-def score(generated: Sequence[Cloud], true: Sequence[Cloud], how: Scoring) -> Report:
-    """Score clouds against the true clouds of the same names. UserError where no names are shared."""
+def score(
+    generated: Sequence[Cloud],
+    true: Sequence[Cloud],
+    how: Scoring,
+    captions: Mapping[str, str] | None = None,
+) -> Report:
+    """Score clouds against the true clouds of the same names. UserError where no names are shared.
+
+    `captions`, texts by cloud name, are for the R-precision of `how.clip`.
+    """
     pairs = paired(generated, true)
     seed = how.score_seed
     points = min(how.score_points, *(len(cloud) for cloud in [*generated, *true]))
@@ -93,6 +101,8 @@ def score(generated: Sequence[Cloud], true: Sequence[Cloud], how: Scoring) -> Re
         sides = [(mine, real), ([a for a, _ in twins], [b for _, b in twins]), (noise, real)]
         correlations = [inside.share_correlation(*clouds) for clouds in sides]
         scores.append(_score("hidden share, correlation", correlations))
+    if how.clip:
+        scores += _retrieval_scores(pairs, noise, captions, how.clip, seed)
     if how.sets and min(len(generated), len(true)) > 1:
         scores += _set_scores(generated, true, how)
     names = [b.name for _, b in pairs]
@@ -163,6 +173,26 @@ def _pair_scores(values: Values, floor: Values, ceiling: Values, seed: int) -> l
         low, high = (mean_interval(bound[name], seed).mean for bound in (floor, ceiling))
         scores.append(Score(name, found.mean, low, high, found, own.tolist()))
     return scores
+
+
+def _retrieval_scores(
+    pairs: list[tuple[Cloud, Cloud]],
+    noise: list[Cloud],
+    captions: Mapping[str, str] | None,
+    clip: str,
+    seed: int,
+) -> list[Score]:
+    """R-precision of the generated clouds with all their points; the floor is the true clouds'."""
+    from training.scores.retrieval import Retrieval
+
+    made, true = zip(*pairs, strict=True)
+    texts = [(captions or {}).get(cloud.name) for cloud in true]
+    if None in texts:
+        name = true[texts.index(None)].name
+        raise UserError(f"R-precision needs a caption for every object; {name} has none. Omit --clip.")
+    retrieval = Retrieval([text or "" for text in texts], clip)
+    own, truth, random = ({"CLIP R-precision": retrieval.precision(side)} for side in (made, true, noise))
+    return _pair_scores(own, truth, random, seed)
 
 
 def _set_scores(generated: Sequence[Cloud], true: Sequence[Cloud], how: Scoring) -> list[Score]:
