@@ -38,6 +38,7 @@ from training.objectives.objective import Objective
 VERSION = 1
 """The format of checkpoints: 0 had no version and no encoder."""
 NAME = re.compile(r"step-(\d+)\.pt")
+_UNFINISHED = re.compile(r"\.(step-\d{7,}|best)\.pt\.\d+")
 BEST = "best.pt"
 """The checkpoint with the best score."""
 
@@ -81,8 +82,9 @@ def step_of(path: Path) -> int:
 
 def remove_unfinished(folder: Path) -> None:
     """Delete what a killed process was writing; for the process that has locked the run."""
-    for path in folder.glob(".*.pt.*"):
-        path.unlink()
+    for path in folder.iterdir():
+        if _UNFINISHED.fullmatch(path.name):
+            path.unlink()
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

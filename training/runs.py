@@ -16,7 +16,8 @@ from pathlib import Path
 
 from fuse.dataset.layout import Layout
 from fuse.dataset.names import checked
-from fuse.dataset.storage import is_local, refuse_link
+from fuse.dataset.ownership import refuse_link, refuse_links_in
+from fuse.dataset.storage import is_local
 from render.failures import UserError
 
 STOP = "stop"
@@ -30,6 +31,7 @@ def run_folder(dataset: Path, run: str, runs: Path | None = None) -> Path:
     if not is_local(folder):
         raise UserError(f"{folder}: runs must be on a disk. Name a folder for them: --checkpoints DIR.")
     if runs is None:
+        refuse_link(folder.parent)
         refuse_link(folder)
     return folder
 
@@ -38,9 +40,16 @@ def run_folder(dataset: Path, run: str, runs: Path | None = None) -> Path:
 def locked(folder: Path) -> Iterator[None]:
     """Within, this process alone writes to the run; a stop request of an earlier run is dropped.
 
-    Raises UserError if another process trains the run.
+    Raises UserError if another process trains the run, if the folder is not a run's, or if it holds links.
     """
+    folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_links_in(folder)
+    if not (folder / LOCK).exists() and any(file.name != STOP for file in folder.iterdir()):
+        raise UserError(
+            f"{folder}: not the folder of a run: it has files, but no {LOCK}. Choose another name, or, if "
+            f"they are a run's, create an empty {LOCK} there."
+        )
     with (folder / LOCK).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,6 +14,7 @@ from fuse.dataset.layout import Layout, open_dataset
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.names import is_name
 from fuse.dataset.nerf import POINTS, write_nerf
+from fuse.dataset.ownership import refuse_links_in
 from fuse.dataset.shard import SCHEMA, Row, Shard, decode, decode_normal
 from fuse.preview.cutaway import draw_inside, draw_layers
 from render.bundle import Bundle
@@ -76,6 +77,7 @@ def _points(row: Row, kind: str, albedo: bool) -> tuple[np.ndarray, np.ndarray, 
 
 def _export_views(layout: Layout, uid: str, folder: Path) -> Path:
     """Unzip a bundle as NeRF tools want it, with its cloud if it has one, and draw its views' layers."""
+    refuse_links_in(folder)
     pictures = folder / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     with Bundle(_bundle_path(layout, uid)) as bundle:

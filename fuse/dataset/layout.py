@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuse.dataset import storage
+from fuse.dataset import ownership, storage
 from fuse.dataset.names import checked, is_name
 from fuse.dataset.storage import Entry
 from render.failures import UserError
@@ -136,7 +136,7 @@ class Layout:
         """
         if storage.is_local(self.root):
             for folder in self._folders():
-                storage.refuse_link(folder)
+                ownership.refuse_link(folder)
 
     def _folders(self) -> Iterator[Path]:
         """The folders that stages write to and remove from."""

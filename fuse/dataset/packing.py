@@ -27,7 +27,7 @@ from fuse.dataset.manifest import Part, describe, read_manifest
 from fuse.dataset.names import Name
 from fuse.dataset.shard import Shard, ShardError, write_shard
 
-_NAMES = TypeAdapter(list[Name])
+_DIGESTS = TypeAdapter(dict[Name, str])
 
 
 @dataclass(frozen=True)
@@ -72,23 +72,46 @@ def pack_shard(
         return replace(describe(path), file=plan.file)
 
 
-def announce(layout: Layout, files: Sequence[str]) -> None:
-    """Record the shards that are about to be written or to be taken apart."""
-    storage.publish_bytes(json.dumps(list(files)).encode(), layout.pending, layout.temporary)
+def announce(layout: Layout, shards: Mapping[str, Sequence[str]]) -> None:
+    """Record the shards that are about to be written or to be taken apart: file -> the uids of its rows."""
+    digests = {file: _digest(uids) for file, uids in shards.items()}
+    storage.publish_bytes(json.dumps(digests).encode(), layout.pending, layout.temporary)
 
 
 def sweep(layout: Layout) -> None:
-    """Remove the announced shards that the manifest does not name."""
+    """Remove the announced shards that the manifest does not name; a file with other rows is not ours."""
     try:
-        announced = _NAMES.validate_json(storage.read_bytes(layout.pending))
+        announced = _DIGESTS.validate_json(storage.read_bytes(layout.pending))
     except FileNotFoundError:
         return
     except ValueError as error:
         raise ShardError(f"{layout.pending}: not a list of shards. Delete it and fuse again.") from error
     named = {part.file for part in read_manifest(layout.clouds)}
     unnamed = [file for file in announced if file not in named and part_number(file) is not None]
-    storage.remove([layout.shard(file) for file in unnamed])
+    storage.remove([path for file in unnamed if _holds(path := layout.shard(file), announced[file])])
     storage.remove([layout.pending])
+
+
+def remove_staged(layout: Layout, packed: Collection[str], before: Collection[str]) -> None:
+    """Remove the staged rows that are `packed`, and those of `before` that hold the row of their name."""
+    unread = [layout.staged_row(uid) for uid in before]
+    storage.remove([path for path in unread if _holds(path, _digest([path.stem]))])
+    storage.remove([layout.staged_row(uid) for uid in packed])
+    storage.remove([layout.pending])
+    storage.remove_empty(layout.staging)
+
+
+def _digest(uids: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(uids).encode()).hexdigest()
+
+
+def _holds(path: Path, digest: str) -> bool:
+    """Whether a file is a shard of the rows with this digest: the proof that it is the one that was meant."""
+    try:
+        with Shard(path) as shard:
+            return _digest(shard.uids()) == digest
+    except ShardError:
+        return False
 
 
 def packed_uids(clouds: Path, parts: Sequence[Part]) -> set[str]:

@@ -18,7 +18,6 @@ import functools
 import os
 import re
 import shutil
-import stat
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,14 +26,15 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
+from fuse.dataset.ownership import unfinished
 from render.failures import UserError
 from render.files import open_file as open_local
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _COPY = 1 << 20  # bytes at a time
 _MOST = 1 << 28  # bytes of a file that is read whole
-_UNFINISHED = re.compile(r"insideout-[0-9a-f]{32}\.unfinished")
-"""What is being written. No other name is ever removed from a folder of unfinished files."""
+_PATTERN = re.compile(r"[*?[]")
+"""In a name: what fsspec's `rm` takes for a pattern, and would remove all that it fits."""
 _THREADS = 16  # requests in flight; a store answers one in 10 to 100 ms
 _INSTALL = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 _CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"}
@@ -133,18 +133,6 @@ def in_parallel(function: Callable[[Any], Answer], items: Iterator[Any] | list[A
         yield from pool.map(function, items)
 
 
-def refuse_link(folder: Path) -> None:
-    """StorageError if a local path is there and is no folder, or is a link to one."""
-    try:
-        mode = folder.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if stat.S_ISLNK(mode):
-        raise StorageError(f"{folder}: a link. Folders inside a dataset must be real ones: move it here.")
-    if not stat.S_ISDIR(mode):
-        raise StorageError(f"{folder}: not a folder. Remove it.")
-
-
 def open_file(path: Path) -> IO[bytes]:
     """A file opened for reading. NotAFileError for a FIFO or a device, which could block forever."""
     return open_local(path) if is_local(path) else path.open("rb")
@@ -219,7 +207,7 @@ def writing(target: Path, temporary: Path) -> Iterator[Path]:
             publish(path, target)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    path = _unfinished(temporary)
+    path = unfinished(temporary)
     try:
         yield path
         with path.open("rb") as file:
@@ -245,20 +233,13 @@ def remove(paths: list[Path]) -> None:
     for path in local:
         path.unlink(missing_ok=True)
     remote = [path for path in paths if not is_local(path)]
-    for at in range(0, len(remote), 1000):
-        batch = remote[at : at + 1000]
+    literal = [path for path in remote if not _PATTERN.search(_key(path))]
+    for at in range(0, len(literal), 1000):
+        batch = literal[at : at + 1000]
         _store(batch[0]).rm([_key(path) for path in batch])
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Remove the unfinished files in a local folder, by their names, and the folder if nothing else is in
-    it."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        refuse_link(folder)
-        for entry in list(os.scandir(folder)):
-            if _UNFINISHED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                Path(entry).unlink(missing_ok=True)
-        remove_empty(folder)
+    for path in remote:
+        if _PATTERN.search(_key(path)):
+            _store(path).rm_file(_key(path))
 
 
 def remove_empty(folder: Path) -> None:
@@ -279,24 +260,20 @@ def sync_folder(folder: Path) -> None:
 
 def _write_local(write: Callable[[Any], Any], target: Path, temporary: Path | None) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = _unfinished(temporary or target.parent)
+    path = (
+        unfinished(temporary) if temporary else target.with_name(f"insideout-{uuid.uuid4().hex}.unfinished")
+    )
     try:
-        with unfinished.open("xb") as writer:
+        with path.open("xb") as writer:
             write(writer)
             writer.flush()
             os.fsync(writer.fileno())
             size = writer.tell()
-        unfinished.rename(target)
+        path.rename(target)
     finally:
-        unfinished.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     sync_folder(target.parent)
     return size
-
-
-def _unfinished(folder: Path) -> Path:
-    """A new name for an unfinished file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"insideout-{uuid.uuid4().hex}.unfinished"
 
 
 @functools.cache

@@ -23,7 +23,7 @@ import psutil
 
 from pipeline.config import EngineConfig
 from pipeline.errors import InfrastructureError
-from pipeline.sandbox.watchdog import MARK, Watchdog, clear, is_own_folder
+from pipeline.sandbox.watchdog import MARK, Watchdog, claim, clear, is_own_folder
 from render.failures import UserError
 
 _START_LIMIT = 120  # seconds
@@ -177,7 +177,7 @@ def _own_folders() -> Iterator[tuple[Path, Path]]:
     watchdog = Watchdog(f"{MARK}={folder}", [folder, scratch], _GONE)  # before there is anything to clear
     try:
         for own in {folder, scratch}:
-            own.mkdir(mode=0o700)
+            claim(own)
         with _locked(folder, wait=True):  # another run may be looking whether it is held
             yield folder, scratch
     finally:

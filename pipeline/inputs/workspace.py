@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.sandbox.watchdog import claim
+
 
 class Folders(NamedTuple):
     """One model's."""
@@ -29,7 +31,7 @@ class Workspace:
 
     def __init__(self, root: Path):
         self.root = root
-        self.root.mkdir(mode=0o700)
+        claim(self.root)
         self.input, self.work = self.root / "input", self.root / "work"
         self.input.mkdir()
         self.work.mkdir()

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuse.dataset import storage
-from pipeline.ledger.rows import Row, Run, failure_class, is_row, read_lines, run_of
+from pipeline.ledger.rows import Row, Run, failure_class, is_row, is_run_file, read_lines, run_of
 from render.failures import Status
 
 NAME = "compact.parquet"
@@ -66,7 +66,7 @@ def fold(folder: Path, temporary: Path, least: int = _LEAST) -> bool:
     """
     sizes = {entry.name: entry.size for entry in storage.listing(folder)}
     done = folded(folder)
-    _remove(folder, [name for name in sizes if name in done])
+    _remove(folder, [name for name in sizes if name in done and is_run_file(name)])
     files = run_files(folder)
     if sum(sizes[path.name] for path in files) < max(least, sizes.get(NAME, 0) / _SHARE):
         return False
@@ -150,7 +150,7 @@ def row_of(values: dict[str, Any]) -> Row:
 def run_files(folder: Path) -> list[Path]:
     """The runs' files in OUT/ledger/STAGE, oldest first, without those that are folded already."""
     done = folded(folder)
-    names = (entry.name for entry in storage.listing(folder) if entry.name.endswith(".jsonl"))
+    names = (entry.name for entry in storage.listing(folder) if is_run_file(entry.name))
     return [folder / name for name in sorted(names) if name not in done]
 
 

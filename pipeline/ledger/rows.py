@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -21,6 +22,7 @@ from fuse.dataset import storage
 from render.failures import FailureClass, Status
 
 _NAME = "%Y%m%dT%H%M%S.%f"
+_RUN_FILE = re.compile(r"\d{8}T\d{6}\.\d{6}-[0-9a-z]{1,32}(\.part\d{6})?\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,11 @@ def began(run: str) -> datetime.datetime | None:
 def run_of(path: Path) -> str:
     """The run that a file belongs to."""
     return path.name.removesuffix(".jsonl").rpartition(".part")[0] or path.name.removesuffix(".jsonl")
+
+
+def is_run_file(name: str) -> bool:
+    """Whether a file's name is a run's: no other file in a ledger's folder is read, folded or removed."""
+    return bool(_RUN_FILE.fullmatch(name))
 
 
 def read_lines(path: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:

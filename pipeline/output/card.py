@@ -22,6 +22,8 @@ from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import SCHEMA, Shard, ShardError, schema_for
 from render.failures import printable
 
+HEADING = "# An InsideOut dataset"
+"""By it a card is known to be ours."""
 _SPLIT = "full"  # a shard mixes splits: the column `split` says which row belongs where
 _SNIPPET = f'''```python
 import numpy as np
@@ -62,7 +64,7 @@ def card(record: dict[str, Any], facts: ShardFacts) -> str:
     stages = [stage for stage in totals if stage != "clouds"]
     failures = [(stage, kind, n) for stage in stages for kind, n in totals[stage]["failed"].items()]
     sections = [
-        "# An InsideOut dataset",
+        HEADING,
         "Views and colored point clouds of 3D models. `views/` has one bundle per model (a NeRF dataset when "
         "unzipped), `clouds/` Parquet shards with one row per model, `ledger/` what happened to each model, "
         "and `dataset.json` everything needed to make the dataset again.",

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fuse.dataset import storage
+from fuse.dataset import ownership, storage
 from fuse.dataset.layout import Layout
 from pipeline.errors import writing
 from pipeline.output.lock import remote_lock
@@ -54,8 +54,8 @@ def exclusive(layout: Layout) -> Iterator[None]:
                 where = f"{layout.root}: another run is writing here."
                 raise UserError(f"{where} Wait for it, or choose another folder.") from error
         layout.refuse_links()
-        storage.remove_unfinished(layout.temporary)
+        ownership.remove_unfinished(layout.temporary)
         yield
-        storage.remove_unfinished(layout.temporary)
+        ownership.remove_unfinished(layout.temporary)
     finally:
         os.close(descriptor)

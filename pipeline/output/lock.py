@@ -53,6 +53,8 @@ class _Lock:
             found = self._read()
             if found is None:
                 continue
+            if "id" not in _parse(found):
+                raise UserError(f"{self.path}: not a lock that a run has made. Remove it if nobody needs it.")
             if not self._owner_is_gone(found):
                 self._watch(found, dead)
             if self._read() == found:

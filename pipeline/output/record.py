@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from fuse.dataset import storage
 from fuse.dataset.description import SCHEMA_VERSION, read_description
 from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
 from pipeline.config import config_hash
 from pipeline.ledger.known import Known
-from pipeline.output.card import card, shard_facts
+from pipeline.output.card import HEADING, card, shard_facts
 from pipeline.output.commit import commit_bytes
 from render.failures import UserError
 
@@ -46,12 +48,13 @@ def claim(layout: Layout, stage: str, config: BaseModel, overwrite: bool) -> Non
 
 
 def describe(layout: Layout) -> None:
-    """Bring versions, seeds and totals up to date, and write the card."""
+    """Bring versions, seeds, totals and the card up to date; a README.md that is no card of ours stays."""
     record = read(layout)
     stages = record.get("stages", {})
     seeds = {name: stage["config"]["seed"] for name, stage in stages.items() if "seed" in stage["config"]}
     _write(layout, record | {"versions": versions(), "seeds": seeds, "totals": _totals(layout)})
-    commit_bytes(card(read(layout), shard_facts(layout)).encode(), layout.card, layout)
+    if _is_ours(layout.card):
+        commit_bytes(card(read(layout), shard_facts(layout)).encode(), layout.card, layout)
 
 
 def render_config_hash(layout: Layout) -> str | None:
@@ -73,6 +76,14 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a README.md is a card of ours, or none is there: a person's own stays."""
+    try:
+        return HEADING in storage.read_bytes(path).decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return True
 
 
 def _write(layout: Layout, record: Record) -> None:

@@ -25,9 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fuse.dataset import storage
+from fuse.dataset import ownership, storage
 from fuse.dataset.layout import STAGES, Layout, open_dataset
 from fuse.dataset.manifest import Part, read_manifest
+from fuse.dataset.names import is_name
 from fuse.dataset.shard import Shard
 from pipeline.output.commit import exclusive
 from pipeline.report import model
@@ -36,7 +37,10 @@ from pipeline.report.ledgers import read_costs
 from pipeline.report.overview import overview
 from pipeline.report.runs import read_runs, sheet
 from pipeline.report.scripts import script
+from render.failures import UserError
 
+_DONE = "done.json"
+"""In a report's folder, from its beginning: without it, the folder is not ours."""
 VERSION = 1
 """Of what pictures and pages hold: another one writes all of them again."""
 
@@ -106,6 +110,7 @@ def write_report(out: Path, options: Options, say: Callable[[str], None] = lambd
     layout = open_dataset(out)
     with exclusive(layout):
         site = Site(layout)
+        _claim(site)
         parts = read_manifest(layout.clouds)
         _write_models(site, parts, options, say)
         costs = {stage: read_costs(layout, stage) for stage in STAGES}
@@ -116,6 +121,16 @@ def write_report(out: Path, options: Options, say: Callable[[str], None] = lambd
             site.put(name, data)
     say(f"report: {site.written} files written ({site.bytes / 1e6:.1f} MB), {site.kept} unchanged")
     return site.root / "index.html"
+
+
+def _claim(site: Site) -> None:
+    """UserError where files would be written through a link, or into a folder that is no report."""
+    if storage.is_local(site.root):
+        ownership.refuse_links_in(site.root)
+        if site.root.is_dir() and any(site.root.iterdir()) and not (site.root / _DONE).exists():
+            raise UserError(f"{site.root}: not a report of ours: it has no {_DONE}. Move it elsewhere.")
+    if not _read_done(site):
+        site.put(_DONE, _json({}))
 
 
 def assets() -> Iterator[tuple[str, bytes]]:
@@ -146,10 +161,10 @@ def _write_models(site: Site, parts: list[Part], options: Options, say: Callable
             todo.append(work)
     for number, work in enumerate(_done_one_by_one(todo, options.workers, site), start=1):
         done[work.part.file] = work.key
-        site.put("done.json", _json(done))
+        site.put(_DONE, _json(done))
         say(f"report: {work.part.file} {number}/{len(todo)}")
-    site.put("done.json", _json(done))
-    _remove_strangers(site, uids)
+    site.put(_DONE, _json(done))
+    _remove_gone(site, uids)
 
 
 def _plan(
@@ -209,18 +224,25 @@ def _count(site: Site, results: list[tuple[int, int, int]]) -> None:
 
 def _read_done(site: Site) -> dict[str, str]:
     try:
-        value = json.loads(storage.read_bytes(site.root / "done.json"))
+        value = json.loads(storage.read_bytes(site.root / _DONE))
     except (FileNotFoundError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def _remove_strangers(site: Site, uids: set[str]) -> None:
-    """Remove the files of models that the shards do not have."""
+def _remove_gone(site: Site, uids: set[str]) -> None:
+    """Remove the files of models that the shards do not have: those whose place is what a uid leads to."""
     for folder, suffix in (("thumbs", ".webp"), ("models", ".js")):
-        known = {site.layout.bundle_name(uid).removesuffix(".zip") + suffix for uid in uids}
-        entries = storage.listing(site.root / folder)
-        storage.remove([site.root / folder / entry.name for entry in entries if entry.name not in known])
+        places = {name.removesuffix(".zip") + suffix for name in map(site.layout.bundle_name, uids)}
+        names = [entry.name for entry in storage.listing(site.root / folder)]
+        gone = [name for name in names if name not in places and _is_place(site.layout, name, suffix)]
+        storage.remove([site.root / folder / name for name in gone])
+
+
+def _is_place(layout: Layout, name: str, suffix: str) -> bool:
+    """Whether a file lies where a model's is put: `ab/UID` and the suffix, with ab by the uid's hash."""
+    uid = name.partition("/")[2].removesuffix(suffix)
+    return is_name(uid) and name == layout.bundle_name(uid).removesuffix(".zip") + suffix
 
 
 # ---- columns and runs --------------------------------------------------------------------------------------

@@ -4,9 +4,9 @@ A driver that is killed runs no clean-up, and part of the Ray that it started st
 the raylet, and all temporary files). Ray always kills its workers, even at the end of a job. So both have a
 watchdog. It waits for the end of a connection whose other end only its owner holds. Then it kills every
 process that carries the owner's mark in its environment, or that writes to a file in the owner's folders
-(Ray's agents overwrite their environment with their title), and removes those folders: real folders of this
-user, never what a link leads to. It is nobody's child, because Ray kills its workers' children. Standard
-library only: it starts fast.
+(Ray's agents overwrite their environment with their title), and removes those folders: real ones of this
+user with the marker that `claim` puts into them, never what a link leads to. It is nobody's child, because
+Ray kills its workers' children. Standard library only: it starts fast.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 MARK = "INSIDEOUT_SESSION"  # in the environment of every process of a session; its value is the first folder
+OWNER = ".insideout"
+"""In a folder that `claim` has made: its own name, written there."""
+_LONGEST_NAME = 256
 _PATIENCE = 15.0  # seconds to keep killing: a process stuck in a disk's driver never dies
 _QUIET_LOOKS = 2  # a process may start while its parent is killed: stop after two scans without a find
 _LOOKS_AFTER = (1.0, 3.0, 5.0)  # seconds: a process that is just starting shows no environment yet
@@ -144,8 +147,26 @@ def _is_stopped(pid: int) -> bool:
         return False
 
 
+def claim(folder: Path) -> None:
+    """Make a folder, and the marker in it by which `clear` knows it. FileExistsError if it is there."""
+    folder.mkdir(mode=0o700)
+    (folder / OWNER).write_text(folder.name)
+
+
 def is_own_folder(folder: Path) -> bool:
-    """Whether this is a real folder of this user: a link proves nothing about what it leads to."""
+    """Whether this is a real folder of this user with the marker; neither name nor link proves it."""
+    try:
+        with open(folder / OWNER, opener=_without_links) as marker:
+            return _is_real(folder) and marker.read(_LONGEST_NAME) == folder.name
+    except (OSError, ValueError):
+        return False
+
+
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _is_real(folder: Path) -> bool:
     try:
         found = os.lstat(folder)
     except OSError:
@@ -163,10 +184,23 @@ def clear(mark: str, folders: Sequence[Path], spared: int = 0, title: str = "") 
     deadline = time.monotonic() + _PATIENCE
     own = [folder for folder in folders if is_own_folder(folder)]
     end_all(mark, own, spared, title)
-    while any(is_own_folder(folder) for folder in own) and time.monotonic() < deadline:
+    while any(map(is_own_folder, own)) and time.monotonic() < deadline:
         for folder in own:
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                _remove(folder)
         end_all(mark, own, spared, title)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, its marker last: what is left after an interruption is still known."""
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != OWNER:
+            os.unlink(entry)
+    if os.listdir(folder) == [OWNER]:
+        (folder / OWNER).unlink()
+        folder.rmdir()
 
 
 def end_all(mark: str, folders: Sequence[Path] = (), spared: int = 0, title: str = "") -> None:

@@ -120,12 +120,10 @@ def pack(layout: Layout, config: FuseConfig, engine: EngineConfig, seed: int) ->
     if plans:
         members = splits.read_members(layout, parts, staged - packed)
         decided = splits.decide(members, config.validation, config.test)
-        packing.announce(layout, [plan.file for plan in plans])
+        packing.announce(layout, {plan.file: plan.uids for plan in plans})
         new = _pack_all(plans, layout, config, engine, decided)
         write_manifest(layout.clouds, [*parts, *new], layout.temporary)
-    storage.remove([layout.staged_row(uid) for uid in staged])
-    storage.remove([layout.pending])
-    storage.remove_empty(layout.staging)
+    packing.remove_staged(layout, staged - packed, staged & packed)
     return read_manifest(layout.clouds)
 
 
@@ -153,14 +151,16 @@ def _drop_stale_rows(layout: Layout, tasks: Tasks, resume: Resume) -> set[str]:
     stale = {task.uid for task in resume.todo(tasks)} if parts else set()
     kept: list[Part] = []
     packed: set[str] = set()
+    apart: dict[str, list[str]] = {}
     for part, uids in zip(parts, packing.uids_by_part(layout.clouds, parts), strict=True):
         if stale.isdisjoint(uids):
             kept.append(part)
             packed.update(uids)
         else:
             _unpack(layout, part, leave_out=stale)
-    if len(kept) < len(parts):
-        packing.announce(layout, sorted({part.file for part in parts} - {part.file for part in kept}))
+            apart[part.file] = uids
+    if apart:
+        packing.announce(layout, apart)
         write_manifest(layout.clouds, kept, layout.temporary)
         packing.sweep(layout)
     return packed

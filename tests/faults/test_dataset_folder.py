@@ -13,15 +13,20 @@ import pytest
 
 from fuse.config import FuseConfig
 from fuse.dataset import storage
+from fuse.dataset.export import export
 from fuse.dataset.layout import Layout, open_dataset, part_name
 from fuse.dataset.manifest import describe, read_manifest, write_manifest
 from fuse.dataset.packing import announce, sweep
 from fuse.dataset.shard import Shard, ShardError, table_of, write_shard
 from pipeline.config import EngineConfig
+from pipeline.ledger.compact import fold
+from pipeline.output import record
 from pipeline.output.commit import commit_bytes, exclusive
+from pipeline.report.site import Options, write_report
 from pipeline.stages.fuse import _unpack, fuse, pack
 from render.failures import UserError
 
+RUN = "0123456789abcdef"
 NAMES = ("../../x", "/etc/x", "..", ".hidden", "a/b", "a\\b", "bell\x07", "", "x" * 300)
 
 
@@ -98,21 +103,25 @@ def test_new_shards_take_no_name_that_exists(layout: Layout, two_models: Path) -
 
 
 def test_what_a_killed_run_left_is_removed(layout: Layout) -> None:
+    with Shard(layout.shard(part_name(0))) as shard:
+        uids = shard.uids()
     with exclusive(layout), storage.writing(layout.shard(part_name(7)), layout.temporary) as path:
         path.write_text("half")
-        unfinished = shutil.copy(path, path.with_name(path.name.replace(path.name[10:14], "beef", 1)))
-        announce(layout, [part_name(0), part_name(5)])
-        layout.shard(part_name(5)).write_text("packed, and killed before the manifest")
+        unfinished = shutil.copy(path, path.with_name(f"{path.name[:27]}{'0' * 32}.unfinished"))
+        announce(layout, {part_name(0): uids, part_name(5): uids, part_name(6): uids})
+        shutil.copy(layout.shard(part_name(0)), layout.shard(part_name(5)))  # killed before the manifest
+        layout.shard(part_name(6)).write_text("a person's own, under the name that was announced")
     assert not Path(unfinished).exists() and not layout.temporary.exists()
     sweep(layout)
-    assert layout.shards() == {part_name(0), part_name(7)}, "part 0 is in the manifest"
+    assert layout.shards() == {part_name(0), part_name(6), part_name(7)}, "part 0 is in the manifest"
     assert not layout.pending.exists()
 
 
 @pytest.mark.parametrize("link", [True, False], ids=["link", "folder"])
 def test_an_unfinished_name_is_removed_only_if_it_is_a_file(layout: Layout, marker: Path, link: bool) -> None:
-    place = layout.temporary / f"insideout-{'0' * 32}.unfinished"
+    place = layout.temporary / f"insideout-{RUN}-{'0' * 32}.unfinished"
     layout.temporary.mkdir(exist_ok=True)
+    (layout.temporary / f"insideout-{RUN}.run").write_text(RUN)
     if link:
         place.symlink_to(marker.parent)
     else:
@@ -122,6 +131,110 @@ def test_an_unfinished_name_is_removed_only_if_it_is_a_file(layout: Layout, mark
         commit_bytes(b"x", layout.card, layout)
     assert marker.read_text() == "mine"
     assert link or (place / "own").read_text() == "mine"
+
+
+@pytest.mark.parametrize("proof", ["none", "another", "empty", "link", "folder"])
+def test_an_unfinished_file_without_its_runs_marker_stays(layout: Layout, tmp_path: Path, proof: str) -> None:
+    layout.temporary.mkdir(exist_ok=True)
+    place = layout.temporary / f"insideout-{RUN}-{'0' * 32}.unfinished"
+    run = layout.temporary / f"insideout-{RUN}.run"
+    place.write_text("mine")
+    match proof:
+        case "another":
+            (layout.temporary / f"insideout-{RUN[::-1]}.run").write_text(RUN[::-1])
+        case "empty":
+            run.write_text("")
+        case "link":
+            (tmp_path / "said").write_text(RUN)
+            run.symlink_to(tmp_path / "said")
+        case "folder":
+            run.mkdir()
+    with exclusive(layout):
+        commit_bytes(b"x", layout.card, layout)
+    assert place.read_text() == "mine"
+
+
+def test_a_persons_own_readme_and_ledger_notes_survive(layout: Layout) -> None:
+    layout.card.write_text("# My project\n")
+    notes = layout.ledger("render") / "notes.jsonl"
+    notes.parent.mkdir(parents=True, exist_ok=True)
+    notes.write_text('{"uid": "cube", "source": "cube.glb", "status": "ok"}\n')
+    with exclusive(layout):
+        record.describe(layout)
+        fold(layout.ledger("render"), layout.temporary, least=0)
+    assert layout.card.read_text() == "# My project\n" and notes.exists()
+    layout.card.unlink()
+    record.describe(layout)
+    ours = layout.card.read_text()
+    layout.card.write_text(ours + "stale")
+    record.describe(layout)
+    assert layout.card.read_text() == ours
+
+
+def test_a_persons_own_file_under_a_packed_models_name_stays(layout: Layout) -> None:
+    layout.staging.mkdir(exist_ok=True)
+    with Shard(layout.shard(part_name(0))) as shard:
+        uid = shard.uids()[0]
+    layout.staged_row(uid).write_text("mine")
+    pack(layout, FuseConfig(), EngineConfig(), seed=7)
+    assert layout.staged_row(uid).read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["", "thumbs", "models/ab", "runs", "index.html", "done.json"])
+def test_a_report_is_not_written_through_a_link(layout: Layout, marker: Path, place: str) -> None:
+    """Its folders were listed, and what was unknown there removed, wherever a link led."""
+    path = layout.report / place if place else layout.report
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if place and place != "done.json":
+        (layout.report / "done.json").write_text("{}")
+    path.symlink_to(marker if path.suffix else marker.parent.parent)
+    with pytest.raises(UserError, match="a link"):
+        write_report(layout.root, Options())
+    assert marker.read_text() == "mine" and (marker.parent.parent / ".bashrc").exists()
+
+
+def test_a_report_replaces_nobodys_own_report(layout: Layout) -> None:
+    page = layout.report / "index.html"
+    page.parent.mkdir()
+    page.write_text("mine")
+    with pytest.raises(UserError, match="not a report of ours"):
+        write_report(layout.root, Options())
+    assert page.read_text() == "mine"
+
+
+def test_a_report_removes_only_its_own_files(layout: Layout) -> None:
+    write_report(layout.root, Options())
+    gone = layout.report / "models" / layout.bundle_name("gone").replace(".zip", ".js")
+    own = [layout.report / "models" / name for name in ("notes.js", "zz/gone.js", ".git/config")]
+    for path in (gone, *own):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    write_report(layout.root, Options())
+    assert not gone.exists() and all(path.exists() for path in own)
+
+
+@pytest.mark.parametrize("place", ["pictures", "rgba", "rgba/000.png", "transforms.json"])
+def test_an_export_is_not_written_through_a_link(
+    layout: Layout, marker: Path, tmp_path: Path, place: str
+) -> None:
+    path = tmp_path / "to" / place
+    path.parent.mkdir(parents=True)
+    path.symlink_to(marker if path.suffix else marker.parent.parent)
+    before = everything(tmp_path / "home")
+    with pytest.raises(UserError, match="a link"):
+        export(layout.root, "cube", tmp_path / "to")
+    assert everything(tmp_path / "home") == before
+
+
+@pytest.mark.parametrize("uid", ["a*", "chair[12]", "chair?"])
+def test_a_name_in_a_store_is_no_pattern(uid: str) -> None:
+    """fsspec's `rm` expands patterns: removing the staged row of `a*` removed all that begin with a."""
+    place = storage.locate("memory://bucket/rows")
+    names = (uid, "abc", "a", "chair1", "chair2")
+    for name in names:
+        storage.publish_bytes(b"x", place / name)
+    storage.remove([place / uid])
+    assert {entry.name for entry in storage.listing(place)} == set(names) - {uid}
 
 
 @pytest.mark.parametrize("name", NAMES)

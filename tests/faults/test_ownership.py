@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.sandbox.watchdog import MARK, Watchdog
+from pipeline.sandbox.watchdog import MARK, OWNER, Watchdog, claim
 from tests.helpers.places import ROOT
 
 _WRITER = "import sys, time; file = open(sys.argv[1], 'w'); print('open', flush=True); time.sleep(120)"
@@ -63,13 +64,51 @@ def test_a_folder_with_a_sessions_name_ends_nobody(temporary: Path):
         os.utime(folder, (1, 1))
         clear_the_dead(temporary)
         assert process.poll() is None
-    assert not folder.exists(), "nobody held its lock: it is what a dead session left"
+    assert (folder / "log.txt").exists(), "it has no marker"
+
+
+def test_a_folder_with_another_folders_marker_stays(temporary: Path):
+    claim(temporary / "insideout-ray-0badcafe")
+    stranger = shutil.copytree(temporary / "insideout-ray-0badcafe", temporary / "insideout-ray-1badcafe")
+    (temporary / "insideout-ray-2badcafe").mkdir()
+    (temporary / "insideout-ray-2badcafe" / OWNER).symlink_to(temporary / "insideout-ray-2badcafe.txt")
+    (temporary / "insideout-ray-2badcafe.txt").write_text("insideout-ray-2badcafe")
+    for folder in temporary.glob("insideout-ray-*"):
+        os.utime(folder, (1, 1))
+    clear_the_dead(temporary)
+    left = sorted(path.name for path in temporary.glob("insideout-ray-*"))
+    assert left == [stranger.name, "insideout-ray-2badcafe", "insideout-ray-2badcafe.txt"]
+
+
+def test_a_session_starts_no_fight_over_a_name_that_is_taken(tmp_path: Path):
+    """A watchdog whose owner could not make its folder leaves the one that is there."""
+    folder = tmp_path / "session"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("mine")
+    watchdog = Watchdog(f"{MARK}={folder}", [folder])
+    with pytest.raises(FileExistsError):
+        claim(folder)
+    watchdog.close()
+    assert (folder / "thesis.txt").exists()
+
+
+def test_a_link_in_a_session_folder_is_removed_and_not_followed(temporary: Path, tmp_path: Path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.txt").write_text("mine")
+    folder = temporary / "insideout-ray-0badcafe"
+    claim(folder)
+    (folder / "session_latest").symlink_to(tmp_path / "home")
+    (folder / "below").mkdir()
+    (folder / "below" / "home").symlink_to(tmp_path / "home")
+    os.utime(folder, (1, 1))
+    clear_the_dead(temporary)
+    assert not folder.exists() and (tmp_path / "home" / "thesis.txt").exists()
 
 
 def test_a_sessions_own_process_is_ended(temporary: Path):
     """The control: what carries the session's mark does end."""
     folder = temporary / "insideout-ray-0badcafe"
-    folder.mkdir()
+    claim(folder)
     os.utime(folder, (1, 1))
     ours = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(120)"], env={**os.environ, MARK: str(folder)}
@@ -77,6 +116,7 @@ def test_a_sessions_own_process_is_ended(temporary: Path):
     time.sleep(0.3)
     clear_the_dead(temporary)
     assert ours.wait(10) == -9
+    assert not folder.exists()
 
 
 def test_a_watchdog_removes_no_folder_that_became_a_link(tmp_path: Path):
