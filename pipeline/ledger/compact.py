@@ -73,7 +73,7 @@ def fold(folder: Path, temporary: Path, least: int = _LEAST) -> bool:
     # Unfinished files are in the dataset's temporary folder, or have no name and end with this process.
     with storage.writing(folder / NAME, temporary) as new, tempfile.TemporaryFile() as everything:
         _write(folder, files, everything, new)
-    _remove(folder, [path.name for path in files])
+    _remove(folder, [path.name for path in files if is_run_file(path.name)])
     return True
 
 
@@ -150,7 +150,7 @@ def row_of(values: dict[str, Any]) -> Row:
 def run_files(folder: Path) -> list[Path]:
     """The runs' files in OUT/ledger/STAGE, oldest first, without those that are folded already."""
     done = folded(folder)
-    names = (entry.name for entry in storage.listing(folder) if is_run_file(entry.name))
+    names = (entry.name for entry in storage.listing(folder) if entry.name.endswith(".jsonl"))
     return [folder / name for name in sorted(names) if name not in done]
 
 

@@ -125,7 +125,7 @@ def run_of(path: Path) -> str:
 
 
 def is_run_file(name: str) -> bool:
-    """Whether a file's name is a run's: no other file in a ledger's folder is read, folded or removed."""
+    """Whether a file's name is a run's: no other file in a ledger's folder is removed."""
     return bool(_RUN_FILE.fullmatch(name))
 
 

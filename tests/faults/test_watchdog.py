@@ -12,17 +12,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.sandbox.watchdog import Watchdog
+from pipeline.sandbox.watchdog import Watchdog, claim
 
 Start = Callable[..., subprocess.Popen[bytes]]
 OWNER = """
 import sys
 from pathlib import Path
-from pipeline.sandbox.watchdog import Watchdog
+from pipeline.sandbox.watchdog import Watchdog, claim
 
 folder = Path(sys.argv[1])
 watchdog = Watchdog("MARK=it", [folder])
-folder.mkdir()
+claim(folder)
 print(flush=True)
 sys.stdin.read()
 """
@@ -56,7 +56,7 @@ def test_what_bears_the_mark_or_writes_there_is_ended(start: Start, tmp_path: Pa
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     watchdog = Watchdog("MARK=it", [folder])
-    folder.mkdir()
+    claim(folder)
     with (folder / "log").open("wb") as log, (folder / "log").open("rb") as shown:
         writer, reader = start(stdout=log, env={}), start(stdin=shown, env={})
         marked, stranger = start(env={"MARK": "it is"}), start(env={"UNMARK": "it", "OTHER": "MARK=it"})
