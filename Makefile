@@ -9,7 +9,7 @@ ARGS ?=
 export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor samples render fuse report train generate submit demo test soak check bench lock clean
+.PHONY: help setup doctor samples render fuse curate report train generate submit demo test soak check bench lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -28,6 +28,9 @@ render: setup ## models to view bundles: MODELS=DIR OUT=DIR ARGS="--views 20"
 
 fuse: setup ## view bundles to cloud shards: OUT=DIR
 	$(BIN)/insideout fuse "$(OUT)" $(ARGS)
+
+curate: setup ## which models training sees: flat ones, near-duplicates, clusters, buckets: OUT=DIR
+	$(BIN)/insideout curate "$(OUT)" $(ARGS)
 
 report: setup ## a page to look at, OUT/report/index.html: OUT=DIR
 	$(BIN)/insideout report "$(OUT)" $(ARGS)

@@ -19,6 +19,7 @@ VERBS = {
     "samples": "make the embedded sample models",
     "render": "models -> view bundles, with Blender",
     "fuse": "view bundles -> colored point clouds in Parquet shards",
+    "curate": "which models training sees, how often, and why",
     "status": "how a dataset's stages stand: counts, rate, what is left",
     "failures": "what failed, and why",
     "retry": "process failed models again",

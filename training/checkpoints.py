@@ -136,7 +136,7 @@ def build_encoder(config: TrainConfig, device: torch.device | str) -> CachedEnco
 
     Raises UserError if the network needs another kind of condition, EncoderError if it cannot be loaded.
     """
-    encoder = _open_encoder(config, device)
+    encoder = open_encoder(config, device)
     if (config.model == "vector") != (encoder.cells == 0):
         fit = "clip_image or clip_text" if config.model == "vector" else "an encoder with a grid of tokens"
         raise UserError(f"model {config.model} does not fit encoder {config.encoder}. Use {fit}.")
@@ -242,7 +242,8 @@ def check_encoder(state: dict[str, Any], encoder: CachedEncoder, path: Path) -> 
         )
 
 
-def _open_encoder(config: TrainConfig, device: torch.device | str) -> Encoder:
+def open_encoder(config: TrainConfig, device: torch.device | str) -> Encoder:
+    """The configuration's frozen encoder, without a cache."""
     size, path = config.image_size, config.encoder_path
     match config.encoder:
         case "efficientnet_lite0":

@@ -7,6 +7,7 @@
     ledger/STAGE/           what happened to each model
     checkpoints/RUN/        training runs
     report/                 pages to look at
+    curation/               what a curation measured and decided
 
 Files lie in OUT/.tmp until they are complete and renamed into place: one folder holds every unfinished file.
 A name that may come from a file is checked before it becomes part of a path (`fuse.dataset.names`), and no
@@ -69,6 +70,33 @@ class Layout:
     @property
     def report(self) -> Path:
         return self.root / "report"
+
+    @property
+    def curation(self) -> Path:
+        return self.root / "curation"
+
+    @property
+    def decisions(self) -> Path:
+        """The weight of every model that a curation has decided on (`fuse.dataset.decisions`)."""
+        return self.curation / "decisions.parquet"
+
+    @property
+    def measures(self) -> Path:
+        """What a curation measured, a file per shard."""
+        return self.curation / "measures"
+
+    @property
+    def clusters(self) -> Path:
+        return self.curation / "clusters.npz"
+
+    def cluster_sheet(self, number: int) -> Path:
+        """The picture of a cluster."""
+        return self.curation / "clusters" / f"{number:03d}.jpg"
+
+    @property
+    def rules(self) -> Path:
+        """The curation's rules, which a person edits."""
+        return self.curation / "rules.yaml"
 
     @property
     def temporary(self) -> Path:
@@ -140,7 +168,8 @@ class Layout:
 
     def _folders(self) -> Iterator[Path]:
         """The folders that stages write to and remove from."""
-        yield from (self.views, self.clouds, self.staging, self.checkpoints, self.report, self.temporary)
+        yield from (self.views, self.clouds, self.staging, self.checkpoints, self.temporary)
+        yield from (self.report, self.curation)
         yield from (self.views / f"{number:02x}" for number in range(256))
         yield self.root / "ledger"
         yield from (self.ledger(stage) for stage in STAGES)

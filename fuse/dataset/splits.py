@@ -136,8 +136,13 @@ def _same_surface(members: Sequence[Member]) -> Iterator[tuple[int, int]]:
 
 def same_surface(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two farthest-point samples, (N, 3) and (M, 3), lie as close as if they were of one surface."""
+    return surface_gap(a, b) <= _SPACINGS
+
+
+def surface_gap(a: np.ndarray, b: np.ndarray) -> float:
+    """The Chamfer distance of two farthest-point samples, (N, 3) and (M, 3), in spacings of their points."""
     first, second = a.astype(np.float32), b.astype(np.float32)
     trees = KDTree(first), KDTree(second)
     gap = (trees[0].query(second)[0].mean() + trees[1].query(first)[0].mean()) / 2
     spacing = min(np.median(tree.query(tree.data, 2)[0][:, -1]) for tree in trees)
-    return bool(gap <= _SPACINGS * spacing)
+    return float(gap / spacing) if spacing else 0.0 if gap == 0 else np.inf

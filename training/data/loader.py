@@ -30,6 +30,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fuse.dataset.decisions import Decisions, decisions_digest, read_decisions
+from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import Part, read_manifest
 from fuse.dataset.shard import Shard, ShardError
 from render.failures import UserError
@@ -101,8 +103,8 @@ class CloudLoader:
     `batch` counts the clouds of a step over all `world` processes; this one is `rank`. `streams` are read in
     parallel, each from its own slice of the rows: with one per process, no process reads another's rows.
     `workers` threads read ahead; `decode` is the side, in pixels, to which they decode images (0: not at
-    all). Rows come in proportion to their weights; `weighted` False: all equally often. Raises ShardError
-    where there is nothing to read or the data is damaged.
+    all). Rows come in proportion to their weights, or to those that `insideout curate` decided on; `weighted`
+    False: all equally often. Raises ShardError where there is nothing to read or the data is damaged.
     """
 
     def __init__(
@@ -134,7 +136,9 @@ class CloudLoader:
         if batch % world:
             raise UserError(f"a batch of {batch} clouds cannot be divided evenly among {world} processes.")
         parts = _parts(clouds)
-        groups = list(_groups(clouds, parts, split, views if images else None, mix, weighted))
+        curated = Layout(clouds.parent)
+        decided = read_decisions(curated) if weighted else None
+        groups = list(_groups(clouds, parts, split, views if images else None, mix, decided))
         self.rows = sum(len(group.rows) for group in groups)
         if not self.rows:
             raise EmptySplit(
@@ -164,6 +168,7 @@ class CloudLoader:
         self._union = UnionOrder()
         self._batch = batch
         self._data = hashlib.sha256(repr([part.sha256 for part in parts]).encode()).hexdigest()
+        self._curation = decisions_digest(curated) if weighted else ""
         identity = (split, views, seed, window, streams, self._recipe)
         identity += ((least, most),) if self._most > 1 else ()
         self._identity = hashlib.sha256(repr(identity).encode()).hexdigest()
@@ -182,14 +187,15 @@ class CloudLoader:
             "batch": self._batch,
             "rows": self.rows,
             "data": self._data,
+            "curation": self._curation,
             "identity": self._identity,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> list[str]:
         """Continue where `state` was taken; returns what has changed since, in words.
 
-        The batch may differ: as many clouds count as used. With other shards the same number of batches is
-        skipped in their order. Raises ShardError if the seed, the split or the recipe differ.
+        The batch may differ: as many clouds count as used. With other shards or weights the same number of
+        batches is skipped in their order. Raises ShardError if the seed, the split or the recipe differ.
         """
         if "data" in state and state["identity"] != self._identity:
             raise ShardError(
@@ -201,6 +207,8 @@ class CloudLoader:
         changes = []
         if state.get("data") != self._data:
             changes.append(f"the shards changed: {state.get('rows', 'unknown')} rows before, {self.rows} now")
+        elif state.get("curation", "") != self._curation:
+            changes.append(f"the curation changed: {state['rows']} rows before, {self.rows} now")
         if batch != self._batch:
             changes.append(f"batch {batch} before, {self._batch} now")
         return changes
@@ -313,11 +321,12 @@ def _parts(clouds: Path) -> list[Part]:
 
 
 def _groups(
-    clouds: Path, parts: list[Part], split: str, views: int | None, mix: Mix, weighted: bool
+    clouds: Path, parts: list[Part], split: str, views: int | None, mix: Mix, decided: Decisions | None
 ) -> Iterator[Group]:
     """The row groups that have rows of the split with points of the mix's kind.
 
-    `views` is the number of views used, 0 for all; None if images are not needed.
+    `views` is the number of views used, 0 for all; None if images are not needed. `decided` are the
+    curation's weights; None: all rows equally often.
     """
     for part in parts:
         with Shard(clouds / part.file) as shard:
@@ -331,8 +340,8 @@ def _groups(
                 )
             for index in range(shard.row_groups):
                 rows, weights = usable_rows(shard, index, split, mix.kind), None
-                if weighted:
-                    weights = row_weights(shard, index)[rows]
+                if decided is not None:
+                    weights = row_weights(shard, index, decided)[rows]
                     rows, weights = rows[weights > 0], weights[weights > 0]
                 if len(rows):
                     yield Group(shard.path, index, rows, min(views or shard.views, shard.views), weights)

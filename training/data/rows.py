@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from fuse.dataset.decisions import Decisions, weight_of
 from fuse.dataset.shard import Shard, ShardError, image_column
 from training.conditioning.cameras import NUMBERS
 from training.data.channels import to_network
@@ -59,8 +60,11 @@ def usable_rows(shard: Shard, group: int, split: str, kind: PointsFrom) -> np.nd
     return np.flatnonzero((np.array(table["split"].to_pylist()) == split) & (points > 0))
 
 
-def row_weights(shard: Shard, group: int) -> np.ndarray:
-    """The sampling weights of a row group's rows, (R,) float64. ShardError for a negative or infinite one."""
+def row_weights(shard: Shard, group: int, decided: Decisions) -> np.ndarray:
+    """The sampling weights of a row group's rows, (R,) float64, as `decided` or their own.
+
+    ShardError for a negative or infinite one.
+    """
     table = shard.table(group, ["uid", "weight"])
     weights = table["weight"].to_numpy().astype(np.float64)
     for row in np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))[:1].tolist():
@@ -68,7 +72,8 @@ def row_weights(shard: Shard, group: int) -> np.ndarray:
             f"{shard.path}: {table['uid'][row].as_py()} has weight {weights[row]}. Weights are 0 (never "
             "used) or positive numbers."
         )
-    return weights
+    uids = table["uid"].to_pylist()
+    return np.array([weight_of(decided, uid, own) for uid, own in zip(uids, weights.tolist(), strict=True)])
 
 
 class Blobs:

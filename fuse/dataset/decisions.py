@@ -1,0 +1,104 @@
+"""What a curation decided of each model: OUT/curation/decisions.parquet, beside the shards.
+
+    decided = read_decisions(layout)             # uid -> Decision; empty where nobody has curated
+    weight = weight_of(decided, uid, own)        # what the loader samples by
+
+`pipeline.curate` writes the file, the trainer's loader, the report and the card read it. Deleting it undoes
+the curation: every row has its own weight again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fuse.dataset import storage
+from fuse.dataset.layout import Layout
+from render.failures import UserError
+
+SCHEMA = pa.schema(
+    [
+        pa.field("uid", pa.string(), nullable=False),
+        pa.field("weight", pa.float32(), nullable=False),
+        pa.field("own_weight", pa.float32(), nullable=False),
+        pa.field("bucket", pa.string()),
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("cluster", pa.int32()),
+        pa.field("duplicate_of", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How often a model is used, and why. Small: a million of them are held at once."""
+
+    uid: str
+    weight: float
+    """What the loader samples by; 0: never."""
+    own_weight: float
+    """What the input list said."""
+    bucket: str | None
+    """None: a rule leaves the model out."""
+    rule: str
+    """What decided, in one word: `flat`, `duplicate`, `cluster`, ..."""
+    reason: str
+    """The same with the numbers, for people."""
+    cluster: int | None
+    duplicate_of: str | None
+
+    @property
+    def kept(self) -> bool:
+        return self.weight > 0
+
+
+Decisions = Mapping[str, Decision]
+
+
+def weight_of(decided: Decisions, uid: str, own: float) -> float:
+    """The model's weight: as decided, or its own where it came after the curation."""
+    return decided[uid].weight if uid in decided else own
+
+
+def read_decisions(layout: Layout) -> dict[str, Decision]:
+    """Every decision by uid; none where nobody has curated. UserError for a damaged file."""
+    try:
+        with storage.open_file(layout.decisions) as file:
+            rows = pq.read_table(file, schema=SCHEMA, page_checksum_verification=True).to_pylist()
+    except FileNotFoundError:
+        return {}
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _damaged(layout.decisions, str(error)) from None
+    decided = {row["uid"]: Decision(**row) for row in rows}
+    for one in decided.values():
+        if not 0 <= one.weight < math.inf:
+            raise _damaged(layout.decisions, f"{one.uid} has weight {one.weight}")
+    return decided
+
+
+def decisions_digest(layout: Layout) -> str:
+    """A hash that changes with the decisions; empty where there are none."""
+    try:
+        return hashlib.sha256(storage.read_bytes(layout.decisions)).hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
+def write_decisions(layout: Layout, decided: Sequence[Decision]) -> None:
+    """Replace the decisions, atomically. The bytes depend on them alone."""
+    rows = [asdict(one) for one in sorted(decided, key=lambda one: one.uid)]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), sink, compression="zstd", write_page_checksum=True)
+    storage.publish_bytes(sink.getvalue().to_pybytes(), layout.decisions, layout.temporary)
+
+
+def _damaged(path: Path, problem: str) -> UserError:
+    reason = " ".join(problem.split())[:200]
+    return UserError(f"{path}: not a curation's decisions ({reason}). Run `insideout curate` again.")

@@ -1,0 +1,146 @@
+"""Every model measured once: OUT/curation/measures/part-NNNNN.parquet, one file per shard.
+
+    survey(layout, encoder, views=4)
+    table = read_survey(layout, ["uid", "thinnest"])
+
+A file states in its footer what it was made of (the shard's hash, the encoder, the views): a survey that was
+killed continues, and one of a dataset that has grown measures the new shards only. Row groups are read one at
+a time, so memory does not grow with the dataset.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fuse.dataset import storage
+from fuse.dataset.layout import Layout
+from fuse.dataset.manifest import Part, read_manifest
+from fuse.dataset.shard import Row, Shard, decode, image_column
+from fuse.dataset.splits import PROBE
+from fuse.preview.thumbs import ELEVATION, thumbnail
+from pipeline.curate.features import features
+from pipeline.curate.measures import measure
+from render.bundle import Bundle, BundleError
+from training.conditioning.encoder import Encoder
+
+VERSION = 1
+"""Of what is measured: another one measures all again."""
+_MADE_OF = "insideout.made_of"
+_COPIED = ("uid", "source", "source_sha256", "caption", "category", "license", "split", "weight")
+_QUALITY = ("hidden_fraction", "spacing", "dense_outside")
+MEASURES = ("thinnest", "coverage", "symmetry", "one_color", "size", *_QUALITY, "faces", "missing_textures")
+"""What is measured of every model; null where it is unknown."""
+SCHEMA = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in _COPIED[:-1]),
+        pa.field("weight", pa.float32()),
+        pa.field("singular_values", pa.list_(pa.float32(), 3)),
+        *(pa.field(name, pa.float32()) for name in MEASURES),
+        pa.field("points", pa.binary()),  # (PROBE, 3) float16 or fewer
+        pa.field("colors", pa.binary()),  # (PROBE, 3) uint8, unlit
+        pa.field("feature", pa.binary()),  # (F,) float16
+        pa.field("picture", pa.binary()),  # WebP
+    ]
+)
+
+
+def survey(
+    layout: Layout, encoder: Encoder, views: int, say: Callable[[str], None] = lambda text: None
+) -> None:
+    """Measure the shards that are not measured yet; remove what was measured of shards that are gone."""
+    parts = read_manifest(layout.clouds)
+    for number, part in enumerate(parts, start=1):
+        made_of = json.dumps([VERSION, part.sha256, encoder.identity, views])
+        if _made_of(layout, part) != made_of:
+            _survey_part(layout, part, encoder, views, made_of)
+            say(f"curate: measured {part.file} {number}/{len(parts)}")
+    named = {part.file for part in parts}
+    files = [entry.name for entry in storage.listing(layout.measures)]
+    storage.remove([layout.measures / name for name in files if name not in named])
+
+
+def read_survey(layout: Layout, columns: Sequence[str]) -> pa.Table:
+    """Some columns of every model, in the order of the shards."""
+    return pa.concat_tables(batches(layout, columns))
+
+
+def batches(layout: Layout, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The same, one row group at a time."""
+    for part in read_manifest(layout.clouds):
+        with storage.open_file(layout.measures / part.file) as file:
+            reader = pq.ParquetFile(file)
+            for group in range(reader.num_row_groups):
+                yield reader.read_row_group(group, columns=list(columns))
+
+
+def _made_of(layout: Layout, part: Part) -> str | None:
+    """What the shard's measures were made of; None where there are none that can be read."""
+    try:
+        with storage.open_file(layout.measures / part.file) as file:
+            metadata = pq.read_metadata(file).metadata or {}
+    except (FileNotFoundError, pa.ArrowException):
+        return None
+    return metadata.get(_MADE_OF.encode(), b"").decode()
+
+
+def _survey_part(layout: Layout, part: Part, encoder: Encoder, views: int, made_of: str) -> None:
+    with (
+        Shard(layout.shard(part.file)) as shard,
+        storage.writing(layout.measures / part.file, layout.temporary) as path,
+        pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer,
+    ):
+        for group in range(shard.row_groups):
+            writer.write_table(_survey_group(layout, shard, group, encoder, views))
+        writer.add_key_value_metadata({_MADE_OF: made_of})
+
+
+def _survey_group(layout: Layout, shard: Shard, group: int, encoder: Encoder, views: int) -> pa.Table:
+    chosen = [image_column(int(view)) for view in evenly(shard.views, views)]
+    columns = [*_COPIED, "scale", "quality", "cameras", "outside_xyz", "outside_albedo", *chosen]
+    rows = list(shard.rows(columns, [group]))
+    vectors = features([[row[name] for name in chosen] for row in rows], encoder)
+    measured = [_measured(layout, row, chosen) for row in rows]
+    for row, vector in zip(measured, vectors, strict=True):
+        row["feature"] = vector.tobytes()
+    return pa.Table.from_pylist(measured, SCHEMA)
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` of `count` views, evenly spread over their order."""
+    return sorted({int(index) for index in np.linspace(0, count - 1, min(count, most)).round()})
+
+
+def _measured(layout: Layout, row: Row, chosen: Sequence[str]) -> dict[str, Any]:
+    images = [decode(row, name) for name in chosen]
+    heights = [row["cameras"][int(name.removeprefix("image_"))]["camera_to_world"][10] for name in chosen]
+    best = int(np.argmin(np.abs(np.array(heights) - ELEVATION)))
+    return {
+        **{name: row[name] for name in _COPIED},
+        **{name: row["quality"][name] for name in _QUALITY},
+        **measure(row, images),
+        **_bundle_counts(layout, row["uid"]),
+        "singular_values": row["quality"]["singular_values"],
+        "thinnest": row["quality"]["singular_values"][-1],
+        "points": decode(row, "outside_xyz")[:PROBE].astype(np.float16).tobytes(),
+        "colors": decode(row, "outside_albedo")[:PROBE].tobytes(),
+        "picture": thumbnail(images[best]),
+    }
+
+
+def _bundle_counts(layout: Layout, uid: str) -> dict[str, int | None]:
+    """What only the view bundle knows; None where there is no bundle, as in a copy of the shards alone."""
+    try:
+        with Bundle(layout.bundle(uid)) as bundle:
+            meta = bundle.meta
+    except BundleError:
+        return {"faces": None, "missing_textures": None}
+    return {
+        "faces": meta.get("counts", {}).get("faces"),
+        "missing_textures": len(meta.get("missing_textures") or ()),
+    }
