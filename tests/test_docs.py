@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fuse.dataset.layout import Layout
 from fuse.dataset.shard import SCHEMA
 from pipeline.arguments import parse
 from pipeline.cli import VERBS, module_of
@@ -72,7 +73,7 @@ def test_every_path_exists(document: Path):
 
 @each_document
 def test_every_recipe_exists(document: Path):
-    recipes = {path.name for path in (ROOT / "configs").rglob("*.yaml")}
+    recipes = {path.name for path in (ROOT / "configs").rglob("*.yaml")} | {Layout(ROOT).rules.name}
     text = " ".join(code(document.read_text()))
     assert set(re.findall(r"[\w\-]+\.yaml\b", text)) <= recipes
 
