@@ -34,6 +34,8 @@ from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import decode, image_column, read_rows
 from fuse.preview.picture import draw_cloud
 from training.conditioning.encoder import load_pixels
+from training.conditioning.frames import frame_of
+from training.conditioning.shown import View
 from training.config import TrainConfig
 from training.data.channels import from_network
 from training.evaluate import Sample, read_samples
@@ -67,12 +69,15 @@ class Arm:
     """Numbers of views that its clouds are generated from, all at once."""
     rules: tuple[tuple[int, Rule], ...] = ()
     """Further numbers of views, and rules that need no training."""
+    unposed: tuple[int, ...] = ()
+    """Numbers of views whose cameras it is not told."""
     models: int = 0
     """Training models: the first ones of the dataset; 0: all."""
 
 
 SEVERAL = (1, 2, 4, 8)
 PROJECTED = {"view_rays": True, "view_projected": True}
+FIRST = PROJECTED | {"views_most": 4, "frame": "first_view"}
 ARMS = {
     "today": Arm({}, rules=((2, "cycle"), (4, "cycle"), (8, "cycle"), (2, "mean"), (4, "mean"))),
     "rays, 1 view": Arm({"view_rays": True}),
@@ -82,6 +87,11 @@ ARMS = {
     "tags": Arm({"view_tags": True, "views_most": 4}, SEVERAL),
     "projected, causal": Arm(PROJECTED | {"views_most": 4, "view_fusion": "causal"}, SEVERAL),
     "projected, state": Arm(PROJECTED | {"views_most": 4, "view_fusion": "state"}, SEVERAL),
+    "projected, some unposed": Arm(
+        PROJECTED | {"views_most": 4, "camera_drop": 0.4}, SEVERAL, unposed=(1, 4)
+    ),
+    "first view": Arm(FIRST, SEVERAL, unposed=(1, 4)),
+    "first view, some unposed": Arm(FIRST | {"camera_drop": 0.4}, SEVERAL, unposed=(1, 4)),
     "one vector": Arm({"view_cells": 1}),
     "projected, 80 models": Arm(PROJECTED | {"views_most": 4}, SEVERAL, models=80),
     "projected, 20 models": Arm(PROJECTED | {"views_most": 4}, SEVERAL, models=20),
@@ -121,6 +131,13 @@ class Result:
     """For each object the mean over its samples."""
     f_score: list[float] = field(repr=False)
     """At 0.1, likewise."""
+    posed: bool = True
+    """Whether the network is told the views' cameras, if it takes any."""
+
+    @property
+    def way(self) -> str:
+        """How the views were used."""
+        return self.rule if self.posed else "unposed"
 
 
 class Experiment:
@@ -149,18 +166,19 @@ class Experiment:
     def run(self, name: str) -> None:
         """Train an arm and judge it for every number of views, unless that is known."""
         arm, options = ARMS[name], self.options
-        known = {(r.arm, r.views, r.rule, r.steps, r.seed) for r in self.results()}
-        asked: list[tuple[int, Rule]] = [*((views, "together") for views in arm.views), *arm.rules]
+        known = {(r.arm, r.views, r.rule, r.posed, r.steps, r.seed) for r in self.results()}
+        asked: list[tuple[int, Rule, bool]] = [(views, "together", True) for views in arm.views]
+        asked += [(*one, True) for one in arm.rules] + [(views, "together", False) for views in arm.unposed]
         missing = [one for one in asked if (name, *one, options.steps, options.seed) not in known]
         if not missing:
             return
         checkpoint, seconds = self.train(name, arm)
         generator = Generator(checkpoint, "cpu")
-        for views, rule in missing:
-            result = self.judge(name, generator, views, rule, seconds)
+        for views, rule, posed in missing:
+            result = self.judge(name, generator, views, rule, posed, seconds)
             with self._file.open("a") as file:
                 file.write(json.dumps(vars(result)) + "\n")
-            print(f"{name}, {views} views, {rule}: Chamfer {mean_interval(np.array(result.chamfer))}")
+            print(f"{name}, {views} views, {result.way}: Chamfer {mean_interval(np.array(result.chamfer))}")
 
     def train(self, name: str, arm: Arm) -> tuple[Path, float]:
         """The arm's checkpoint, and the CPU-seconds that it took."""
@@ -190,19 +208,28 @@ class Experiment:
             marker.touch()
 
     def sample(
-        self, generator: Generator, views: int, rule: Rule, samples: Sequence[Sample], points: int = POINTS
+        self,
+        generator: Generator,
+        given: Sequence[Sequence[View]],
+        rule: Rule = "together",
+        points: int = POINTS,
     ) -> np.ndarray:
         """`SAMPLES` clouds of each object: (SAMPLES, K, C, N); their noise is the same for every arm."""
-        sampling = Sampling(SAMPLING_STEPS, guidance=1.0, batch=len(samples), rule=rule)
-        given = [sample.views[:views] for sample in samples]
-        clouds = generator.sample(given * SAMPLES, points, sampling)
-        return clouds.reshape(SAMPLES, len(samples), *clouds.shape[1:])
+        sampling = Sampling(SAMPLING_STEPS, guidance=1.0, batch=len(given), rule=rule)
+        clouds = generator.sample([*given] * SAMPLES, points, sampling)
+        return clouds.reshape(SAMPLES, len(given), *clouds.shape[1:])
 
-    def judge(self, name: str, generator: Generator, views: int, rule: Rule, seconds: float) -> Result:
+    def judge(
+        self, name: str, generator: Generator, views: int, rule: Rule, posed: bool, seconds: float
+    ) -> Result:
         """The scores of an arm's clouds against the true clouds' first `POINTS` points."""
         begun = time.process_time()
-        clouds = self.sample(generator, views, rule, self.held_out, POINTS)
+        given = [sample.views[:views] for sample in self.held_out]
+        told = given if posed else [[View(view.image) for view in some] for some in given]
+        clouds = self.sample(generator, told, rule)
         spent = (time.process_time() - begun) / clouds.shape[0] / clouds.shape[1]
+        if generator.config.frame == "first_view" and not posed:
+            clouds = np.stack([turned_back(some, given) for some in clouds])
         true = [sample.cloud[:3, :POINTS].T for sample in self.held_out]
         scores = np.array([[_judged(*pair) for pair in zip(some, true, strict=True)] for some in clouds])
         options = self.options
@@ -215,7 +242,14 @@ class Experiment:
             seconds,
             spent,
             *scores.mean(0).round(5).T.tolist(),
+            posed=posed,
         )
+
+
+def turned_back(clouds: np.ndarray, given: Sequence[Sequence[View]]) -> np.ndarray:
+    """Clouds (K, C, N) that stand as in their first pictures, turned to the objects' frame for the scores."""
+    first = torch.from_numpy(np.stack([views[0].camera for views in given if views[0].camera is not None]))
+    return frame_of(first).leave(torch.from_numpy(clouds)).numpy()
 
 
 def _judged(made: np.ndarray, true: np.ndarray) -> tuple[float, float]:
@@ -271,12 +305,10 @@ def table(results: Sequence[Result]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
-        fewer = [
-            r for r in results if (r.arm, r.rule) == (result.arm, result.rule) and r.views < result.views
-        ]
+        fewer = [r for r in results if (r.arm, r.way) == (result.arm, result.way) and r.views < result.views]
         change = relative_difference(np.array(result.chamfer), np.array(base.chamfer))
         cells = [
-            result.arm + ("" if result.rule == "together" else f", {result.rule}"),
+            result.arm + ("" if result.way == "together" else f", {result.way}"),
             f"{result.views}",
             f"{np.mean(result.chamfer):.4f}",
             f"{np.mean(result.f_score):.3f}",
@@ -302,9 +334,8 @@ def picture(experiment: Experiment, count: int = 8, size: int = 144) -> Image.Im
     rows = []
     for name, views in (("today", 1), ("projected", 4)):
         checkpoint, _ = experiment.train(name, ARMS[name])
-        rows.append(
-            experiment.sample(Generator(checkpoint, "cpu"), views, "together", samples, 4 * POINTS)[0]
-        )
+        given = [sample.views[:views] for sample in samples]
+        rows.append(experiment.sample(Generator(checkpoint, "cpu"), given, points=4 * POINTS)[0])
     rows.append(np.stack([sample.cloud for sample in samples]))
     sheet = Image.new("RGB", (count * size, 4 * size), "white")
     for x, sample in enumerate(samples):
@@ -322,7 +353,7 @@ def main(options: Options) -> None:
     for name in options.arms:
         experiment.run(name)
     results = [r for r in experiment.results() if (r.steps, r.seed) == (options.steps, options.seed)]
-    results.sort(key=lambda r: (list(ARMS).index(r.arm), r.rule, r.views))
+    results.sort(key=lambda r: (list(ARMS).index(r.arm), r.way, r.views))
     (options.out / "table.md").write_text(table(results) + "\n")
     print(table(results))
     if {"today", "projected"} <= {result.arm for result in results}:

@@ -344,10 +344,20 @@ def _write_layer(write: Callable[[str, np.ndarray], str], layer: Layer | View, p
 
 
 def _transforms(views: Sequence[View], frames: list[dict[str, Any]]) -> dict[str, Any]:
+    """The file's contents; where fields of view differ, each frame has its own focal length."""
     height, width = views[0].depth.shape
-    focal = width / 2 / np.tan(views[0].camera.fov / 2)
-    intrinsics = {"w": width, "h": height, "fl_x": focal, "fl_y": focal, "cx": width / 2, "cy": height / 2}
-    return {"camera_model": "OPENCV", "camera_angle_x": views[0].camera.fov, **intrinsics, "frames": frames}
+    lenses = [_lens(view.camera.fov, width) for view in views]
+    shared = {"w": width, "h": height, "cx": width / 2, "cy": height / 2}
+    if all(lens == lenses[0] for lens in lenses):
+        shared |= lenses[0]
+    else:
+        frames = [lens | frame for lens, frame in zip(lenses, frames, strict=True)]
+    return {"camera_model": "OPENCV", **shared, "frames": frames}
+
+
+def _lens(fov: float, width: int) -> dict[str, float]:
+    focal = float(width / 2 / np.tan(fov / 2))
+    return {"camera_angle_x": fov, "fl_x": focal, "fl_y": focal}
 
 
 def _png(pixels: np.ndarray) -> bytes:

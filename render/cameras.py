@@ -16,10 +16,20 @@ CELLS = 16  # per unit, of the grid whose corners replace the vertices
 def place_cameras(config: RenderConfig, uid: str, radius: float) -> list[Camera]:
     """Cameras that look at the origin and see the whole sphere of `radius` (normalized units)."""
     rng = np.random.default_rng(seed_for(config.seed, uid, "cameras"))
-    fov = np.radians(config.fov)
-    half_width = np.tan(fov / 2) * max(1 - 2 * config.border / config.resolution, 0.1)
-    distance = radius / np.sin(np.arctan(half_width))
-    return [Camera(look_at_origin(d, distance), fov) for d in directions(config.cameras, config.views, rng)]
+    toward = directions(config.cameras, config.views, rng)
+    fovs = fields_of_view(config, rng)
+    half_widths = np.tan(fovs / 2) * max(1 - 2 * config.border / config.resolution, 0.1)
+    distances = radius / np.sin(np.arctan(half_widths))
+    placed = zip(toward, distances, fovs.tolist(), strict=True)
+    return [Camera(look_at_origin(direction, distance), fov) for direction, distance, fov in placed]
+
+
+def fields_of_view(config: RenderConfig, rng: np.random.Generator) -> np.ndarray:
+    """(views,) float64 radians: all the same, or evenly spread over the logarithm of the focal length."""
+    if not config.fov_most:
+        return np.full(config.views, np.radians(config.fov))
+    ends = np.log(np.tan(np.radians([config.fov, config.fov_most]) / 2))
+    return 2 * np.arctan(np.exp(rng.uniform(*ends, config.views)))
 
 
 def directions(kind: str, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class RenderConfig(BaseModel):
@@ -20,6 +20,9 @@ class RenderConfig(BaseModel):
     """Directions: evenly spread over the sphere in a random rotation, uniformly random, or a turntable."""
     fov: float = Field(default=39.5978, gt=1, lt=150)
     """Field of view in degrees, both ways. The default is Blender's 50 mm lens, as in Point-E."""
+    fov_most: float = Field(default=0, ge=0, lt=150)
+    """With it, each view has a random field of view from `fov` to this, as photographs have, and the distance
+    that suits it; 0: all views have `fov`."""
     border: int = Field(default=2, ge=2, le=1024)
     """Empty pixels at every edge; the bounding sphere fills the rest. The pixel filter needs two."""
     engine: Literal["cycles", "eevee", "workbench"] = "cycles"
@@ -41,6 +44,12 @@ class RenderConfig(BaseModel):
     """Surfaces per ray that one geometry render records; a view with more is rendered again for the rest."""
     seed: int = 0
     """Together with the model's uid, seeds the camera rotation, random lights and sampling noise."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RenderConfig:
+        if self.fov_most and self.fov_most < self.fov:
+            raise ValueError(f"fov_most {self.fov_most} must be 0 or at least fov, {self.fov}")
+        return self
 
     @property
     def denoised(self) -> bool:

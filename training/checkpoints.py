@@ -10,6 +10,7 @@ the step, so there is no random state.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -148,7 +149,8 @@ def build_encoder(config: TrainConfig, device: torch.device | str) -> CachedEnco
 
 def build_reader(config: TrainConfig, encoder: CachedEncoder, device: torch.device) -> ViewReader:
     """What turns views into the network's condition."""
-    return ViewReader(encoder, ViewUse(config.uses_cameras, config.view_projected, config.crop), device)
+    use = ViewUse(config.uses_cameras, config.view_projected, config.crop, config.crop_jitter)
+    return ViewReader(encoder, use, device)
 
 
 def build_objective(config: TrainConfig) -> Objective:
@@ -225,6 +227,15 @@ def _require_size(config: TrainConfig, weights: Any, path: Path) -> None:
     wanted = config.width**2 * config.layers * (1 + config.latent_layers * (config.model == "two_stream"))
     if max(wanted, config.latents * config.width * (config.model == "two_stream")) > there:
         raise CheckpointError(f"{path}: its {there} weights do not fit its configuration. Use another one.")
+
+
+def fingerprint(model: nn.Module, encoder: CachedEncoder) -> str:
+    """Of a network's weights and the encoder that it takes: the same for no other model."""
+    digest = hashlib.sha256(encoder.identity.encode())
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def is_weights(value: Any) -> bool:

@@ -67,8 +67,11 @@ class TrainConfig(BaseModel):
     for any picture."""
     crop: bool = False
     """Cut images to what their alpha shows, in training and in use."""
+    crop_jitter: float = Field(default=0, ge=0, le=0.5)
+    """Share by which training varies the width and place of cut images, as mattes of photographs vary."""
     camera_drop: float = Field(default=0, ge=0, le=1)
-    """Share of views whose camera is withheld, so that the model also takes views without one."""
+    """Share of views whose camera is withheld, half of them for whole objects, so that the model also takes
+    views without one. The first view of `first_view` then counts as a photograph of the usual lens."""
 
     model: Literal["uncond", "vector", "grid", "upsample", "two_stream"] = "grid"
     """The network: one of Point-E's, by its condition; or `two_stream`, for any number of points."""
@@ -232,6 +235,8 @@ class TrainConfig(BaseModel):
             return (
                 f"model {self.model} with encoder {self.encoder} takes no views; use a grid of image tokens"
             )
+        if self.crop_jitter and not self.crop:
+            return "crop_jitter varies cut images: it needs crop"
         if self.crop and self.workers and not self.cache_mib and not self.encoder_cache:
             return "crop without cache_mib or encoder_cache: images that threads decode cannot be cut"
         if self.view_fusion == "causal" and self.model == "two_stream":

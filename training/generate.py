@@ -36,9 +36,10 @@ def generate(settings: GenerateSettings, report: Callable[[str], None] = print) 
     bad input or output name.
     """
     inputs = list(_inputs(settings.image, settings.text, settings.cameras))
+    begun = settings.state is not None and settings.state.exists()
     how = (settings.device, settings.name, settings.encoder_path, settings.precision)
     base = Generator(settings.checkpoint, *how)
-    inputs = _objects(base, settings, _fitting(base, inputs))
+    inputs = [("cloud", [])] if begun and not inputs else _objects(base, settings, _fitting(base, inputs))
     inputs = [pair for pair in inputs for _ in range(settings.count)]
     items = [item for _, item in inputs]
     points = settings.points or base.config.points
@@ -49,21 +50,37 @@ def generate(settings: GenerateSettings, report: Callable[[str], None] = print) 
         )
         check_pair(base, upsampler, points)
     targets = _targets(settings.to, [name for name, _ in inputs])
-    clouds = base.sample(items, points, settings.sampling, report=report)
+    if settings.state:
+        clouds = _continued(base, settings, items[0], points)
+    else:
+        clouds = base.sample(items, points, settings.sampling, report=report)
     if upsampler:
         clouds = refine(upsampler, items, clouds, settings.sampling, report)
     written = []
     for cloud, target, item in zip(clouds, targets, items, strict=True):
         written += [*_write(cloud, target), _picture(cloud, target, settings.image)]
-        written += _cameras(base, item, target)
+        written += [] if begun else _cameras(base, item, target)
     return written
+
+
+def _continued(base: Generator, settings: GenerateSettings, item: Given, points: int) -> np.ndarray:
+    """The cloud (1, C, N) of the state's views and of further ones, which the state then holds too."""
+    assert settings.state
+    if base.takes != "image" or base.config.model == "upsample":
+        raise UserError(f"{base.path}: this model keeps no state of images.")
+    session = base.begin(state=settings.state if settings.state.exists() else None)
+    for view in views_of(item):
+        session.show(view.image, view.camera)
+    cloud = session.draw(points, settings.sampling)
+    session.save(settings.state)
+    return cloud[None]
 
 
 def _objects(
     base: Generator, settings: GenerateSettings, inputs: list[tuple[str, Given]]
 ) -> list[tuple[str, Given]]:
     """The inputs, those of an object's views as one."""
-    several = settings.cameras is not None or base.config.views_most > 1
+    several = settings.cameras is not None or settings.state is not None or base.config.views_most > 1
     if not settings.image or (settings.view_rule or ("together" if several else "each")) == "each":
         return inputs
     return [(inputs[0][0], [view for _, item in inputs for view in views_of(item)])]

@@ -22,7 +22,8 @@ from training import checkpoints
 from training.checkpoints import CheckpointError
 from training.conditioning.cameras import nowhere
 from training.conditioning.frames import Frame, enter_first
-from training.conditioning.shown import View
+from training.conditioning.shown import BLANK, View
+from training.conditioning.view_state import ViewState, read_state
 from training.config import TrainConfig
 from training.learner import arithmetic, pick_device
 from training.networks import point_e
@@ -123,9 +124,20 @@ class Generator:
         """The precision of the network."""
         return torch.autocast(self.device.type, self._type or torch.bfloat16, enabled=bool(self._type))
 
-    def begin(self, low_res: np.ndarray | None = None) -> Session:
-        """An object that is shown view by view; `low_res` (C, n) for an upsampler, is its coarse cloud."""
-        return Session(self, low_res)
+    def begin(self, low_res: np.ndarray | None = None, state: Path | None = None) -> Session:
+        """An object that is shown view by view; `low_res` (C, n) for an upsampler, is its coarse cloud.
+
+        `state` is the file that an earlier session of the object has saved. UserError if it cannot be used.
+        """
+        fresh = ViewState(checkpoints.fingerprint(self.model, self.encoder))
+        if state and self.config.model == "upsample":
+            low_res = np.zeros((self.model.channels, self.config.condition_points), np.float32)
+        if low_res is not None:
+            fresh.base["low_res"] = torch.from_numpy(low_res)[None].to(self.device)
+        session = Session(self, fresh)
+        if state:  # one blank view shows what belongs in a state of this model
+            session.state = read_state(state, session.show(BLANK, nowhere()).state, self.device)
+        return session
 
     def cameras_of(self, views: Sequence[View]) -> np.ndarray:
         """The whole pictures' cameras in the frame of the cloud, (V, 19), of those that are known."""
@@ -191,58 +203,56 @@ class Session:
     With `causal` and `state`, what the network makes of a view is kept for all later steps and clouds.
     """
 
-    def __init__(self, generator: Generator, low_res: np.ndarray | None = None):
+    def __init__(self, generator: Generator, state: ViewState):
         self._generator = generator
-        self._base: Condition = {}
-        if low_res is not None:
-            self._base["low_res"] = torch.from_numpy(low_res)[None].to(generator.device)
-        self._seen: list[Condition] = []
-        self._memories: list[Tensor | None] = [None, None]  # of the views, and of as many blank ones
-        self._first: Frame | None = None
-        self._frame: Frame | None = None
+        self.state = state
 
     @torch.inference_mode()
     def show(self, image: bytes, camera: np.ndarray | None = None) -> Session:
         """Show a further view: PNG or JPEG, and its camera (19,), see `conditioning.cameras`, if known."""
+        state = self.state
         shown = self._generator.reader.read_views([[View(image, camera)]])
+        if not state.views:
+            state.posed = camera is not None
         if self._generator.config.frame == "first_view":
-            posed = shown["known"][:, 0]
-            shown, self._first = enter_first(shown, self._first)
-            if not self._seen:
-                self._frame = self._first.only(posed)
-                if "low_res" in self._base:
-                    self._base["low_res"] = self._frame.enter(self._base["low_res"])
+            if not state.posed:
+                shown["known"] = torch.zeros_like(shown["known"])  # nothing is known relative to the first
+            shown, state.first = enter_first(shown, state.first)
+            if not state.views and state.frame and "low_res" in state.base:
+                state.base["low_res"] = state.frame.enter(state.base["low_res"])
         self._remember(shown)
         return self
 
     def draw(self, points: int = 0, sampling: Sampling = Sampling()) -> np.ndarray:  # noqa: B008, frozen
         """A cloud (C, N) float32 from the views so far; points 0: as many as in training."""
-        generator = self._generator
-        if not self._seen:
+        generator, state = self._generator, self.state
+        if not state.views:
             raise UserError("Show a view before drawing a cloud.")
-        condition = self._base | {
-            name: torch.cat([one[name] for one in self._seen], 1) for name in self._seen[0]
-        }
+        condition = state.base | state.seen
         without = withheld(condition)
-        for one, memory in zip((condition, without), self._memories, strict=True):
-            if memory is not None:
-                one["memory"] = memory
+        for one, memory in zip((condition, without), state.memories, strict=False):
+            one["memory"] = memory
         noise = torch.Generator().manual_seed(sampling.seed)
         noise = torch.randn(1, generator.model.channels, points or generator.config.points, generator=noise)
         cloud = generator.denoised(noise, condition, sampling, without)
-        return (self._frame.leave(cloud) if self._frame else cloud)[0].cpu().numpy()
+        return (state.frame.leave(cloud) if state.frame else cloud)[0].cpu().numpy()
+
+    def save(self, path: Path) -> None:
+        """Write the state, which `Generator.begin` reads: a session goes on as if it had never ended."""
+        checkpoints.write(path, self.state.record())
 
     def _remember(self, shown: Condition) -> None:
+        state = self.state
         if self._generator.model.views.fusion != "tokens":
             with self._generator.autocast():
-                kept = zip(self._memories, (shown, withheld(shown)), strict=True)
-                self._memories = [self._read(memory, one) for memory, one in kept]
+                kept = zip(state.memories or (None, None), (shown, withheld(shown)), strict=True)
+                state.memories = [self._read(memory, one) for memory, one in kept]
             shown = {name: value for name, value in shown.items() if name != "embeddings"}
-        self._seen.append(shown)
+        state.add(shown)
 
     def _read(self, memory: Tensor | None, one: Condition) -> Tensor:
         read, cameras, known = self._generator.model.remembered, one.get("cameras"), one.get("known")
-        return read(memory, one["embeddings"], cameras, known, len(self._seen))
+        return read(memory, one["embeddings"], cameras, known, self.state.views)
 
 
 def published_config(name: str, encoder_path: str | None = None) -> TrainConfig:

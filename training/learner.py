@@ -72,7 +72,7 @@ class Learner:
         tally = torch.zeros(2, len(self.names), dtype=torch.float64, device=self.device)
         for part in parts:
             with self._together(last=part is parts[-1]):
-                losses = self._losses(self._joined, batch, random, part, config.camera_drop)
+                losses = self._losses(self._joined, batch, random, part, learning=True)
                 loss = losses["loss"].sum() / len(batch.points)
                 self.scaler.scale(loss).backward()
             tally += self._tally(losses, random.quantiles[part])
@@ -85,22 +85,28 @@ class Learner:
         random = self._noise(batch, VALIDATION, count, first, 0.0)
         tally = torch.zeros(2, len(self.names), dtype=torch.float64, device=self.device)
         for part in _slices(len(batch.points), -(-len(batch.points) // self.config.batch)):
-            tally += self._tally(self._losses(self.ema, batch, random, part, 0.0), random.quantiles[part])
+            losses = self._losses(self.ema, batch, random, part, learning=False)
+            tally += self._tally(losses, random.quantiles[part])
         return tally
 
     def condition(
-        self, batch: Batch, keep: Tensor | None = None, posed: Tensor | None = None
+        self,
+        batch: Batch,
+        keep: Tensor | None = None,
+        posed: Tensor | None = None,
+        cuts: Tensor | None = None,
     ) -> tuple[Condition, Frame | None]:
         """The network's keyword tensors, each (B, ...), and the frame of the cloud, None: the object's.
 
-        Nothing is shown where `keep`, (B,) bool, is false, and no camera given where `posed`, (B, V), is.
+        Nothing is shown where `keep`, (B,) bool, is false, and no camera given where `posed`, (B, V), is;
+        `cuts` are those of the pictures, see `ViewReader.read`.
         """
         frame = None
         result: Condition = {}
         if self.encoder and self.encoder.takes == "text":
             result["embeddings"] = self.encoder(batch.captions or []).to(self.device)
         elif self.reader:
-            result = self.reader.read(batch.images, batch.cameras, posed, batch.pixels)
+            result = self.reader.read(batch.images, batch.cameras, posed, batch.pixels, cuts)
         if batch.low_res is not None:
             result["low_res"] = batch.low_res.to(self.device)
         if self.config.frame == "first_view":
@@ -120,11 +126,12 @@ class Learner:
         return step_noise(self.config.seed, step, count, first, size, drop, low, views)
 
     def _losses(
-        self, model: nn.Module, batch: Batch, random: StepNoise, part: slice, drop: float
+        self, model: nn.Module, batch: Batch, random: StepNoise, part: slice, learning: bool
     ) -> dict[str, Tensor]:
-        """The losses of some samples, each (B,); the share `drop` of views has no camera."""
-        some = batch.part(part)
-        condition, frame = self.condition(some, random.keep[part], random.posed[part] >= drop)
+        """The losses of some samples, each (B,); for `learning`, with cameras withheld and varied cuts."""
+        some, posed = batch.part(part), random.posed(self.config.camera_drop if learning else 0.0)[part]
+        cuts = random.cuts[part] if learning else None
+        condition, frame = self.condition(some, random.keep[part], posed, cuts)
         if random.low_noise is not None:
             noise = random.low_noise[part].to(self.device)
             condition["low_res"] = condition["low_res"] + self.config.condition_noise * noise

@@ -95,6 +95,9 @@ class GenerateSettings:
     """Several images: a cloud for each, or one object's views; all at once, for a model trained so, or
     without training: the mean of the model's estimates, or the views in turn. None: each if it was trained
     with one view, else together."""
+    state: Path | None = None
+    """A file that keeps what the model makes of an object's views: later calls go on from it, with further
+    images or none."""
     text: tuple[str, ...] = ()
     """Descriptions, for a model trained on text."""
     count: int = 1
@@ -123,6 +126,10 @@ class GenerateSettings:
     def __post_init__(self) -> None:
         at_least("count", self.count, 1)
         at_least("points", self.points, 0)
+        if self.state and (self.text or self.upsampler or self.count > 1 or self.view_rule == "each"):
+            raise UserError(f"{self.state}: a state makes one cloud of one object's images, not upsampled.")
+        if self.state and self.view_rule in ("mean", "cycle"):
+            raise UserError(f"{self.state}: a state keeps all views together, not by rule {self.view_rule}.")
         _ = self.sampling
 
     @property

@@ -32,13 +32,13 @@ META = {
 }
 
 
-def some_view(seed: int) -> View:
+def some_view(seed: int, fov: float = 0.7) -> View:
     rng = np.random.default_rng(seed)
     hit = rng.random((8, 8)) < 0.6
     normal = rng.normal(size=(8, 8, 3))
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     return View(
-        camera=Camera(look_at_origin(rng.normal(size=3), 4.0), 0.7),
+        camera=Camera(look_at_origin(rng.normal(size=3), 4.0), fov),
         rgba=rng.integers(0, 256, (8, 8, 4)).astype(np.uint8),
         depth=np.where(hit, rng.uniform(3, 5, (8, 8)), 0).astype(np.float32),
         albedo=rng.integers(0, 256, (8, 8, 3)).astype(np.uint8),
@@ -75,6 +75,17 @@ def test_unzipped_it_is_a_nerf_dataset(path: Path, tmp_path: Path) -> None:
     for frame in transforms["frames"]:
         assert (tmp_path / "nerf" / frame["file_path"]).exists()
         assert np.array(frame["transform_matrix"]).shape == (4, 4)
+
+
+def test_views_of_different_lenses_each_have_their_focal_length(tmp_path: Path) -> None:
+    mesh = Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32))
+    write_bundle(tmp_path / "x.zip", [some_view(0, 0.7), some_view(1, 0.4)], mesh, META)
+    with Bundle(tmp_path / "x.zip") as bundle:
+        assert [view.camera.fov for view in bundle.views()] == pytest.approx([0.7, 0.4])
+        bundle.extract(tmp_path / "nerf")
+    transforms = json.loads((tmp_path / "nerf" / "transforms.json").read_text())
+    assert not {"camera_angle_x", "fl_x", "fl_y"} & set(transforms)
+    assert [frame["fl_x"] for frame in transforms["frames"]] == pytest.approx(4 / np.tan([0.35, 0.2]))
 
 
 def test_same_contents_same_bytes(path: Path, tmp_path: Path) -> None:

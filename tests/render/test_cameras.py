@@ -60,6 +60,23 @@ def test_the_bounding_sphere_fits_inside_the_border(fov: float) -> None:
     assert rim / np.tan(np.radians(fov) / 2) == pytest.approx(0.9)
 
 
+def test_fields_of_view_vary_and_every_one_fits_the_sphere() -> None:
+    config = RenderConfig(fov=20, fov_most=70, resolution=100, border=5, views=200)
+    cameras = place_cameras(config, "x", radius=1.7)
+    fovs = np.degrees([camera.fov for camera in cameras])
+    assert 20 <= fovs.min() < 21 and 66 < fovs.max() <= 70
+    focal = np.log(np.tan(np.radians(fovs) / 2))
+    assert focal.mean() == pytest.approx(np.log(np.tan(np.radians([10, 35]))).mean(), abs=0.1)
+    for camera in cameras:
+        rim = np.tan(np.arcsin(1.7 / np.linalg.norm(camera.camera_to_world[:3, 3])))
+        assert rim / np.tan(camera.fov / 2) == pytest.approx(0.9)
+    same = place_cameras(RenderConfig(views=200), "x", radius=1.7)
+    turned = [
+        a.camera_to_world[:3, :3] - b.camera_to_world[:3, :3] for a, b in zip(cameras, same, strict=True)
+    ]
+    assert np.abs(turned).max() < 1e-12
+
+
 def test_random_directions_cover_the_sphere() -> None:
     points = directions("random", 4000, np.random.default_rng(0))
     assert np.abs(points.mean(0)).max() < 0.05

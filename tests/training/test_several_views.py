@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,9 @@ def matrix(camera: dict[str, Any]) -> list[list[float]]:
     ids=str,
 )
 def test_views_shown_one_by_one_give_the_cloud_of_views_shown_together(
-    make_dataset: MakeDataset, changes: dict[str, Any]
+    make_dataset: MakeDataset, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
+    """And a session that is saved and goes on later gives the same, bit for bit."""
     generator = trained(make_dataset(rows=4), **changes)
     low = np.random.default_rng(0).uniform(-1, 1, (1, 6, 16)).astype(np.float32)
     low = low if generator.config.model == "upsample" else None
@@ -75,6 +77,11 @@ def test_views_shown_one_by_one_give_the_cloud_of_views_shown_together(
         together = generator.sample([views(posed)], 32, TWO, low)[0]
         np.testing.assert_allclose(clouds[-1], together, atol=2e-4)
         assert np.abs(clouds[0] - together).max() > 1e-3
+        later, file = generator.begin(None if low is None else low[0]), tmp_path / "object.state"
+        for view, cloud in zip(views(posed), clouds, strict=True):
+            later.show(view.image, view.camera).save(file)
+            later = generator.begin(state=file)
+            np.testing.assert_array_equal(later.draw(32, TWO), cloud)
 
 
 def test_a_posed_cloud_is_turned_back_and_an_unposed_one_has_its_cameras(
@@ -99,6 +106,56 @@ def test_a_posed_cloud_is_turned_back_and_an_unposed_one_has_its_cameras(
     generate(GenerateSettings(run, tmp_path / "a.ply", (tmp_path / "a.png",), steps=2), lambda line: None)
     (frame,) = json.loads((tmp_path / "a.transforms.json").read_text())["frames"]
     np.testing.assert_allclose(np.ravel(frame["transform_matrix"]), camera[:16], atol=1e-6)
+
+
+def test_generate_goes_on_from_a_state(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    out = make_dataset(rows=4)
+    run = trained(out, view_fusion="causal", frame="first_view", prediction="flow").path.parent
+    images = [tmp_path / f"{name}.png" for name in "abc"]
+    for image, view in zip(images, views(), strict=True):
+        image.write_bytes(view.image)
+    state, session, quiet, made = tmp_path / "chair.state", Generator(run).begin(), lambda line: None, []
+    for shown in (images[:1], images[1:], []):
+        to = tmp_path / f"{len(shown)}.npz"
+        settings = GenerateSettings(run, to, tuple(shown), state=state, points=32, steps=2)
+        files = generate(settings, quiet)
+        assert (tmp_path / "1.transforms.json" in files) == (shown == images[:1])
+        for image in shown:
+            session.show(image.read_bytes())
+        expected = session.draw(32, Sampling(steps=2))
+        np.testing.assert_array_equal(2 * np.load(to)["coords"], expected[:3].T)  # Point-E's frame is halved
+        made.append(expected)
+    assert np.array_equal(made[1], made[2]) and not np.array_equal(made[0], made[1])
+    with pytest.raises(UserError, match=r"chair\.state: a state makes one cloud"):
+        replace(settings, count=2)
+    config = SMALL.model_copy(update={"view_fusion": "causal", "seed": 1})
+    other = Generator(train(config, out, "other", report=quiet))
+    with pytest.raises(UserError, match=r"chair\.state: the state of another model"):
+        other.begin(state=state)
+
+
+@pytest.mark.parametrize("wrong", ["damaged", "version", "shape", "views", "nan", "missing"])
+def test_a_wrong_state_is_refused(make_dataset: MakeDataset, tmp_path: Path, wrong: str) -> None:
+    generator, state = trained(make_dataset(rows=4)), tmp_path / "chair.state"
+    generator.begin().show(views()[0].image).save(state)
+    record = torch.load(state, weights_only=True)
+    tensors = record["tensors"]
+    match wrong:
+        case "version":
+            record["version"] = 99
+        case "shape":
+            tensors["seen pixels"] = tensors["seen pixels"][..., :8]
+        case "views":
+            record["views"] = 2
+        case "nan":
+            tensors["seen cameras"][0, 0, 3] = np.nan
+        case "missing":
+            del tensors["seen known"]
+    torch.save(record, state)
+    if wrong == "damaged":
+        state.write_bytes(state.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"chair\.state: .*\."):
+        generator.begin(state=state)
 
 
 def test_several_images_of_one_object_by_every_rule(make_dataset: MakeDataset, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def start(config: TrainConfig, out: Path, run: str) -> subprocess.Popen[str]:
 def test_resumed_training_equals_uninterrupted(out: Path) -> None:
     """Stopped between two regular checkpoints; steps show one to three views."""
     views = {"views_most": 3, "view_rays": True, "view_projected": True, "camera_drop": 0.3}
+    views |= {"frame": "first_view", "crop": True, "crop_jitter": 0.2}
     config = SMALL.model_copy(update=views)
     whole = train(config, out, "whole", report=quiet)
     lines: list[str] = []
@@ -204,6 +205,17 @@ def test_times_are_even_and_conditions_dropped_as_often_as_asked() -> None:
     assert noise.mean().abs() < 0.02
     assert noise.std().item() == pytest.approx(1, abs=0.02)
     assert even_quantiles(8, torch.Generator().manual_seed(0)).sort().values.diff() == pytest.approx(0.125)
+
+
+def test_cameras_are_withheld_as_often_as_asked_half_of_them_for_whole_objects() -> None:
+    drawn = [step_noise(0, step, 64, 0, (64, 3, 2), views=4) for step in range(100)]
+    for drop in (0.0, 0.3, 1.0):
+        kept = torch.cat([d.posed(drop) for d in drawn])
+        assert kept.float().mean().item() == pytest.approx(1 - drop, abs=0.01)
+        alone = (drop / (2 - drop)) ** 4  # all four one by one
+        assert (~kept).all(1).float().mean().item() == pytest.approx(
+            drop / 2 + (1 - drop / 2) * alone, abs=0.01
+        )
 
 
 def test_learning_rate_rises_then_falls() -> None:

@@ -31,6 +31,18 @@ def nowhere(fov: float = USUAL_FOV) -> np.ndarray:
     return camera_numbers(pose, fov)
 
 
+def photographed(cameras: Tensor) -> Tensor:
+    """Cameras (..., 19) in the middle of their pictures, as if nobody knew their field of view.
+
+    A dolly zoom to the usual one: the place of the object's center, the origin, and its size there stay.
+    """
+    pose, half = cameras[..., :16].unflatten(-1, (4, 4)).clone(), cameras[..., 16]
+    depth = (position(cameras) * rotation(cameras)[..., 2]).sum(-1)
+    usual = float(np.tan(USUAL_FOV / 2))
+    pose[..., :3, 3] += (depth * (half / usual - 1))[..., None] * rotation(cameras)[..., 2]
+    return torch.cat([pose.flatten(-2), torch.full_like(half, usual)[..., None], cameras[..., 17:]], -1)
+
+
 def float32(where: Tensor) -> torch.autocast:
     """Within, products on the device of `where`, (B, ...), are not in bfloat16: places need more bits."""
     return torch.autocast(where.device.type, enabled=False)

@@ -71,12 +71,13 @@ def frame_of(camera: Tensor) -> Frame:
 def enter_first(condition: Condition, frame: Frame | None = None) -> tuple[Condition, Frame]:
     """The condition, (B, ...) tensors, with its cameras in the frame of the first view, which is then known.
 
-    `frame` is that frame if the first view is not among those of the condition.
+    `frame` is that frame if the first view is not among those of the condition. Where the first view has no
+    camera, those of others say nothing: no other one is known.
     """
     first = frame is None
     frame = frame or frame_of(condition["cameras"][:, 0])
     entered = condition | {"cameras": frame.cameras(condition["cameras"])}
     if first:
-        entered["known"] = condition["known"].clone()
+        entered["known"] = condition["known"] & condition["known"][:, :1]
         entered["known"][:, 0] = True
     return entered, frame

@@ -10,6 +10,7 @@ import io
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from training.conditioning.cameras import nowhere
+from training.conditioning.cameras import nowhere, photographed
 from training.conditioning.encoder import to_rgba
 from training.conditioning.encoder_cache import CachedEncoder
 from training.objectives.condition import Condition, withheld
@@ -28,6 +29,8 @@ FAINT = 8
 """Alpha up to here shows nothing."""
 MARGIN = 1.2
 """Width of a cut picture by that of what it shows."""
+CUTS = 4
+"""Different cuts of a picture in training: each is encoded once."""
 Made = TypeVar("Made")
 SIDE = 64
 """Side of the pictures that points are projected into."""
@@ -49,6 +52,18 @@ class ViewUse:
     pixels: bool = False
     crop: bool = False
     """Whether pictures are cut to what their alpha shows, and cameras with them."""
+    jitter: float = 0
+    """Share by which the cuts of training vary, see `cut_to_alpha`."""
+
+
+def _blank() -> bytes:
+    data = io.BytesIO()
+    Image.new("RGBA", (1, 1)).save(data, "PNG")
+    return data.getvalue()
+
+
+BLANK = _blank()
+"""A picture of nothing."""
 
 
 class ViewReader:
@@ -66,19 +81,22 @@ class ViewReader:
         cameras: Tensor | None = None,
         known: Tensor | None = None,
         decoded: np.ndarray | None = None,
+        cuts: Tensor | None = None,
     ) -> Condition:
         """The condition of B objects with V images each.
 
         `cameras` (B, V, 19), None: unknown; `known` (B, V) bool, None: all that are given; `decoded`
-        (B, V, size, size, 3) uint8 saves the encoder decoding.
+        (B, V, size, size, 3) uint8 saves the encoder decoding; `cuts` (B, V) in [0, 1): which of a
+        picture's `CUTS` varied cuts is used, None: the exact one.
         """
         count, views = len(images), len(images[0])
         flat = [image for shown in images for image in shown]
         pixels = None if decoded is None else decoded.reshape(-1, *decoded.shape[2:])
         if self._use.crop:
-            cuts = [self._cut(image) for image in flat]
-            flat, pixels = [image for image, _ in cuts], None
-            boxes = torch.tensor([box for _, box in cuts]).view(count, views, 3)
+            chosen = [None] * len(flat) if cuts is None else (cuts * CUTS).long().flatten().tolist()
+            made = [self._cut(image, cut) for image, cut in zip(flat, chosen, strict=True)]
+            flat, pixels = [image for image, _ in made], None
+            boxes = torch.tensor([box for _, box in made]).view(count, views, 3)
         embeddings = self._encoder(flat, pixels).to(self._device)
         condition = {"embeddings": embeddings.unflatten(0, (count, views))}
         if self._use.cameras:
@@ -100,9 +118,7 @@ class ViewReader:
 
     def nothing(self, count: int) -> Condition:
         """The condition of `count` objects that nothing is shown of."""
-        blank = io.BytesIO()
-        Image.new("RGBA", (1, 1)).save(blank, "PNG")
-        return withheld(self.read_views([[View(blank.getvalue())]] * count))
+        return withheld(self.read_views([[View(BLANK)]] * count))
 
     def _pinholes(self, count: int, views: int, cameras: Tensor | None, known: Tensor | None) -> Condition:
         if cameras is None:
@@ -110,18 +126,31 @@ class ViewReader:
             known = torch.zeros(count, views, dtype=torch.bool)
         if known is None:
             known = torch.ones(count, views, dtype=torch.bool)
+        cameras = torch.where(known[..., None], cameras, photographed(cameras))
         return {"cameras": cameras.to(self._device), "known": known.to(self._device)}
 
     def _small(self, image: bytes) -> np.ndarray:
         return _once(self._kept, image, small_pixels, self._limit)
 
-    def _cut(self, image: bytes) -> tuple[bytes, Box]:
-        return _once(self._cuts, image, cut_to_alpha, self._limit)
+    def _cut(self, image: bytes, cut: int | None) -> tuple[bytes, Box]:
+        if cut is None or not self._use.jitter:
+            return _once(self._cuts, image, cut_to_alpha, self._limit)
+        varied = partial(_varied_cut, share=self._use.jitter, cut=cut)
+        return _once(self._cuts, image, varied, self._limit, bytes([cut]))
 
 
-def _once(kept: OrderedDict[bytes, Made], image: bytes, make: Callable[[bytes], Made], limit: int) -> Made:
-    """What `make` makes of an image; the most recently used `limit` are kept."""
-    key = hashlib.sha256(image).digest()
+def _varied_cut(image: bytes, share: float, cut: int) -> tuple[bytes, Box]:
+    """The `cut`-th cut of a picture, a function of it alone; its numbers vary by up to `share`."""
+    rng = np.random.default_rng([cut, *hashlib.sha256(image).digest()[:8]])
+    wider, right, up = rng.uniform(-share, share, 3).tolist()
+    return cut_to_alpha(image, wider, right, up)
+
+
+def _once(
+    kept: OrderedDict[bytes, Made], image: bytes, make: Callable[[bytes], Made], limit: int, way: bytes = b""
+) -> Made:
+    """What `make` makes of an image in its `way`; the most recently used `limit` are kept."""
+    key = hashlib.sha256(image).digest() + way
     if key not in kept:
         kept[key] = make(image)
     kept.move_to_end(key)
@@ -130,15 +159,18 @@ def _once(kept: OrderedDict[bytes, Made], image: bytes, make: Callable[[bytes], 
     return kept[key]
 
 
-def cut_to_alpha(image: bytes) -> tuple[bytes, Box]:
-    """A picture cut, or extended, to a square around what its alpha shows, and the square in it."""
+def cut_to_alpha(image: bytes, wider: float = 0, right: float = 0, up: float = 0) -> tuple[bytes, Box]:
+    """A picture cut, or extended, to a square around what its alpha shows, and the square in it.
+
+    The square is `wider` by that share, and shifted by these shares of half its width.
+    """
     with Image.open(io.BytesIO(image)) as opened:
         rgba = to_rgba(opened)
     side = max(rgba.size)
     solid = Image.fromarray(np.asarray(rgba.getchannel("A")) > FAINT)
-    left, top, right, bottom = solid.getbbox() or (0, 0, *rgba.size)
-    half = max(right - left, bottom - top) / 2 * MARGIN
-    x, y = (left + right) / 2, (top + bottom) / 2
+    start, top, end, bottom = solid.getbbox() or (0, 0, *rgba.size)
+    half = max(end - start, bottom - top) / 2 * MARGIN * (1 + wider)
+    x, y = (start + end) / 2 + right * half, (top + bottom) / 2 - up * half
     corner = round(x - half), round(y - half)
     width = max(1, round(2 * half))
     cut = rgba.crop((*corner, corner[0] + width, corner[1] + width))  # transparent beyond the picture

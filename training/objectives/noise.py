@@ -26,7 +26,17 @@ class StepNoise:
     quantiles: Tensor  # (B,) in [0, 1), of the distribution of times
     keep: Tensor  # (B,) bool: which samples keep their condition
     low_noise: Tensor | None  # (B, C, n) unit, for the coarse clouds of an upsampler
-    posed: Tensor  # (B, V) in [0, 1): a view's camera is withheld below `camera_drop`
+    cuts: Tensor  # (B, V) in [0, 1), which of its cuts is used of a picture
+    view_cameras: Tensor  # (B, V) in [0, 1), see `posed`
+    object_cameras: Tensor  # (B,) in [0, 1), likewise
+
+    def posed(self, drop: float) -> Tensor:
+        """Which views keep their cameras, (B, V) bool: all but the share `drop`.
+
+        Half of those are withheld for whole objects, as photographs have none; the others one by one.
+        """
+        some = self.view_cameras < drop / (2 - drop)
+        return ~(some | (self.object_cameras < drop / 2)[:, None])
 
 
 def step_noise(
@@ -47,7 +57,9 @@ def step_noise(
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     quantiles = even_quantiles(batch, generator)
     keep = torch.rand(batch, generator=generator) >= drop
-    posed = torch.rand(batch, views, generator=generator)
+    view_cameras = torch.rand(batch, views, generator=generator)
+    object_cameras = torch.rand(batch, generator=generator)
+    cuts = torch.rand(batch, views, generator=generator)
     count, channels, points = shape
     numbers = np.empty((count, channels, points + low_points), np.float32)
     for i in range(count):
@@ -56,4 +68,12 @@ def step_noise(
     noise = torch.from_numpy(numbers)
     mine = slice(first, first + count)
     low = noise[:, :, points:].contiguous() if low_points else None
-    return StepNoise(noise[:, :, :points].contiguous(), quantiles[mine], keep[mine], low, posed[mine])
+    return StepNoise(
+        noise[:, :, :points].contiguous(),
+        quantiles[mine],
+        keep[mine],
+        low,
+        cuts[mine],
+        view_cameras[mine],
+        object_cameras[mine],
+    )
