@@ -25,11 +25,11 @@ def place_cameras(config: RenderConfig, uid: str, radius: float) -> list[Camera]
 
 
 def fields_of_view(config: RenderConfig, rng: np.random.Generator) -> np.ndarray:
-    """(views,) float64 radians: all the same, or evenly spread over the logarithm of the focal length."""
+    """(V,) float64 radians of V views: all the same, or evenly spread over the logarithm of the focal length."""
     if not config.fov_most:
         return np.full(config.views, np.radians(config.fov))
-    ends = np.log(np.tan(np.radians([config.fov, config.fov_most]) / 2))
-    return 2 * np.arctan(np.exp(rng.uniform(*ends, config.views)))
+    low, high = np.log(np.tan(np.radians([config.fov, config.fov_most]) / 2)).tolist()
+    return 2 * np.arctan(np.exp(rng.uniform(low, high, config.views)))
 
 
 def directions(kind: str, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -90,9 +90,12 @@ def read_state(path: Path, like: ViewState, device: torch.device) -> ViewState:
         raise UserError(f"{path}: not a state of views that this version reads. Begin another one.")
     if record.get("model") != like.model:
         raise UserError(f"{path}: the state of another model. Give its checkpoint, or begin another one.")
-    views, tensors = record.get("views"), record.get("tensors")
-    usable = isinstance(views, int) and 0 < views < 2**20 and isinstance(tensors, dict)
-    if not usable or _shapes(tensors) != like.shapes(views) or not isinstance(record.get("posed"), bool):
+    views, posed, tensors = (record.get(name) for name in ("views", "posed", "tensors"))
+    if not (
+        (isinstance(views, int) and 0 < views < 2**20)
+        and isinstance(posed, bool)
+        and (isinstance(tensors, dict) and _shapes(tensors) == like.shapes(views))
+    ):
         raise UserError(
             f"{path}: not what this model keeps of views in this precision. Give the --precision that it was "
             "begun with, or begin another one."
@@ -107,7 +110,7 @@ def read_state(path: Path, like: ViewState, device: torch.device) -> ViewState:
     return ViewState(
         like.model,
         views,
-        record["posed"],
+        posed,
         of("base"),
         of("seen"),
         [memories[str(index)] for index in range(len(memories))],
