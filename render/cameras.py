@@ -25,7 +25,7 @@ def place_cameras(config: RenderConfig, uid: str, radius: float) -> list[Camera]
 
 
 def fields_of_view(config: RenderConfig, rng: np.random.Generator) -> np.ndarray:
-    """(V,) float64 radians of V views: all the same, or evenly spread over the logarithm of the focal length."""
+    """(V,) float64 radians of V views: all the same, or even over the logarithm of the focal length."""
     if not config.fov_most:
         return np.full(config.views, np.radians(config.fov))
     low, high = np.log(np.tan(np.radians([config.fov, config.fov_most]) / 2)).tolist()
