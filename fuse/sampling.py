@@ -9,7 +9,6 @@ Eldar et al., "The farthest point strategy for progressive image sampling" (1997
 
 from __future__ import annotations
 
-import fpsample
 import numpy as np
 
 
@@ -19,6 +18,8 @@ def farthest_points(xyz: np.ndarray, count: int) -> np.ndarray:
     M < count when there are fewer distinct points: never duplicates. The same set of points gives the same
     sequence of points whatever their order.
     """
+    import fpsample  # not here where shards are only read
+
     order = distinct(xyz)
     count = min(count, len(order))
     if count == 0:

@@ -86,12 +86,15 @@ def _main(arguments: list[str]) -> int:
 
 def _run(verb: str, arguments: list[str]) -> int:
     """Run a verb; an error with a message for people becomes one line."""
+    from pipeline import extras
     from pipeline.errors import InfrastructureError, explain_os_error
     from render.failures import UserError
 
     try:
         module = module_of(verb)
-        return module.run(_command(verb, module, arguments))
+        command = _command(verb, module, arguments)
+        extras.require(verb)
+        return module.run(command)
     except KeyboardInterrupt:
         return _complain("interrupted. The same command continues where this stopped.", 130)
     except BrokenPipeError:  # `insideout ... | head`
@@ -103,6 +106,10 @@ def _run(verb: str, arguments: list[str]) -> int:
         return _complain(str(error), 1)
     except OSError as error:
         return _complain(explain_os_error(error), 1)
+    except ModuleNotFoundError as error:
+        if message := extras.explain(error):
+            return _complain(message, 2)
+        raise
     except Exception as error:  # object stores' clients have errors of their own
         from fuse.dataset.storage import is_fault
 

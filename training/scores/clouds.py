@@ -94,12 +94,15 @@ def _read_npz(path: Path) -> _Read:
 
 
 def _read_ply(path: Path) -> _Read:
-    import open3d
+    from trimesh.exchange.ply import load_ply
 
-    with open3d.utility.VerbosityContextManager(open3d.utility.VerbosityLevel.Error):
-        points = open3d.t.io.read_point_cloud(path).point
-    label, rgb = (points[name].numpy() if name in points else None for name in ("label", "colors"))
-    return points["positions"].numpy(), label, rgb
+    with path.open("rb") as file:
+        loaded = load_ply(file, fix_texture=False, skip_materials=True)
+    columns = loaded["metadata"]["_ply_raw"]["vertex"]["data"]  # structured, or of a text file a dict
+    names = columns.dtype.names if isinstance(columns, np.ndarray) else columns.keys()
+    colors = [columns[name] for name in ("red", "green", "blue") if name in names]
+    rgb = np.stack(colors, axis=1) if len(colors) == 3 else None
+    return loaded["vertices"], columns["label"] if "label" in names else None, rgb
 
 
 def _bytes(rgb: np.ndarray) -> np.ndarray:
