@@ -27,6 +27,7 @@ from training.conditioning.encoder_clip import CLIP_L14, DINO_L14, ClipGrid, Cli
 from training.conditioning.shown import ViewReader, ViewUse
 from training.config import TrainConfig
 from training.networks import point_e
+from training.networks.merging import MergeTransformer
 from training.networks.point_e import assemble
 from training.networks.torch_files import TorchFileError, load_tensors
 from training.networks.transformer import PointTransformer, Shape
@@ -35,6 +36,7 @@ from training.networks.views import ViewShape
 from training.objectives.diffusion import Diffusion
 from training.objectives.flow import Edm, RectifiedFlow
 from training.objectives.objective import Objective
+from training.objectives.offset import Offset
 
 VERSION = 1
 """The format of checkpoints: 0 had no version and no encoder."""
@@ -160,6 +162,8 @@ def build_objective(config: TrainConfig) -> Objective:
             return RectifiedFlow()
         case "edm":
             return Edm()
+        case "offset":
+            return Offset()
         case prediction:
             return Diffusion(prediction, config.schedule)
 
@@ -182,6 +186,8 @@ def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStr
         torch.manual_seed(config.seed)
         if config.model == "two_stream":
             return TwoStreamTransformer(shape, features, config.latents, config.latent_layers)
+        if config.model == "merge":
+            return MergeTransformer(shape, features if config.merge_images else 0, config.merge_points)
         return assemble(config.model, shape, features)
 
 

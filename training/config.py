@@ -45,6 +45,9 @@ class TrainConfig(BaseModel):
     """The color of a point: lit, or the material's. Hidden points have only the latter."""
     split: str = "train"
     """The split to train on."""
+    fold: str | None = Field(default=None, pattern=r"^\d+/\d+$")
+    """Train on one fold of the objects alone: `0/2` is the first half. For clouds drawn out of fold
+    (`insideout draw`)."""
     views: int = Field(default=0, ge=0)
     """Number of views per model to condition on, the first ones; 0: all. A step uses some of them."""
     views_least: int = Field(default=1, ge=1)
@@ -73,8 +76,18 @@ class TrainConfig(BaseModel):
     """Share of views whose camera is withheld, half of them for whole objects, so that the model also takes
     views without one. The first view of `first_view` then counts as a photograph of the usual lens."""
 
-    model: Literal["uncond", "vector", "grid", "upsample", "two_stream"] = "grid"
-    """The network: one of Point-E's, by its condition; or `two_stream`, for any number of points."""
+    model: Literal["uncond", "vector", "grid", "upsample", "two_stream", "merge"] = "grid"
+    """The network: one of Point-E's, by its condition; `two_stream`, for any number of points; or `merge`,
+    conditioned on several clouds of the object."""
+    draws: str | None = None
+    """A folder of drawn clouds (`insideout draw`): those that `merge` merges, or, for `upsample`, the coarse
+    clouds in place of true ones. Objects without drawn clouds are left out."""
+    merge_clouds: int = Field(default=3, ge=1)
+    """For `merge`: largest number of clouds that a step merges, chosen from 1 up for all of its objects."""
+    merge_points: int = Field(default=128, ge=0)
+    """For `merge`: points of each cloud that a step sees, chosen at random; 0: all."""
+    merge_images: bool = False
+    """For `merge`: show views of the object too."""
     width: int = Field(default=128, ge=8)
     """Width of the transformer."""
     layers: int = Field(default=6, ge=1)
@@ -96,9 +109,10 @@ class TrainConfig(BaseModel):
     init_from: str | None = None
     """Start from these weights: an official checkpoint, one of ours, or a run's folder."""
 
-    prediction: Literal["epsilon", "v", "flow", "edm"] = "v"
+    prediction: Literal["epsilon", "v", "flow", "edm", "offset"] = "v"
     """What the network predicts: the noise, as in Point-E; the velocity, learned in far fewer steps; the
-    direction of a rectified flow; or EDM's mixture."""
+    direction of a rectified flow; EDM's mixture; or, for `merge` without noise, where each point of the
+    clouds' union belongs."""
     schedule: Literal["cosine", "linear"] = "cosine"
     """Noise schedule for epsilon and v; Point-E's upsampler uses `linear`."""
 
@@ -184,6 +198,16 @@ class TrainConfig(BaseModel):
         return Mix(self.points_from, self.hidden_share)
 
     @property
+    def part(self) -> tuple[int, int] | None:
+        """The fold to train on and the number of folds; None: all objects."""
+        return None if self.fold is None else (int(self.fold.split("/")[0]), int(self.fold.split("/")[1]))
+
+    @property
+    def encodes(self) -> bool:
+        """Whether the condition has an image or a text."""
+        return self.model != "uncond" and (self.model != "merge" or self.merge_images)
+
+    @property
     def seen(self) -> int:
         """Number of points per cloud that a step sees."""
         return self.step_points or self.points
@@ -206,6 +230,8 @@ class TrainConfig(BaseModel):
             raise ValueError(f"width {self.width} must be a multiple of twice the heads, {2 * self.heads}")
         if problem := self._wrong_views():
             raise ValueError(problem)
+        if problem := self._wrong_merging():
+            raise ValueError(problem)
         if self.step_points > self.points:
             raise ValueError(f"step_points {self.step_points} cannot exceed points {self.points}")
         if (self.model == "upsample") != (self.condition_points > 0):
@@ -222,6 +248,20 @@ class TrainConfig(BaseModel):
             raise ValueError(f"streams and accumulate cannot exceed the batch, {self.batch}")
         return self
 
+    def _wrong_merging(self) -> str | None:
+        """What is wrong with the settings of folds, drawn clouds and mergers."""
+        if self.part is not None and not self.part[0] < self.part[1]:
+            return f"fold {self.fold}: of 2 folds, the first is 0/2 and the second 1/2"
+        if self.model == "merge" and not self.draws:
+            return "model merge needs draws, a folder that `insideout draw` wrote"
+        if self.draws and self.model not in ("merge", "upsample"):
+            return f"draws: model {self.model} takes no drawn clouds; merge and upsample do"
+        if self.prediction == "offset" and self.model != "merge":
+            return f"prediction offset moves the points of clouds; model {self.model} has none"
+        if self.model == "merge" and (self.frame != "object" or self.encoder == "clip_text"):
+            return "model merge works in the object's frame, with images or without"
+        return None
+
     def _wrong_views(self) -> str | None:
         """What is wrong with the settings of views."""
         if not self.views_least <= self.views_most <= (self.views or self.views_most):
@@ -231,7 +271,7 @@ class TrainConfig(BaseModel):
             )
         several = self.views_most > 1 or self.view_cells or self.view_tags or self.uses_cameras
         several = several or self.view_fusion != "tokens"
-        if several and (self.model in ("uncond", "vector") or self.encoder == "clip_text"):
+        if several and (not self.encodes or self.model == "vector" or self.encoder == "clip_text"):
             return (
                 f"model {self.model} with encoder {self.encoder} takes no views; use a grid of image tokens"
             )

@@ -218,7 +218,7 @@ def read_samples(
     if not places:
         raise ShardError(f"{clouds}: no rows of split {split!r}. Run `insideout fuse` first.")
     texts = config.encoder == "clip_text"
-    shown = config.model != "uncond" and not texts
+    shown = config.encodes and not texts
     images = shown or all(group.views > max(views) for group in groups)  # else for the pictures alone
     recipe = Recipe(config.mix, points, config.condition_points, points, config.target, images)
     recipe = replace(recipe, cameras=config.uses_cameras, captions=captions or texts)

@@ -68,7 +68,7 @@ class Generator:
     @property
     def takes(self) -> str | None:
         """`image`, `text` or, for an unconditional model, None."""
-        return None if self.config.model == "uncond" else self.encoder.takes
+        return self.encoder.takes if self.config.encodes else None
 
     def sample(
         self,
@@ -77,22 +77,27 @@ class Generator:
         sampling: Sampling = Sampling(),  # noqa: B008, frozen
         low_res: np.ndarray | None = None,
         report: Callable[[str], None] | None = None,
+        drawn: Condition | None = None,
+        noise: Tensor | None = None,
     ) -> np.ndarray:
         """Clouds (B, C, points) float32 in the network's frame, B = len(items), sampled in batches.
 
         `items` are images, views or texts, as the encoder takes them; without any (None) the condition is
         withheld, as from some samples in training. All have the same number of views. `low_res` (B, C, n),
         for an upsampler, are the coarse clouds. A cloud's initial noise follows from the seed and its index.
-        `report` takes progress lines.
+        `report` takes progress lines. `drawn`, for a merger, are its `clouds` and `toward` (see `condition`).
+        `noise` (B, C, points) replaces the seed's.
         """
-        generator = torch.Generator().manual_seed(sampling.seed)
-        noise = torch.randn(len(items), self.model.channels, points, generator=generator)
+        if noise is None:
+            generator = torch.Generator().manual_seed(sampling.seed)
+            noise = torch.randn(len(items), self.model.channels, points, generator=generator)
         clouds, size = [], sampling.batch
         for at in range(0, len(items), size):
             part, low = items[at : at + size], None if low_res is None else low_res[at : at + size]
             model = self.model if report is None else self._counted(sampling, part, at, len(items), report)
             plan = sampling if part[0] is not None else replace(sampling, guidance=1.0)
             condition, frame = self._condition(part, low)  # the encoder has its own precision
+            condition |= {name: one[at : at + size].to(self.device) for name, one in (drawn or {}).items()}
             cloud = self.denoised(noise[at : at + size], condition, plan, model=model)
             clouds.append((frame.leave(cloud) if frame else cloud).cpu())
         return torch.cat(clouds).numpy()

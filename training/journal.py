@@ -27,7 +27,7 @@ from training.learner import Learner, learning_rate
 
 FREE = {
     "steps", "device", "threads", "workers", "accumulate", "checkpoint_every", "keep", "cache_mib",
-    "encoder_path", "encoder_cache", "init_from", "compile", "checkpoint_activations", "tensorboard",
+    "encoder_path", "encoder_cache", "draws", "init_from", "compile", "checkpoint_activations", "tensorboard",
     "val_every", "score_every", "score_count", "sample_every", "sample_count", "sample_points",
     "sample_steps", "milestones", "batch", "lr", "lr_end", "warmup", "weight_decay", "grad_clip",
 }  # fmt: skip

@@ -35,7 +35,7 @@ class Learner:
 
     def __init__(self, config: TrainConfig, device: torch.device, world: World):
         self.config, self.device, self.world = config, device, world
-        self.encoder = None if config.model == "uncond" else checkpoints.build_encoder(config, device)
+        self.encoder = checkpoints.build_encoder(config, device) if config.encodes else None
         self.objective: Objective = checkpoints.build_objective(config)
         self.reader = checkpoints.build_reader(config, self.encoder, device) if self.encoder else None
         features = self.encoder.features if self.encoder else 0
@@ -109,6 +109,10 @@ class Learner:
             result = self.reader.read(batch.images, batch.cameras, posed, batch.pixels, cuts)
         if batch.low_res is not None:
             result["low_res"] = batch.low_res.to(self.device)
+        if batch.clouds is not None and batch.toward is not None:
+            result["clouds"] = batch.clouds.to(self.device)
+            told = torch.ones(len(batch.toward), 1) if posed is None else posed[:, :1].float()
+            result["toward"] = (batch.toward * told[..., None]).to(self.device)
         if self.config.frame == "first_view":
             result, frame = enter_first(result)
         if frame and "low_res" in result:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from training.config import TrainConfig
+from training.data.drawn import DrawnUse
 from training.data.loader import Batch, CloudLoader, EmptySplit
 from training.journal import Journal
 from training.learner import Learner
@@ -154,11 +155,22 @@ def open_loader(config: TrainConfig, clouds: Path, **changes: object) -> CloudLo
         "least": config.views_least,
         "most": config.views_most,
         "cameras": config.uses_cameras,
-        "images": config.model != "uncond" and config.encoder != "clip_text",
+        "images": config.encodes and config.encoder != "clip_text",
         "captions": config.encoder == "clip_text",
+        "drawn": _drawn(config),
         "seed": config.seed,
         "window": config.window,
         "streams": config.streams,
         "workers": config.workers,
     } | changes
+    settings["fold"] = config.part if settings["split"] == config.split else None
     return CloudLoader(clouds, **settings)  # pyright: ignore[reportArgumentType]
+
+
+def _drawn(config: TrainConfig) -> DrawnUse | None:
+    """What the configuration's steps see of drawn clouds."""
+    if config.draws is None:
+        return None
+    if config.model == "merge":
+        return DrawnUse(config.draws, config.merge_clouds, config.merge_points)
+    return DrawnUse(config.draws)

@@ -82,6 +82,15 @@ def split_of(uid: str, validation: float, test: float = 0) -> str:
     return "validation" if number < validation else "test" if number < validation + test else "train"
 
 
+def folds(members: Sequence[Member], count: int) -> dict[str, int]:
+    """The fold of every member, 0 to count - 1, by the hash of its object's first uid: {uid: fold}."""
+    return {member.uid: _fold_of(some[0].uid, count) for some in objects(members) for member in some}
+
+
+def _fold_of(uid: str, count: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"fold\0{uid}".encode()).digest()[:8], "big") % count
+
+
 def objects(members: Sequence[Member]) -> list[list[Member]]:
     """The members by object, in their order."""
     edges = [*_same(members, _content), *_same(members, _name), *_same_surface(members)]

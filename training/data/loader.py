@@ -18,11 +18,12 @@ import hashlib
 import itertools
 import queue
 import threading
+import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -30,15 +31,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fuse.dataset.decisions import Decisions, decisions_digest, read_decisions
+from fuse.dataset.decisions import decisions_digest, read_decisions
 from fuse.dataset.layout import Layout
-from fuse.dataset.manifest import Part, read_manifest
-from fuse.dataset.shard import Shard, ShardError
+from fuse.dataset.shard import ShardError
 from render.failures import UserError
 from training.conditioning.encoder import load_images
+from training.data.drawn import DrawnUse, Draws
+from training.data.groups import chosen_uids, parts_of, row_groups
 from training.data.point_mix import Mix, UnionOrder
-from training.data.rows import OpenShards, Recipe, RowGroup, row_weights, usable_rows
-from training.data.shuffle import Group, Order, Share, shares
+from training.data.rows import OpenShards, Recipe, RowGroup
+from training.data.shuffle import Order, Share, shares
 
 Item = TypeVar("Item")
 Place = tuple[RowGroup, int]  # and the row
@@ -62,23 +64,25 @@ class Batch:
     captions: list[str] | None = None  # B texts; the source's name where a model has no caption
     pixels: np.ndarray | None = None  # (B, V, size, size, 3) uint8, the decoded images
     cameras: Tensor | None = None  # (B, V, 19) float32, see `training.conditioning.cameras`
+    clouds: Tensor | None = None  # (B, K, C, M) float32, drawn clouds to merge
+    toward: Tensor | None = None  # (B, K, 3) float32, the directions of their cameras
 
     @classmethod
     def join(cls, batches: list[Batch]) -> Batch:
         """The samples of several batches in one."""
-        low = [batch.low_res for batch in batches if batch.low_res is not None]
         captions = [text for batch in batches for text in batch.captions or []]
-        cameras = [batch.cameras for batch in batches if batch.cameras is not None]
         return cls(
             torch.cat([batch.points for batch in batches]),
             [image for batch in batches for image in batch.images],
             [uid for batch in batches for uid in batch.uids],
-            torch.cat(low) if low else None,
+            _joined([batch.low_res for batch in batches]),
             captions or None,
             np.concatenate([batch.pixels for batch in batches if batch.pixels is not None])
             if batches[0].pixels is not None
             else None,
-            torch.cat(cameras) if cameras else None,
+            _joined([batch.cameras for batch in batches]),
+            _joined([batch.clouds for batch in batches]),
+            _joined([batch.toward for batch in batches]),
         )
 
     def part(self, some: slice) -> Batch:
@@ -91,6 +95,8 @@ class Batch:
             None if self.captions is None else self.captions[some],
             None if self.pixels is None else self.pixels[some],
             None if self.cameras is None else self.cameras[some],
+            None if self.clouds is None else self.clouds[some],
+            None if self.toward is None else self.toward[some],
         )
 
 
@@ -104,7 +110,9 @@ class CloudLoader:
     parallel, each from its own slice of the rows: with one per process, no process reads another's rows.
     `workers` threads read ahead; `decode` is the side, in pixels, to which they decode images (0: not at
     all). Rows come in proportion to their weights, or to those that `insideout curate` decided on; `weighted`
-    False: all equally often. Raises ShardError where there is nothing to read or the data is damaged.
+    False: all equally often. `fold` (i, n) is the part of the objects that is used, `drawn` are clouds that a
+    checkpoint has drawn of them; objects without are left out. Raises ShardError where there is nothing to
+    read or the data is damaged.
     """
 
     def __init__(
@@ -118,6 +126,8 @@ class CloudLoader:
         mix: Mix = Mix(),  # noqa: B008, frozen
         target: Literal["rgb", "albedo"] = "rgb",
         split: str = "train",
+        fold: tuple[int, int] | None = None,
+        drawn: DrawnUse | None = None,
         weighted: bool = True,
         views: int = 0,
         least: int = 1,
@@ -135,15 +145,18 @@ class CloudLoader:
     ):
         if batch % world:
             raise UserError(f"a batch of {batch} clouds cannot be divided evenly among {world} processes.")
-        parts = _parts(clouds)
+        parts = parts_of(clouds)
         curated = Layout(clouds.parent)
         decided = read_decisions(curated) if weighted else None
-        groups = list(_groups(clouds, parts, split, views if images else None, mix, decided))
+        self._draws, self._use = (Draws(Path(drawn.folder)), drawn) if drawn else (None, None)
+        chosen = chosen_uids(clouds, parts, fold, self._draws)
+        groups = list(row_groups(clouds, parts, split, views if images else None, mix, decided, chosen))
         self.rows = sum(len(group.rows) for group in groups)
         if not self.rows:
             raise EmptySplit(
-                f"{clouds}: no rows of split {split!r} with {mix.kind} points and a weight above 0. Fuse "
-                "more models, or choose another split."
+                f"{clouds}: no rows of split {split!r} with {mix.kind} points and a weight above 0"
+                + (", in the fold and with drawn clouds" if chosen is not None else "")
+                + ". Fuse more models, or choose another split."
             )
         if self.rows < streams:
             raise ShardError(
@@ -167,10 +180,12 @@ class CloudLoader:
         self._shards = OpenShards()
         self._union = UnionOrder()
         self._batch = batch
-        self._data = hashlib.sha256(repr([part.sha256 for part in parts]).encode()).hexdigest()
+        data = [part.sha256 for part in parts] + ([self._draws.identity] if self._draws else [])
+        self._data = hashlib.sha256(repr(data).encode()).hexdigest()
         self._curation = decisions_digest(curated) if weighted else ""
         identity = (split, views, seed, window, streams, self._recipe)
         identity += ((least, most),) if self._most > 1 else ()
+        identity += (fold, drawn and (drawn.most, drawn.points)) if fold or drawn else ()
         self._identity = hashlib.sha256(repr(identity).encode()).hexdigest()
 
     def __iter__(self) -> Generator[Batch]:
@@ -220,7 +235,8 @@ class CloudLoader:
         streams = [self._stream(share, submit) for share in self._shares]
         for step in itertools.count(self.used):
             views = self._order.shown(step, self._least, self._most)
-            yield self._collate([place for stream in streams for place in next(stream)], views)
+            batch = self._collate([place for stream in streams for place in next(stream)], views)
+            yield self._with_drawn(batch, step)
 
     def _stream(self, share: Share, submit: Callable[..., Any]) -> Iterator[list[Place]]:
         """This process's rows of a stream, one list per batch."""
@@ -268,6 +284,18 @@ class CloudLoader:
             torch.from_numpy(np.stack(cameras)) if cameras else None,
         )
 
+    def _with_drawn(self, batch: Batch, step: int) -> Batch:
+        """The batch with its objects' drawn clouds, if there are any."""
+        if self._draws is None or self._use is None:
+            return batch
+        rngs = [self._order.rng(step, zlib.crc32(uid.encode()), 6) for uid in batch.uids]
+        if not self._use.most:
+            low = self._draws.one(batch.uids, rngs)
+            return replace(batch, low_res=torch.from_numpy(low))
+        count = self._order.shown(step, 1, self._use.most)
+        clouds, toward = self._draws.some(batch.uids, count, self._use.points, rngs)
+        return replace(batch, clouds=torch.from_numpy(clouds), toward=torch.from_numpy(toward))
+
     def _decoded(self, images: list[list[bytes]]) -> np.ndarray:
         """(B, V, size, size, 3) uint8."""
         pixels = load_images([image for shown in images for image in shown], self._decode)
@@ -306,42 +334,14 @@ def ahead(items: Iterator[Item], depth: int, stack: ExitStack) -> Iterator[Item]
         yield item  # pyright: ignore[reportReturnType]
 
 
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Tensors (B, ...) in one; None if there are none."""
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if there else None
+
+
 def _inline(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
     """Like `Executor.submit`, executed immediately."""
     future: Future[Any] = Future()
     future.set_result(function(*arguments))
     return future
-
-
-def _parts(clouds: Path) -> list[Part]:
-    parts = read_manifest(clouds)
-    if not parts:
-        raise ShardError(f"{clouds}: no shards in the manifest. Run `insideout fuse` first.")
-    return parts
-
-
-def _groups(
-    clouds: Path, parts: list[Part], split: str, views: int | None, mix: Mix, decided: Decisions | None
-) -> Iterator[Group]:
-    """The row groups that have rows of the split with points of the mix's kind.
-
-    `views` is the number of views used, 0 for all; None if images are not needed. `decided` are the
-    curation's weights; None: all rows equally often.
-    """
-    for part in parts:
-        with Shard(clouds / part.file) as shard:
-            if len(shard) != part.rows:
-                raise ShardError(
-                    f"{shard.path}: {len(shard)} rows, the manifest says {part.rows}. Fuse again."
-                )
-            if views is not None and not shard.views:
-                raise ShardError(
-                    f"{shard.path}: no image columns to condition on. Render and fuse with views."
-                )
-            for index in range(shard.row_groups):
-                rows, weights = usable_rows(shard, index, split, mix.kind), None
-                if decided is not None:
-                    weights = row_weights(shard, index, decided)[rows]
-                    rows, weights = rows[weights > 0], weights[weights > 0]
-                if len(rows):
-                    yield Group(shard.path, index, rows, min(views or shard.views, shard.views), weights)

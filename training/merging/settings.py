@@ -1,4 +1,7 @@
-"""The settings of `merge`, which are also its command-line flags. Nothing heavy is imported here."""
+"""The settings of `merge` and `draw`, which are also their command-line flags.
+
+Nothing heavy is imported here.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from training.settings import at_least
+from training.settings import Precision, Sampling, at_least
 
 MergeRule = Literal["union", "consensus", "mean"]
 """How clouds of one object are merged without learning (`training.merging.rules`)."""
@@ -30,3 +33,57 @@ class MergeSettings:
 
     def __post_init__(self) -> None:
         at_least("points", self.points, 1)
+
+
+@dataclass(frozen=True)
+class DrawSettings:
+    """Draw clouds of a dataset's objects from checkpoints: what a merger and an upsampler learn from."""
+
+    dataset: Path
+    """The dataset folder."""
+    checkpoint: tuple[Path, ...]
+    """Checkpoints or runs' folders. Each object is drawn by one that has not learned from it (train them with
+    `--fold 0/2` and `--fold 1/2`), if there is one."""
+    to: Path
+    """The folder to write. The same command continues where it stopped."""
+    clouds: int = 3
+    """Clouds per object, each of views of its own."""
+    views: int = 1
+    """Views that a cloud is drawn from."""
+    view_range: tuple[int, int] | None = None
+    """Choose among the views from the first up to, but without, the second number; None: all."""
+    split: tuple[str, ...] = ()
+    """Splits to draw; none: all."""
+    draws: Path | None = None
+    """For mergers: the folder of drawn clouds that they merge."""
+    points: int = 1024
+    """Points per cloud."""
+    steps: int = 16
+    """Sampling steps."""
+    guidance: float = 1.0
+    """Weight of the image; 1: no guidance."""
+    seed: int = 0
+    """Seed of the views and of the noise."""
+    batch: int = 8
+    """Clouds sampled at a time."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to sample. auto: a GPU if there is one."""
+    precision: Precision = "auto"
+    """Precision of the network. auto: bfloat16 where the hardware supports it."""
+    encoder_path: str | None = None
+    """Folder or hub name of the encoder's weights, if not where they were in training."""
+
+    def __post_init__(self) -> None:
+        for name in ("clouds", "views", "points"):
+            at_least(name, getattr(self, name), 1)
+        _ = self.sampling
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the clouds are sampled."""
+        return Sampling(self.steps, self.guidance, self.seed, self.batch)
+
+    def recipe(self) -> dict[str, object]:
+        """What the clouds depend on, in plain values, beside the checkpoints and the dataset."""
+        names = ("clouds", "views", "view_range", "split", "points", "steps", "guidance", "seed", "batch")
+        return {name: getattr(self, name) for name in names}

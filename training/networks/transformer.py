@@ -135,18 +135,24 @@ class PointTransformer(Remembering):
         return self.time_embed(timestep_embedding(t, self.shape.width))[:, None]
 
     def run(
-        self, x: Tensor, context: list[Tensor], memory: Tensor | None = None, **sight: Tensor | None
+        self,
+        x: Tensor,
+        context: list[Tensor],
+        memory: Tensor | None = None,
+        late: Tensor | None = None,
+        **sight: Tensor | None,
     ) -> Tensor:
         """x (B, channels, N) and context tokens, each (B, K, width) -> (B, outputs * channels, N).
 
-        `memory` is what `remembered` makes of the views, (B, ...); `sight` are their cameras and pixels.
+        `memory` is what `remembered` makes of the views, (B, ...); `late`, (L,), shifts the logits of the
+        last L context tokens; `sight` are the views' cameras and pixels.
         """
         points = self.views.at_points(self.input_proj(x.transpose(1, 2)), x, **sight)
         if memory is not None and self.views.state is not None:
             context, memory = [*context, memory], None
         tokens = torch.cat([*context, points], dim=1)
         keys = tokens.shape[1] + (0 if memory is None else memory.shape[4])
-        shift = self._shift(keys, x.shape[2], tokens.device)
+        shift = self._shift(keys, x.shape[2], tokens.device, late)
         tokens = self.ln_post(self.backbone(self.ln_pre(tokens), shift, memory))
         return self.output_proj(tokens[:, -x.shape[2] :]).transpose(1, 2)
 
@@ -156,12 +162,15 @@ class PointTransformer(Remembering):
             return self.views.state(tokens, memory)
         return self.backbone.extend(self.ln_pre(tokens), memory)
 
-    def _shift(self, keys: int, points: int, device: torch.device) -> Tensor | None:
+    def _shift(self, keys: int, points: int, device: torch.device, late: Tensor | None) -> Tensor | None:
         """The shift of each key's logits, (K,), the points last; None for as many points as in training."""
-        if self.shape.seen in (0, points):
+        if self.shape.seen in (0, points) and late is None:
             return None
         shift = torch.zeros(keys, device=device)
-        shift[-points:] = math.log(self.shape.seen / points)
+        if self.shape.seen:
+            shift[-points:] = math.log(self.shape.seen / points)
+        if late is not None:
+            shift[-points - len(late) : -points] = late
         return shift
 
 

@@ -6,6 +6,7 @@
 - `pixels` (B, V, 4, S, S): the views' premultiplied RGBA, to sample where a point falls.
 - `memory` (B, ...): what a network has made of `embeddings` before sampling, in their place.
 - `low_res` (B, C, n): an upsampler's coarse cloud.
+- `clouds` (B, K, C, M) and `toward` (B, K, 3): a merger's clouds, and the directions of their cameras.
 """
 
 from __future__ import annotations

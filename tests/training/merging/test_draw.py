@@ -1,0 +1,174 @@
+"""Drawn clouds: out of fold, resumable, the same bytes for the same seed, and what learns from them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fuse.dataset.layout import Layout
+from fuse.dataset.manifest import describe, read_manifest, sha256_of, write_manifest
+from fuse.dataset.shard import ShardError, read_rows, table_of, write_shard
+from fuse.dataset.splits import folds, read_members
+from render.failures import UserError
+from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
+from training.config import TrainConfig
+from training.data.drawn import Draws
+from training.merging.draw import draw
+from training.merging.settings import DrawSettings
+from training.train import train
+from training.validation import open_loader
+
+SMALL = TrainConfig(
+    steps=2, batch=2, points=64, step_points=32, image_size=64, width=32, layers=1, heads=2, threads=1,
+    device="cpu", precision="float32", view_rays=True, prediction="flow",
+    sample_every=0, val_every=0, score_every=0,
+)  # fmt: skip
+
+
+def changed(**changes: object) -> TrainConfig:
+    return TrainConfig.model_validate(SMALL.model_dump() | changes)
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def run(config: TrainConfig, out: Path, name: str) -> Path:
+    return train(config, out, name, report=quiet).parent
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight models in three row groups; the two of each of the four kinds are one object."""
+    clouds = tmp_path_factory.mktemp("merging") / "out" / "clouds"
+    clouds.mkdir(parents=True)
+    path = clouds / "part-00000.parquet"
+    rows = [make_row(i, 3, 128, "validation" if i % 4 == 3 else "train") for i in range(8, 16)]
+    tables = [table_of(row | {"source_sha256": row["category"]}) for row in rows]
+    write_shard(path, tables, "hash", {}, row_group_mib=2.5 * tables[0].nbytes / 2**20)
+    write_manifest(clouds, [describe(path)])
+    return clouds.parent
+
+
+@pytest.fixture(scope="module")
+def ready(out: Path) -> tuple[DrawSettings, Draws]:
+    """Clouds drawn by two bases trained on halves."""
+    bases = tuple(run(changed(fold=f"{i}/2"), out, f"fold-{i}") for i in (0, 1))
+    settings = DrawSettings(out, bases, out.parent / "draws", clouds=2, points=64, steps=2)
+    return settings, draw(settings, quiet)
+
+
+@pytest.fixture
+def drawn(ready: tuple[DrawSettings, Draws], tmp_path: Path) -> tuple[DrawSettings, Draws]:
+    """The same in a copy."""
+    settings = replace(ready[0], to=tmp_path / "draws")
+    shutil.copytree(ready[0].to, settings.to)
+    return settings, Draws(settings.to)
+
+
+def fold_of(out: Path) -> dict[str, int]:
+    layout = Layout(out)
+    return folds(read_members(layout, read_manifest(layout.clouds), ()), 2)
+
+
+def test_a_fold_has_whole_objects_and_the_folds_are_all(out: Path) -> None:
+    fold = fold_of(out)
+    assert all(len({at for uid, at in fold.items() if uid.startswith(kind)}) == 1 for kind in ("ball", "rod"))
+    train_rows = {row["uid"] for row in read_rows(out / "clouds/part-00000.parquet", ["uid", "split"])
+                  if row["split"] == "train"}  # fmt: skip
+    seen = []
+    for i in (0, 1):
+        loader = open_loader(changed(fold=f"{i}/2", batch=1), Layout(out).clouds)
+        seen.append({batch.uids[0] for batch in itertools.islice(loader, 2 * loader.rows)})
+        assert {fold[uid] for uid in seen[-1]} == {i}
+    assert seen[0] | seen[1] == train_rows and seen[0] and seen[1]
+
+
+def test_each_object_is_drawn_by_a_base_that_has_not_learned_from_it(
+    drawn: tuple[DrawSettings, Draws],
+) -> None:
+    settings, draws = drawn
+    fold, out = fold_of(settings.dataset), settings.dataset
+    shas = [sha256_of(base / "step-0000002.pt") for base in settings.checkpoint]
+    assert len(draws) == 8 and len(set(shas)) == 2
+    for uid in draws:
+        one = draws[uid]
+        assert not one.learned and one.clouds.shape == (2, 6, 64)
+        if one.split == "train":
+            assert one.checkpoint == shas[1 - fold[uid]]
+        assert len({view for some in one.views for view in some}) == 2
+    assert {one["uid"] for one in read_rows(out / "clouds/part-00000.parquet", ["uid"])} == set(draws)
+    again = draw(replace(settings, to=settings.to.parent / "own", checkpoint=settings.checkpoint[:1]), quiet)
+    assert {uid for uid in again if again[uid].learned} == {
+        uid for uid in draws if draws[uid].split == "train" and fold[uid] == 0
+    }
+
+
+def test_directions_are_those_of_the_cameras(drawn: tuple[DrawSettings, Draws]) -> None:
+    _, draws = drawn
+    for one in map(draws.__getitem__, draws):
+        turns = 1.3 * np.array([view for (view,) in one.views])
+        expected = np.stack([np.cos(turns), np.sin(turns), 0 * turns], 1)  # of the helper's cameras
+        assert one.toward == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_killed_run_continues_and_gives_the_same_bytes(drawn: tuple[DrawSettings, Draws]) -> None:
+    settings, draws = drawn
+    before = {part.file: part.sha256 for part in draws.parts}
+    assert len(before) > 1
+    last = draws.parts[-1]
+    manifest = settings.to / "manifest.jsonl"
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
+    (settings.to / last.file).write_bytes(b"torn")
+    lines: list[str] = []
+    again = draw(settings, lines.append)
+    assert {part.file: part.sha256 for part in again.parts} == before and len(lines) == 1
+    other = draw(replace(settings, seed=1, to=settings.to.parent / "other"), quiet)
+    assert not set(before.values()) & {part.sha256 for part in other.parts}
+    with pytest.raises(UserError, match="another folder"):
+        draw(replace(settings, seed=1), quiet)
+    assert json.loads((settings.to / "draws.json").read_text())["seed"] == 0  # as it was before the refusal
+
+
+def test_a_damaged_file_is_named(drawn: tuple[DrawSettings, Draws]) -> None:
+    settings, draws = drawn
+    path = settings.to / draws.parts[0].file
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ShardError, match=path.name):
+        Draws(settings.to)
+    with pytest.raises(ShardError, match="insideout draw"):
+        Draws(settings.to.parent / "none")
+
+
+@pytest.mark.parametrize("prediction", ["flow", "offset"])
+def test_a_merger_learns_from_draws_and_draws_for_an_upsampler(
+    drawn: tuple[DrawSettings, Draws], out: Path, tmp_path: Path, prediction: str
+) -> None:
+    settings, draws = drawn
+    plain = {"view_rays": False, "draws": str(settings.to)}
+    merger = changed(
+        **plain, model="merge", prediction=prediction, merge_clouds=2, merge_points=16, score_every=2
+    )
+    batch = next(iter(open_loader(merger, Layout(out).clouds)))
+    assert batch.clouds is not None and batch.clouds.shape[2:] == (6, 16)
+    for uid, clouds in zip(batch.uids, batch.clouds, strict=True):
+        there = {tuple(point) for cloud in draws[uid].clouds for point in cloud.T.tolist()}
+        assert {tuple(point) for cloud in clouds for point in cloud.T.tolist()} <= there
+    checkpoint = run(merger, out, f"merger-{prediction}")
+    merged = draw(
+        DrawSettings(out, (checkpoint,), tmp_path / "merged", 1, draws=settings.to, points=64, steps=2), quiet
+    )
+    assert len(merged) == 8 and merged["ball-008"].clouds.shape == (1, 6, 64)
+    coarse = plain | {"draws": str(merged.folder)}
+    upsampler = changed(**coarse, model="upsample", condition_points=64)
+    batch = next(iter(open_loader(upsampler, Layout(out).clouds)))
+    assert batch.low_res is not None
+    for uid, low in zip(batch.uids, batch.low_res, strict=True):
+        assert (low.numpy() == merged[uid].clouds[0]).all()
+    run(upsampler, out, f"upsampler-{prediction}")
