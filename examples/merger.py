@@ -51,8 +51,8 @@ CLOUDS = 3
 POINTS, SAMPLING_STEPS = 1024, 5
 SMALL = TrainConfig(
     batch=16, points=POINTS, step_points=64, width=64, layers=3, heads=2, prediction="flow", lr=2e-3,
-    warmup=30, ema=0.99, views=SEEN, image_size=128, cond_drop=0, device="cpu", threads=1, val_every=0, score_every=0,
-    sample_every=0, checkpoint_every=10**6, log_every=100, keep=1, tensorboard=False,
+    warmup=30, ema=0.99, views=SEEN, image_size=128, cond_drop=0, device="cpu", threads=1, val_every=0,
+    score_every=0, sample_every=0, checkpoint_every=10**6, log_every=100, keep=1, tensorboard=False,
 )  # fmt: skip
 """The models and their training; an image of 128 pixels is 4 x 4 tokens."""
 BASE: dict[str, Any] = {"view_rays": True, "view_projected": True}

@@ -252,8 +252,6 @@ class TrainConfig(BaseModel):
         """What is wrong with the settings of folds, drawn clouds and mergers."""
         if self.part is not None and not self.part[0] < self.part[1]:
             return f"fold {self.fold}: of 2 folds, the first is 0/2 and the second 1/2"
-        if self.model == "merge" and not self.draws:
-            return "model merge needs draws, a folder that `insideout draw` wrote"
         if self.draws and self.model not in ("merge", "upsample"):
             return f"draws: model {self.model} takes no drawn clouds; merge and upsample do"
         if self.prediction == "offset" and self.model != "merge":

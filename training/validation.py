@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from render.failures import UserError
 from training.config import TrainConfig
 from training.data.drawn import DrawnUse
 from training.data.loader import Batch, CloudLoader, EmptySplit
@@ -169,6 +170,8 @@ def open_loader(config: TrainConfig, clouds: Path, **changes: object) -> CloudLo
 
 def _drawn(config: TrainConfig) -> DrawnUse | None:
     """What the configuration's steps see of drawn clouds."""
+    if config.draws is None and config.model == "merge":
+        raise UserError("model merge needs --draws, a folder that `insideout draw` wrote.")
     if config.draws is None:
         return None
     if config.model == "merge":

@@ -28,11 +28,21 @@ class MergeSettings:
     the points of the first cloud and their partners in the others."""
     radius: float | None = None
     """For `consensus`: the distance within which a point confirms another; None: two spacings."""
+    checkpoint: Path | None = None
+    """A merger in place of a rule: a checkpoint of `model: merge`, or its run's folder."""
     points: int = 1024
     """Points of the merged cloud."""
+    steps: int = 16
+    """For a checkpoint: sampling steps."""
+    seed: int = 0
+    """For a checkpoint: seed of the noise."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """For a checkpoint: where to sample. auto: a GPU if there is one."""
 
     def __post_init__(self) -> None:
         at_least("points", self.points, 1)
+        at_least("steps", self.steps, 1)
+        at_least("seed", self.seed, 0)
 
 
 @dataclass(frozen=True)

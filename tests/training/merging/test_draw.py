@@ -15,12 +15,17 @@ from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import describe, read_manifest, sha256_of, write_manifest
 from fuse.dataset.shard import ShardError, read_rows, table_of, write_shard
 from fuse.dataset.splits import folds, read_members
+from pipeline.run_config import load
 from render.failures import UserError
 from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
+from tests.helpers.places import ROOT
 from training.config import TrainConfig
 from training.data.drawn import Draws
 from training.merging.draw import draw
-from training.merging.settings import DrawSettings
+from training.merging.files import merge
+from training.merging.settings import DrawSettings, MergeSettings
+from training.output.cloud_files import write_points
+from training.scores.clouds import read_cloud
 from training.train import train
 from training.validation import open_loader
 
@@ -146,21 +151,23 @@ def test_a_damaged_file_is_named(drawn: tuple[DrawSettings, Draws]) -> None:
         Draws(settings.to.parent / "none")
 
 
-@pytest.mark.parametrize("prediction", ["flow", "offset"])
+@pytest.mark.parametrize("recipe", ["merge_cpu", "merge_gpu", "offset"])
 def test_a_merger_learns_from_draws_and_draws_for_an_upsampler(
-    drawn: tuple[DrawSettings, Draws], out: Path, tmp_path: Path, prediction: str
+    drawn: tuple[DrawSettings, Draws], out: Path, tmp_path: Path, recipe: str
 ) -> None:
     settings, draws = drawn
     plain = {"view_rays": False, "draws": str(settings.to)}
-    merger = changed(
-        **plain, model="merge", prediction=prediction, merge_clouds=2, merge_points=16, score_every=2
-    )
+    own = {"model": "merge", "prediction": "offset"}
+    if recipe != "offset":
+        own = load(ROOT / "configs" / f"{recipe}.yaml").train.model_dump(exclude_defaults=True)
+        own |= SMALL.model_dump(include={"steps", "batch", "width", "layers", "heads", "step_points"})
+    merger = changed(**plain | own | {"workers": 0, "merge_clouds": 2, "merge_points": 16, "score_every": 2})
     batch = next(iter(open_loader(merger, Layout(out).clouds)))
     assert batch.clouds is not None and batch.clouds.shape[2:] == (6, 16)
     for uid, clouds in zip(batch.uids, batch.clouds, strict=True):
         there = {tuple(point) for cloud in draws[uid].clouds for point in cloud.T.tolist()}
         assert {tuple(point) for cloud in clouds for point in cloud.T.tolist()} <= there
-    checkpoint = run(merger, out, f"merger-{prediction}")
+    checkpoint = run(merger, out, recipe)
     merged = draw(
         DrawSettings(out, (checkpoint,), tmp_path / "merged", 1, draws=settings.to, points=64, steps=2), quiet
     )
@@ -171,4 +178,24 @@ def test_a_merger_learns_from_draws_and_draws_for_an_upsampler(
     assert batch.low_res is not None
     for uid, low in zip(batch.uids, batch.low_res, strict=True):
         assert (low.numpy() == merged[uid].clouds[0]).all()
-    run(upsampler, out, f"upsampler-{prediction}")
+    run(upsampler, out, f"{recipe}-finer")
+
+
+def test_a_checkpoint_merges_files(drawn: tuple[DrawSettings, Draws], out: Path, tmp_path: Path) -> None:
+    """Labels are dropped for a merger that knows none; what is no merger, or another frame, is refused."""
+    settings, draws = drawn
+    merger = changed(view_rays=False, draws=str(settings.to), model="merge", merge_points=16)
+    checkpoint = run(merger, out, "merger-of-files")
+    files = [tmp_path / "a.ply", tmp_path / "b.npz", tmp_path / "far.ply"]
+    labeled = np.concatenate([draws["rod-010"].clouds[0], np.ones((1, 64), np.float32)])
+    for file, cloud in zip(files, (labeled, draws["rod-010"].clouds[1], 9 * labeled), strict=True):
+        write_points(file, cloud)
+    order = MergeSettings(
+        (files[0], files[1]), tmp_path / "out.ply", checkpoint=checkpoint, points=80, steps=2
+    )
+    merged = read_cloud(merge(order))
+    assert len(merged) == 80 and merged.hidden is None and np.abs(merged.xyz).max() <= 1.001
+    with pytest.raises(UserError, match="normalized frame"):
+        merge(replace(order, clouds=(files[0], files[2])))
+    with pytest.raises(UserError, match="not a merger"):
+        merge(replace(order, checkpoint=settings.checkpoint[0]))

@@ -1,0 +1,99 @@
+"""The merger's network and its objective without noise, against what must hold by construction."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.spatial import KDTree
+
+from training.networks.merging import MergeTransformer
+from training.networks.transformer import Shape
+from training.objectives.offset import Offset, union_queries
+from training.objectives.sampler import sample
+
+
+def network(cloud_points: int = 0, features: int = 0) -> MergeTransformer:
+    """A small merger with random last layers, so that it says something."""
+    torch.manual_seed(0)
+    model = MergeTransformer(Shape(32, 2, 2, outputs=1, seen=16), features, cloud_points).eval()
+    for layer in (model.output_proj, model.cloud_tag):
+        torch.nn.init.normal_(layer.weight)
+    return model
+
+
+def given(clouds: int = 3, points: int = 20) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 6, 16, generator=generator)
+    some = torch.rand(2, clouds, 6, points, generator=generator) * 2 - 1
+    toward = torch.nn.functional.normalize(torch.randn(2, clouds, 3, generator=generator), dim=-1)
+    return x, torch.tensor([10.0, 500.0]), some, toward
+
+
+def test_clouds_have_no_order_and_tags_go_with_them() -> None:
+    model, (x, t, clouds, toward) = network(), given()
+    made, turn = model(x, t, clouds, toward), [2, 0, 1]
+    assert torch.allclose(made, model(x, t, clouds[:, turn], toward[:, turn]), atol=1e-4)
+    assert not torch.allclose(made, model(x, t, clouds[:, turn], toward), atol=1e-3)
+    mixed = clouds[..., torch.randperm(20)]
+    assert torch.allclose(made, model(x, t, mixed, toward), atol=1e-4)
+    assert torch.allclose(model(x, t, clouds), model(x, t, clouds, 0 * toward), atol=1e-6)
+    assert model(x, t, clouds[:, :1], toward[:, :1]).shape == made.shape
+
+
+def test_a_cloud_given_twice_as_densely_weighs_as_much() -> None:
+    """Each point twice: attention that is shifted by log(20 / 40) sees the same."""
+    model, (x, t, clouds, toward) = network(cloud_points=20), given()
+    made = model(x, t, clouds, toward)
+    assert torch.allclose(made, model(x, t, clouds.repeat(1, 1, 1, 2), toward), atol=1e-4)
+    unshifted = network()
+    assert not torch.allclose(made, unshifted(x, t, clouds.repeat(1, 1, 1, 2), toward), atol=1e-3)
+
+
+def test_images_are_shown_too() -> None:
+    model, (x, t, clouds, toward) = network(features=8), given()
+    views = torch.randn(2, 2, 8, 4)
+    made = model(x, t, clouds, toward, embeddings=views)
+    assert not torch.allclose(made, model(x, t, clouds, toward, embeddings=0 * views), atol=1e-3)
+
+
+def test_without_learning_offsets_are_the_union_itself() -> None:
+    x, _, clouds, _ = given()
+    untrained = MergeTransformer(Shape(32, 1, 2, outputs=1))
+    made = sample(Offset(), untrained, x, {"clouds": clouds}, steps=7, guidance=1.0)
+    for cloud, some in zip(made, clouds, strict=True):
+        gaps = (cloud.T[:, None] - some.transpose(0, 1).flatten(1).T).abs().amax(2)
+        assert gaps.amin(1).max() < 1e-5 and len(gaps.argmin(1).unique()) == 16
+    few = union_queries(clouds[:, :1, :, :5], 16)
+    assert few.shape == (2, 6, 16) and len(few[0].T.unique(dim=0)) == 5
+
+
+def test_the_loss_of_offsets_is_the_chamfer_distance() -> None:
+    x, t, clouds, _ = given()
+
+    def stay(x: torch.Tensor, t: torch.Tensor, **condition: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+    losses = Offset(rest=0).losses(stay, x, t, x, clouds=clouds)
+    made = union_queries(clouds, 16)[:, :3].transpose(1, 2).numpy()
+    for i, (a, b) in enumerate(zip(made, x[:, :3].transpose(1, 2).numpy(), strict=True)):
+        there, back = KDTree(b).query(a)[0], KDTree(a).query(b)[0]
+        assert np.isclose(float(losses["loss"][i]), (there.mean() + back.mean()) / 2, atol=1e-4)
+        assert np.isclose(float(losses["mse"][i]), (there**2).mean() + (back**2).mean(), rtol=1e-4)
+
+
+def test_offsets_learn_a_shift() -> None:
+    """Clouds that are all displaced by the same vector: the network learns to move them back."""
+    generator, shift = torch.Generator().manual_seed(0), torch.tensor([0.3, -0.2, 0.1, 0, 0, 0])
+    model = network()
+    torch.nn.init.zeros_(model.output_proj.weight)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(60):
+        true = torch.rand(4, 6, 24, generator=generator) - 0.5
+        moved = (true + shift[:, None])[:, None]
+        loss = Offset().losses(model, true, torch.zeros(4), true, clouds=moved)["loss"].mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert np.mean(losses[-5:]) < 0.4 * losses[0]
