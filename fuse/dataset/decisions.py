@@ -10,9 +10,10 @@ the curation: every row has its own weight again.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,6 +35,9 @@ SCHEMA = pa.schema(
         pa.field("duplicate_of", pa.string()),
     ]
 )
+
+
+_CLUSTERS = b"insideout.clusters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +71,37 @@ def weight_of(decided: Decisions, uid: str, own: float) -> float:
     return decided[uid].weight if uid in decided else own
 
 
+@dataclass(frozen=True)
+class Curation:
+    """All decisions, and what each cluster shows."""
+
+    decided: dict[str, Decision] = field(default_factory=dict)
+    """By uid."""
+    clusters: dict[int, str] = field(default_factory=dict)
+    """A few words per cluster."""
+
+
 def read_decisions(layout: Layout) -> dict[str, Decision]:
     """Every decision by uid; none where nobody has curated. UserError for a damaged file."""
+    return read_curation(layout).decided
+
+
+def read_curation(layout: Layout) -> Curation:
+    """Decisions and clusters; none where nobody has curated. UserError for a damaged file."""
     try:
         with storage.open_file(layout.decisions) as file:
-            rows = pq.read_table(file, schema=SCHEMA, page_checksum_verification=True).to_pylist()
+            table = pq.read_table(file, schema=SCHEMA, page_checksum_verification=True)
+            words = json.loads((pq.read_schema(file).metadata or {}).get(_CLUSTERS, b"{}"))
+            clusters = {int(number): str(text) for number, text in words.items()}
     except FileNotFoundError:
-        return {}
-    except (pa.ArrowException, OSError, ValueError) as error:
+        return Curation()
+    except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
         raise _damaged(layout.decisions, str(error)) from None
-    decided = {row["uid"]: Decision(**row) for row in rows}
+    decided = {row["uid"]: Decision(**row) for row in table.to_pylist()}
     for one in decided.values():
         if not 0 <= one.weight < math.inf:
             raise _damaged(layout.decisions, f"{one.uid} has weight {one.weight}")
-    return decided
+    return Curation(decided, clusters)
 
 
 def decisions_digest(layout: Layout) -> str:
@@ -91,11 +112,12 @@ def decisions_digest(layout: Layout) -> str:
         return ""
 
 
-def write_decisions(layout: Layout, decided: Sequence[Decision]) -> None:
-    """Replace the decisions, atomically. The bytes depend on them alone."""
+def write_decisions(layout: Layout, decided: Sequence[Decision], clusters: Mapping[int, str]) -> None:
+    """Replace the decisions and the words of the clusters, atomically. The bytes depend on them alone."""
     rows = [asdict(one) for one in sorted(decided, key=lambda one: one.uid)]
+    schema = SCHEMA.with_metadata({_CLUSTERS: json.dumps(dict(clusters))})
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), sink, compression="zstd", write_page_checksum=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema), sink, compression="zstd", write_page_checksum=True)
     storage.publish_bytes(sink.getvalue().to_pybytes(), layout.decisions, layout.temporary)
 
 

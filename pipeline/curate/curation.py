@@ -28,10 +28,11 @@ from fuse.dataset.manifest import read_manifest
 from pipeline.curate import clusters, decide
 from pipeline.curate.duplicates import Pair, Probe, alike, same_content, similar_pairs
 from pipeline.curate.features import encoder_of
+from pipeline.curate.measured import batches, read_survey
 from pipeline.curate.options import Options
 from pipeline.curate.rules import Rules, read_rules, write_rules
 from pipeline.curate.sheets import Cluster, describe, write_sheets
-from pipeline.curate.survey import batches, read_survey, survey
+from pipeline.curate.survey import survey
 from pipeline.output.commit import exclusive
 from render.failures import UserError
 
@@ -79,12 +80,13 @@ def curate(out: Path, options: Options, say: Callable[[str], None] = lambda text
         rules = before or Rules()
         table = read_survey(layout, [*decide.COLUMNS, "source", "source_sha256", "caption", "category"])
         known = _describe(table, grouped)
+        titles = {cluster.number: cluster.title for cluster in known}
         if before is None or renewed:
             rules = rules.model_copy(update={"clusters": {}})
-            write_rules(layout, rules, {cluster.number: cluster.title for cluster in known})
+            write_rules(layout, rules, titles)
         pairs = find_pairs(layout, table, grouped.places, rules) if rules.duplicates else []
         decided = decide.decide(decide.Facts(table, grouped.clusters, pairs), rules)
-        write_decisions(layout, decided)
+        write_decisions(layout, decided, titles)
         write_sheets(layout, known, {one.uid: one for one in decided})
     return Outcome(decided, known)
 

@@ -15,7 +15,7 @@ from fuse.dataset import storage
 from fuse.dataset.decisions import Decision
 from fuse.dataset.layout import Layout
 from fuse.preview.thumbs import thumb_sheet
-from pipeline.curate.survey import batches
+from pipeline.curate.measured import batches
 
 _MOST = 60  # models on a sheet
 _ACROSS = 10

@@ -1,7 +1,7 @@
 """Every model measured once: OUT/curation/measures/part-NNNNN.parquet, one file per shard.
 
     survey(layout, encoder, views=4)
-    table = read_survey(layout, ["uid", "thinnest"])
+    table = measured.read_survey(layout, ["uid", "thinnest"])
 
 A file states in its footer what it was made of (the shard's hash, the encoder, the views): a survey that was
 killed continues, and one of a dataset that has grown measures the new shards only. Row groups are read one at
@@ -11,7 +11,7 @@ a time, so memory does not grow with the dataset.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from fuse.dataset.shard import Row, Shard, decode, image_column
 from fuse.dataset.splits import PROBE
 from fuse.preview.thumbs import ELEVATION, thumbnail
 from pipeline.curate.features import features
+from pipeline.curate.measured import COPIED, QUALITY, SCHEMA
 from pipeline.curate.measures import measure
 from render.bundle import Bundle, BundleError
 from training.conditioning.encoder import Encoder
@@ -32,22 +33,6 @@ from training.conditioning.encoder import Encoder
 VERSION = 1
 """Of what is measured: another one measures all again."""
 _MADE_OF = "insideout.made_of"
-_COPIED = ("uid", "source", "source_sha256", "caption", "category", "license", "split", "weight")
-_QUALITY = ("hidden_fraction", "spacing", "dense_outside")
-MEASURES = ("thinnest", "coverage", "symmetry", "one_color", "size", *_QUALITY, "faces", "missing_textures")
-"""What is measured of every model; null where it is unknown."""
-SCHEMA = pa.schema(
-    [
-        *(pa.field(name, pa.string()) for name in _COPIED[:-1]),
-        pa.field("weight", pa.float32()),
-        pa.field("singular_values", pa.list_(pa.float32(), 3)),
-        *(pa.field(name, pa.float32()) for name in MEASURES),
-        pa.field("points", pa.binary()),  # (PROBE, 3) float16 or fewer
-        pa.field("colors", pa.binary()),  # (PROBE, 3) uint8, unlit
-        pa.field("feature", pa.binary()),  # (F,) float16
-        pa.field("picture", pa.binary()),  # WebP
-    ]
-)
 
 
 def survey(
@@ -63,20 +48,6 @@ def survey(
     named = {part.file for part in parts}
     files = [entry.name for entry in storage.listing(layout.measures)]
     storage.remove([layout.measures / name for name in files if name not in named])
-
-
-def read_survey(layout: Layout, columns: Sequence[str]) -> pa.Table:
-    """Some columns of every model, in the order of the shards."""
-    return pa.concat_tables(batches(layout, columns))
-
-
-def batches(layout: Layout, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The same, one row group at a time."""
-    for part in read_manifest(layout.clouds):
-        with storage.open_file(layout.measures / part.file) as file:
-            reader = pq.ParquetFile(file)
-            for group in range(reader.num_row_groups):
-                yield reader.read_row_group(group, columns=list(columns))
 
 
 def _made_of(layout: Layout, part: Part) -> str | None:
@@ -102,7 +73,7 @@ def _survey_part(layout: Layout, part: Part, encoder: Encoder, views: int, made_
 
 def _survey_group(layout: Layout, shard: Shard, group: int, encoder: Encoder, views: int) -> pa.Table:
     chosen = [image_column(int(view)) for view in evenly(shard.views, views)]
-    columns = [*_COPIED, "scale", "quality", "cameras", "outside_xyz", "outside_albedo", *chosen]
+    columns = [*COPIED, "scale", "quality", "cameras", "outside_xyz", "outside_albedo", *chosen]
     rows = list(shard.rows(columns, [group]))
     vectors = features([[row[name] for name in chosen] for row in rows], encoder)
     measured = [_measured(layout, row, chosen) for row in rows]
@@ -121,11 +92,10 @@ def _measured(layout: Layout, row: Row, chosen: Sequence[str]) -> dict[str, Any]
     heights = [row["cameras"][int(name.removeprefix("image_"))]["camera_to_world"][10] for name in chosen]
     best = int(np.argmin(np.abs(np.array(heights) - ELEVATION)))
     return {
-        **{name: row[name] for name in _COPIED},
-        **{name: row["quality"][name] for name in _QUALITY},
+        **{name: row[name] for name in COPIED},
+        **{name: row["quality"][name] for name in QUALITY},
         **measure(row, images),
         **_bundle_counts(layout, row["uid"]),
-        "singular_values": row["quality"]["singular_values"],
         "thinnest": row["quality"]["singular_values"][-1],
         "points": decode(row, "outside_xyz")[:PROBE].astype(np.float16).tobytes(),
         "colors": decode(row, "outside_albedo")[:PROBE].tobytes(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fuse.dataset.decisions import Curation, weight_of
 from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import Part
 from fuse.dataset.shard import QUALITY, Shard
+from pipeline.report import curation
 from pipeline.report.ledgers import Costs
 from pipeline.report.scripts import packed
 
@@ -38,21 +41,35 @@ class Column:
     data: dict[str, Any]
 
 
-def read_columns(layout: Layout, parts: list[Part], costs: dict[str, Costs]) -> Iterator[Column]:
+def read_columns(
+    layout: Layout, parts: list[Part], costs: dict[str, Costs], curated: Curation
+) -> Iterator[Column]:
     """Every column of the dataset. `costs` are the stages' seconds and memory by uid."""
     table = _read(layout, parts)
+    if curated.decided:
+        table = table.drop_columns(["cluster"])
     uids = table["uid"].to_pylist()
     folders = bytes(hashlib.sha256(uid.encode()).digest()[0] for uid in uids)
     yield Column("folder", "bytes", {"codes": packed(np.frombuffer(folders, np.uint8))})
     for name in TEXTS:
         yield Column(name, "text", {"values": [(text or "")[:_LONGEST] for text in table[name].to_pylist()]})
-    for name in FACETS:
-        column = _facet(name, [_NONE if value is None else str(value) for value in table[name].to_pylist()])
+    found = {name: table[name].to_pylist() for name in FACETS if name in table.column_names}
+    found |= curation.facets(curated, uids) if curated.decided else {}
+    for name, values in found.items():
+        column = _facet(name, [_NONE if value is None else str(value) for value in values])
         if len(column.data["values"]) > 1:
             yield column
+    if curated.decided:
+        yield Column("reason", "text", {"values": curation.reasons(curated, uids)})
+        yield from itertools.chain.from_iterable(
+            _measure(name, values) for name, values in curation.measures(layout, uids)
+        )
     yield from _quality(table["quality"].combine_chunks())
     for name in _COUNTS:
-        yield from _measure(name, table[name].to_numpy())
+        values = table[name].to_numpy()
+        if name == "weight":
+            values = np.array([weight_of(curated.decided, *pair) for pair in zip(uids, values, strict=True)])
+        yield from _measure(name, values)
     for stage, cost in costs.items():
         for name, values in cost.columns(uids).items():
             yield from _measure(f"{stage} {name}", values)

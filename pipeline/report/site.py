@@ -5,6 +5,7 @@
     index.html, assets/         the page
     data/overview.js            counts, failures, time and memory
     data/index.js               the columns, and data/columns/NAME.js each of them
+    data/curation.js, clusters/ what a curation decided, and a sheet per cluster
     data/runs.js, runs/RUN/     training runs; their sheets of samples
     thumbs/ab/UID.webp          the gallery's pictures
     models/ab/UID.js            what a model's page shows
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from fuse.dataset import ownership, storage
+from fuse.dataset.decisions import read_curation
 from fuse.dataset.layout import STAGES, Layout, open_dataset
 from fuse.dataset.manifest import Part, read_manifest
 from fuse.dataset.names import is_name
@@ -33,6 +35,7 @@ from fuse.dataset.shard import Shard
 from pipeline.output.commit import exclusive
 from pipeline.report import model
 from pipeline.report.columns import Column, read_columns
+from pipeline.report.curation import curation
 from pipeline.report.ledgers import read_costs
 from pipeline.report.overview import overview
 from pipeline.report.runs import read_runs, sheet
@@ -115,7 +118,10 @@ def write_report(out: Path, options: Options, say: Callable[[str], None] = lambd
         _write_models(site, parts, options, say)
         costs = {stage: read_costs(layout, stage) for stage in STAGES}
         site.put("data/overview.js", script("overview", overview(layout, parts, costs)))
-        _write_columns(site, read_columns(layout, parts, costs) if parts else iter(()), parts, options)
+        curated = read_curation(layout)
+        columns = read_columns(layout, parts, costs, curated) if parts else iter(())
+        _write_columns(site, columns, parts, options)
+        site.put("data/curation.js", script("curation", curation(layout, curated, site.put)))
         _write_runs(site)
         for name, data in assets():
             site.put(name, data)

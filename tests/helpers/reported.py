@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fuse.dataset.decisions import Decision, write_decisions
 from fuse.dataset.layout import STAGES, Layout, part_name
 from fuse.dataset.manifest import describe, read_manifest, write_manifest
 from fuse.dataset.shard import table_of, write_shard
@@ -80,10 +81,22 @@ def add_run(out: Path, name: str = "demo") -> Path:
     return folder
 
 
+def add_curation(out: Path) -> None:
+    """Decisions on all models but two, in two clusters, of which one has a sheet."""
+    layout = Layout(out)
+    decided = [Decision(uid, 2, 1, "good", "cluster", "cluster 0", 0, None) for uid in SHAPES[:-1]]
+    decided.append(Decision(SHAPES[-1], 0, 1, None, "flat", ATTACK, 0, None))
+    decided += [Decision(uid, 0.25, 1, ATTACK, "cluster", "cluster 1", 1, None) for uid in HOSTILE[:-2]]
+    write_decisions(layout, decided, {0: "4 models: shapes", 1: ATTACK})
+    layout.cluster_sheet(0).parent.mkdir(parents=True)
+    Image.new("RGB", (96, 96), "white").save(layout.cluster_sheet(0))
+
+
 def make_dataset(out: Path) -> Path:
     """All of it."""
     add_models(out, SHAPES)
     add_hostile_rows(out)
+    add_curation(out)
     add_ledgers(out)
     add_run(out)
     return out

@@ -170,6 +170,6 @@ def test_damaged_decisions_are_named(out: Path):
     with pytest.raises(UserError, match=r"decisions\.parquet: not a curation's decisions"):
         drawn(out, 1)
     bad = Decision("x", float("nan"), 1, None, "cluster", "", 0, None)
-    write_decisions(Layout(out), [bad])
+    write_decisions(Layout(out), [bad], {})
     with pytest.raises(UserError, match="x has weight nan"):
         drawn(out, 1)

@@ -111,6 +111,21 @@ def test_the_overview_counts_and_shows_logs(tab: sync_api.Page):
     sync_api.expect(tab.locator("#overview .uplot").first).to_be_visible(timeout=WAIT)
 
 
+def test_the_curation_shows_clusters_and_leads_to_their_models(tab: sync_api.Page):
+    go(tab, "#/curation")
+    clusters = tab.locator("#curation .cluster")
+    sync_api.expect(clusters).to_have_count(2, timeout=WAIT)
+    assert ATTACK in clusters.nth(1).inner_text()
+    until(tab, "document.querySelector('#curation .cluster img').naturalWidth == 96")
+    clusters.first.get_by_role("link", name="4 in the gallery").click()
+    status(tab, f"4 of {ALL} models")
+    go(tab, "#/curation")
+    tab.locator("#curation").get_by_role("link", name="1 flat").click()
+    status(tab, f"1 of {ALL} models")
+    open_model(tab, "tower")
+    sync_api.expect(tab.locator("#model .aside")).to_contain_text("left out: flat", timeout=WAIT)
+
+
 def test_the_gallery_searches_filters_and_sorts(tab: sync_api.Page):
     open_gallery(tab)
     status(tab, f"{ALL} models")

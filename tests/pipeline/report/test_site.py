@@ -19,7 +19,7 @@ from pipeline.report.scripts import script
 from pipeline.report.site import Options, assets, write_report
 from render.failures import UserError
 from tests.helpers.commands import insideout
-from tests.helpers.reported import HOSTILE, SHAPES, add_run, picture
+from tests.helpers.reported import ATTACK, HOSTILE, SHAPES, add_run, picture
 
 _PUT = re.compile(rb"report\.put\(JSON\.parse\('(.*)'\),JSON\.parse\('(.*)'\)\);\n")
 
@@ -71,6 +71,22 @@ def test_columns_hold_every_row(dataset: Path, page: Path):
     seconds = np.frombuffer(base64.b64decode(column(page.parent, "render seconds")["numbers"]), "<f4")
     by_uid = dict(zip([row["uid"] for row in there], seconds.tolist(), strict=True))
     assert [by_uid[uid] for uid in SHAPES] == [1, 2, 3, 4] and np.isnan(by_uid[HOSTILE[0]])
+
+
+def test_decisions_are_columns_and_a_cluster_has_its_counts(dataset: Path, page: Path):
+    uids = [row["uid"] for row in rows(dataset)]
+    decision, weight = column(page.parent, "decision"), column(page.parent, "weight")
+    codes = np.frombuffer(base64.b64decode(decision["codes"]), "<u4")
+    found = {uid: decision["values"][code] for uid, code in zip(uids, codes, strict=True)}
+    assert found["tower"] == "left out: flat" and found["cube"] == "kept"
+    assert [found[uid] for uid in HOSTILE[-2:]] == ["not decided yet"] * 2
+    weights = np.frombuffer(base64.b64decode(weight["numbers"]), "<f4")
+    assert dict(zip(uids, weights.tolist(), strict=True))["cube"] == 2
+    assert column(page.parent, "reason")["values"][uids.index("tower")] == ATTACK
+    clusters = read(page.parent / "data" / "curation.js")[1]["clusters"]
+    assert (clusters[0]["models"], clusters[0]["kept"], clusters[0]["left"]) == (4, 3, [["flat", 1]])
+    assert clusters[0]["share"] == pytest.approx(6 / 7) and clusters[1]["sheet"] is None
+    assert (page.parent / clusters[0]["sheet"]).is_file()
 
 
 def test_a_page_has_the_cloud_to_one_part_in_30000(dataset: Path, page: Path):

@@ -272,5 +272,13 @@ report.gallery = (() => {
     return { row, folder, page: row >= 0 && row < index.pages, position: at, total: order.length, before: name(at - 1), after: name(at + 1) };
   };
 
-  return { show, around, address: () => (index ? address() : "#/gallery") };
+  // What a curation decided on a model; nothing where nobody has curated.
+  const decided = async (row) => {
+    const of = async (name) => { const one = await column(name); return one.codes ? one.values[one.codes[row]] : one.values[row]; };
+    const names = ["decision", "bucket", "cluster", "reason"].filter((name) => columns.has(name));
+    const values = await Promise.all(names.map(of));
+    return names.map((name, at) => [name, values[at]]).filter(([, value]) => value && value !== "none");
+  };
+
+  return { show, around, decided, address: () => (index ? address() : "#/gallery") };
 })();

@@ -3,7 +3,7 @@
 
 (() => {
   const host = (name) => document.getElementById(name);
-  const PAGES = ["overview", "gallery", "model", "training"];
+  const PAGES = ["overview", "gallery", "model", "curation", "training"];
 
   const parse = () => {
     const [path, query] = location.hash.replace(/^#\/?/, "").split("?");

@@ -106,7 +106,8 @@ report.model = (() => {
       return missing(`${error.message}: run insideout report again.`);
     }
     const scene = el("section", { class: "panel scene" }, el("h2", { class: "hidden" }, "3D view"));
-    const about = page.about.filter(([name]) => name !== "caption").map(([name, text]) => [label(name), text]);
+    const facts = [...page.about, ...await report.gallery.decided(place.row)];
+    const about = facts.filter(([name]) => name !== "caption").map(([name, text]) => [label(name), text]);
     host.replaceChildren(head(uid, place, page.about.find(([name]) => name === "caption")?.[1]),
       el("div", { class: "split" }, scene,
         el("div", { class: "panel aside" },
