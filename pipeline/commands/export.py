@@ -31,7 +31,7 @@ class Command:
 
 def run(command: Command) -> int:
     """Export, and print where to."""
-    from fuse.dataset.export import export
+    from fuse.export.model import export
 
     written = export(command.dataset, command.uid, command.to, command.albedo, command.points)
     show(f"export: {written}")

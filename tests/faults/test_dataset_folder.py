@@ -13,11 +13,11 @@ import pytest
 
 from fuse.config import FuseConfig
 from fuse.dataset import storage
-from fuse.dataset.export import export
 from fuse.dataset.layout import Layout, open_dataset, part_name
 from fuse.dataset.manifest import describe, read_manifest, write_manifest
 from fuse.dataset.packing import announce, sweep
 from fuse.dataset.shard import Shard, ShardError, table_of, write_shard
+from fuse.export.model import export
 from pipeline.config import EngineConfig
 from pipeline.ledger.compact import fold
 from pipeline.output import record

@@ -21,11 +21,11 @@ import pytest
 from PIL import Image
 
 from fuse.config import FuseConfig
-from fuse.dataset.export import export
 from fuse.dataset.layout import Layout, open_dataset, part_name
 from fuse.dataset.manifest import describe, read_manifest, write_manifest
 from fuse.dataset.shard import Shard, table_of, write_shard
 from fuse.dataset.verify import verify
+from fuse.export.model import export
 from fuse.job import FuseJob
 from fuse.preview.sheet import write_sheet
 from fuse.worker import process

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fuse.dataset.export import write_ply, write_point_e
+from fuse.export.model import write_ply, write_point_e
 from training.data.channels import from_network, hidden_of
 
 FORMATS = (".ply", ".npz", ".glb")

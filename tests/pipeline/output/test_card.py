@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
-from fuse.dataset.export import find_row
 from fuse.dataset.layout import Layout
 from fuse.dataset.shard import decode
+from fuse.export.model import find_row
 from pipeline.output import record
 from tests.helpers.fuse_dataset import add_models
 from tests.helpers.places import ROOT

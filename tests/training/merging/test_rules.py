@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fuse.dataset.export import write_ply, write_point_e
+from fuse.export.model import write_ply, write_point_e
 from pipeline.arguments import parse
 from pipeline.cli import module_of
 from render.failures import UserError

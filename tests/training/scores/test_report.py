@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fuse.dataset.export import write_ply, write_point_e
+from fuse.export.model import write_ply, write_point_e
 from render.failures import UserError
 from tests.helpers.commands import insideout
 from training.scores.clouds import Cloud, read_cloud, read_clouds

@@ -13,9 +13,9 @@ import numpy as np
 from fuse.dataset.layout import Layout, open_dataset
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.names import is_name
-from fuse.dataset.nerf import POINTS, write_nerf
 from fuse.dataset.ownership import refuse_links_in
 from fuse.dataset.shard import SCHEMA, Row, Shard, decode, decode_normal
+from fuse.export.nerf import POINTS, write_nerf
 from fuse.preview.cutaway import draw_inside, draw_layers
 from render.bundle import Bundle
 from render.failures import UserError

@@ -11,9 +11,9 @@ import open3d as o3d
 import pytest
 from PIL import Image
 
-from fuse.dataset.export import ExportError, export, find_row
 from fuse.dataset.layout import Layout
 from fuse.dataset.shard import decode, decode_normal
+from fuse.export.model import ExportError, export, find_row
 from fuse.preview.cutaway import draw_inside
 from fuse.preview.picture import BACKGROUND, draw_cloud
 from fuse.sampling import farthest_points
