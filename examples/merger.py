@@ -34,10 +34,10 @@ from training.conditioning.encoder import load_pixels
 from training.conditioning.shown import View
 from training.config import TrainConfig
 from training.data.channels import from_network
-from training.data.drawn import Draws
+from training.data.drawn import Draws, as_condition
 from training.evaluate import read_samples
 from training.generator import Generator, refine
-from training.merging.draw import as_condition, draw
+from training.merging.draw import draw
 from training.merging.rules import consensus, mean, union
 from training.merging.settings import DrawSettings
 from training.scores.bootstrap import mean_interval, relative_difference

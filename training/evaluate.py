@@ -24,6 +24,7 @@ from fuse.dataset.storage import publish_bytes
 from training import checkpoints
 from training.conditioning.shown import View
 from training.config import TrainConfig
+from training.data.drawn import Draws, as_condition
 from training.data.point_mix import UnionOrder
 from training.data.rows import OpenShards, Recipe, RowGroup, usable_rows
 from training.data.shuffle import Group
@@ -116,11 +117,16 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     views = range(settings.view, settings.view + (settings.views or config.views_most))
     samples = read_samples(clouds, config, settings.count, views, points, split)
     low = [sample.low_res for sample in samples if sample.low_res is not None]
+    drawn = Draws(Path(config.draws)) if config.draws else None
+    if drawn is not None and config.model == "upsample":
+        low = [drawn[sample.uid].clouds[0] for sample in samples]
+    merged = drawn is not None and config.model == "merge"
     generated = generator.sample(
         [{"image": sample.views, "text": sample.caption, None: None}[generator.takes] for sample in samples],
         points,
         settings.sampling,
         np.stack(low) if low else None,
+        drawn=as_condition([drawn[sample.uid] for sample in samples]) if drawn and merged else None,
     )
     if settings.pictures:
         true = np.stack([sample.cloud for sample in samples])

@@ -88,6 +88,8 @@ class Generator:
         `report` takes progress lines. `drawn`, for a merger, are its `clouds` and `toward` (see `condition`).
         `noise` (B, C, points) replaces the seed's.
         """
+        if self.config.model == "merge" and drawn is None:
+            raise UserError(f"{self.path}: a merger, which takes clouds. Use `insideout merge --checkpoint`.")
         if noise is None:
             generator = torch.Generator().manual_seed(sampling.seed)
             noise = torch.randn(len(items), self.model.channels, points, generator=generator)

@@ -31,10 +31,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from fuse.dataset.layout import MANIFEST
 from fuse.dataset.manifest import Part, read_manifest, sha256_of
 from fuse.dataset.shard import ShardError
+from training.objectives.condition import Condition
 
 RECIPE = "draws.json"
 _OPEN = 16
@@ -153,6 +155,23 @@ class Draws:
         if not np.isfinite(clouds).all():
             raise ShardError(f"{self.folder / file}: {values['uid']} has points that are NaN or infinite.")
         return Drawn(**values | {"clouds": clouds, "toward": toward})
+
+
+def toward_of(cameras: Sequence[np.ndarray]) -> np.ndarray:
+    """The direction of a cloud's cameras, (19,) each: the mean of their positions, of length 1, (3,) float32.
+
+    0 for none.
+    """
+    if not cameras:
+        return np.zeros(3, np.float32)
+    mean = np.mean(cameras, axis=0)[[3, 7, 11]]
+    return (mean / max(float(np.linalg.norm(mean)), 1e-6)).astype(np.float32)
+
+
+def as_condition(drawn: Sequence[Drawn]) -> Condition:
+    """The clouds of B objects as a merger's condition, (B, K, C, N) and (B, K, 3)."""
+    clouds, toward = ([getattr(one, name) for one in drawn] for name in ("clouds", "toward"))
+    return {"clouds": torch.from_numpy(np.stack(clouds)), "toward": torch.from_numpy(np.stack(toward))}
 
 
 def write_drawn(path: Path, rows: Sequence[Drawn], config_hash: str) -> Part:

@@ -30,12 +30,11 @@ from fuse.dataset.storage import publish_bytes
 from render.failures import UserError
 from training import checkpoints
 from training.conditioning.shown import View
-from training.data.drawn import RECIPE, Drawn, Draws, recipe_hash, write_drawn
+from training.data.drawn import RECIPE, Drawn, Draws, as_condition, recipe_hash, toward_of, write_drawn
 from training.data.groups import parts_of
 from training.data.rows import Cameras
 from training.generator import Generator
 from training.merging.settings import DrawSettings
-from training.objectives.condition import Condition
 
 
 @dataclass(frozen=True)
@@ -75,12 +74,9 @@ class Order:
     shown: list[list[View]]
 
     def toward(self) -> np.ndarray:
-        """The unit directions of the clouds' cameras, (K, 3) float32: the mean of their views'."""
-        places = [
-            [view.camera[[3, 7, 11]] for view in some if view.camera is not None] for some in self.shown
-        ]
-        mean = np.array([np.mean(some, axis=0) if some else np.zeros(3) for some in places])
-        return (mean / np.linalg.norm(mean, axis=1, keepdims=True).clip(1e-6)).astype(np.float32)
+        """The directions of the clouds' cameras, (K, 3) float32, see `toward_of`."""
+        cameras = [[view.camera for view in some if view.camera is not None] for some in self.shown]
+        return np.stack([toward_of(some) for some in cameras])
 
 
 def draw(settings: DrawSettings, report: Callable[[str], None] = print) -> Draws:
@@ -207,12 +203,6 @@ class Drawing:
         clouds = generator.sample(items, settings.points, settings.sampling, drawn=drawn, noise=noise)
         clouds = clouds.reshape(len(orders), count, *shape)
         return {order.uid: some for order, some in zip(orders, clouds, strict=True)}
-
-
-def as_condition(drawn: Sequence[Drawn]) -> Condition:
-    """The clouds of B objects as a merger's condition, (B, K, C, N) and (B, K, 3)."""
-    clouds, toward = ([getattr(one, name) for one in drawn] for name in ("clouds", "toward"))
-    return {"clouds": torch.from_numpy(np.stack(clouds)), "toward": torch.from_numpy(np.stack(toward))}
 
 
 def _views(settings: DrawSettings, uid: str, pool: range) -> list[list[int]]:

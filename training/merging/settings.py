@@ -30,6 +30,11 @@ class MergeSettings:
     """For `consensus`: the distance within which a point confirms another; None: two spacings."""
     checkpoint: Path | None = None
     """A merger in place of a rule: a checkpoint of `model: merge`, or its run's folder."""
+    image: tuple[Path, ...] = ()
+    """For a checkpoint of `merge_images`: pictures of the object."""
+    cameras: Path | None = None
+    """For a checkpoint: the pictures' cameras, a transforms.json of NeRF tools. With a picture per cloud they
+    also say from where each cloud was generated."""
     points: int = 1024
     """Points of the merged cloud."""
     steps: int = 16

@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,13 +20,18 @@ from pipeline.run_config import load
 from render.failures import UserError
 from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from tests.helpers.places import ROOT
+from training.conditioning.cameras import camera_numbers
+from training.conditioning.pose_file import write_poses
 from training.config import TrainConfig
 from training.data.drawn import Draws
+from training.evaluate import evaluate
+from training.generator import Generator
 from training.merging.draw import draw
 from training.merging.files import merge
 from training.merging.settings import DrawSettings, MergeSettings
 from training.output.cloud_files import write_points
 from training.scores.clouds import read_cloud
+from training.settings import EvaluateSettings
 from training.train import train
 from training.validation import open_loader
 
@@ -151,14 +157,16 @@ def test_a_damaged_file_is_named(drawn: tuple[DrawSettings, Draws]) -> None:
         Draws(settings.to.parent / "none")
 
 
-@pytest.mark.parametrize("recipe", ["merge_cpu", "merge_gpu", "offset"])
+@pytest.mark.parametrize("recipe", ["merge_cpu", "merge_gpu", "offset", "images"])
 def test_a_merger_learns_from_draws_and_draws_for_an_upsampler(
     drawn: tuple[DrawSettings, Draws], out: Path, tmp_path: Path, recipe: str
 ) -> None:
     settings, draws = drawn
     plain = {"view_rays": False, "draws": str(settings.to)}
-    own = {"model": "merge", "prediction": "offset"}
-    if recipe != "offset":
+    own: dict[str, Any] = {"model": "merge", "prediction": "offset"}
+    if recipe == "images":
+        own = {"model": "merge", "merge_images": True, "view_rays": True}
+    elif recipe != "offset":
         own = load(ROOT / "configs" / f"{recipe}.yaml").train.model_dump(exclude_defaults=True)
         own |= SMALL.model_dump(include={"steps", "batch", "width", "layers", "heads", "step_points"})
     merger = changed(**plain | own | {"workers": 0, "merge_clouds": 2, "merge_points": 16, "score_every": 2})
@@ -195,7 +203,37 @@ def test_a_checkpoint_merges_files(drawn: tuple[DrawSettings, Draws], out: Path,
     )
     merged = read_cloud(merge(order))
     assert len(merged) == 80 and merged.hidden is None and np.abs(merged.xyz).max() <= 1.001
+    found = evaluate(EvaluateSettings(dataset=out, checkpoint=checkpoint, points=80, steps=2, scores=False))
+    assert found.objects == 2 and 0 < found.own < 2
+    with pytest.raises(UserError, match="insideout merge"):
+        Generator(checkpoint).sample([None], 16)
     with pytest.raises(UserError, match="normalized frame"):
         merge(replace(order, clouds=(files[0], files[2])))
     with pytest.raises(UserError, match="not a merger"):
         merge(replace(order, checkpoint=settings.checkpoint[0]))
+
+
+def test_pictures_and_cameras_are_given_with_the_files(
+    drawn: tuple[DrawSettings, Draws], out: Path, tmp_path: Path
+) -> None:
+    settings, draws = drawn
+    config = changed(model="merge", merge_images=True, draws=str(settings.to), merge_points=16)
+    order = MergeSettings(
+        (tmp_path / "0.ply", tmp_path / "1.ply"),
+        tmp_path / "out.npz",
+        checkpoint=run(config, out, "merger-of-pictures"),
+        cameras=tmp_path / "transforms.json",
+        points=16,
+        steps=2,
+    )
+    row = make_row(10, 3, 16)
+    for at, cloud in enumerate(draws["rod-010"].clouds):
+        write_points(tmp_path / f"{at}.ply", cloud)
+        (tmp_path / f"{at}.png").write_bytes(row[f"image_0{at}"])
+    poses = [camera_numbers(camera["camera_to_world"].reshape(4, 4), 0.7) for camera in row["cameras"]]
+    write_poses(tmp_path / "transforms.json", {f"{at}.png": pose for at, pose in enumerate(poses)})
+    pictures = (tmp_path / "0.png", tmp_path / "1.png")
+    merge(replace(order, image=pictures))
+    shown = order.to.read_bytes()
+    merge(replace(order, image=pictures[:1]))
+    assert order.to.read_bytes() != shown
