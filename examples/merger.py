@@ -49,6 +49,8 @@ SEEN, UNSEEN = 12, (12, 20)
 """Views that steps may show, and those of the evaluation."""
 CLOUDS = 3
 POINTS, SAMPLING_STEPS = 1024, 5
+READ = 256
+"""Points of each cloud that a merger reads; it learns from clouds that have no more."""
 SMALL = TrainConfig(
     batch=16, points=POINTS, step_points=64, width=64, layers=3, heads=2, prediction="flow", lr=2e-3,
     warmup=30, ema=0.99, views=SEEN, image_size=128, cond_drop=0, device="cpu", threads=1, val_every=0,
@@ -116,20 +118,20 @@ class Experiment:
         """A model that is shown all views at once, of all objects."""
         return self.train("joint", BASE | {"views_most": CLOUDS})
 
-    def drawn(self, split: str, views: tuple[int, int]) -> Draws:
+    def drawn(self, split: str, views: tuple[int, int], points: int) -> Draws:
         """The bases' clouds of a split's objects."""
         options = self.options
-        folder = options.out / f"draws-{split}-{options.steps}-{options.seed}"
+        folder = options.out / f"draws-{split}-{points}-{options.steps}-{options.seed}"
         return draw(
             DrawSettings(
-                options.data, self.bases, folder, CLOUDS, view_range=views, split=(split,), points=POINTS,
+                options.data, self.bases, folder, CLOUDS, view_range=views, split=(split,), points=points,
                 steps=SAMPLING_STEPS, device="cpu",
             )
         )  # fmt: skip
 
     def merger(self, prediction: str) -> Path:
         """A merger that has learned from the training objects' clouds."""
-        draws = {"draws": str(self.drawn("train", (0, SEEN)).folder)}
+        draws = {"draws": str(self.drawn("train", (0, SEEN), READ).folder)}
         seen = {"step_points": 192} if prediction == "offset" else {}
         return self.train(f"merger-{prediction}", MERGE | draws | seen | {"prediction": prediction})
 
@@ -137,7 +139,7 @@ class Experiment:
     def held_out(self) -> list[Held]:
         """Held-out objects that are in no family with a training object."""
         config = SMALL.model_copy(update={"view_rays": True})  # so that cameras are read
-        draws, leaked = self.drawn("validation", UNSEEN), alike(self.clouds)
+        draws, leaked = self.drawn("validation", UNSEEN, POINTS), alike(self.clouds)
         samples = read_samples(self.clouds, config, 10**6, range(*UNSEEN), 4 * POINTS, "validation")
         print(f"{len(samples)} held-out objects, less {len(leaked)} that nearly repeat a training object")
         return [
@@ -157,8 +159,9 @@ class Experiment:
 
     def by_merger(self, prediction: str) -> np.ndarray:
         """A merger's clouds, (K, C, POINTS)."""
-        draws = self.drawn("validation", UNSEEN)
+        draws = self.drawn("validation", UNSEEN, POINTS)
         drawn = as_condition([draws[held.uid] for held in self.held_out])
+        drawn["clouds"] = drawn["clouds"][..., :READ]
         return Generator(self.merger(prediction), "cpu").sample(
             [None] * len(self.held_out), POINTS, self.sampling(), drawn=drawn
         )
@@ -186,7 +189,7 @@ class Experiment:
         folder = options.out / f"merged-{options.steps}-{options.seed}"
         merged = draw(
             DrawSettings(
-                options.data, (self.merger("flow"),), folder, 1, draws=self.drawn("train", (0, SEEN)).folder,
+                options.data, (self.merger("flow"),), folder, 1, draws=self.drawn("train", (0, SEEN), READ).folder,
                 split=("train",), points=POINTS, steps=SAMPLING_STEPS, device="cpu",
             )
         )  # fmt: skip
