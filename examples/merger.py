@@ -185,12 +185,12 @@ class Experiment:
     @cached_property
     def upsampler(self) -> Path:
         """An upsampler that has learned from the merger's clouds of the training objects."""
-        options = self.options
+        options, drawn = self.options, self.drawn("train", (0, SEEN), READ)
         folder = options.out / f"merged-{options.steps}-{options.seed}"
         merged = draw(
             DrawSettings(
-                options.data, (self.merger("flow"),), folder, 1, draws=self.drawn("train", (0, SEEN), READ).folder,
-                split=("train",), points=POINTS, steps=SAMPLING_STEPS, device="cpu",
+                options.data, (self.merger("flow"),), folder, 1, draws=drawn.folder, split=("train",),
+                points=POINTS, steps=SAMPLING_STEPS, device="cpu",
             )
         )  # fmt: skip
         return self.train("upsampler", UPSAMPLE | {"draws": str(merged.folder)})
