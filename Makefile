@@ -80,7 +80,7 @@ check: setup ## lint, format, types, shell scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/shellcheck .ci/run configs/setup.sh examples/it_learns.sh
+	$(BIN)/shellcheck .ci/run .ci/light configs/setup.sh examples/it_learns.sh
 
 bench: setup ## seconds per model and step
 	$(BIN)/insideout bench $(ARGS)

@@ -30,6 +30,7 @@ VERBS = {
     "evaluate": "generate clouds of held-out objects and score them",
     "score": "scores of clouds against true clouds: files or folders",
     "export": "one model of a dataset -> PLY, npz or NeRF folder",
+    "export-model": "a checkpoint -> safetensors with a model card, for others",
     "sheet": "a contact sheet: lit view, depth, albedo and cloud of each model",
     "report": "a page to look at, OUT/report/index.html: gallery, models in 3D, failures, training runs",
     "verify": "recompute every hash and check every row of a dataset",
@@ -63,7 +64,7 @@ def usage() -> str:
 
 def module_of(verb: str) -> Any:
     """The module of a verb, with its `Command` and `run`."""
-    return importlib.import_module(f"pipeline.commands.{verb}")
+    return importlib.import_module(f"pipeline.commands.{verb.replace('-', '_')}")
 
 
 def _main(arguments: list[str]) -> int:

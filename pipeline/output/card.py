@@ -52,9 +52,9 @@ def shard_facts(layout: Layout) -> ShardFacts:
         with contextlib.suppress(ShardError), Shard(layout.shard(part.file)) as shard:
             facts.views = max(facts.views, shard.views)
             for group in range(shard.row_groups):
-                table = shard.table(group, ["license", "split"])
-                facts.licenses.update(name or "unknown" for name in table["license"].to_pylist())
-                facts.splits.update(table["split"].to_pylist())
+                columns = shard.table(group, ["license", "split"])
+                facts.licenses.update(name or "unknown" for name in columns["license"].to_pylist())
+                facts.splits.update(columns["split"].to_pylist())
     return facts
 
 
@@ -69,14 +69,14 @@ def card(record: dict[str, Any], facts: ShardFacts) -> str:
         "unzipped), `clouds/` Parquet shards with one row per model, `ledger/` what happened to each model, "
         "and `dataset.json` everything needed to make the dataset again.",
         "## Counts",
-        _table(("stage", "ok", "failed"), [_counts(stage, totals) for stage in stages]),
+        table(("stage", "ok", "failed"), [_counts(stage, totals) for stage in stages]),
         *_clouds(totals, facts),
-        *(["## Failures", _table(("stage", "class", "models"), failures)] if failures else []),
+        *(["## Failures", table(("stage", "class", "models"), failures)] if failures else []),
         "## Shard columns",
-        _table(("column", "type"), [(field.name, f"`{field.type}`") for field in SCHEMA]),
+        table(("column", "type"), [(field.name, f"`{field.type}`") for field in SCHEMA]),
         "and `image_00`, `image_01`, ...: PNG bytes, one column per view.",
         "## Made with",
-        _table(("package", "version"), record["versions"].items()),
+        table(("package", "version"), record["versions"].items()),
         "## Configuration",
         f"```json\n{json.dumps(record.get('stages', {}), indent=2, sort_keys=True)}\n```",
     ]
@@ -95,7 +95,7 @@ def _clouds(totals: dict[str, Any], facts: ShardFacts) -> list[str]:
         _SNIPPET,
         "## Licenses",
         "The models keep the licenses of their authors; `license` and `source` name them in each row.",
-        _table(("license", "models"), sorted(facts.licenses.items())),
+        table(("license", "models"), sorted(facts.licenses.items())),
     ]
 
 
@@ -141,7 +141,8 @@ def _counts(stage: str, totals: dict[str, Any]) -> tuple[str, int, int]:
     return stage, totals[stage]["ok"], sum(totals[stage]["failed"].values())
 
 
-def _table(header: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> str:
+def table(header: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table."""
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
 

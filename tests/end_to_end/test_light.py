@@ -109,14 +109,15 @@ def test_a_model_is_trained_and_generates_without_blender(dataset: Path, tmp_pat
     *done, where = without(
         BLENDER,
         f"train out {TINY}",
-        f"generate --checkpoint {run} --image ball.png --to made.ply --steps 2 --device cpu",
+        f"export-model {run} --to model",
+        "generate --checkpoint model --image ball.png --to made.ply --steps 2 --device cpu",
         "score made.ply made.ply --no-sets",
         f"evaluate out --checkpoint {run} --split train --steps 2 --count 2 --device cpu",
         cwd=tmp_path,
     )
     print(*done, where, sep="\n")
     assert [(verb["verb"], verb["code"]) for verb in done] == [
-        (name, 0) for name in ("train", "generate", "score", "evaluate")
+        (name, 0) for name in ("train", "export-model", "generate", "score", "evaluate")
     ], done
     assert (tmp_path / run / "step-0000001.pt").is_file() and (tmp_path / "made.ply").is_file()
 
