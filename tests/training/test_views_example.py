@@ -11,10 +11,15 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fuse.dataset.layout import Layout
+from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from tests.helpers.places import ROOT
+from training.conditioning.cameras import camera_numbers
+from training.conditioning.frames import frame_of
+from training.conditioning.shown import View
 from training.config import TrainConfig
 
 
@@ -71,3 +76,53 @@ def test_a_subset_has_fewer_training_rows(
 
     assert CloudLoader(Layout(small).clouds, 2).rows == 4
     assert example.subset(data, tmp_path, 0) == data
+
+
+@pytest.fixture(scope="module")
+def shuffled(example: ModuleType) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("shuffled_cells", ROOT / "examples" / "shuffled_cells.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)  # imports the other example, which is loaded
+    return module
+
+
+def test_places_of_cells_are_moved_and_removed_and_nothing_else_is(shuffled: ModuleType):
+    """Grids of a place that is known, one feature each for row and column, and of what is shown there."""
+    random = torch.Generator().manual_seed(0)
+    across = torch.tensor([-1.5, -0.5, 0.5, 1.5])
+    place = torch.cartesian_prod(across, across).T  # (2, 16)
+    content = torch.randn(40, 5, 16, generator=random)
+    content -= content.mean(0)
+    grids = torch.cat([place.expand(40, 2, 16), content], 1)
+    places = shuffled.Places(grids.mean(0))
+    moved, exchanged, removed = places.shuffled(grids), places.exchanged(grids), places.removed(grids)
+    torch.testing.assert_close(moved.sort(2).values, grids.sort(2).values)
+    assert ((moved[:, :2] - grids[:, :2]).abs().sum(1) > 0).all()  # no cell stays where it was
+    assert not torch.equal(moved[0, :2], moved[1, :2])
+    for other in (exchanged, removed):
+        torch.testing.assert_close(other[:, 2:], content, atol=1e-5, rtol=0)
+    torch.testing.assert_close(exchanged[:, :2], moved[:, :2])
+    torch.testing.assert_close(removed[:, :2], torch.zeros(40, 2, 16), atol=1e-6, rtol=0)
+    torch.testing.assert_close(places.shuffled(grids[3:4]), moved[3:4])
+
+
+def test_a_probe_reads_places_that_are_there(shuffled: ModuleType):
+    random = torch.Generator().manual_seed(0)
+    across = torch.tensor([-1.5, -0.5, 0.5, 1.5])
+    place = torch.cartesian_prod(across, across).T.expand(60, 2, 16)
+    told = torch.cat([place, torch.randn(60, 30, 16, generator=random)], 1)
+    blind = torch.randn(60, 32, 16, generator=random)
+    assert shuffled.probe(told[:40], told[40:], 1.0) > 0.9
+    assert abs(shuffled.probe(blind[:40], blind[40:], 1.0)) < 0.15
+
+
+def test_clouds_that_stand_as_in_their_pictures_are_turned_back_for_the_scores(example: ModuleType):
+    row = make_row(1, 2, 16)
+    cameras = [camera_numbers(camera["camera_to_world"], 0.7) for camera in row["cameras"]]
+    clouds = torch.rand(2, 6, 20, generator=torch.Generator().manual_seed(0))
+    given = [[View(b"", camera)] for camera in cameras]
+    entered = frame_of(torch.from_numpy(np.stack(cameras))).enter(clouds)
+    assert (entered - clouds).abs().max() > 0.1
+    np.testing.assert_allclose(example.turned_back(entered.numpy(), given), clouds.numpy(), atol=1e-5)
