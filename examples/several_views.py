@@ -17,7 +17,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,20 +28,20 @@ import tyro
 from PIL import Image
 from scipy.spatial import KDTree
 from tyro.conf import Positional
+from view_results import Result, judged, table, turned_back
 
 from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import decode, image_column, read_rows
 from fuse.preview.picture import draw_cloud
 from training.conditioning.encoder import load_pixels
-from training.conditioning.frames import frame_of
 from training.conditioning.shown import View
 from training.config import TrainConfig
 from training.data.channels import from_network
 from training.evaluate import Sample, read_samples
 from training.generator import Generator
-from training.scores.bootstrap import Difference, mean_interval, relative_difference
-from training.scores.distances import chamfer, f_score
+from training.scores.bootstrap import mean_interval
+from training.scores.distances import chamfer
 from training.settings import Rule, Sampling
 from training.train import train
 
@@ -92,6 +92,9 @@ ARMS = {
     ),
     "first view": Arm(FIRST, SEVERAL, unposed=(1, 4)),
     "first view, some unposed": Arm(FIRST | {"camera_drop": 0.4}, SEVERAL, unposed=(1, 4)),
+    "photographs": Arm(
+        FIRST | {"camera_drop": 0.4, "crop": True, "crop_jitter": 0.1}, (1, 4), unposed=(1, 4)
+    ),
     "one vector": Arm({"view_cells": 1}),
     "projected, 80 models": Arm(PROJECTED | {"views_most": 4}, SEVERAL, models=80),
     "projected, 20 models": Arm(PROJECTED | {"views_most": 4}, SEVERAL, models=20),
@@ -112,32 +115,6 @@ class Options:
     """Optimizer steps per arm."""
     seed: int = 0
     """Seed of the training."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """How the clouds of one arm are, for one number of views."""
-
-    arm: str
-    views: int
-    rule: str
-    steps: int
-    seed: int
-    train_seconds: float
-    """CPU-seconds of the training."""
-    sample_seconds: float
-    """CPU-seconds of the sampling, per cloud."""
-    chamfer: list[float] = field(repr=False)
-    """For each object the mean over its samples."""
-    f_score: list[float] = field(repr=False)
-    """At 0.1, likewise."""
-    posed: bool = True
-    """Whether the network is told the views' cameras, if it takes any."""
-
-    @property
-    def way(self) -> str:
-        """How the views were used."""
-        return self.rule if self.posed else "unposed"
 
 
 class Experiment:
@@ -211,8 +188,8 @@ class Experiment:
         self,
         generator: Generator,
         given: Sequence[Sequence[View]],
-        rule: Rule = "together",
-        points: int = POINTS,
+        rule: Rule,
+        points: int,
     ) -> np.ndarray:
         """`SAMPLES` clouds of each object: (SAMPLES, K, C, N); their noise is the same for every arm."""
         sampling = Sampling(SAMPLING_STEPS, guidance=1.0, batch=len(given), rule=rule)
@@ -226,12 +203,11 @@ class Experiment:
         begun = time.process_time()
         given = [sample.views[:views] for sample in self.held_out]
         told = given if posed else [[View(view.image) for view in some] for some in given]
-        clouds = self.sample(generator, told, rule)
+        clouds = self.sample(generator, told, rule, POINTS)
         spent = (time.process_time() - begun) / clouds.shape[0] / clouds.shape[1]
         if generator.config.frame == "first_view" and not posed:
-            clouds = np.stack([turned_back(some, given) for some in clouds])
-        true = [sample.cloud[:3, :POINTS].T for sample in self.held_out]
-        scores = np.array([[_judged(*pair) for pair in zip(some, true, strict=True)] for some in clouds])
+            clouds = np.stack([turned_back(some, given, generator.config.crop) for some in clouds])
+        scores = np.array([judged(some, self.held_out) for some in clouds])
         options = self.options
         return Result(
             name,
@@ -244,17 +220,6 @@ class Experiment:
             *scores.mean(0).round(5).T.tolist(),
             posed=posed,
         )
-
-
-def turned_back(clouds: np.ndarray, given: Sequence[Sequence[View]]) -> np.ndarray:
-    """Clouds (K, C, N) that stand as in their first pictures, turned to the objects' frame for the scores."""
-    first = torch.from_numpy(np.stack([views[0].camera for views in given if views[0].camera is not None]))
-    return frame_of(first).leave(torch.from_numpy(clouds)).numpy()
-
-
-def _judged(made: np.ndarray, true: np.ndarray) -> tuple[float, float]:
-    """Chamfer distance and F-score of a cloud (C, N) against the true points (M, 3)."""
-    return chamfer(made[:3].T, true), f_score(made[:3].T, true, 0.1)
 
 
 def alike(clouds: Path) -> set[str]:
@@ -297,36 +262,6 @@ def subset(data: Path, out: Path, models: int) -> Path:
     return target.root
 
 
-def table(results: Sequence[Result]) -> str:
-    """As Markdown, with paired differences: to one view of today's model, and to the arm's fewer views."""
-    base = next((r for r in results if (r.arm, r.views) == ("today", 1)), results[0])
-    lines = [
-        "| arm | views | Chamfer | F@0.1 | against today's | lower for | against fewer views | CPU-s |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for result in results:
-        fewer = [r for r in results if (r.arm, r.way) == (result.arm, result.way) and r.views < result.views]
-        change = relative_difference(np.array(result.chamfer), np.array(base.chamfer))
-        cells = [
-            result.arm + ("" if result.way == "together" else f", {result.way}"),
-            f"{result.views}",
-            f"{np.mean(result.chamfer):.4f}",
-            f"{np.mean(result.f_score):.3f}",
-            "" if result is base else _percent(change),
-            "" if result is base else f"{change.lower} of {change.count}",
-            _percent(relative_difference(np.array(result.chamfer), np.array(fewer[-1].chamfer)))
-            if fewer
-            else "",
-            f"{result.train_seconds:.0f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _percent(change: Difference) -> str:
-    return f"{change.mean:+.1%} [{change.low:+.1%}, {change.high:+.1%}]"
-
-
 def picture(experiment: Experiment, count: int = 8, size: int = 144) -> Image.Image:
     """Columns of held-out objects: image, today's model, the projected one with four views, truth."""
     every = experiment.held_out
@@ -335,7 +270,7 @@ def picture(experiment: Experiment, count: int = 8, size: int = 144) -> Image.Im
     for name, views in (("today", 1), ("projected", 4)):
         checkpoint, _ = experiment.train(name, ARMS[name])
         given = [sample.views[:views] for sample in samples]
-        rows.append(experiment.sample(Generator(checkpoint, "cpu"), given, points=4 * POINTS)[0])
+        rows.append(experiment.sample(Generator(checkpoint, "cpu"), given, "together", 4 * POINTS)[0])
     rows.append(np.stack([sample.cloud for sample in samples]))
     sheet = Image.new("RGB", (count * size, 4 * size), "white")
     for x, sample in enumerate(samples):

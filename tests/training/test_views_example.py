@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,18 +19,29 @@ from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingIm
 from tests.helpers.places import ROOT
 from training.conditioning.cameras import camera_numbers
 from training.conditioning.frames import frame_of
-from training.conditioning.shown import View
+from training.conditioning.shown import View, ViewReader, ViewUse
 from training.config import TrainConfig
+from training.evaluate import Sample
+from training.networks.views import samples
 
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("several_views", ROOT / "examples" / "several_views.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return loaded("several_views")
+
+
+@pytest.fixture(scope="module")
+def shuffled() -> ModuleType:
+    return loaded("shuffled_cells")
+
+
+def loaded(name: str) -> ModuleType:
+    """An example, which imports others from its folder."""
+    sys.path.insert(0, str(ROOT / "examples"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(ROOT / "examples"))
 
 
 def test_every_arm_is_a_configuration(example: ModuleType):
@@ -78,16 +89,6 @@ def test_a_subset_has_fewer_training_rows(
     assert example.subset(data, tmp_path, 0) == data
 
 
-@pytest.fixture(scope="module")
-def shuffled(example: ModuleType) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("shuffled_cells", ROOT / "examples" / "shuffled_cells.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)  # imports the other example, which is loaded
-    return module
-
-
 def test_places_of_cells_are_moved_and_removed_and_nothing_else_is(shuffled: ModuleType):
     """Grids of a place that is known, one feature each for row and column, and of what is shown there."""
     random = torch.Generator().manual_seed(0)
@@ -118,6 +119,29 @@ def test_a_probe_reads_places_that_are_there(shuffled: ModuleType):
     assert abs(shuffled.probe(blind[:40], blind[40:], 1.0)) < 0.15
 
 
+def test_a_picture_placed_anywhere_has_a_camera_that_shows_the_same(example: ModuleType):
+    row = make_row(1, 1, 16)
+    camera = camera_numbers(row["cameras"][0]["camera_to_world"], 0.7)
+    sample = Sample("a", (View(row["image_00"], camera),), np.zeros((6, 4), np.float32))
+    (view,) = loaded("photographs").placed_anywhere(sample, 3).views
+    before, after = (
+        ViewReader(Unused(), ViewUse(True, True), torch.device("cpu")).read_views([[one]])  # pyright: ignore[reportArgumentType]
+        for one in (sample.views[0], view)
+    )
+    points = torch.tensor([[0.0, 0, 0], [0.3, 0.5, 0.2], [-0.2, 0.7, -0.5]]).T[None]
+    seen = [samples(points, one["cameras"], one["pixels"])[0, 0, :, :4] for one in (before, after)]
+    assert seen[0][:, 3].min() == 1
+    torch.testing.assert_close(seen[0], seen[1], atol=0.02, rtol=0)
+    assert (before["cameras"] - after["cameras"]).abs().max() > 0.1
+
+
+class Unused:
+    """An encoder that nothing asks."""
+
+    def __call__(self, images: list[bytes], pixels: object = None) -> torch.Tensor:
+        return torch.zeros(len(images), 1, 1)
+
+
 def test_clouds_that_stand_as_in_their_pictures_are_turned_back_for_the_scores(example: ModuleType):
     row = make_row(1, 2, 16)
     cameras = [camera_numbers(camera["camera_to_world"], 0.7) for camera in row["cameras"]]
@@ -125,4 +149,5 @@ def test_clouds_that_stand_as_in_their_pictures_are_turned_back_for_the_scores(e
     given = [[View(b"", camera)] for camera in cameras]
     entered = frame_of(torch.from_numpy(np.stack(cameras))).enter(clouds)
     assert (entered - clouds).abs().max() > 0.1
-    np.testing.assert_allclose(example.turned_back(entered.numpy(), given), clouds.numpy(), atol=1e-5)
+    back = example.turned_back(entered.numpy(), given, crop=False)
+    np.testing.assert_allclose(back, clouds.numpy(), atol=1e-5)
