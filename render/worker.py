@@ -17,6 +17,7 @@ from render.cameras import enclosing_points, place_cameras
 from render.config import RenderConfig
 from render.failures import FailureClass, ModelFailure
 from render.importing.blender import Imported, import_model
+from render.importing.witness import disagreement
 from render.job import Placement, RenderJob, RenderRecord
 from render.scene import freeze as scene
 from render.scene.textures import relink_textures
@@ -44,6 +45,8 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
         materials.prepare(frozen.objects)
     cameras = place_cameras(config, job.uid, frozen.radius)
     outline = enclosing_points(frozen.mesh.vertices)
+    with watch("check"):
+        doubts = _doubts(path, imported, frozen)
     with watch("color"):
         rgba = lit_views(config, job.uid, cameras, frozen.mesh, outline, threads, scratch)
     with watch("geometry"):
@@ -54,7 +57,7 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
             masks = interior_masks(views)
             views = [replace(view, interior=mask) for view, mask in zip(views, masks, strict=True)]
     with watch("write"):
-        meta = _meta(job, place, imported, frozen, missing, [*relinked, *notes])
+        meta = _meta(job, place, imported, frozen, missing, [*doubts, *relinked, *notes])
         write_bundle(place.output, views, frozen.mesh, meta)
     return RenderRecord(
         views=len(views),
@@ -63,6 +66,13 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,
     )
+
+
+def _doubts(path: Path, imported: Imported, frozen: scene.FrozenScene) -> list[str]:
+    """A note where the file itself says that something else should have been imported."""
+    world = frozen.mesh.vertices.astype(np.float64) / frozen.scale + frozen.center
+    note = disagreement(path, imported.format, world, frozen.mesh.faces)
+    return [note] if note else []
 
 
 def _geometry_views(

@@ -24,10 +24,9 @@ import bpy
 import numpy as np
 
 from render.failures import FailureClass, ModelFailure
-from render.importing import collada, convert, far, gltf, ply, rawmesh, stl, usd
+from render.importing import collada, convert, far, gltf, obj, ply, rawmesh, stl, usd
 from render.importing.formats import explain, sniff
 from render.references import archives
-from render.srgb import linear_to_srgb, srgb_to_linear
 
 GEOMETRY_TYPES = frozenset({"CURVE", "SURFACE", "FONT", "META"})
 """Object types besides meshes that can evaluate to faces."""
@@ -133,24 +132,10 @@ def _leave_orphans_out() -> None:
 
 
 def _obj(path: Path, kind: str, scratch: Path) -> Imported:
-    name = _run(bpy.ops.wm.obj_import, path)
-    for mesh in bpy.data.meshes:
-        for attribute in mesh.color_attributes:
-            _correct_colors(attribute)
+    name = _run(bpy.ops.wm.obj_import, obj.readable(path, scratch))
+    obj.correct_colors()
+    obj.correct_grays(path)
     return Imported(kind, name)
-
-
-def _correct_colors(attribute: Any) -> None:
-    """Correct OBJ colors that exporters wrote as 0..255, which Blender reads as fractions, or as NaN."""
-    values = np.empty(len(attribute.data) * 4, np.float32)
-    attribute.data.foreach_get("color", values)
-    colors = values.reshape(-1, 4)
-    if len(colors) == 0 or (np.isfinite(colors).all() and colors[:, :3].max() <= 1.001):
-        return
-    colors = np.nan_to_num(colors, nan=0.8)
-    if colors[:, :3].max() > 1.001:
-        colors[:, :3] = srgb_to_linear(linear_to_srgb(colors[:, :3].astype(np.float64)) / 255)
-    attribute.data.foreach_set("color", colors.ravel())
 
 
 def _fbx(path: Path, kind: str, scratch: Path) -> Imported:

@@ -2,15 +2,14 @@
 
 Blender keeps positions in float32: 4,000 km from the origin they lie on a grid of half a meter. `moved`
 writes a copy of the file, below the scratch folder, from whose coordinates an offset was subtracted in
-float64. It can for text (OBJ, ascii PLY and STL), for PLY with doubles and for the nodes of glTF. The other
-formats stay as they are, and `coarseness` says what that costs. Formats that Blender does not read need
+float64. It can for text (OBJ, ascii PLY and STL), for PLY with doubles and for the nodes of glTF and USD. The
+other formats stay as they are, and `coarseness` says what that costs. Formats that Blender does not read need
 none of this: `rawmesh.build` moves them.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +17,10 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from render.importing import gltf
+from render.importing import gltf, obj, usd
 from render.importing.rawmesh import Y_UP, far_offset
 
 _OBJ_VERTEX = re.compile(rb"^([ \t]*v[ \t]+)([^\s]+)[ \t]+([^\s]+)[ \t]+([^\s]+)", re.MULTILINE)
-_OBJ_LIBRARY = re.compile(rb"^([ \t]*mtllib[ \t]+)([^\r\n]+?)[ \t]*(\r?)$", re.MULTILINE)
 _STL_VERTEX = re.compile(rb"^([ \t]*vertex[ \t]+)([^\s]+)[ \t]+([^\s]+)[ \t]+([^\s]+)", re.MULTILINE)
 _PLY_TYPES = {
     **dict.fromkeys((b"char", b"int8"), "i1"),
@@ -96,12 +94,8 @@ def _box_corners(mesh: bpy.types.Mesh) -> np.ndarray:
 
 
 def _obj(path: Path, scratch: Path, offset: np.ndarray) -> Path:
-    """Its libraries are named from the scratch folder; one of the model's own stem is Blender's default."""
     text = _shifted(path.read_bytes(), _OBJ_VERTEX, Y_UP[:3, :3].T @ offset)
-    folder = os.fsencode(os.path.relpath(path.parent, scratch)) + b"/"
-    if _OBJ_LIBRARY.search(text) is None and path.with_suffix(".mtl").is_file():
-        text = b"mtllib " + os.fsencode(path.with_suffix(".mtl").name) + b"\n" + text
-    return _written(scratch / path.name, _OBJ_LIBRARY.sub(lambda m: m[1] + folder + m[2] + m[3], text))
+    return _written(scratch / path.name, obj.from_elsewhere(text, path, scratch))
 
 
 def _stl(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
@@ -181,6 +175,6 @@ _MOVERS: dict[str, Callable[[Path, Path, np.ndarray], Path | None]] = {
     "obj": _obj,
     "stl": _stl,
     "ply": _ply,
-    "glb": _gltf,
-    "gltf": _gltf,
+    **dict.fromkeys(("glb", "gltf"), _gltf),
+    **dict.fromkeys(("usd", "usda", "usdc"), usd.moved_usd),
 }

@@ -63,7 +63,7 @@ def plain_gltf(path: Path, scratch: Path) -> tuple[Path, list[str]]:
     Raises ModelFailure where the compressed data is damaged. A file that is no glTF at all is left to
     Blender, for its own error message.
     """
-    parsed = _parse(path)
+    parsed = parse(path)
     if parsed is None:
         return path, []
     document, binary = parsed
@@ -72,7 +72,7 @@ def plain_gltf(path: Path, scratch: Path) -> tuple[Path, list[str]]:
         return path, []
     notes: list[str] = []
     try:
-        data = _flatten(document, _buffers(document, binary, path))
+        data = _flatten(document, read_buffers(document, binary, path))
         _embed_images(document, data, path)
         notes += _drop_basisu(document)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
@@ -92,7 +92,7 @@ def moved_gltf(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
     Large translations are taken off every node, in float64, so that none is left in a local matrix. Animated
     nodes, whose channels hold local translations, keep theirs.
     """
-    parsed = _parse(path)
+    parsed = parse(path)
     if parsed is None:
         return None
     document, binary = parsed
@@ -100,7 +100,7 @@ def moved_gltf(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
     try:
         if not gltf_nodes.move(document, offset):
             return None
-        data = _flatten(document, _buffers(document, binary, path))
+        data = _flatten(document, read_buffers(document, binary, path))
         _embed_images(document, data, path)
         _drop_basisu(document)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
@@ -111,7 +111,7 @@ def moved_gltf(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
     return moved
 
 
-def _parse(path: Path) -> tuple[Json, bytes] | None:
+def parse(path: Path) -> tuple[Json, bytes] | None:
     """The JSON document and the binary chunk, or None where the file is damaged."""
     raw = path.read_bytes()
     binary = b""
@@ -139,17 +139,17 @@ def _names(document: Json, key: str) -> list[str]:
     return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 
-def _buffers(document: Json, binary: bytes, path: Path) -> list[bytes]:
+def read_buffers(document: Json, binary: bytes, path: Path) -> list[bytes]:
     """Every buffer's bytes; a meshopt fallback buffer without data is empty."""
-    buffers = []
+    found = []
     for index, buffer in enumerate(document.get("buffers", [])):
         uri = buffer.get("uri")
         if uri is not None:
-            buffers.append(_fetch(uri, path))
+            found.append(_fetch(uri, path))
         else:
             fallback = any(name in buffer.get("extensions", {}) for name in MESHOPT)
-            buffers.append(binary if index == 0 and not fallback else b"")
-    return buffers
+            found.append(binary if index == 0 and not fallback else b"")
+    return found
 
 
 def _fetch(uri: str, path: Path) -> bytes:

@@ -22,13 +22,13 @@ def move(document: Json, offset: np.ndarray) -> bool:
     if worlds is None:
         return False
     joints = {joint for skin in document.get("skins", []) for joint in skin.get("joints", [])}
-    shift = np.abs(offset).max() / 2
+    near = np.abs(offset).max() / 16  # the model, as far away as it is, is smaller
     after = []
     for i, (node, world) in enumerate(zip(nodes, worlds, strict=True)):
         new = world.copy()
         new[:3, 3] -= offset
         if not (node.keys() & {"mesh", "camera", "skin", "extensions"} or i in joints):
-            new[:3, 3] = 0 if np.abs(new[:3, 3]).max() > shift else new[:3, 3]
+            new[:3, 3] = 0 if np.abs(new[:3, 3]).max() > near else new[:3, 3]
         after.append(new)
     locals_ = [_local(after, parents, i) for i in range(len(nodes))]
     animated = {

@@ -21,24 +21,71 @@ from render.srgb import srgb_to_linear
 
 HEADER = re.compile(r"(ST)?(C)?(N)?(4)?(n)?(?:OFF|off)(?![A-Za-z_])[^\S\n]*(BINARY)?")
 """The first word, which ModelNet's files run together with the counts after it: `OFF312 528 0`."""
+_BINARY = re.compile(rb"\s*(ST)?(C)?(N)?OFF[ \t]+BINARY[ \t]*\r?\n")
+_HEAD = 64
 
 
 def read_off(path: Path) -> list[RawMesh]:
-    """The one mesh of an ASCII OFF file. Raises ModelFailure."""
-    text = re.sub(r"#[^\n]*", "", _lines(path))
-    header = HEADER.match(text.lstrip())
-    flags = header.groups() if header else (None,) * 6
-    if flags[4] or flags[5]:
-        raise ModelFailure(
-            FailureClass.UNSUPPORTED, f"{path.name}: only ASCII OFF in three dimensions is read"
-        )
-    body = text.lstrip()[header.end() :] if header else text
+    """The one mesh of an OFF file. Raises ModelFailure."""
     try:
+        if _is_binary(path):
+            return [_read_binary(path)]
+        text = re.sub(r"#[^\n]*", "", _lines(path)).lstrip()
+        header = HEADER.match(text)
+        flags = header.groups() if header else (None,) * 6
+        if flags[4] or flags[5]:
+            raise ModelFailure(
+                FailureClass.UNSUPPORTED, f"{path.name}: OFF of more than three dimensions is not read"
+            )
+        body = text[header.end() :] if header else text
         return [_read(path.stem, body.split("\n"), bool(flags[1]), 4 if flags[3] else 3)]
     except (ValueError, IndexError) as error:
         raise ModelFailure(
             FailureClass.INVALID, f"{path.name}: OFF that ends early or holds no numbers: {error}"
         ) from error
+
+
+def _is_binary(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _BINARY.match(file.read(_HEAD)) is not None
+
+
+def _read_binary(path: Path) -> RawMesh:
+    """Big-endian: three counts, float32 vertices, and per face its corners and the floats of its color."""
+    data = path.read_bytes()
+    header = _BINARY.match(data)
+    assert header
+    words = np.frombuffer(data[header.end() : header.end() + (len(data) - header.end()) // 4 * 4], ">i4")
+    n_vertices, n_faces = words[:2].tolist()
+    width = 3 + 3 * bool(header[3]) + 4 * bool(header[2]) + 2 * bool(header[1])
+    if n_vertices < 0 or n_faces < 0 or 3 + n_vertices * width + 2 * n_faces > len(words):
+        raise ValueError(f"{n_vertices} vertices and {n_faces} faces announced, {len(data)} bytes present")
+    vertices = words[3 : 3 + n_vertices * width].view(">f4").reshape(-1, width).astype(float)
+    at, sizes, corners, colors = 3 + n_vertices * width, [], [], []
+    for _ in range(n_faces):
+        size = int(words[at])
+        end = at + size + 2
+        sizes.append(size)
+        corners.append(words[at + 1 : end - 1])
+        at = end + int(words[end - 1])
+        colors.append(words[end:at].view(">f4"))
+        if size < 0 or at < end or at > len(words):
+            raise ValueError("a face reaches beyond the end")
+    shown = _face_colors(colors, sizes)
+    if header[2]:
+        first = 3 + 3 * bool(header[3])
+        shown = srgb_to_linear(vertices[np.concatenate(corners), first : first + 3])
+    return RawMesh(
+        path.stem, vertices[:, :3], np.concatenate(corners).astype(int), np.array(sizes), colors=shown
+    )
+
+
+def _face_colors(colors: list[np.ndarray], sizes: list[int]) -> np.ndarray | None:
+    """Linear (C, 3) of each corner, from the floats of each face; None where no face has three."""
+    if not any(len(color) >= 3 for color in colors):
+        return None
+    rows = np.array([color[:3] if len(color) >= 3 else (2 / 3,) * 3 for color in colors], float)
+    return np.repeat(srgb_to_linear(rows), sizes, 0)
 
 
 def _lines(path: Path) -> str:

@@ -35,6 +35,21 @@ def unread(path: Path) -> tuple[RawMesh, list[str]] | None:
     return _binary(path, head)
 
 
+def facets(path: Path) -> np.ndarray | None:
+    """The facets (F,) of a binary file, with their `corners`; None for text."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if b"\0" not in head:
+        return None
+    return np.fromfile(path, _FACET, _count(path, head), offset=_START)
+
+
+def _count(path: Path, head: bytes) -> int:
+    """The facets that a binary file has: as many as it says, or as many as there is room for."""
+    said, room = int.from_bytes(head[80:84], "little"), path.stat().st_size - _START
+    return said if 0 < said * _FACET.itemsize <= room else room // _FACET.itemsize
+
+
 def _text(path: Path) -> RawMesh:
     corners = np.array(_VERTEX.findall(path.read_bytes()), float).reshape(-1, 3)
     return _mesh(path.stem, corners[: len(corners) // 3 * 3])
@@ -42,15 +57,15 @@ def _text(path: Path) -> RawMesh:
 
 def _binary(path: Path, head: bytes) -> tuple[RawMesh, list[str]] | None:
     said, room = int.from_bytes(head[80:84], "little"), path.stat().st_size - _START
-    count = said if 0 < said * _FACET.itemsize <= room else room // _FACET.itemsize
+    count = _count(path, head)
     if count <= 0:
         return None
-    facets = np.fromfile(path, _FACET, count, offset=_START)
-    colors = facet_colors(head[:80], facets["spare"])
+    found = np.fromfile(path, _FACET, count, offset=_START)
+    colors = facet_colors(head[:80], found["spare"])
     if colors is None and said * _FACET.itemsize == room:
         return None
     notes = [] if count == said else [f"its header counts {said} facets; it has {count}"]
-    return _mesh(path.stem, facets["corners"].reshape(-1, 3), colors), notes
+    return _mesh(path.stem, found["corners"].reshape(-1, 3), colors), notes
 
 
 def _mesh(name: str, corners: np.ndarray, colors: np.ndarray | None = None) -> RawMesh:

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+import numpy as np
 
+from render.importing import gltf_nodes
+from render.importing.rawmesh import Y_UP
 from render.references.closure import companions
 
 LAYER = "inherited.usda"
@@ -48,25 +51,86 @@ def _under_suffix(path: Path, suffix: str, scratch: Path) -> Path:
     return renamed
 
 
+def moved_usd(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
+    """A layer below `scratch` over the model, moved by -`offset` (3,) in Blender's axes, or None."""
+    bpy.utils.expose_bundled_modules()
+    from pxr import Gf, Tf, UsdGeom
+
+    target = scratch / "moved.usd"
+    try:
+        stage = _over(path, target)
+        if stage is None:
+            return None
+        turned = offset if UsdGeom.GetStageUpAxis(stage) == "Z" else Y_UP[:3, :3].T @ offset
+        prims, document = _nodes(stage)
+        if not prims or not gltf_nodes.move(document, turned / UsdGeom.GetStageMetersPerUnit(stage)):
+            return None
+        for prim, before, node in zip(prims, _matrices(prims), document["nodes"], strict=True):
+            if before != node["matrix"]:
+                UsdGeom.Xformable(prim).MakeMatrixXform().Set(Gf.Matrix4d(*node["matrix"]))
+        stage.GetRootLayer().Save()
+    except (Tf.ErrorException, RuntimeError):
+        return None
+    return target
+
+
+def _nodes(stage: Any) -> tuple[list[Any], dict[str, Any]]:
+    """The prims and, as the document of `gltf_nodes.move`, their tree; no prims where one cannot be moved."""
+    from pxr import Usd, UsdGeom
+
+    prims = list(itertools.islice(Usd.PrimRange.Stage(stage), _MOST + 1))
+    places = [UsdGeom.Xformable(prim) for prim in prims]
+    number = {prim.GetPath(): i for i, prim in enumerate(prims)}
+    nodes: list[dict[str, Any]] = [{"matrix": m, "children": []} for m in _matrices(prims)]
+    for i, prim in enumerate(prims):
+        if prim.IsA(UsdGeom.Boundable) or prim.IsInstance():
+            nodes[i]["mesh"] = 0
+        if prim.GetParent().GetPath() in number:
+            nodes[number[prim.GetParent().GetPath()]]["children"].append(i)
+    moving = [i for i, place in enumerate(places) if place and place.TransformMightBeTimeVarying()]
+    channels = [{"target": {"node": i}} for i in moving]
+    if len(prims) > _MOST or any(place and place.GetResetXformStack() for place in places):
+        return [], {}
+    return prims, {"nodes": nodes, "animations": [{"channels": channels}]}
+
+
+def _matrices(prims: list[Any]) -> list[list[float]]:
+    """The 16 numbers of each prim's local matrix: USD's rows are glTF's columns."""
+    from pxr import Gf, UsdGeom
+
+    places = [UsdGeom.Xformable(prim) for prim in prims]
+    local = [place.GetLocalTransformation() if place else Gf.Matrix4d(1) for place in places]
+    return [[matrix[i][j] for i in range(4) for j in range(4)] for matrix in local]
+
+
+def _over(path: Path, target: Path) -> Any:
+    """A stage whose root, a new layer at `target`, lies over the model; None if that is no USD inside."""
+    from pxr import Sdf, Usd
+
+    root = Sdf.Layer.FindOrOpen(str(path))
+    if root is None:
+        return None
+    layer = Sdf.Layer.CreateNew(str(target))
+    layer.subLayerPaths.append(str(path))
+    for name in filter(root.pseudoRoot.HasInfo, _OF_THE_ROOT):
+        layer.pseudoRoot.SetInfo(name, root.pseudoRoot.GetInfo(name))
+    return Usd.Stage.Open(layer)
+
+
 def _with_inherited(path: Path, target: Path) -> Path:
     """A layer at `target` over the model, if its shapes inherit anything; else `path` itself."""
-    from pxr import Sdf, Tf, Usd
+    from pxr import Tf
 
     try:
-        root = Sdf.Layer.FindOrOpen(str(path))
-        if root is None:  # no USD inside; the importer says so
+        stage = _over(path, target)
+        if stage is None:  # the importer says so
             return path
-        layer = Sdf.Layer.CreateNew(str(target))
-        layer.subLayerPaths.append(str(path))
-        for name in filter(root.pseudoRoot.HasInfo, _OF_THE_ROOT):
-            layer.pseudoRoot.SetInfo(name, root.pseudoRoot.GetInfo(name))
-        stage = Usd.Stage.Open(layer)
         for _ in range(_NESTED):
             if not _single_out(stage):
                 break
         if not sum(_state(prim) for prim in _shapes(stage) if not prim.IsInstanceProxy()):
             return path
-        layer.Save()
+        stage.GetRootLayer().Save()
     except Tf.ErrorException:  # the importer says what is wrong
         return path
     return target

@@ -119,10 +119,12 @@ def _gltf(path: Path, nodes: list[dict[str, Any]], **more: Any) -> None:
 
 MATRIX = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, *FAR.tolist(), 1]
 TURNED = {"rotation": [0, 0, float(np.sqrt(0.5)), float(np.sqrt(0.5))], "children": [1]}  # x becomes y
+HALF = {"translation": (FAR / 2).tolist()}
 TREES: dict[str, list[dict[str, Any]]] = {
     "translation": [{"mesh": 0, "translation": FAR.tolist()}],
     "matrix": [{"children": [1], "matrix": MATRIX}, {"mesh": 0}],
     "child of a turned root": [TURNED, {"mesh": 0, "translation": [FAR[1], -FAR[0], FAR[2]]}],
+    "two halves of the way": [HALF | {"children": [1]}, HALF | {"children": [2]}, {"mesh": 0}],
     "far there and back": [
         {"translation": (FAR * 9).tolist(), "children": [1]},
         {"mesh": 0, "translation": (FAR * -8).tolist()},
@@ -175,16 +177,54 @@ def test_an_animation_of_a_far_node_forbids_the_move(tmp_path: Path) -> None:
     assert any("times its size from the origin" in note for note in found["notes"])
 
 
-def test_a_format_that_cannot_be_moved_says_how_coarse_it_is(tmp_path: Path) -> None:
-    points = ", ".join(str(tuple(point)) for point in SHAPE)
-    (tmp_path / "a.usda").write_text(
-        '#usda 1.0\n(\nupAxis = "Z"\nmetersPerUnit = 1\n)\ndef Mesh "a" {\n'
+def _usda(path: Path, place: str, points: np.ndarray = SHAPE, head: str = 'upAxis = "Z"') -> None:
+    """A mesh below a prim that is placed by `place`."""
+    rows = ", ".join(str(tuple(point)) for point in points.tolist())
+    path.write_text(
+        f'#usda 1.0\n(\n{head}\n)\ndef Xform "World" {{\n{place}\ndef Xform "part" {{\ndef Mesh "a" {{\n'
         f"int[] faceVertexCounts = [3, 3, 3, 3]\nint[] faceVertexIndices = {np.ravel(FACES).tolist()}\n"
-        f"point3f[] points = [{points}]\ndouble3 xformOp:translate = {tuple(FAR.tolist())}\n"
-        'uniform token[] xformOpOrder = ["xformOp:translate"]\n}\n'
+        f"point3f[] points = [{rows}]\n}}\n}}\n}}\n"
     )
-    found = bring_in(tmp_path / "a.usda", tmp_path / "s")
+
+
+def _op(where: np.ndarray) -> str:
+    return (
+        f"double3 xformOp:translate = {tuple(where.tolist())}\n"
+        'uniform token[] xformOpOrder = ["xformOp:translate"]'
+    )
+
+
+@pytest.mark.parametrize("suffix", ["usda", "usd"])
+def test_usd_prims_far_away(suffix: str, tmp_path: Path) -> None:
+    _usda(tmp_path / f"a.{suffix}", _op(FAR), head='upAxis = "Z"\nmetersPerUnit = 1')
+    _require(bring_in(tmp_path / f"a.{suffix}", tmp_path / "s"), SHAPE + FAR)
+
+
+def test_usd_prims_far_away_in_another_unit_and_axis(tmp_path: Path) -> None:
+    _usda(tmp_path / "a.usda", _op(FAR * 100), SHAPE * 100, 'upAxis = "Y"\nmetersPerUnit = 0.01')
+    _require(bring_in(tmp_path / "a.usda", tmp_path / "s"), (SHAPE + FAR) @ Y_UP.T)
+
+
+def test_a_format_that_cannot_be_moved_says_how_coarse_it_is(tmp_path: Path) -> None:
+    facets = np.zeros(4, [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("spare", "<u2")])
+    facets["corners"] = (SHAPE + FAR)[FACES]
+    (tmp_path / "a.stl").write_bytes(bytes(80) + (4).to_bytes(4, "little") + facets.tobytes())
+    found = bring_in(tmp_path / "a.stl", tmp_path / "s")
     assert any("keeps its shape to" in note for note in found["notes"])
+
+
+def test_a_place_on_earth_that_an_extension_gives_is_left_out(tmp_path: Path) -> None:
+    """CESIUM_RTC: the shape is the same without, and Blender would refuse the model."""
+    _gltf(
+        tmp_path / "a.gltf",
+        [{"mesh": 0}],
+        extensionsUsed=["CESIUM_RTC"],
+        extensionsRequired=["CESIUM_RTC"],
+        extensions={"CESIUM_RTC": {"center": [1216389.55, -4736295.4, 4081268.6]}},
+    )
+    found = bring_in(tmp_path / "a.gltf", tmp_path / "s")
+    assert found["notes"] == ["CESIUM_RTC is ignored"]
+    _require({**found, "notes": []}, SHAPE @ Y_UP.T)
 
 
 def test_the_bundle_says_where_the_model_stands(render: Callable[..., Bundle], tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from render.failures import FailureClass
 from render.importing.formats import sniff
-from tests.helpers.importing import BYTES, POINTS, bring_in, linear, size, worst_vertex_color
+from tests.helpers.importing import BYTES, POINTS, attempt, bring_in, linear, size, worst_vertex_color
 from tests.helpers.staging import stage
 
 FACE = "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
@@ -90,7 +91,7 @@ PLYS = {
 def test_colors_of_ply(tmp_path: Path, case: str):
     (tmp_path / "m.ply").write_bytes(PLYS[case].encode())
     found = bring_in(tmp_path / "m.ply", tmp_path / "scratch")
-    assert worst_vertex_color(found) < 0.004
+    assert worst_vertex_color(found, "y") < 0.004
 
 
 def test_colors_of_a_binary_ply(tmp_path: Path):
@@ -157,3 +158,53 @@ def test_texts_in_every_encoding(tmp_path: Path, name: str, encoding: str):
     found = bring_in(staged.path, tmp_path / "scratch")
     assert found["faces"] == 1
     assert sorted(size(found).round(5).tolist()) == [0, 1, 2]
+
+
+def _binary_off(header: str, color: tuple[float, ...]) -> bytes:
+    """Geomview's: big-endian counts, vertices, and a face with as many floats of color as it says."""
+    face = struct.pack(">5i", 4, 0, 1, 2, 3) + struct.pack(f">i{len(color)}f", len(color), *color)
+    return f"{header}\n".encode() + struct.pack(">3i", 4, 1, 0) + POINTS.astype(">f4").tobytes() + face
+
+
+@pytest.mark.parametrize("color", [(), (0.5, 0.25, 1.0, 1.0)])
+def test_binary_off(tmp_path: Path, color: tuple[float, ...]):
+    path = tmp_path / "m.off"
+    path.write_bytes(_binary_off("OFF BINARY", color))
+    found = bring_in(path, tmp_path / "scratch")
+    assert found["faces"] == 1 and size(found).tolist() == pytest.approx([2, 1, 0], abs=1e-6)
+    if color:
+        shown = np.array(found["corners"])[:, 3:6]
+        assert np.abs(shown - linear(np.array(color[:3]) * 255)).max() < 1e-4
+
+
+@pytest.mark.parametrize("at", [11, 15, 19, 40, 71, 75, 90])
+def test_binary_off_that_is_damaged(tmp_path: Path, at: int):
+    data = bytearray(_binary_off("OFF BINARY", (1, 1, 1)))
+    data[at : at + 4] = b"\x7f\xff\xff\xf0"
+    (tmp_path / "m.off").write_bytes(data)
+    outcome = attempt(tmp_path / "m.off", tmp_path / "scratch")
+    assert outcome.ok or outcome.kind in {FailureClass.INVALID, FailureClass.EMPTY, FailureClass.IMPORT_ERROR}
+
+
+WEIGHTED = ["{x} 1.0 {c}", "{x} {c} 1.0", "{x} 1 {c} # comment", "{x} {c}"]
+
+
+@pytest.mark.parametrize("form", WEIGHTED)
+def test_obj_vertices_with_a_weight_and_a_color(tmp_path: Path, form: str):
+    colors = BYTES / 255
+    rows = [
+        "v " + form.format(x=" ".join(map(str, point)), c=" ".join(map(str, color)))
+        for point, color in zip(POINTS, colors, strict=True)
+    ]
+    (tmp_path / "m.obj").write_text("\n".join(rows) + "\nf 1 2 3 4\n")
+    found = bring_in(tmp_path / "m.obj", tmp_path / "scratch")
+    assert found["faces"] == 1
+    assert worst_vertex_color(found, "y") < 0.004
+
+
+def test_obj_faces_by_their_old_name_keep_their_material(tmp_path: Path):
+    (tmp_path / "m.mtl").write_text("newmtl paint\nKd 0.5\nnewmtl other\nKd 0.5 0.25 0.125\n")
+    (tmp_path / "m.obj").write_text("mtllib m.mtl\n" + OBJ.replace("f 1", "usemtl paint\nfo 1"))
+    found = bring_in(tmp_path / "m.obj", tmp_path / "scratch")
+    assert found["faces"] == 1
+    assert found["bases"]["paint"][:3] == pytest.approx([0.5, 0.5, 0.5])

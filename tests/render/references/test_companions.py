@@ -365,6 +365,15 @@ TEXTS = {
 }
 
 
+@pytest.mark.parametrize("encoding", ["mac_roman", "cp437", "cp1252"])
+def test_western_names_in_other_encodings(encoding: str, tmp_path: Path):
+    root = tmp_path / "models"
+    obj(root / "c", "Stühle.png".encode(encoding))
+    picture(root / "c/Stühle.png")
+    found, staged = imported(root, "c/m.obj", tmp_path)
+    assert (found["colors"], found["missing"]) == ([RED], []), staged
+
+
 @pytest.mark.parametrize("case", TEXTS)
 def test_names_in_other_encodings(case: str, tmp_path: Path):
     inside, outside = TEXTS[case]

@@ -54,3 +54,35 @@ def test_the_frame_is_one_where_every_part_has_its_size(
     vertices = bundle.mesh().vertices.astype(float) / bundle.meta["scale"]
     used = vertices[np.unique(bundle.mesh().faces)]
     assert np.ptp(used, axis=0) == pytest.approx(size, abs=0.01) or frame == 1
+
+
+SHAPES = """
+    bpy.ops.mesh.primitive_cube_add(size=2)
+    bpy.ops.mesh.primitive_cube_add(size=2, location=(6, 0, 0))
+    part = bpy.context.object
+    part.shape_key_add(name="Basis")
+    shape = part.shape_key_add(name='to "nothing"')
+    for point in shape.data:
+        point.co *= {least}
+    for frame, value in {{1: 1, 20: 0, 40: 0}}.items():
+        shape.value = value
+        shape.keyframe_insert("value", frame=frame)
+    bpy.context.scene.frame_end = 60
+    bpy.ops.wm.save_as_mainfile(filepath="{path}")
+"""
+
+
+@pytest.mark.parametrize(("least", "frame", "size"), [(0.0, 20, (8, 2, 2)), (0.9, 1, (7.9, 2, 2))])
+def test_a_part_that_grows_by_a_blend_shape(
+    least: float,
+    frame: int,
+    size: tuple[float, ...],
+    render: Callable[..., Bundle],
+    blender: Callable[[str], None],
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "grows.blend"
+    blender(SHAPES.format(least=least, path=path))
+    bundle = render(path, resolution=32)
+    assert bundle.meta["counts"]["frame"] == frame
+    assert np.ptp(bundle.mesh().vertices, axis=0) / bundle.meta["scale"] == pytest.approx(size, abs=0.01)

@@ -1,0 +1,104 @@
+"""OBJ and MTL as they are meant where Blender's importer misreads them.
+
+- `v x y z w r g b`: it takes w, r and g for the color; `fo`, the old name of `f`, it drops. `readable` writes
+  a copy below the scratch folder.
+- `Kd` with one value is gray by the specification; it takes green and blue from its default.
+- Colors that exporters wrote as 0..255 it reads as fractions.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+
+from render.srgb import linear_to_srgb, srgb_to_linear
+
+_HEAD = 64 << 10
+_LARGEST = 64 << 20  # bytes; larger files are left to the importer
+_NUMBER = rb"[ \t]+[-+.\deE]+"
+_SEVEN = re.compile(rb"^(v(?:%b){3})(%b)((?:%b){2})(%b)(?=[ \t]*(?:#|\r?$))" % ((_NUMBER,) * 4), re.MULTILINE)
+_OUTLINE = re.compile(rb"^fo(?=[ \t])", re.MULTILINE)
+_LIBRARY = re.compile(rb"^([ \t]*mtllib[ \t]+)([^\r\n]+?)[ \t]*(\r?)$", re.MULTILINE)
+_MATERIAL = re.compile(r"^[ \t]*newmtl[ \t]+([^\r\n]*)", re.MULTILINE)
+_GRAY = re.compile(r"^[ \t]*Kd[ \t]+(\d+\.?\d*|\.\d+)[ \t]*\r?$", re.MULTILINE)
+
+
+def readable(path: Path, scratch: Path) -> Path:
+    """What to import in place of the file at `path`: itself, or a copy in `scratch`."""
+    if path.stat().st_size > _LARGEST:
+        return path
+    data = path.read_bytes()
+    text = _SEVEN.sub(rb"\1\3\4", data) if _has_weights(data[:_HEAD]) else data
+    text = _OUTLINE.sub(b"f", text) if b"\nfo" in text else text
+    if text is data:
+        return path
+    copy = scratch / path.name
+    copy.write_bytes(from_elsewhere(text, path, scratch))
+    return copy
+
+
+def _has_weights(text: bytes) -> bool:
+    """Whether vertices of seven numbers are `x y z 1 r g b`, rather than `x y z r g b 1`."""
+    ends = [(match[2], match[4]) for match in _SEVEN.finditer(text)]
+    try:
+        return bool(ends) and all(float(w) == 1 for w, _ in ends) and any(float(b) != 1 for _, b in ends)
+    except ValueError:
+        return False
+
+
+def from_elsewhere(text: bytes, path: Path, folder: Path) -> bytes:
+    """The text of the OBJ at `path`, which names its libraries from `folder`.
+
+    One of the model's own stem, which is Blender's default, is named too.
+    """
+    way = os.fsencode(os.path.relpath(path.parent, folder)) + b"/"
+    if _LIBRARY.search(text) is None and path.with_suffix(".mtl").is_file():
+        text = b"mtllib " + os.fsencode(path.with_suffix(".mtl").name) + b"\n" + text
+    return _LIBRARY.sub(lambda match: match[1] + way + match[2] + match[3], text)
+
+
+def correct_colors() -> None:
+    """Of the imported meshes: bytes that were read as fractions, and NaN."""
+    for mesh in bpy.data.meshes:
+        for attribute in mesh.color_attributes:
+            _correct(attribute)
+
+
+def _correct(attribute: Any) -> None:
+    values = np.empty(len(attribute.data) * 4, np.float32)
+    attribute.data.foreach_get("color", values)
+    colors = values.reshape(-1, 4)
+    if len(colors) == 0 or (np.isfinite(colors).all() and colors[:, :3].max() <= 1.001):
+        return
+    colors = np.nan_to_num(colors, nan=0.8)
+    if colors[:, :3].max() > 1.001:
+        colors[:, :3] = srgb_to_linear(linear_to_srgb(colors[:, :3].astype(np.float64)) / 255)
+    attribute.data.foreach_set("color", colors.ravel())
+
+
+def correct_grays(path: Path) -> None:
+    """Of the imported materials of the OBJ at `path`: one value for all three channels."""
+    with path.open("rb") as file:
+        named = [os.fsdecode(match[2]) for match in _LIBRARY.finditer(file.read(_HEAD))]
+    for library in (*(path.parent / name for name in named), path.with_suffix(".mtl")):
+        if library.is_file() and library.stat().st_size < _LARGEST:
+            for name, gray in grays(library.read_bytes().decode("utf-8", "replace")).items():
+                _paint(bpy.data.materials.get(name), gray)
+
+
+def grays(text: str) -> dict[str, float]:
+    """Material -> its `Kd`, of those of an MTL that give it one value."""
+    _, *parts = _MATERIAL.split(text)
+    found = {name: _GRAY.search(body) for name, body in zip(parts[::2], parts[1::2], strict=True)}
+    return {name.strip(): float(match[1]) for name, match in found.items() if match}
+
+
+def _paint(material: bpy.types.Material | None, gray: float) -> None:
+    for node in material.node_tree.nodes if material is not None and material.node_tree else ():
+        if node.type == "BSDF_PRINCIPLED":
+            node.inputs["Base Color"].default_value = (gray, gray, gray, 1)

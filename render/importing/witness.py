@@ -1,0 +1,248 @@
+"""What a file itself says of its size, read apart from the importer: an importer that lies leaves a note.
+
+    note = disagreement(path, "glb", vertices, faces)
+
+glTF, STL, PLY and OBJ are cheap to read with numpy: the box of what is placed, and its area. Where a pose
+decides (skins, animations, blend shapes), where geometry is compressed, large or odd, there is no witness; it
+never fails a model. docs/formats.md has the other formats, and what a witness costs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from trimesh.exchange.ply import load_ply
+
+from render.importing import gltf, gltf_nodes, stl
+
+Json = dict[str, Any]
+TOLERANCE = 0.01
+"""Of the longest side, and of the area: smaller differences are rounding."""
+_MOST_TRIANGLES = 1_000_000
+_MOST_BYTES = 128 << 20
+_Y_UP = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
+_COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+_WIDTHS = {"SCALAR": 1, "VEC3": 3}
+_TRIANGLES = 4
+_UNREADABLE = (
+    OSError,
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RecursionError,
+    OverflowError,
+)
+_POSITION = re.compile(rb"^v[ \t]+([^\r\n#]*)", re.MULTILINE)
+_FACE = re.compile(rb"^f[ \t]+([^\r\n#]*)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Box and area in Blender's axes and the file's unit."""
+
+    low: np.ndarray
+    """(3,) float64"""
+    high: np.ndarray
+    """(3,) float64"""
+    area: float | None
+    """None of points without faces."""
+
+    def differs(self, other: Measures) -> str | None:
+        """What differs by more than the tolerance, in words."""
+        side = max(float((self.high - self.low).max()), float((other.high - other.low).max()))
+        off = max(np.abs(self.low - other.low).max(), np.abs(self.high - other.high).max())
+        if off > TOLERANCE * side:
+            return f"the file's box is {other.box()}, that of what was imported {self.box()}"
+        if self.area is None or other.area is None:
+            return None
+        if abs(self.area - other.area) > TOLERANCE * max(self.area, other.area):
+            return f"the file's faces have an area of {other.area:.4g}, what was imported {self.area:.4g}"
+        return None
+
+    def box(self) -> str:
+        """Its sizes and its middle, in words."""
+        sizes = " x ".join(f"{size:.4g}" for size in self.high - self.low)
+        return f"{sizes} around ({', '.join(f'{x:.4g}' for x in (self.low + self.high) / 2)})"
+
+
+def disagreement(path: Path, kind: str, vertices: np.ndarray, faces: np.ndarray) -> str | None:
+    """A note where what was imported has another box or area than the file of format `kind` says.
+
+    `vertices` (V, 3) float64 in world, in Blender's axes, and `faces` (F, 3) int are what was imported.
+    """
+    said = _said(path, kind) if len(faces) <= _MOST_TRIANGLES else None
+    if said is None or not len(said) or not np.isfinite(said).all():
+        return None
+    ours = vertices[faces]
+    if _measured(ours).differs(_measured(said)) is None:
+        return None
+    # Only now what takes its time: an importer may drop vertices without faces, and equal or empty faces.
+    said = _used(path, said)
+    return _measured(_distinct(ours)).differs(_measured(_distinct(said))) if len(said) else None
+
+
+def _said(path: Path, kind: str) -> np.ndarray | None:
+    """The triangles (F, 3, 3) of a file, or its points (N, 3); None where nothing certain can be read."""
+    read = _WITNESSES.get(kind)
+    try:
+        if read is None or path.stat().st_size > _MOST_BYTES:
+            return None
+        said = read(path)
+    except _UNREADABLE:
+        return None
+    return said if said is None or len(said) <= 3 * _MOST_TRIANGLES else None
+
+
+def _measured(corners: np.ndarray) -> Measures:
+    """Of triangles (F, 3, 3) or points (N, 3) float64."""
+    low, high = corners.reshape(-1, 3).min(0), corners.reshape(-1, 3).max(0)
+    return Measures(low, high, float(_areas(corners).sum()) if corners.ndim == 3 else None)
+
+
+def _areas(corners: np.ndarray) -> np.ndarray:
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return np.linalg.norm(cross, axis=1) / 2
+
+
+def _distinct(corners: np.ndarray) -> np.ndarray:
+    """Triangles (F, 3, 3) with an area, each once; points as they are."""
+    if corners.ndim == 2:
+        return corners
+    side = float(np.ptp(corners.reshape(-1, 3), axis=0).max()) or 1.0
+    corners = corners[_areas(corners) > 1e-12 * side**2]
+    return corners[np.unique(np.round(corners.mean(1) / (side * 1e-6)), axis=0, return_index=True)[1]]
+
+
+def _stl(path: Path) -> np.ndarray | None:
+    found = stl.facets(path)
+    return None if found is None else found["corners"].astype(np.float64)
+
+
+def _ply(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        found = load_ply(file, skip_materials=True)
+    vertices, faces = np.asarray(found["vertices"], np.float64), np.asarray(found["faces"], np.int64)
+    halves = [faces[:, [0, 1, 2]], faces[:, [0, 2, 3]]] if faces.shape[1] == 4 else [faces]
+    return vertices[np.concatenate(halves)]
+
+
+def _obj(path: Path) -> np.ndarray:
+    """All vertices (N, 3): reading the faces takes longer."""
+    lines = _POSITION.findall(path.read_bytes())
+    numbers = np.array(b" ".join(lines).split(), np.float64).reshape(len(lines), -1)
+    return numbers[:, :3] @ _Y_UP.T
+
+
+def _used(path: Path, points: np.ndarray) -> np.ndarray:
+    """The points (N, 3) of an OBJ that its faces name; triangles as they are."""
+    if points.ndim == 3:
+        return points
+    corners = (
+        int(word.partition(b"/")[0]) for line in _FACE.findall(path.read_bytes()) for word in line.split()
+    )
+    used = np.fromiter(corners, np.int64)
+    return (
+        points[np.unique(used - 1)]
+        if len(used) and used.min() > 0 and used.max() <= len(points)
+        else points[:0]
+    )
+
+
+# ---- glTF -----------------------------------------------------------------------------------------------
+
+
+def _gltf(path: Path) -> np.ndarray | None:
+    """The triangles of the shown scene; None where a pose or a compression decides."""
+    parsed = gltf.parse(path)
+    if parsed is None or _is_uncertain(parsed[0]):
+        return None
+    document, binary = parsed
+    reader = _Reader(document, gltf.read_buffers(document, binary, path))
+    corners, total = [], 0
+    for mesh, matrix in _placed(document):
+        own = reader.triangles(mesh)
+        total += len(own)
+        if total > _MOST_TRIANGLES:
+            return None
+        corners.append(own @ (_Y_UP @ matrix[:3, :3]).T + _Y_UP @ matrix[:3, 3])
+    return np.concatenate(corners)
+
+
+def _is_uncertain(document: Json) -> bool:
+    used = " ".join(document.get("extensionsUsed", []))
+    moved = any(document.get(key) for key in ("animations", "skins"))
+    return moved or any(word in used for word in ("draco", "meshopt", "instancing", "visibility"))
+
+
+def _placed(document: Json) -> Iterator[tuple[Json, np.ndarray]]:
+    """(mesh, (4, 4) to world) of each node of the shown scene that has one."""
+    nodes = document["nodes"]
+    waiting = [(root, np.eye(4)) for root in document["scenes"][document.get("scene", 0)]["nodes"]]
+    seen = 0
+    while waiting:
+        number, above = waiting.pop()
+        seen += 1
+        if seen > len(nodes):
+            raise ValueError("a tree that is no tree")
+        node = nodes[number]
+        matrix = above @ gltf_nodes.local(node)
+        waiting += [(child, matrix) for child in node.get("children", [])]
+        if "mesh" in node:
+            mesh = document["meshes"][node["mesh"]]
+            if any(node.get("weights", mesh.get("weights", ()))):
+                raise ValueError("a blend shape decides")
+            yield mesh, matrix
+
+
+class _Reader:
+    """Triangles of a document's meshes; each is read once."""
+
+    def __init__(self, document: Json, buffers: list[bytes]):
+        self._document, self._buffers = document, buffers
+        self._known: dict[int, np.ndarray] = {}
+
+    def triangles(self, mesh: Json) -> np.ndarray:
+        """(F, 3, 3) float64"""
+        if id(mesh) not in self._known:
+            self._known[id(mesh)] = np.concatenate([self._primitive(one) for one in mesh["primitives"]])
+        return self._known[id(mesh)]
+
+    def _primitive(self, primitive: Json) -> np.ndarray:
+        mode = primitive.get("mode", _TRIANGLES)
+        if mode < _TRIANGLES:  # points and lines
+            return np.zeros((0, 3, 3))
+        if mode > _TRIANGLES:
+            raise ValueError("strips and fans")
+        points = self._values(primitive["attributes"]["POSITION"]).astype(np.float64)
+        order = (
+            self._values(primitive["indices"]).ravel() if "indices" in primitive else np.arange(len(points))
+        )
+        return points[order[: len(order) // 3 * 3].reshape(-1, 3)]
+
+    def _values(self, number: int) -> np.ndarray:
+        """(N, width) of an accessor, as numbers."""
+        accessor = self._document["accessors"][number]
+        if "sparse" in accessor:
+            raise ValueError("sparse")
+        view = self._document["bufferViews"][accessor["bufferView"]]
+        dtype, width = np.dtype(_COMPONENTS[accessor["componentType"]]), _WIDTHS[accessor["type"]]
+        start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
+        stride = view.get("byteStride") or dtype.itemsize * width
+        shape, strides = (accessor["count"], width), (stride, dtype.itemsize)
+        values = np.ndarray(shape, dtype, self._buffers[view["buffer"]], start, strides)
+        return values / np.iinfo(dtype).max if accessor.get("normalized") else values
+
+
+_WITNESSES: dict[str, Callable[[Path], np.ndarray | None]] = {
+    **dict.fromkeys(("glb", "gltf"), _gltf),
+    "stl": _stl,
+    "ply": _ply,
+    "obj": _obj,
+}
