@@ -38,7 +38,7 @@ from training.data.drawn import Draws, as_condition
 from training.evaluate import read_samples
 from training.generator import Generator, refine
 from training.merging.draw import draw
-from training.merging.rules import consensus, mean, union
+from training.merging.rules import consensus, union
 from training.merging.settings import DrawSettings
 from training.scores.bootstrap import mean_interval, relative_difference
 from training.scores.distances import chamfer, f_score
@@ -59,6 +59,8 @@ SMALL = TrainConfig(
 """The models and their training; an image of 128 pixels is 4 x 4 tokens."""
 BASE: dict[str, Any] = {"view_rays": True, "view_projected": True}
 MERGE: dict[str, Any] = {"model": "merge", "merge_clouds": CLOUDS, "merge_points": 64, "camera_drop": 0.2}
+OFFSET: dict[str, Any] = {"prediction": "offset", "step_points": 128}
+"""A Chamfer distance between few points says little of the surface."""
 UPSAMPLE: dict[str, Any] = {"model": "upsample", "points": 3072, "condition_points": POINTS, "batch": 8}
 
 
@@ -132,8 +134,8 @@ class Experiment:
     def merger(self, prediction: str) -> Path:
         """A merger that has learned from the training objects' clouds."""
         draws = {"draws": str(self.drawn("train", (0, SEEN), READ).folder)}
-        seen = {"step_points": 192} if prediction == "offset" else {}
-        return self.train(f"merger-{prediction}", MERGE | draws | seen | {"prediction": prediction})
+        changes = MERGE | (OFFSET if prediction == "offset" else {})
+        return self.train(f"merger-{prediction}", changes | draws)
 
     @cached_property
     def held_out(self) -> list[Held]:
@@ -182,6 +184,20 @@ class Experiment:
         """How all clouds are sampled."""
         return Sampling(SAMPLING_STEPS, guidance=1.0, batch=16, rule=rule)
 
+    def kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """An arm's clouds, made and written if they are not there."""
+        options, begun = self.options, time.process_time()
+        path = options.out / "clouds" / f"{name}-{options.steps}-{options.seed}.npy"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, make())
+            print(f"{name}: {time.process_time() - begun:.0f} CPU-s", flush=True)
+        return np.load(path)
+
+    def publish(self, lines: Sequence[str]) -> None:
+        """Write the table."""
+        (self.options.out / "table.md").write_text("\n".join(lines) + "\n")
+
     @cached_property
     def upsampler(self) -> Path:
         """An upsampler that has learned from the merger's clouds of the training objects."""
@@ -197,7 +213,7 @@ class Experiment:
 
 
 def main(options: Options) -> None:
-    """Make every arm's clouds, score them, and write the table and a picture."""
+    """Make every arm's clouds and score them; write the table after each, and a picture."""
     torch.set_num_threads(1)
     experiment = Experiment(options)
     held = experiment.held_out
@@ -205,41 +221,33 @@ def main(options: Options) -> None:
         "one view": lambda: np.stack([one.clouds[0] for one in held]),
         "union": lambda: experiment.by_rule(union),
         "consensus": lambda: experiment.by_rule(consensus),
-        "mean of clouds": lambda: experiment.by_rule(mean),
-        "mean of denoisers": experiment.denoisers,
-        "offset": lambda: experiment.by_merger("offset"),
         "merger": lambda: experiment.by_merger("flow"),
         "joint views": experiment.together,
+        "offset": lambda: experiment.by_merger("offset"),
+        "mean of denoisers": experiment.denoisers,
     }
-    clouds = {}
+    clouds, scores = {}, oracles(held)
     for name, make in arms.items():
-        begun = time.process_time()
-        clouds[name] = kept(options.out / "clouds" / f"{name}-{options.steps}-{options.seed}.npy", make)
-        print(f"{name}: {time.process_time() - begun:.0f} CPU-s", flush=True)
-    lines = table({name: judged(some, held) for name, some in clouds.items()} | oracles(held))
-    if options.upsample:
-        upsampler = Generator(experiment.upsampler, "cpu")
-        items = [one.views[:1] for one in held]
-        fine = {}
-        for name in ("union", "consensus", "offset", "merger", "joint views"):
-            path = options.out / "clouds" / f"{name}-fine-{options.steps}-{options.seed}.npy"
-            fine[name] = kept(
-                path, lambda name=name: refine(upsampler, items, clouds[name], experiment.sampling())
-            )
-        lines += ["", *table({name: judged(some, held) for name, some in fine.items()})]
-    (options.out / "table.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+        clouds[name] = experiment.kept(name, make)
+        scores[name] = judged(clouds[name], held)
+        if "union" in scores:
+            experiment.publish(table(scores))
     picture(held, [clouds[name] for name in ("union", "consensus", "merger", "joint views")]).save(
         options.out / "picture.png"
     )
-
-
-def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array of a file, made and written if it is not there."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, make())
-    return np.load(path)
+    if options.upsample:
+        upsampler = Generator(experiment.upsampler, "cpu")
+        items = [one.views[:1] for one in held]
+        finer = {
+            name: experiment.kept(
+                f"{name}, finer",
+                lambda name=name: refine(upsampler, items, clouds[name], experiment.sampling()),
+            )
+            for name in ("union", "consensus", "offset", "merger", "joint views")
+        }
+        fine = {name: judged(some, held) for name, some in finer.items()}
+        experiment.publish([*table(scores), "", *table(fine)])
+    print((options.out / "table.md").read_text())
 
 
 def judged(clouds: np.ndarray, held: Sequence[Held]) -> np.ndarray:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from fuse.dataset.layout import Layout
-from fuse.dataset.manifest import describe, read_manifest, sha256_of, write_manifest
-from fuse.dataset.shard import ShardError, read_rows, table_of, write_shard
+from fuse.dataset.manifest import read_manifest, sha256_of
+from fuse.dataset.shard import ShardError, read_rows
 from fuse.dataset.splits import folds, read_members
 from pipeline.run_config import load
 from render.failures import UserError
@@ -52,19 +52,6 @@ def quiet(line: str) -> None:
 
 def run(config: TrainConfig, out: Path, name: str) -> Path:
     return train(config, out, name, report=quiet).parent
-
-
-@pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight models in three row groups; the two of each of the four kinds are one object."""
-    clouds = tmp_path_factory.mktemp("merging") / "out" / "clouds"
-    clouds.mkdir(parents=True)
-    path = clouds / "part-00000.parquet"
-    rows = [make_row(i, 3, 128, "validation" if i % 4 == 3 else "train") for i in range(8, 16)]
-    tables = [table_of(row | {"source_sha256": row["category"]}) for row in rows]
-    write_shard(path, tables, "hash", {}, row_group_mib=2.5 * tables[0].nbytes / 2**20)
-    write_manifest(clouds, [describe(path)])
-    return clouds.parent
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +156,11 @@ def test_a_merger_learns_from_draws_and_draws_for_an_upsampler(
     elif recipe != "offset":
         own = load(ROOT / "configs" / f"{recipe}.yaml").train.model_dump(exclude_defaults=True)
         own |= SMALL.model_dump(include={"steps", "batch", "width", "layers", "heads", "step_points"})
-    merger = changed(**plain | own | {"workers": 0, "merge_clouds": 2, "merge_points": 16, "score_every": 2})
+    merger = changed(
+        **plain
+        | own
+        | {"workers": 0, "merge_clouds": 2, "merge_points": 16, "score_every": 2, "sample_steps": 2}
+    )
     batch = next(iter(open_loader(merger, Layout(out).clouds)))
     assert batch.clouds is not None and batch.clouds.shape[2:] == (6, 16)
     for uid, clouds in zip(batch.uids, batch.clouds, strict=True):
