@@ -29,6 +29,7 @@ VERBS = {
     "merge": "several clouds of one object -> one better cloud",
     "evaluate": "generate clouds of held-out objects and score them",
     "score": "scores of clouds against true clouds: files or folders",
+    "view": "one model of a dataset in Rerun: cameras, layers, labeled points",
     "export": "one model of a dataset -> PLY, npz or NeRF folder",
     "export-model": "a checkpoint -> safetensors with a model card, for others",
     "sheet": "a contact sheet: lit view, depth, albedo and cloud of each model",

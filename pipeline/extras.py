@@ -23,10 +23,13 @@ EXTRAS = {
         "sklearn",
         "trimesh",
     ),
+    "view": ("rerun",),
+    "wandb": ("wandb",),
 }
 """The modules that an extra brings and a verb cannot do without."""
 NEEDS = {
     **dict.fromkeys(("samples", "render", "fuse", "retry", "bench"), "render"),
+    "view": "view",
     **dict.fromkeys(("train", "generate", "evaluate", "score", "merge", "curate", "export-model"), "train"),
 }
 """Verb -> extra."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -46,10 +46,10 @@ def export(out: Path, uid: str, to: Path, albedo: bool = False, points: Wanted =
     row = find_row(layout, uid)
     to.parent.mkdir(parents=True, exist_ok=True)
     if kind == ".png":
-        draw_inside(*_points(row, "outside", albedo)[:2], *_points(row, "hidden", albedo)[:2]).save(to)
+        draw_inside(*points_of(row, "outside", albedo)[:2], *points_of(row, "hidden", albedo)[:2]).save(to)
         return to
     kinds = LABELS if points == "all" else (points,)
-    parts = [_points(row, name, albedo) for name in kinds]
+    parts = [points_of(row, name, albedo) for name in kinds]
     xyz, rgb, normal = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not len(xyz):
         raise ExportError(f"{out}: {uid} has no {points} points.")
@@ -62,7 +62,7 @@ def export(out: Path, uid: str, to: Path, albedo: bool = False, points: Wanted =
     return to
 
 
-def _points(row: Row, kind: str, albedo: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def points_of(row: Row, kind: str, albedo: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(N, 3) float32 points, (N, 3) uint8 colors and (N, 3) float32 normals of one kind; solids' are 0."""
     xyz = decode(row, f"{kind}_xyz")
     if kind == "solid":
@@ -87,7 +87,7 @@ def _export_views(layout: Layout, uid: str, folder: Path) -> Path:
         for number, view in enumerate(bundle.views()):
             draw_layers(view).save(pictures / f"{number:03d}.png")
     if row is not None:
-        write_ply(folder / POINTS, *_points(row, "outside", albedo=False))
+        write_ply(folder / POINTS, *points_of(row, "outside", albedo=False))
     return folder
 
 
@@ -124,19 +124,19 @@ def write_point_e(path: Path, xyz: np.ndarray, rgb: np.ndarray, label: np.ndarra
         np.savez(file, coords=xyz.astype(np.float32) / 2, **channels)
 
 
-def find_row(layout: Layout, uid: str) -> Row:
-    """The points of the model whose uid or source path is `uid`."""
-    row = _row(layout, uid)
+def find_row(layout: Layout, uid: str, columns: Sequence[str] | None = _COLUMNS) -> Row:
+    """The points of the model whose uid or source path is `uid`, or other columns; None: all."""
+    row = _row(layout, uid, columns)
     if row is None:
         raise _unknown(uid, layout, [name for each in _entries(layout) for name in (each.uid, each.source)])
     return row
 
 
-def _row(layout: Layout, uid: str) -> Row | None:
+def _row(layout: Layout, uid: str, columns: Sequence[str] | None = _COLUMNS) -> Row | None:
     for entry in _entries(layout):
         if uid in (entry.uid, entry.source):
             with Shard(layout.shard(entry.file)) as shard:
-                return next(row for row in shard.rows(_COLUMNS, [entry.group]) if row["uid"] == entry.uid)
+                return next(row for row in shard.rows(columns, [entry.group]) if row["uid"] == entry.uid)
     return None
 
 

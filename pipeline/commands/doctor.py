@@ -130,7 +130,7 @@ def packages() -> Iterator[Finding]:
         for name, version in locked.items()
         if installed.get(_canonical(name)) != version
     ]
-    remedy = f"{sys.executable} -m pip install -c requirements.lock -e '.[render,train,clip,dev]'"
+    remedy = f"{sys.executable} -m pip install -c requirements.lock -e '.[render,train,clip,view,wandb,dev]'"
     if differing:
         yield Finding("warning", f"packages that differ from the lock: {'; '.join(differing)}", remedy)
     else:
