@@ -189,6 +189,9 @@ class TrainConfig(BaseModel):
     """Steps between progress lines."""
     tensorboard: bool = True
     """Write the log for TensorBoard too, into RUN/tensorboard."""
+    wandb: str | None = None
+    """Project in Weights & Biases to log to as well (the extra `wandb`). Its variables hold: WANDB_MODE,
+    WANDB_DIR..."""
 
     @property
     def mix(self) -> Mix:

@@ -24,10 +24,12 @@ from training.config import TrainConfig
 from training.data.loader import CloudLoader
 from training.distributed import World
 from training.learner import Learner, learning_rate
+from training.output.boards import Boards
 
 FREE = {
     "steps", "device", "threads", "workers", "accumulate", "checkpoint_every", "keep", "cache_mib",
     "encoder_path", "encoder_cache", "draws", "init_from", "compile", "checkpoint_activations", "tensorboard",
+    "wandb",
     "val_every", "score_every", "score_count", "sample_every", "sample_count", "sample_points",
     "sample_steps", "milestones", "batch", "lr", "lr_end", "warmup", "weight_decay", "grad_clip",
 }  # fmt: skip
@@ -54,7 +56,7 @@ class Journal:
         self._learner = learner
         self._tally = torch.zeros(2, len(self._names), dtype=torch.float64, device=learner.device)
         self._began = (time.monotonic(), 0)
-        self._board: Any = None
+        self._boards: Boards | None = None
         self._saved = -1  # the step of the newest checkpoint
         self._best = math.inf  # the lowest score so far
 
@@ -73,10 +75,7 @@ class Journal:
                 self._cut_back(name)
             if changes:
                 self._append("changes", {"step": self.step, "changes": changes})
-            if self.config.tensorboard:
-                from torch.utils.tensorboard import SummaryWriter
-
-                self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.step + 1)
+            self._boards = Boards(self.folder, self.config, self.step)
         self._began = (time.monotonic(), self.step)
 
     def advance(self, tally: Tensor) -> None:
@@ -108,11 +107,10 @@ class Journal:
                 checkpoints.write(self.folder / checkpoints.BEST, state)
         if self.world.first:
             self._append("score", {"step": self.step, "chamfer": chamfer})
-            if self._board:
-                self._board.add_scalar("score/chamfer", chamfer, self.step)
+            self._show({"score/chamfer": chamfer})
 
     def record(self, name: str, tally: Tensor, **also: float) -> dict[str, float]:
-        """Write a line of means to NAME.jsonl and TensorBoard; `tally`, (2, K), sums all processes."""
+        """Write a line of means to NAME.jsonl and the boards; `tally`, (2, K), sums all processes."""
         means = {
             key: total / count
             for key, total, count in zip(self._names, *tally.tolist(), strict=True)
@@ -120,20 +118,22 @@ class Journal:
         }
         if self.world.first:
             self._append(name, {"step": self.step, **means, **also})
-            for key, value in {**means, **also}.items():
-                if self._board:
-                    self._board.add_scalar(f"{name}/{key}", value, self.step)
+            self._show({f"{name}/{key}": value for key, value in {**means, **also}.items()})
         return means
 
     def picture(self, name: str, pixels: np.ndarray) -> None:
-        """Show a picture, (H, W, 3) uint8, in TensorBoard."""
-        if self._board:
-            self._board.add_image(name, pixels, self.step, dataformats="HWC")
+        """Show a picture, (H, W, 3) uint8, on the boards."""
+        if self._boards:
+            self._boards.picture(self.step, name, pixels)
 
     def close(self) -> None:
         """Flush the last lines to disk."""
-        if self._board:
-            self._board.close()
+        if self._boards:
+            self._boards.close()
+
+    def _show(self, values: dict[str, float]) -> None:
+        if self._boards:
+            self._boards.scalars(self.step, values)
 
     def _write_losses(self) -> None:
         tally, self._tally = self.world.sum(self._tally), torch.zeros_like(self._tally)
