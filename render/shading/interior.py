@@ -24,21 +24,23 @@ class _Front:
     """The first surfaces of one view, as one plane per pixel in camera axes."""
 
     rotation: np.ndarray  # (3, 3) float32, world to camera
-    origin: np.ndarray  # (3,) float32
+    shift: np.ndarray  # (3, 1) float32, after the rotation
     half: float  # tangent of half the field of view
     planes: np.ndarray  # (H * W, 4) float32: unit normal and offset, which is infinite for no surface
     size: int
 
-    def distance(self, points: np.ndarray, shift: tuple[float, float] = (0, 0)) -> np.ndarray:
-        """(N,) float32: distance of each world point (N, 3) float32 from the tangent plane at its pixel.
+    def distance(self, points: np.ndarray, beside: tuple[float, float] = (0, 0)) -> np.ndarray:
+        """(N,) float32: distance of each world point (3, N) float32 from the tangent plane at its pixel.
 
-        With `shift`, at the pixel that far right and down of its own.
+        With `beside`, at the pixel that far right and down of its own.
         """
-        local = (points - self.origin) @ self.rotation.T
-        position = (local[:, :2] / (-local[:, 2:] * self.half) * (0.5, -0.5) + 0.5) * self.size + shift
-        column, row = position.astype(np.int32).clip(0, self.size - 1).T
-        plane = self.planes[row * self.size + column]
-        return np.abs(np.einsum("ij,ij->i", local, plane[:, :3]) - plane[:, 3])
+        x, y, z = self.rotation @ points + self.shift
+        center, scale = np.float32(self.size / 2), np.float32(-self.size / 2 / self.half) / z
+        column = (x * scale + (center + np.float32(beside[0]))).astype(np.int32)
+        row = (center + np.float32(beside[1]) - y * scale).astype(np.int32)
+        pixel = row.clip(0, self.size - 1) * self.size + column.clip(0, self.size - 1)
+        a, b, c, offset = self.planes[pixel].T
+        return np.abs(a * x + b * y + c * z - offset)
 
 
 class _SeenCells:
@@ -50,17 +52,17 @@ class _SeenCells:
         cells = np.zeros((side, side, side), bool)
         for view in views:
             seen = world_points(view.camera, view.depth, np.flatnonzero(view.depth), np.float32)
-            cells[tuple(self._index(seen).T)] = True
+            cells[self._index(seen.T)] = True
         for axis in range(3):
             cells = cells | np.roll(cells, 1, axis) | np.roll(cells, -1, axis)
         self._cells = cells
 
     def contain(self, points: np.ndarray) -> np.ndarray:
-        """(N,) bool: whether a seen point lies in or beside the cell of each world point (N, 3)."""
-        return self._cells[tuple(self._index(points).T)]
+        """(N,) bool: whether a seen point lies in or beside the cell of each world point (3, N)."""
+        return self._cells[self._index(points)]
 
-    def _index(self, points: np.ndarray) -> np.ndarray:
-        return ((points + 1) / self.cell + 1).astype(np.int32).clip(1, int(2 / self.cell) + 2)
+    def _index(self, points: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(((points + 1) / self.cell + 1).astype(np.int32).clip(1, int(2 / self.cell) + 2))
 
 
 def interior_masks(views: Sequence[View]) -> list[np.ndarray]:
@@ -71,47 +73,57 @@ def interior_masks(views: Sequence[View]) -> list[np.ndarray]:
     masks = []
     for view in views:
         mask = np.zeros(view.depth.size, bool)
-        pixel, points = _behind(view)
+        pixel, middle, points = _behind(view)
         mask[pixel[~near_seen.contain(points)]] = True
-        undecided = ~mask[pixel]
-        pixel, points = pixel[undecided], points[undecided]
-        across = [float(front.origin @ view.camera.camera_to_world[:3, 3]) for front in fronts]
+        across = [
+            float(view.camera.camera_to_world[:3, 3] @ other.camera.camera_to_world[:3, 3]) for other in views
+        ]
         opposite_first = [fronts[i] for i in np.argsort(across, kind="stable")]
-        mask[pixel[_unseen(points, opposite_first, EDGE * footprint)]] = True
+        # one unseen surface settles a pixel, and the middle one of a ray is the likeliest
+        for batch in (middle, ~middle):
+            open_ones = np.flatnonzero(batch & ~mask[pixel])
+            _mark_unseen(mask, pixel[open_ones], points[:, open_ones], opposite_first, EDGE * footprint)
         masks.append(mask.reshape(view.depth.shape))
     return masks
 
 
-def _behind(view: View) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels (N,) int64 and world points (N, 3) float32 of all layers behind the first."""
-    pixels = [np.flatnonzero(layer.depth) for layer in view.hidden]
+def _behind(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pixels (N,) int64 of all layers behind the first, whether each is the middle one of its ray
+    (N,) bool, and the world points (3, N) float32."""
+    pixels = [np.zeros(0, np.int64), *(np.flatnonzero(layer.depth) for layer in view.hidden)]
     points = [
-        world_points(view.camera, layer.depth, pixel, np.float32)
-        for layer, pixel in zip(view.hidden, pixels, strict=True)
+        world_points(view.camera, layer.depth, pixel, np.float32).T
+        for layer, pixel in zip(view.hidden, pixels[1:], strict=True)
     ]
-    return (
-        np.concatenate([np.zeros(0, np.int64), *pixels]),
-        np.concatenate([np.zeros((0, 3), np.float32), *points]),
-    )
+    rank = np.repeat(np.arange(len(pixels)), [len(pixel) for pixel in pixels])
+    pixel = np.concatenate(pixels)
+    middle = rank == (np.bincount(pixel, minlength=1)[pixel] + 1) // 2 if len(pixel) else rank == 0
+    return pixel, middle, np.concatenate([np.zeros((3, 0), np.float32), *points], axis=1)
 
 
-def _unseen(points: np.ndarray, fronts: Sequence[_Front], edge: float) -> np.ndarray:
-    """Indices of the (N, 3) points that no front sees; fronts are tried in order until one does.
+def _mark_unseen(
+    mask: np.ndarray, pixel: np.ndarray, points: np.ndarray, fronts: Sequence[_Front], edge: float
+) -> None:
+    """Set `mask` (H * W,) at the pixels (N,) of the points (3, N) that no front sees.
 
-    A point beside an edge may find its own surface only in a neighboring pixel, so the points within `edge`
-    of some first surface are tried again, half a pixel to each side.
+    Fronts are tried in order until one does. A point beside an edge may find its own surface only in a
+    neighboring pixel, so the points within `edge` of some first surface are tried again, half a pixel to each
+    side.
     """
-    left, nearest = np.arange(len(points)), np.full(len(points), np.inf, np.float32)
+    nearest = np.full(len(pixel), np.inf, np.float32)
     for front in fronts:
-        distance = front.distance(points[left])
-        nearest[left] = np.minimum(nearest[left], distance)
-        left = left[distance >= SKIN]
-    deep = nearest[left] > edge
-    beside = left[~deep]
-    for shift in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5)):
+        distance = front.distance(points)
+        left = np.flatnonzero(distance >= SKIN)
+        nearest = np.minimum(nearest, distance)[left]
+        pixel, points = pixel[left], points[:, left]
+    mask[pixel[nearest > edge]] = True
+    for beside in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5)):
+        left = np.flatnonzero(~mask[pixel])
+        pixel, points = pixel[left], points[:, left]
         for front in fronts:
-            beside = beside[front.distance(points[beside], shift) >= SKIN]
-    return np.concatenate([left[deep], beside])
+            left = np.flatnonzero(front.distance(points, beside) >= SKIN)
+            pixel, points = pixel[left], points[:, left]
+    mask[pixel] = True
 
 
 def _front(view: View) -> _Front:
@@ -122,5 +134,5 @@ def _front(view: View) -> _Front:
     planes[:, :3] = 0
     planes[hit, :3] = normal
     planes[hit, 3] = np.einsum("ij,ij->i", camera_points(view.camera, view.depth, hit, np.float32), normal)
-    origin = view.camera.camera_to_world[:3, 3].astype(np.float32)
-    return _Front(rotation, origin, float(np.tan(view.camera.fov / 2)), planes, view.depth.shape[0])
+    shift = -rotation @ view.camera.camera_to_world[:3, 3:].astype(np.float32)
+    return _Front(rotation, shift, float(np.tan(view.camera.fov / 2)), planes, view.depth.shape[0])
