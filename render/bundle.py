@@ -238,7 +238,7 @@ class Bundle:
         return Layer(
             decode_depth(code, layer.depth_near, layer.depth_far),
             self._image(layer.albedo_file_path, "RGB"),
-            decode_normal(self._image(layer.normal_file_path, "RGB")),
+            decode_normal(self._image(layer.normal_file_path, "RGB"), code),
         )
 
     def _image(self, name: str, mode: str) -> np.ndarray:
@@ -273,13 +273,15 @@ def _first(error: ValidationError) -> str:
 
 def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:
     """(H, W) float32 planar z, 0 for no surface -> (H, W) uint16, near, far: the image's own range."""
+    code = np.zeros(depth.shape, np.uint16)
     hit = depth > 0
     if not hit.any():
-        return np.zeros(depth.shape, np.uint16), 0.0, 1.0
-    near, far = float(depth[hit].min()), float(depth[hit].max())
+        return code, 0.0, 1.0
+    found = depth[hit].astype(np.float64)
+    near, far = float(found.min()), float(found.max())
     far = max(far, near + 1e-6)
-    steps = np.rint((depth.astype(np.float64) - near) / (far - near) * 65534) + 1
-    return np.where(hit, steps, 0).astype(np.uint16), near, far
+    code[hit] = np.rint((found - near) / (far - near) * 65534) + 1
+    return code, near, far
 
 
 def decode_depth(code: np.ndarray, near: float, far: float) -> np.ndarray:
@@ -292,18 +294,25 @@ def decode_depth(code: np.ndarray, near: float, far: float) -> np.ndarray:
 
 def encode_normal(normal: np.ndarray) -> np.ndarray:
     """(H, W, 3) float32 unit or zero vectors -> (H, W, 3) uint8; zero becomes 0,0,0."""
-    code = np.rint((normal + 1) * 127.5)
-    return np.where(normal.any(-1, keepdims=True), code, 0).clip(0, 255).astype(np.uint8)
+    code = np.zeros(normal.shape, np.uint8)
+    there = (normal[..., 0] != 0) | (normal[..., 1] != 0) | (normal[..., 2] != 0)
+    code[there] = np.rint((normal[there] + 1) * 127.5).clip(0, 255).astype(np.uint8)
+    return code
 
 
-def decode_normal(code: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 -> (H, W, 3) float32, unit length, 0 where the code is 0,0,0."""
-    there = (code[..., 0] | code[..., 1] | code[..., 2]) > 0  # few pixels of most layers
-    unit = code[there].astype(np.float32) / 127.5 - 1
+def decode_normal(code: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 -> (H, W, 3) float32, unit length, 0 where the code is 0,0,0.
+
+    `where` (H, W) are the only pixels that matter, if given: those of most layers are few.
+    """
+    flat = code.reshape(-1, 3)
+    there = np.arange(len(flat)) if where is None else np.flatnonzero(where)
+    there = there[flat[there].any(1)]
+    unit = flat[there].astype(np.float32) / 127.5 - 1
     length = np.sqrt(np.einsum("ij,ij->i", unit, unit))
-    normal = np.zeros(code.shape, np.float32)
+    normal = np.zeros(flat.shape, np.float32)
     normal[there] = unit * (1 / length.clip(1e-6)).astype(np.float32)[:, None]
-    return normal
+    return normal.reshape(code.shape)
 
 
 def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, Any]:
