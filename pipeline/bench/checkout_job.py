@@ -17,16 +17,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+SMALL = {"render": {"views": 1, "resolution": 32}, "fuse": {"hidden_points": 0, "solid_points": 0}}
+
 
 def main() -> None:
     """Run the job twice: once small, so that everything is loaded, then as asked."""
     results = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Blender's own messages
     asked = json.load(sys.stdin)
-    if asked["stage"] == "render":
-        _process(asked | {"config": asked["config"] | {"views": 1, "resolution": 32}})
-    else:
-        _process(asked)
+    _process(asked | {"config": asked["config"] | SMALL[asked["stage"]]})
     json.dump(_process(asked), results)
     results.flush()
 
