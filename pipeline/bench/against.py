@@ -62,21 +62,28 @@ class Comparison:
         return after / before
 
 
-def tables(older: Path, resolutions: tuple[int, ...], repeat: int, reference: int) -> Iterator[str]:
+def tables(
+    older: Path,
+    resolutions: tuple[int, ...],
+    repeat: int,
+    reference: int,
+    models: dict[str, Path] | None = None,
+) -> Iterator[str]:
     """A line per model as it is measured, and a summary, for each resolution.
 
-    `reference` are the samples that color is compared with at the first resolution; 0: not at all.
+    `reference` are the samples that color is compared with at the first resolution; 0: not at all. `models`,
+    name to file, are SIX by default.
     """
     if not (older / "render" / "worker.py").exists():
         raise UserError(f"{older}: not a checkout of InsideOut; try `git worktree add ../older COMMIT`.")
     for resolution in resolutions:
         yield from _head(resolution, reference)
         found = []
-        for name, path in SIX.items():
-            if not (MODELS / path).exists():
-                yield f"{name}: skipped, {MODELS / path} is absent"
+        for name, path in (models or {name: MODELS / path for name, path in SIX.items()}).items():
+            if not path.exists():
+                yield f"{name}: skipped, {path} is absent"
                 continue
-            found.append(_compare(name, MODELS / path, older, resolution, repeat, reference))
+            found.append(_compare(name, path, older, resolution, repeat, reference))
             yield _line(found[-1])
         reference = 0
         yield from _summary(found)
@@ -167,10 +174,21 @@ def _quality(model: Path, config: Config, reference: int, folder: Path) -> tuple
             views = list(bundle.views())
         images.append(np.stack([view.rgba for view in views]).astype(np.float64))
     true, *others = images
-    shown = np.stack([view.depth > 0 for view in views]) & (true[..., 3] > 0)
+    surface = np.stack([view.depth > 0 for view in views])
+    errors = [color_error(image, true, surface) for image in others]
+    return [psnr for psnr, _ in errors], [alpha for _, alpha in errors]
+
+
+def color_error(image: np.ndarray, true: np.ndarray, surface: np.ndarray) -> tuple[float, float]:
+    """PSNR in dB of the color on the surface, and root mean square error in levels of the partial alphas.
+
+    `image` and `true` (N, H, W, 4) float64 are sRGB levels 0..255 with straight alpha; `surface` (N, H, W)
+    bool are the pixels whose center shows one.
+    """
     partial = (true[..., 3] > 0) & (true[..., 3] < 255)
-    psnr = [20 * np.log10(255 / _rms((image - true)[shown][:, :3])) for image in others]
-    return psnr, [_rms((image - true)[partial][:, 3]) for image in others]
+    error = image - true
+    color = _rms(error[surface & (true[..., 3] > 0)][:, :3])
+    return float(20 * np.log10(255 / max(color, 1e-9))), _rms(error[partial][:, 3])
 
 
 def _rms(error: np.ndarray) -> float:

@@ -23,7 +23,7 @@ from render.srgb import linear_to_srgb
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
 BOUNCES = 2  # further bounces add nothing that a colored cloud could show
 GLASS_BOUNCES = 6
-ALPHA_SAMPLES = 12  # of transparent materials, where color has fewer
+ALPHA_SAMPLES = 16  # of transparent materials, where color has fewer
 SPREAD = 0.07  # of a pixel's denoised light to each side: with the box, Cycles' default filter within 5 %
 CARD_LAYERS = 64  # stacked alpha cards after which a ray turns black
 
