@@ -38,7 +38,7 @@ from training.data.drawn import Draws, as_condition
 from training.evaluate import read_samples
 from training.generator import Generator, refine
 from training.merging.draw import draw
-from training.merging.rules import consensus, union
+from training.merging.rules import consensus, sample, union
 from training.merging.settings import DrawSettings
 from training.scores.bootstrap import mean_interval, relative_difference
 from training.scores.distances import chamfer, f_score
@@ -220,6 +220,7 @@ def main(options: Options) -> None:
     arms: dict[str, Callable[[], np.ndarray]] = {
         "one view": lambda: np.stack([one.clouds[0] for one in held]),
         "union": lambda: experiment.by_rule(union),
+        "sample": lambda: experiment.by_rule(sample),
         "consensus": lambda: experiment.by_rule(consensus),
         "merger": lambda: experiment.by_merger("flow"),
         "joint views": experiment.together,

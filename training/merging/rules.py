@@ -18,13 +18,13 @@ from training.merging.settings import MergeRule
 
 Merge = Callable[[Sequence[np.ndarray], int], np.ndarray]
 """K clouds (C, N) of any sizes and a number of points -> a cloud (C, points)."""
-SPACINGS = 2.0
-"""The radius of `consensus` where none is given, in spacings of the clouds."""
 
 
 def rule_of(name: MergeRule, radius: float | None = None) -> Merge:
     """A rule by its name."""
-    return {"union": union, "consensus": partial(consensus, radius=radius), "mean": mean}[name]
+    return {"union": union, "sample": sample, "consensus": partial(consensus, radius=radius), "mean": mean}[
+        name
+    ]
 
 
 def union(clouds: Sequence[np.ndarray], points: int) -> np.ndarray:
@@ -36,17 +36,29 @@ def union(clouds: Sequence[np.ndarray], points: int) -> np.ndarray:
     return every[:, _spread(every, points)]
 
 
+def sample(clouds: Sequence[np.ndarray], points: int) -> np.ndarray:
+    """An equal share of the points of each of K clouds (C, N), evenly spread over their order: (C, points).
+
+    It keeps their density, where a farthest-point sample takes every stray point.
+    """
+    shares = np.diff([points * i // len(clouds) for i in range(len(clouds) + 1)])
+    parts = zip(clouds, shares.tolist(), strict=True)
+    return np.concatenate(
+        [cloud[:, np.arange(n) * cloud.shape[1] // max(1, n)] for cloud, n in parts], axis=1
+    )
+
+
 def consensus(
     clouds: Sequence[np.ndarray], points: int, radius: float | None = None, least: int = 1
 ) -> np.ndarray:
     """The union of those points that at least `least` other clouds confirm, (C, points) of K clouds (C, N).
 
-    A cloud confirms a point if it has one within `radius`; None: `SPACINGS` times the median spacing of the
-    clouds. If fewer than `points` are confirmed, those nearest to being so follow.
+    A cloud confirms a point if it has one within `radius`; None: the median of the clouds' spacings. If fewer
+    than `points` are confirmed, those nearest to being so follow.
     """
     if len(clouds) <= least:
         return union(clouds, points)
-    radius = SPACINGS * float(np.median([_spacing(cloud) for cloud in clouds])) if radius is None else radius
+    radius = float(np.median([_spacing(cloud) for cloud in clouds])) if radius is None else radius
     every, gaps = np.concatenate(clouds, axis=1), support(clouds, least)
     confirmed = np.flatnonzero(gaps <= radius)
     if len(confirmed) < points:

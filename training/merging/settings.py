@@ -11,7 +11,7 @@ from typing import Literal
 
 from training.settings import Precision, Sampling, at_least
 
-MergeRule = Literal["union", "consensus", "mean"]
+MergeRule = Literal["union", "sample", "consensus", "mean"]
 """How clouds of one object are merged without learning (`training.merging.rules`)."""
 
 
@@ -23,11 +23,12 @@ class MergeSettings:
     """Two or more .ply or .npz files in one frame; colors and labels are kept."""
     to: Path
     """A .ply, .npz or .glb file to write."""
-    rule: MergeRule = "union"
-    """union: a farthest-point sample of all points; consensus: of those that another cloud confirms; mean: of
-    the points of the first cloud and their partners in the others."""
+    rule: MergeRule = "consensus"
+    """union: a farthest-point sample of all points; sample: an equal share of each cloud's; consensus: the
+    union of the points that another cloud confirms; mean: of the points of the first cloud and their partners
+    in the others."""
     radius: float | None = None
-    """For `consensus`: the distance within which a point confirms another; None: two spacings."""
+    """For `consensus`: the distance within which a point confirms another; None: the spacing."""
     checkpoint: Path | None = None
     """A merger in place of a rule: a checkpoint of `model: merge`, or its run's folder."""
     image: tuple[Path, ...] = ()

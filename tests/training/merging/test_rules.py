@@ -12,7 +12,7 @@ from pipeline.arguments import parse
 from pipeline.cli import module_of
 from render.failures import UserError
 from training.merging.files import merge
-from training.merging.rules import consensus, mean, support, union
+from training.merging.rules import consensus, mean, sample, support, union
 from training.merging.settings import MergeSettings
 from training.scores.clouds import read_cloud
 
@@ -41,11 +41,18 @@ def test_the_union_spreads_over_all_clouds_and_keeps_colors() -> None:
     assert set(places(union([left, left], 6))) == {0, 1, 2, 3}  # four distinct points, two of them repeated
 
 
+def test_a_sample_takes_an_equal_share_of_each_cloud() -> None:
+    clouds = [colored(line(9), -1), colored(line(30, first=100), 0), colored(line(2, first=200), 1)]
+    merged = sample(clouds, 8)
+    assert places(merged) == [0, 4, 100, 110, 120, 200, 200, 201]
+    assert merged[3].tolist() == [-1, -1, 0, 0, 0, 1, 1, 1]
+
+
 def test_consensus_drops_what_no_other_cloud_has() -> None:
     whole, clean = line(6), line(6) + np.array([0.1, 0, 0])
     spoiled = np.concatenate([whole, [[50.0, 0, 0], [0, 90, 0]]])
     clouds = [colored(spoiled, 0), colored(clean, 0)]
-    kept = consensus(clouds, 12)  # spacing 1, so a radius of 2
+    kept = consensus(clouds, 12)  # the radius is the spacing, 1
     assert kept[:2].max() < 6 and places(kept) == pytest.approx(sorted([*range(6), *clean[:, 0]]))
     assert union(clouds, 12)[:2].max() == 90
     few = consensus(clouds, 13, radius=0.05)  # none is confirmed: the nearest to being so
@@ -83,7 +90,8 @@ def test_files_of_any_generator_are_merged(tmp_path: Path) -> None:
     )
     files = [str(tmp_path / name) for name in ("a.ply", "b.npz", "c.ply")]
     verb = module_of("merge")
-    command = parse(verb.Command, "merge", [*files, "--to", str(tmp_path / "out.ply"), "--points", "120"])
+    flags = ["--to", str(tmp_path / "out.ply"), "--rule", "union", "--points", "120"]
+    command = parse(verb.Command, "merge", [*files, *flags])
     assert verb.run(command) == 0
     merged = read_cloud(tmp_path / "out.ply")
     assert merged.rgb is not None and merged.hidden is not None
