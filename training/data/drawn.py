@@ -22,6 +22,7 @@ The same seed and checkpoint give the same bytes. Pages have checksums, which ar
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,13 +35,16 @@ import pyarrow.parquet as pq
 import torch
 
 from fuse.dataset.layout import MANIFEST
-from fuse.dataset.manifest import Part, read_manifest, sha256_of
+from fuse.dataset.manifest import Part, read_manifest
 from fuse.dataset.shard import ShardError
+from fuse.dataset.storage import publish_bytes
 from training.objectives.condition import Condition
 
 RECIPE = "draws.json"
 _OPEN = 16
 """Files kept in memory."""
+_FOOTER = 1 << 26
+"""Bytes of a string, or items of a list, in a file's footer."""
 _SCHEMA = pa.schema(
     [
         pa.field("uid", pa.string(), nullable=False),
@@ -146,11 +150,11 @@ class Draws:
 
     def _drawn(self, table: pa.Table, row: int, file: str) -> Drawn:
         values = {name: table[name][row].as_py() for name in table.column_names}
-        shape = tuple(json.loads(table.schema.field("clouds").metadata[b"shape"]))
         try:
+            shape = tuple(json.loads(table.schema.field("clouds").metadata[b"shape"]))
             clouds = np.frombuffer(values["clouds"], "<f2").reshape(shape).astype(np.float32)
             toward = np.frombuffer(values["toward"], "<f4").reshape(len(clouds), 3)
-        except ValueError as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise ShardError(f"{self.folder / file}: {values['uid']} is damaged ({error}).") from error
         if not np.isfinite(clouds).all():
             raise ShardError(f"{self.folder / file}: {values['uid']} has points that are NaN or infinite.")
@@ -180,18 +184,10 @@ def write_drawn(path: Path, rows: Sequence[Drawn], config_hash: str) -> Part:
     metadata = {"dtype": "<f2", "shape": json.dumps(shape)}
     schema = _SCHEMA.set(2, _SCHEMA.field("clouds").with_metadata(metadata))
     columns = [pa.array([_plain(getattr(row, field.name)) for row in rows], field.type) for field in schema]
-    temporary = path.with_name(f".{path.name}")
-    pq.write_table(
-        pa.Table.from_arrays(columns, schema=schema),
-        temporary,
-        compression="zstd",
-        use_dictionary=False,
-        write_page_checksum=True,
-    )
-    temporary.replace(path)
-    uids = [row.uid for row in rows]
-    size, sha = path.stat().st_size, sha256_of(path)
-    return Part(path.name, len(rows), size, sha, 1, uids[0], uids[-1], config_hash)
+    table, file = pa.Table.from_arrays(columns, schema=schema), io.BytesIO()
+    pq.write_table(table, file, compression="zstd", use_dictionary=False, write_page_checksum=True)
+    size, sha = publish_bytes(file.getvalue(), path), hashlib.sha256(file.getvalue()).hexdigest()
+    return Part(path.name, len(rows), size, sha, 1, rows[0].uid, rows[-1].uid, config_hash)
 
 
 def recipe_hash(recipe: Mapping[str, object]) -> str:
@@ -212,7 +208,13 @@ def _plain(value: object) -> object:
 
 def _table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     try:
-        table = pq.read_table(path, columns=columns and list(columns), page_checksum_verification=True)
+        table = pq.read_table(
+            path,
+            columns=columns and list(columns),
+            page_checksum_verification=True,
+            thrift_string_size_limit=_FOOTER,
+            thrift_container_size_limit=_FOOTER,
+        )
     except (pa.ArrowException, OSError) as error:
         raise ShardError(f"{path}: not a whole file of drawn clouds ({error}). Draw again.") from error
     if missing := set(columns or _SCHEMA.names) - set(table.column_names):

@@ -116,6 +116,10 @@ class Drawing:
         self.settings, self.clouds = settings, layout.clouds
         self._parts = parts_of(layout.clouds)
         self._drawers = [Drawer.open(path, settings) for path in settings.checkpoint]
+        if len({drawer.generator.model.channels for drawer in self._drawers}) != 1:
+            raise UserError(
+                "the checkpoints draw clouds of different channels. Give checkpoints of one kind."
+            )
         self._inputs = Draws(settings.draws) if settings.draws else None
         self._images = any(drawer.generator.takes == "image" for drawer in self._drawers)
         counts = {part[1] for drawer in self._drawers if (part := drawer.generator.config.part)}
