@@ -2,19 +2,21 @@
 
     note = disagreement(path, "glb", vertices, faces)
 
-glTF, STL, PLY and OBJ are cheap to read with numpy: the box of what is placed, and its area. Where a pose
-decides (skins, animations, blend shapes), where geometry is compressed, large or odd, there is no witness; it
-never fails a model. docs/formats.md has the other formats, and what a witness costs.
+glTF, STL, PLY, OBJ and USD are cheap to read: the box of what is placed and, of the first three, its area.
+Where a pose decides (skins, animations, blend shapes), where geometry is compressed, large or odd, there is
+no witness; it never fails a model. docs/dataset.md has the other formats, and what a witness costs.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bpy
 import numpy as np
 from trimesh.exchange.ply import load_ply
 
@@ -25,6 +27,7 @@ TOLERANCE = 0.01
 """Of the longest side, and of the area: smaller differences are rounding."""
 _MOST_TRIANGLES = 1_000_000
 _MOST_BYTES = 128 << 20
+_MOST_PRIMS = 20_000
 _Y_UP = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
 _COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC3": 3}
@@ -84,7 +87,7 @@ def disagreement(path: Path, kind: str, vertices: np.ndarray, faces: np.ndarray)
     if _measured(ours).differs(_measured(said)) is None:
         return None
     # Only now what takes its time: an importer may drop vertices without faces, and equal or empty faces.
-    said = _used(path, said)
+    said = _used(path, kind, said)
     return _measured(_distinct(ours)).differs(_measured(_distinct(said))) if len(said) else None
 
 
@@ -140,9 +143,9 @@ def _obj(path: Path) -> np.ndarray:
     return numbers[:, :3] @ _Y_UP.T
 
 
-def _used(path: Path, points: np.ndarray) -> np.ndarray:
-    """The points (N, 3) of an OBJ that its faces name; triangles as they are."""
-    if points.ndim == 3:
+def _used(path: Path, kind: str, points: np.ndarray) -> np.ndarray:
+    """The points (N, 3) of an OBJ that its faces name; others as they are."""
+    if kind != "obj":
         return points
     corners = (
         int(word.partition(b"/")[0]) for line in _FACE.findall(path.read_bytes()) for word in line.split()
@@ -240,9 +243,59 @@ class _Reader:
         return values / np.iinfo(dtype).max if accessor.get("normalized") else values
 
 
+# ---- USD ---------------------------------------------------------------------------------------------------
+
+
+def _usd(path: Path) -> np.ndarray | None:
+    """The points (N, 3) of all faces, with the library that Blender's importer translates from."""
+    bpy.utils.expose_bundled_modules()
+    from pxr import Tf, Usd, UsdGeom
+
+    try:
+        stage = Usd.Stage.Open(str(path))
+        prims = list(
+            itertools.islice(Usd.PrimRange.Stage(stage, Usd.TraverseInstanceProxies()), _MOST_PRIMS + 1)
+        )
+        if len(prims) > _MOST_PRIMS or any(map(_is_uncertain_prim, prims)):
+            return None
+        cache, found = UsdGeom.XformCache(), []
+        for mesh in map(UsdGeom.Mesh, (prim for prim in prims if prim.IsA(UsdGeom.Mesh))):
+            points = np.array(mesh.GetPointsAttr().Get(), np.float64).reshape(-1, 3)
+            points = points[np.unique(np.array(mesh.GetFaceVertexIndicesAttr().Get(), np.int64))]
+            matrix = np.array(cache.GetLocalToWorldTransform(mesh.GetPrim()))
+            found.append(points @ matrix[:3, :3] + matrix[3, :3])
+        turn = np.eye(3) if UsdGeom.GetStageUpAxis(stage) == "Z" else _Y_UP
+        return np.concatenate(found) @ turn.T * UsdGeom.GetStageMetersPerUnit(stage)
+    except (Tf.ErrorException, RuntimeError):
+        return None
+
+
+def _is_uncertain_prim(prim: Any) -> bool:
+    """Whether it moves, is hidden, or has geometry other than a mesh."""
+    from pxr import UsdGeom
+
+    if prim.GetTypeName() in ("PointInstancer", "SkelRoot") or prim.HasAPI("SkelBindingAPI"):
+        return True
+    if prim.IsA(UsdGeom.Gprim) and not prim.IsA(UsdGeom.Mesh):
+        return True
+    if prim.IsA(UsdGeom.Mesh) and UsdGeom.Mesh(prim).GetPointsAttr().ValueMightBeTimeVarying():
+        return True
+    shown = UsdGeom.Imageable(prim)
+    if not shown:
+        return False
+    hidden = (
+        shown.GetVisibilityAttr().Get() == "invisible" or shown.GetVisibilityAttr().ValueMightBeTimeVarying()
+    )
+    place = UsdGeom.Xformable(prim)
+    return (
+        hidden or shown.GetPurposeAttr().Get() != "default" or (place and place.TransformMightBeTimeVarying())
+    )
+
+
 _WITNESSES: dict[str, Callable[[Path], np.ndarray | None]] = {
     **dict.fromkeys(("glb", "gltf"), _gltf),
     "stl": _stl,
     "ply": _ply,
     "obj": _obj,
+    **dict.fromkeys(("usd", "usda", "usdc", "usdz"), _usd),
 }

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline.engine.supervisor import Supervisor
+from pipeline.sandbox.process import Limits
 from render.bundle import Bundle
-from render.importing.witness import disagreement
+from render.job import Job, Placement
 
 CUBE = np.array([(x, y, z) for x in (0, 1) for y in (0, 2) for z in (0, 3)], float)
 """A box of 1 x 2 x 3, in the file's axes."""
@@ -74,6 +76,16 @@ def _write(path: Path) -> tuple[np.ndarray, np.ndarray]:
                 + rows
                 + "".join("3 {} {} {}\n".format(*face) for face in FACES)
             )
+        case ".usda":
+            points = ", ".join(str(tuple(point)) for point in (CUBE * 100).tolist())
+            path.write_text(
+                '#usda 1.0\n(\nupAxis = "Y"\nmetersPerUnit = 0.01\n)\ndef Xform "X" {\n'
+                "double3 xformOp:translate = (500, 0, 0)\n"
+                'uniform token[] xformOpOrder = ["xformOp:translate"]\ndef Mesh "m" {\n'
+                f"int[] faceVertexCounts = {[3] * 12}\nint[] faceVertexIndices = {FACES.ravel().tolist()}\n"
+                f"point3f[] points = [{points}]\n}}\n}}\n"
+            )
+            return (CUBE + np.array([5, 0, 0])) @ UP.T, FACES
         case _:
             facets = np.zeros(len(FACES), [("normal", "<f4", 3), ("at", "<f4", (3, 3)), ("spare", "<u2")])
             facets["at"] = CUBE[FACES]
@@ -81,17 +93,48 @@ def _write(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return CUBE, FACES
 
 
-@pytest.mark.parametrize("suffix", ["gltf", "obj", "ply", "stl"])
-def test_a_lie_is_noticed_and_the_truth_is_not(suffix: str, tmp_path: Path) -> None:
+Said = list[str | None]
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[Supervisor]:
+    supervisor = Supervisor("tests.helpers.witness_stage", Limits(timeout=60, memory_mib=4000))
+    yield supervisor
+    supervisor.close()
+
+
+def ask(child: Supervisor, path: Path, *meshes: tuple[np.ndarray, np.ndarray]) -> Said:
+    """The note on each mesh (vertices, faces), which claims to be the model at `path`."""
+    arrays = {}
+    for i, (vertices, faces) in enumerate(meshes):
+        arrays |= {f"vertices_{i}": vertices, f"faces_{i}": faces}
+    np.savez(path.parent / "asked.npz", **arrays)
+    place = Placement(input=path, output=path.parent / "said.json", scratch=path.parent)
+    outcome = child.run(Job(uid="test", config_hash="test"), place)
+    assert outcome.ok, f"{outcome.message}\n{outcome.log_tail}"
+    return json.loads(place.output.read_text())
+
+
+SUFFIXES = ["gltf", "obj", "ply", "stl", "usda"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_lie_is_noticed_and_the_truth_is_not(suffix: str, tmp_path: Path, child: Supervisor) -> None:
     path = tmp_path / f"a.{suffix}"
     vertices, faces = _write(path)
-    assert disagreement(path, suffix, vertices, faces) is None
+    lies = (vertices * 1.1, vertices + np.array([0.5, 0, 0]), vertices[:, [1, 0, 2]])
     twice = np.concatenate([faces, faces])  # cleaning drops equal faces
-    assert disagreement(path, suffix, vertices, twice) is None
-    for lie in (vertices * 1.1, vertices + np.array([0.5, 0, 0]), vertices[:, [1, 0, 2]]):
-        assert "box" in (disagreement(path, suffix, lie, faces) or "")
-    if suffix != "obj":
-        assert "area" in (disagreement(path, suffix, vertices, faces[:-2]) or "")
+    said = ask(
+        child,
+        path,
+        (vertices, faces),
+        (vertices, twice),
+        *((lie, faces) for lie in lies),
+        (vertices, faces[:-2]),
+    )
+    assert said[:2] == [None, None]
+    assert all("box" in (note or "") for note in said[2:5]), said
+    assert "area" in (said[5] or "") or suffix in ("obj", "usda")
 
 
 @pytest.mark.parametrize(
@@ -107,19 +150,21 @@ def test_a_lie_is_noticed_and_the_truth_is_not(suffix: str, tmp_path: Path) -> N
         {"scenes": [{"nodes": []}]},
     ],
 )
-def test_where_nothing_is_certain_there_is_no_note(more: dict[str, Any], tmp_path: Path) -> None:
+def test_where_nothing_is_certain_there_is_no_note(
+    more: dict[str, Any], tmp_path: Path, child: Supervisor
+) -> None:
     glb_of(tmp_path / "a.gltf", **more)
-    assert disagreement(tmp_path / "a.gltf", "gltf", CUBE * 7, FACES) is None
+    assert ask(child, tmp_path / "a.gltf", (CUBE * 7, FACES)) == [None]
 
 
-@pytest.mark.parametrize("suffix", ["gltf", "obj", "ply", "stl"])
-def test_damaged_files_have_no_witness(suffix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_damaged_files_fail_nothing(suffix: str, tmp_path: Path, child: Supervisor) -> None:
     path = tmp_path / f"a.{suffix}"
     _write(path)
     whole = path.read_bytes()
     for content in (b"", whole[:70], whole[: len(whole) // 2], whole.replace(b"1", b"nan"), b"\xff" * 200):
         path.write_bytes(content)
-        disagreement(path, suffix, CUBE, FACES)  # whatever it says, it does not raise
+        ask(child, path, (CUBE, FACES))
 
 
 def test_a_bundle_has_no_such_note(render: Callable[..., Bundle], tmp_path: Path) -> None:
