@@ -169,7 +169,7 @@ class Layout:
     def _folders(self) -> Iterator[Path]:
         """The folders that stages write to and remove from."""
         yield from (self.views, self.clouds, self.staging, self.checkpoints, self.temporary)
-        yield from (self.report, self.curation)
+        yield from (self.report, self.curation, self.measures, self.cluster_sheet(0).parent)
         yield from (self.views / f"{number:02x}" for number in range(256))
         yield self.root / "ledger"
         yield from (self.ledger(stage) for stage in STAGES)

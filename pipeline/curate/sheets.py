@@ -20,6 +20,7 @@ from pipeline.curate.measured import batches
 _MOST = 60  # models on a sheet
 _ACROSS = 10
 _WORDS = 4
+_SHEET = re.compile(r"\d{3,}\.jpg")  # `Layout.cluster_sheet`
 _LEFT_OUT = "x "  # before the name of a model that is not used
 
 
@@ -81,7 +82,8 @@ def write_sheets(layout: Layout, clusters: Sequence[Cluster], decided: dict[str,
         storage.publish_bytes(buffer.getvalue(), layout.cluster_sheet(cluster.number), layout.temporary)
     folder = layout.cluster_sheet(0).parent
     named = {layout.cluster_sheet(cluster.number).name for cluster in clusters}
-    storage.remove([folder / entry.name for entry in storage.listing(folder) if entry.name not in named])
+    gone = {entry.name for entry in storage.listing(folder)} - named
+    storage.remove([folder / name for name in gone if _SHEET.fullmatch(name)])
 
 
 def _label(one: Decision) -> str:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuse.dataset import storage
-from fuse.dataset.layout import Layout
+from fuse.dataset.layout import Layout, part_number
 from fuse.dataset.manifest import Part, read_manifest
 from fuse.dataset.shard import Row, Shard, decode, image_column
 from fuse.dataset.splits import PROBE
@@ -46,8 +46,9 @@ def survey(
             _survey_part(layout, part, encoder, views, made_of)
             say(f"curate: measured {part.file} {number}/{len(parts)}")
     named = {part.file for part in parts}
-    files = [entry.name for entry in storage.listing(layout.measures)]
-    storage.remove([layout.measures / name for name in files if name not in named])
+    files = {entry.name for entry in storage.listing(layout.measures)}
+    gone = [name for name in files - named if part_number(name) is not None]
+    storage.remove([layout.measures / name for name in gone])
 
 
 def _made_of(layout: Layout, part: Part) -> str | None:

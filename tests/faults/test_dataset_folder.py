@@ -47,7 +47,10 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     "folder",
-    ["views", "views/ab", "clouds", "clouds/.staging", "ledger", "ledger/fuse", "checkpoints", ".tmp"],
+    [
+        *("views", "views/ab", "clouds", "clouds/.staging", "ledger", "ledger/fuse", "checkpoints", ".tmp"),
+        *("report", "curation", "curation/measures", "curation/clusters"),
+    ],
 )
 def test_a_folder_that_is_a_link_is_refused(layout: Layout, marker: Path, folder: str) -> None:
     place = layout.root / folder
