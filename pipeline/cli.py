@@ -17,6 +17,7 @@ from typing import Any
 VERBS = {
     "doctor": "check that this machine can run everything, and say how to fix it",
     "samples": "make the embedded sample models",
+    "catalog": "a collection's captions, categories and licenses -> a list of models for render",
     "render": "models -> view bundles, with Blender",
     "fuse": "view bundles -> colored point clouds in Parquet shards",
     "curate": "which models training sees, how often, and why",

@@ -21,6 +21,8 @@ class Command:
     model. A path or a URI."""
     dataset: Positional[Dataset]
     """The dataset folder, which is created if needed. A path or a URI, such as s3://bucket/folder."""
+    require_license: bool = False
+    """Reject models whose license is unknown: the list's column `license` names it."""
     config: ConfigFile = None
     """A YAML file with sections render, fuse, train and engine; flags override it."""
     render: RenderConfig = RenderConfig()
@@ -31,6 +33,12 @@ def run(command: Command) -> int:
     """Render, and print the summary."""
     from pipeline.stages.render import render
 
-    summary = render(command.models, command.dataset, command.render, command.running)
+    summary = render(
+        command.models,
+        command.dataset,
+        command.render,
+        command.running,
+        require_license=command.require_license,
+    )
     show(*summary.lines("render"))
     return summary.exit_code

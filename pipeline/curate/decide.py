@@ -11,6 +11,7 @@ import pyarrow as pa
 from fuse.dataset.decisions import Decision
 from pipeline.curate.duplicates import Pair, groups
 from pipeline.curate.rules import Flag, Rules
+from pipeline.output.licenses import is_known
 
 COLUMNS = ("uid", "license", "weight", "thinnest", "one_color", "size", "faces", "hidden_fraction")
 COLUMNS += ("dense_outside", "missing_textures")
@@ -87,7 +88,7 @@ def _first_rule(row: dict, cluster: int, flags: list[Why], rules: Rules) -> tupl
     """(rule, reason, bucket). A model that a rule leaves out is in no bucket."""
     if row["uid"] in rules.models:
         return "model", "named in the rules", rules.models[row["uid"]]
-    if rules.require_license and not row["license"]:
+    if rules.require_license and not is_known(row["license"]):
         return "license", "no license", None
     if not row["thinnest"] >= rules.flat:
         return "flat", f"smallest singular value {row['thinnest']:.4f} below {rules.flat:g}", None

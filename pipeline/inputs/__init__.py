@@ -5,6 +5,6 @@ brings a remote one here, and `staging` has it placed with the files that it may
 into the `workspace`, and a `reader`, the confined child, reads them. `file_stats` checks whether a file has
 changed.
 
-May import: fuse.dataset.storage, render.importing and render.references (never bpy), render.failures.
-Start reading with `discovery.py`, then `staging.py`.
+May import: fuse.dataset.storage, render.importing and render.references (never bpy), render.failures,
+pipeline.output.licenses. Start reading with `discovery.py`, then `staging.py`.
 """

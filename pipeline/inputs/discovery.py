@@ -27,6 +27,7 @@ from fuse.config import SPLITS
 from fuse.dataset import storage
 from fuse.dataset.names import RULE, is_name
 from pipeline.inputs.file_stats import Stamps
+from pipeline.output.licenses import is_known
 from render.failures import UserError
 from render.importing.formats import SUPPORTED
 from render.references import archives
@@ -100,6 +101,14 @@ def discover(where: Path) -> Discovery:
     if not found.models and not found.rejections:
         raise UserError(f"{where}: no model found. Extensions looked for: {' '.join(sorted(_extensions()))}")
     return found
+
+
+def licensed(found: Discovery) -> Discovery:
+    """The same, but models whose license is unknown are rejections."""
+    models = [model for model in found.models if is_known(model.license)]
+    message = "No license is known. Name one in the list's column `license`, or leave out --require-license."
+    unknown = [Rejection(m.uid, m.source, message) for m in found.models if not is_known(m.license)]
+    return replace(found, models=models, rejections=[*found.rejections, *unknown])
 
 
 def default_uid(source: str) -> str:

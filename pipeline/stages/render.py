@@ -11,7 +11,7 @@ from pipeline.config import EngineConfig, config_hash
 from pipeline.engine.resume import Resume
 from pipeline.engine.runner import Summary, run_stage
 from pipeline.engine.tasks import Stage, Task, Tasks, input_key
-from pipeline.inputs.discovery import Discovery, Model, discover
+from pipeline.inputs.discovery import Discovery, Model, discover, licensed
 from pipeline.inputs.file_stats import LocalStamps
 from pipeline.ledger.compact import fold
 from pipeline.ledger.known import Known
@@ -24,10 +24,15 @@ from render.job import RenderJob
 
 
 def render(
-    models: Path, out: Path, config: RenderConfig, engine: EngineConfig, only: Collection[str] | None = None
+    models: Path,
+    out: Path,
+    config: RenderConfig,
+    engine: EngineConfig,
+    only: Collection[str] | None = None,
+    require_license: bool = False,
 ) -> Summary:
     """Render every model in `models` (folder, list or file), or those of the uids `only`, into `out`."""
-    found = discover(models)
+    found = licensed(discover(models)) if require_license else discover(models)
     layout = Layout(out.absolute())
     with exclusive(layout):
         record.claim(layout, "render", config, overwrite=engine.on_existing == "overwrite")
