@@ -1,7 +1,7 @@
 """Every path inside a dataset folder OUT: no other module spells one.
 
     dataset.json            what the dataset is
-    README.md               its card
+    README.md               its card, with contact-sheet.jpg; croissant.json says the same to machines
     views/ab/UID.zip        view bundles
     clouds/part-*.parquet   shards, and clouds/manifest.jsonl
     ledger/STAGE/           what happened to each model
@@ -29,6 +29,8 @@ from render.failures import UserError
 
 MANIFEST = "manifest.jsonl"
 """In the clouds folder: the shards that belong to the dataset."""
+SHARDS = "clouds/part-*.parquet"
+"""The shards for others' readers, relative to the dataset's folder."""
 STAGES = ("render", "fuse")
 """The stages that have a ledger."""
 _BUNDLE = re.compile(r"([^/]+)\.zip")
@@ -49,6 +51,16 @@ class Layout:
     @property
     def card(self) -> Path:
         return self.root / "README.md"
+
+    @property
+    def contact_sheet(self) -> Path:
+        """The card's picture."""
+        return self.root / "contact-sheet.jpg"
+
+    @property
+    def croissant(self) -> Path:
+        """The dataset in Croissant's terms."""
+        return self.root / "croissant.json"
 
     @property
     def views(self) -> Path:

@@ -33,6 +33,7 @@ from pipeline.curate.options import Options
 from pipeline.curate.rules import Rules, read_rules, write_rules
 from pipeline.curate.sheets import Cluster, describe, write_sheets
 from pipeline.curate.survey import survey
+from pipeline.output import record
 from pipeline.output.commit import exclusive
 from render.failures import UserError
 
@@ -88,6 +89,7 @@ def curate(out: Path, options: Options, say: Callable[[str], None] = lambda text
         decided = decide.decide(decide.Facts(table, grouped.clusters, pairs), rules)
         write_decisions(layout, decided, titles)
         write_sheets(layout, known, {one.uid: one for one in decided})
+        record.describe(layout)
     return Outcome(decided, known)
 
 
@@ -156,3 +158,4 @@ def undo(out: Path) -> None:
     layout = open_dataset(out)
     with exclusive(layout):
         storage.remove([layout.decisions])
+        record.describe(layout)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,13 +17,18 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from fuse.dataset.layout import Layout
+from fuse.dataset.decisions import read_decisions
+from fuse.dataset.layout import SHARDS, Layout
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import SCHEMA, Shard, ShardError, schema_for
+from pipeline.output.licenses import License, parse
 from render.failures import printable
 
 HEADING = "# An InsideOut dataset"
 """By it a card is known to be ours."""
+CONTACT_SHEET = "contact-sheet.jpg"
+"""Beside the card."""
+_MOST_AUTHORS = 500
 _SPLIT = "full"  # a shard mixes splits: the column `split` says which row belongs where
 _SNIPPET = f'''```python
 import numpy as np
@@ -41,19 +46,26 @@ class ShardFacts:
     """What the card says of the shards beyond their counts."""
 
     views: int = 0
-    licenses: Counter[str] = field(default_factory=Counter)
+    licenses: Counter[License] = field(default_factory=Counter)
     splits: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Models that a curation leaves out, by rule."""
+
+    def license_names(self) -> list[str]:
+        """The names of the licenses that are known."""
+        return sorted({one.name for one in self.licenses if one.name is not None})
 
 
 def shard_facts(layout: Layout) -> ShardFacts:
     """Read two small columns of every shard. One that is damaged is left out: `verify` reports it."""
     facts = ShardFacts()
+    facts.left_out.update(one.rule for one in read_decisions(layout).values() if not one.kept)
     for part in read_manifest(layout.clouds):
         with contextlib.suppress(ShardError), Shard(layout.shard(part.file)) as shard:
             facts.views = max(facts.views, shard.views)
             for group in range(shard.row_groups):
                 columns = shard.table(group, ["license", "split"])
-                facts.licenses.update(name or "unknown" for name in columns["license"].to_pylist())
+                facts.licenses.update(map(parse, columns["license"].to_pylist()))
                 facts.splits.update(columns["split"].to_pylist())
     return facts
 
@@ -91,12 +103,45 @@ def _clouds(totals: dict[str, Any], facts: ShardFacts) -> list[str]:
     splits = ", ".join(f"{rows} {name}" for name, rows in sorted(facts.splits.items()))
     return [
         f"{clouds['rows']} rows ({splits}) in {clouds['shards']} shards, {clouds['bytes']} bytes.",
+        f"![Some of the models]({CONTACT_SHEET})",
+        *_curation(facts),
         "## Loading",
         _SNIPPET,
         "## Licenses",
         "The models keep the licenses of their authors; `license` and `source` name them in each row.",
-        table(("license", "models"), sorted(facts.licenses.items())),
+        table(("license", "models"), _by_name(facts)),
+        *_attribution(facts),
     ]
+
+
+def _curation(facts: ShardFacts) -> list[str]:
+    if not facts.left_out:
+        return []
+    rules = ", ".join(f"{count} {rule}" for rule, count in sorted(facts.left_out.items()))
+    return [f"Left out by the curation, whose weights are in `curation/decisions.parquet`: {rules}."]
+
+
+def _by_name(facts: ShardFacts) -> list[tuple[str, int]]:
+    names: Counter[str] = Counter()
+    for one, count in facts.licenses.items():
+        names[one.name or "unknown"] += count
+    return sorted(names.items())
+
+
+def _attribution(facts: ShardFacts) -> list[str]:
+    """Whom to credit: authors with their licenses, those of most models first."""
+    authors: dict[str, Counter[str]] = defaultdict(Counter)
+    for one, count in facts.licenses.items():
+        if one.author:
+            authors[one.author][one.name or "unknown"] += count
+    if not authors:
+        return []
+    order = sorted(authors, key=lambda author: (-authors[author].total(), author))
+    shown = [(author, authors[author]) for author in order[:_MOST_AUTHORS]]
+    rows = [(author, names.total(), ", ".join(sorted(names))) for author, names in shown]
+    more = len(order) - len(rows)
+    rest = [f"And {more} more, in the column `license`."] if more else []
+    return ["## Attribution", table(("author", "models", "license"), rows), *rest]
 
 
 def _front_matter(totals: dict[str, Any], facts: ShardFacts) -> str:
@@ -106,10 +151,12 @@ def _front_matter(totals: dict[str, Any], facts: ShardFacts) -> str:
         "tags": ["3d", "point-cloud", "multi-view", "depth"],
         "task_categories": ["image-to-3d"],
     }
+    if len(names := facts.license_names()) == 1 and len(_by_name(facts)) == 1:
+        values |= {"license": "other", "license_name": names[0]}
+    elif facts.licenses:
+        values |= {"license": "other", "license_name": "the-models-own"}
     if "clouds" in totals:
-        values["configs"] = [
-            {"config_name": "default", "data_files": [{"split": _SPLIT, "path": "clouds/part-*.parquet"}]}
-        ]
+        values["configs"] = [{"config_name": "default", "data_files": [{"split": _SPLIT, "path": SHARDS}]}]
         values["dataset_info"] = {"features": _features(schema_for(facts.views))}
     return f"---\n{yaml.safe_dump(values, sort_keys=False)}---\n\n"
 

@@ -20,6 +20,8 @@ from pipeline.config import config_hash
 from pipeline.ledger.known import Known
 from pipeline.output.card import HEADING, card, shard_facts
 from pipeline.output.commit import commit_bytes
+from pipeline.output.contact_sheet import contact_sheet
+from pipeline.output.croissant import croissant
 from render.failures import UserError
 
 PACKAGES = ("insideout3d", "bpy", "numpy", "open3d", "pyarrow", "fpsample", "trimesh", "assimp-py", "pillow")
@@ -54,7 +56,14 @@ def describe(layout: Layout) -> None:
     seeds = {name: stage["config"]["seed"] for name, stage in stages.items() if "seed" in stage["config"]}
     _write(layout, record | {"versions": versions(), "seeds": seeds, "totals": _totals(layout)})
     if _is_ours(layout.card):
-        commit_bytes(card(read(layout), shard_facts(layout)).encode(), layout.card, layout)
+        facts = shard_facts(layout)
+    parts = read_manifest(layout.clouds)
+    if sheet := contact_sheet(layout, parts):
+        commit_bytes(sheet, layout.contact_sheet, layout)
+    if parts:
+        terms = croissant(sum(part.rows for part in parts), facts.views, facts.license_names())
+        commit_bytes(json.dumps(terms, indent=2).encode() + b"\n", layout.croissant, layout)
+    commit_bytes(card(read(layout), facts).encode(), layout.card, layout)
 
 
 def render_config_hash(layout: Layout) -> str | None:

@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
+from fuse.dataset.decisions import Decision, write_decisions
 from fuse.dataset.layout import Layout
-from fuse.dataset.shard import decode
+from fuse.dataset.manifest import describe, write_manifest
+from fuse.dataset.shard import decode, table_of, write_shard
 from fuse.export.model import find_row
+from fuse.preview.thumbs import THUMB
 from pipeline.output import record
+from tests.helpers.cloud_rows import make_row
 from tests.helpers.fuse_dataset import add_models
 from tests.helpers.places import ROOT
 
@@ -47,6 +52,33 @@ def test_the_card_says_what_the_shards_hold(out: Path):
     assert images == [f"image_{i:02d}" for i in range(6)]
     assert "4 rows (4 train) in 2 shards" in text
     assert "| unknown | 4 |" in text
+
+
+def test_licenses_and_authors_are_credited_and_the_picture_is_there(tmp_path: Path):
+    out, rows = tmp_path / "OUT", [make_row(index, views=2, points=20) for index in range(5)]
+    texts = ["CC-BY-4.0; by Ann | Co", "CC-BY-4.0; by Bob; https://x.org/b", "CC0-1.0; by Bob", "MIT", None]
+    tables = [table_of(row | {"license": text}) for row, text in zip(rows, texts, strict=True)]
+    path = Layout(out).shard("part-00000.parquet")
+    path.parent.mkdir(parents=True)
+    write_shard(path, tables, "x", {})
+    write_manifest(path.parent, [describe(path)])
+    write_decisions(Layout(out), [Decision("ball-000", 0, 1, None, "flat", "", 0, None)], {})
+    record.describe(Layout(out))
+    text = (out / "README.md").read_text()
+    assert "| CC-BY-4.0 | 2 |" in text and "| unknown | 1 |" in text
+    assert text.index("| Bob | 2 | CC-BY-4.0, CC0-1.0 |") < text.index("| Ann \\| Co | 1 | CC-BY-4.0 |")
+    assert "decisions.parquet`: 1 flat." in text
+    with Image.open(out / "contact-sheet.jpg") as sheet:
+        assert sheet.width == 5 * THUMB
+
+
+def test_croissant_is_valid_and_reads_the_rows(out: Path):
+    mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed (extra: dev)")
+    dataset = mlcroissant.Dataset(jsonld=out / "croissant.json")
+    assert not dataset.metadata.issues.errors
+    row = next(iter(dataset.records(record_set="models")))
+    assert row["models/uid"].decode() in UIDS and row["models/n_outside"] > 0
+    assert row["models/image_00"].size == (48, 48)
 
 
 def test_the_card_without_shards_names_no_files(tmp_path: Path):
