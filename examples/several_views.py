@@ -157,15 +157,15 @@ class Experiment:
                 file.write(json.dumps(vars(result)) + "\n")
             print(f"{name}, {views} views, {result.way}: Chamfer {mean_interval(np.array(result.chamfer))}")
 
-    def train(self, name: str, arm: Arm) -> tuple[Path, float]:
-        """The arm's checkpoint, and the CPU-seconds that it took."""
+    def train(self, name: str, arm: Arm, data: Path | None = None) -> tuple[Path, float]:
+        """The arm's checkpoint, and the CPU-seconds that it took; `data`: a dataset of its own."""
         options = self.options
         run = f"{name.replace(', ', '-').replace(' ', '-')}-{options.steps}-{options.seed}"
         folder, record = options.out / "runs", options.out / "runs" / run / "seconds.json"
         changes = {"steps": options.steps, "seed": options.seed, "encoder_cache": str(options.out / "cache")}
         config = TrainConfig.model_validate(SMALL.model_dump() | arm.changes | changes)
         if not record.exists():
-            data = subset(options.data, options.out, arm.models)
+            data = data or subset(options.data, options.out, arm.models)
             self._encode(config)
             begun = time.process_time()
             train(config, data, run, runs=folder)

@@ -21,7 +21,7 @@ from training.conditioning.cameras import camera_numbers
 from training.conditioning.frames import frame_of
 from training.conditioning.shown import View, ViewReader, ViewUse
 from training.config import TrainConfig
-from training.evaluate import Sample
+from training.evaluate import Sample, read_samples
 from training.networks.views import samples
 
 
@@ -133,6 +133,30 @@ def test_a_picture_placed_anywhere_has_a_camera_that_shows_the_same(example: Mod
     assert seen[0][:, 3].min() == 1
     torch.testing.assert_close(seen[0], seen[1], atol=0.02, rtol=0)
     assert (before["cameras"] - after["cameras"]).abs().max() > 0.1
+
+
+def test_rows_with_pictures_of_other_lenses_keep_their_clouds(
+    example: ModuleType, make_dataset: Callable[..., Path], tmp_path: Path
+):
+    data = make_dataset(rows=4, views=3, validation=2)
+    experiment, photographs = (
+        example.Experiment(example.Options(data, tmp_path / "out")),
+        loaded("photographs"),
+    )
+    other = make_row(9, 2, 4)
+    poses = [camera_numbers(camera["camera_to_world"], 0.4) for camera in other["cameras"]]
+    views = tuple(View(other[f"image_{i:02d}"], pose) for i, pose in enumerate(poses))
+    target = photographs.relensed(experiment, {"0" * 64: views}, replaced=True)
+    config = TrainConfig(points=32, step_points=0, view_rays=True)
+    before, after = (
+        read_samples(Layout(out).clouds, config, 9, [0, 1], 32, "train") for out in (data, target)
+    )
+    assert [sample.uid for sample in after] == [sample.uid for sample in before] == ["ball-000", "rod-002"]
+    for one, changed in zip(before, after, strict=True):
+        np.testing.assert_array_equal(changed.cloud, one.cloud)
+        for view, expected, old in zip(changed.views, views, one.views, strict=True):
+            assert view.image == expected.image != old.image
+            np.testing.assert_allclose(view.camera, expected.camera, atol=1e-6)
 
 
 class Unused:
