@@ -38,7 +38,7 @@ from training.evaluate import Sample
 from training.generator import Generator
 from training.scores.bootstrap import mean_interval, relative_difference
 
-MODELS = ("today", "first view", "photographs")
+MODELS = ("today", "first view")
 """Arms."""
 Views = tuple[View, ...]
 

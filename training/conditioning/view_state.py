@@ -24,6 +24,8 @@ from training.objectives.condition import Condition
 VERSION = 1
 """The format of the files."""
 FRAME = ("rotation", "origin", "scale")
+PIXELS = "seen pixels"
+"""In a file they are bytes, as they were in the picture."""
 
 
 @dataclass
@@ -58,11 +60,13 @@ class ViewState:
     def record(self) -> dict[str, Any]:
         """Plain values, and tensors on the CPU, for a file."""
         tensors = {name: value.cpu() for name, value in self._tensors().items()}
+        if PIXELS in tensors:
+            tensors[PIXELS] = (tensors[PIXELS] * 255).round().byte()
         plain = {"model": self.model, "views": self.views, "posed": self.posed}
         return {"version": VERSION, **plain, "tensors": tensors}
 
     def shapes(self, views: int) -> dict[str, tuple[torch.dtype, list[int]]]:
-        """Type and shape of every tensor of such a state with so many views."""
+        """Type and shape of every tensor of such a state with so many views, in a file."""
         result = {}
         for name, value in self._tensors().items():
             shape = list(value.shape)
@@ -70,7 +74,7 @@ class ViewState:
                 shape[1] = views
             elif name.startswith("memory") and value.dim() == 6:  # keys and values of all tokens
                 shape[4] = shape[4] // self.views * views
-            result[name] = value.dtype, shape
+            result[name] = torch.uint8 if name == PIXELS else value.dtype, shape
         return result
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -102,6 +106,8 @@ def read_state(path: Path, like: ViewState, device: torch.device) -> ViewState:
         )
     if not all(bool(value.isfinite().all()) for value in tensors.values()):
         raise UserError(f"{path}: holds numbers that are NaN or infinite. Begin another one.")
+    if PIXELS in tensors:
+        tensors[PIXELS] = tensors[PIXELS].float() / 255
 
     def of(kind: str) -> Condition:
         return {name.partition(" ")[2]: v for name, v in tensors.items() if name.startswith(f"{kind} ")}
