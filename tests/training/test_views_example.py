@@ -156,6 +156,7 @@ def test_rows_with_pictures_of_other_lenses_keep_their_clouds(
         np.testing.assert_array_equal(changed.cloud, one.cloud)
         for view, expected, old in zip(changed.views, views, one.views, strict=True):
             assert view.image == expected.image != old.image
+            assert view.camera is not None and expected.camera is not None
             np.testing.assert_allclose(view.camera, expected.camera, atol=1e-6)
 
 
