@@ -26,8 +26,9 @@ Json = dict[str, Any]
 TOLERANCE = 0.01
 """Of the longest side, and of the area: smaller differences are rounding."""
 _MOST_TRIANGLES = 1_000_000
-_MOST_BYTES = 128 << 20
+_MOST_BYTES = 64 << 20
 _MOST_PRIMS = 20_000
+_PER_PART = 50  # triangles that a part of a glTF counts for: what it costs besides
 _Y_UP = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
 _COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC3": 3}
@@ -80,27 +81,27 @@ def disagreement(path: Path, kind: str, vertices: np.ndarray, faces: np.ndarray)
 
     `vertices` (V, 3) float64 in world, in Blender's axes, and `faces` (F, 3) int are what was imported.
     """
-    said = _said(path, kind) if len(faces) <= _MOST_TRIANGLES else None
-    if said is None or not len(said) or not np.isfinite(said).all():
-        return None
-    ours = vertices[faces]
-    if _measured(ours).differs(_measured(said)) is None:
-        return None
-    # Only now what takes its time: an importer may drop vertices without faces, and equal or empty faces.
-    said = _used(path, kind, said)
-    return _measured(_distinct(ours)).differs(_measured(_distinct(said))) if len(said) else None
-
-
-def _said(path: Path, kind: str) -> np.ndarray | None:
-    """The triangles (F, 3, 3) of a file, or its points (N, 3); None where nothing certain can be read."""
     read = _WITNESSES.get(kind)
     try:
-        if read is None or path.stat().st_size > _MOST_BYTES:
+        if read is None or len(faces) > _MOST_TRIANGLES or path.stat().st_size > _MOST_BYTES:
             return None
         said = read(path)
+        if said is None or not len(said) or not np.isfinite(said).all():
+            return None
+        return _compared(vertices[faces], said, lambda: _used(path, kind, said))
     except _UNREADABLE:
         return None
-    return said if said is None or len(said) <= 3 * _MOST_TRIANGLES else None
+
+
+def _compared(ours: np.ndarray, said: np.ndarray, again: Callable[[], np.ndarray]) -> str | None:
+    """What differs between two sets of triangles (F, 3, 3) or points (N, 3), in words.
+
+    Only where something does, what takes its time: an importer may drop vertices without faces (`again` gives
+    those with faces), and equal or empty faces.
+    """
+    if _measured(ours).differs(_measured(said)) is None:
+        return None
+    return _measured(_distinct(ours)).differs(_measured(_distinct(again())))
 
 
 def _measured(corners: np.ndarray) -> Measures:
@@ -151,11 +152,9 @@ def _used(path: Path, kind: str, points: np.ndarray) -> np.ndarray:
         int(word.partition(b"/")[0]) for line in _FACE.findall(path.read_bytes()) for word in line.split()
     )
     used = np.fromiter(corners, np.int64)
-    return (
-        points[np.unique(used - 1)]
-        if len(used) and used.min() > 0 and used.max() <= len(points)
-        else points[:0]
-    )
+    if used.min() <= 0:
+        raise ValueError("counted from the end")
+    return points[np.unique(used - 1)]
 
 
 # ---- glTF -----------------------------------------------------------------------------------------------
@@ -168,12 +167,9 @@ def _gltf(path: Path) -> np.ndarray | None:
         return None
     document, binary = parsed
     reader = _Reader(document, gltf.read_buffers(document, binary, path))
-    corners, total = [], 0
+    corners = []
     for mesh, matrix in _placed(document):
         own = reader.triangles(mesh)
-        total += len(own)
-        if total > _MOST_TRIANGLES:
-            return None
         corners.append(own @ (_Y_UP @ matrix[:3, :3]).T + _Y_UP @ matrix[:3, 3])
     return np.concatenate(corners)
 
@@ -210,11 +206,15 @@ class _Reader:
     def __init__(self, document: Json, buffers: list[bytes]):
         self._document, self._buffers = document, buffers
         self._known: dict[int, np.ndarray] = {}
+        self._placed = self._read = 0  # triangles
 
     def triangles(self, mesh: Json) -> np.ndarray:
-        """(F, 3, 3) float64"""
+        """(F, 3, 3) float64. ValueError for more than this is worth."""
         if id(mesh) not in self._known:
             self._known[id(mesh)] = np.concatenate([self._primitive(one) for one in mesh["primitives"]])
+        self._placed += len(self._known[id(mesh)]) + _PER_PART
+        if self._placed > _MOST_TRIANGLES:
+            raise ValueError("too many")
         return self._known[id(mesh)]
 
     def _primitive(self, primitive: Json) -> np.ndarray:
@@ -227,6 +227,9 @@ class _Reader:
         order = (
             self._values(primitive["indices"]).ravel() if "indices" in primitive else np.arange(len(points))
         )
+        self._read += len(order) // 3 + len(points) + _PER_PART
+        if self._read > 2 * _MOST_TRIANGLES:
+            raise ValueError("too many")
         return points[order[: len(order) // 3 * 3].reshape(-1, 3)]
 
     def _values(self, number: int) -> np.ndarray:
@@ -258,9 +261,12 @@ def _usd(path: Path) -> np.ndarray | None:
         )
         if len(prims) > _MOST_PRIMS or any(map(_is_uncertain_prim, prims)):
             return None
-        cache, found = UsdGeom.XformCache(), []
+        cache, found, total = UsdGeom.XformCache(), [], 0
         for mesh in map(UsdGeom.Mesh, (prim for prim in prims if prim.IsA(UsdGeom.Mesh))):
             points = np.array(mesh.GetPointsAttr().Get(), np.float64).reshape(-1, 3)
+            total += len(points)
+            if total > _MOST_TRIANGLES:
+                return None
             points = points[np.unique(np.array(mesh.GetFaceVertexIndicesAttr().Get(), np.int64))]
             matrix = np.array(cache.GetLocalToWorldTransform(mesh.GetPrim()))
             found.append(points @ matrix[:3, :3] + matrix[3, :3])

@@ -148,6 +148,8 @@ def test_a_lie_is_noticed_and_the_truth_is_not(suffix: str, tmp_path: Path, chil
         {"buffers": []},
         {"accessors": 3},
         {"scenes": [{"nodes": []}]},
+        {"meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}] * 50_000}]},
+        {"nodes": [{"mesh": 0}] * 50_000, "scenes": [{"nodes": list(range(50_000))}]},
     ],
 )
 def test_where_nothing_is_certain_there_is_no_note(
