@@ -35,6 +35,7 @@ VERBS = {
     "export-model": "a checkpoint -> safetensors with a model card, for others",
     "sheet": "a contact sheet: lit view, depth, albedo and cloud of each model",
     "report": "a page to look at, OUT/report/index.html: gallery, models in 3D, failures, training runs",
+    "push": "publish a dataset on the Hugging Face hub",
     "verify": "recompute every hash and check every row of a dataset",
     "submit": "run a verb on a Ray cluster as a job",
     "bench": "measure seconds per model, step by step",

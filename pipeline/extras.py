@@ -25,6 +25,7 @@ EXTRAS = {
     ),
     "view": ("rerun",),
     "wandb": ("wandb",),
+    "hub": ("huggingface_hub",),
 }
 """The modules that an extra brings and a verb cannot do without."""
 NEEDS = {

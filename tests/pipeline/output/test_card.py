@@ -72,13 +72,14 @@ def test_licenses_and_authors_are_credited_and_the_picture_is_there(tmp_path: Pa
         assert sheet.width == 5 * THUMB
 
 
-def test_croissant_is_valid_and_reads_the_rows(out: Path):
+def test_croissant_is_valid_and_reads_the_rows(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed (extra: dev)")
     dataset = mlcroissant.Dataset(jsonld=out / "croissant.json")
     assert not dataset.metadata.issues.errors
     row = next(iter(dataset.records(record_set="models")))
     assert row["models/uid"].decode() in UIDS and row["models/n_outside"] > 0
-    assert row["models/image_00"].size == (48, 48)
+    block = next(block for block in BLOCKS if "import mlcroissant" in block)
+    assert run(block, out, tmp_path / "d", monkeypatch)["picture"].size == (48, 48)
 
 
 def test_the_card_without_shards_names_no_files(tmp_path: Path):

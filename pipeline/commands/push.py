@@ -1,0 +1,56 @@
+"""`insideout push DATASET USER/NAME`: publish a dataset on the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from tyro.conf import Positional
+
+from pipeline.arguments import Dataset
+from pipeline.terminal import show
+from render.failures import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """Publish shards, card and curation on the Hugging Face hub, privately unless --public.
+
+    Look at the card's licenses first: the models keep those of their authors.
+    """
+
+    dataset: Positional[Dataset]
+    """The dataset folder."""
+    repository: Positional[str]
+    """USER/NAME of the dataset repository; created if it is not there."""
+    public: bool = False
+    """Let everybody see it."""
+    views: bool = False
+    """The view bundles too, most of a dataset's bytes."""
+    require_license: bool = False
+    """Refuse if the license of a model is unknown."""
+    dry_run: bool = False
+    """Only say what would be published."""
+
+
+def run(command: Command) -> int:
+    """Say what there is, and publish it."""
+    from fuse.dataset.layout import open_dataset
+    from pipeline.output.card import shard_facts
+    from pipeline.output.hub import publish, uploads
+
+    layout = open_dataset(command.dataset)
+    found = uploads(layout, command.views)
+    licenses: Counter[str] = Counter()
+    for license, models in shard_facts(layout).licenses.items():
+        licenses[license.name or "unknown"] += models
+    if command.require_license and licenses["unknown"]:
+        raise UserError(f"{command.dataset}: {licenses['unknown']} models have no known license.")
+    size = sum(one.size for one in found) / 1e6
+    show(f"push: {len(found)} files, {size:.1f} MB to {command.repository}")
+    show(f"push: licenses: {', '.join(f'{n} {name}' for name, n in sorted(licenses.items()) if n)}")
+    if command.dry_run:
+        show(*(f"  {one.name}  {one.size}" for one in found), "push: nothing was sent (--dry-run)")
+        return 0
+    show(f"push: {publish(found, command.repository, not command.public, show)}")
+    return 0
