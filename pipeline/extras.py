@@ -40,9 +40,17 @@ _BLENDERS_PYTHON = (3, 11)
 def require(verb: str) -> None:
     """UserError if the extra that a verb needs is not, or not wholly, installed. Imports nothing."""
     extra = NEEDS.get(verb)
-    missing = [name for name in EXTRAS.get(extra or "", ()) if importlib.util.find_spec(name) is None]
-    if extra and missing:
+    if extra and (missing := _missing(extra)):
         raise UserError(f"{verb} needs {', '.join(missing)}. {remedy(extra)}")
+
+
+def is_installed(extra: str) -> bool:
+    """Whether every module of an extra is there."""
+    return not _missing(extra)
+
+
+def _missing(extra: str) -> list[str]:
+    return [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
 
 
 def explain(error: ModuleNotFoundError) -> str | None:

@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from pipeline import extras
 from pipeline.errors import InfrastructureError
 from pipeline.terminal import show
 
@@ -66,7 +67,8 @@ class Finding:
 def run(command: Command) -> int:
     """Run the checks and print what they find. 1 if something is wrong; warnings do not count."""
     wrong = 0
-    for check in _QUICK if command.quick else _ALL:
+    checks = _QUICK if command.quick else _ALL
+    for check in checks if extras.is_installed("render") else _LIGHT:
         for finding in check():
             show(*finding.lines())
             wrong += finding.state == "wrong"
@@ -77,7 +79,9 @@ def run(command: Command) -> int:
 def python() -> Iterator[Finding]:
     """Blender 4.5 as a module exists for Python 3.11 only."""
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] == (3, 11):
+    if not extras.is_installed("render"):
+        yield Finding("ok", f"Python {version}, to read and train: rendering and fusing are not installed")
+    elif sys.version_info[:2] == (3, 11):
         yield Finding("ok", f"Python {version}")
     else:
         yield Finding(
@@ -241,3 +245,5 @@ def _canonical(name: str) -> str:
 
 _QUICK: tuple[Callable[[], Iterator[Finding]], ...] = (python, libraries, packages, room, confinement, gpu)
 _ALL = (*_QUICK, blender, ray_starts)
+_LIGHT = (python, room, gpu)
+"""What is left to check where the extra `render` is not installed."""
