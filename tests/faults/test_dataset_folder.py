@@ -22,6 +22,7 @@ from pipeline.config import EngineConfig
 from pipeline.ledger.compact import fold
 from pipeline.output import record
 from pipeline.output.commit import commit_bytes, exclusive
+from pipeline.output.lock import remote_lock
 from pipeline.report.site import Options, write_report
 from pipeline.stages.fuse import _unpack, fuse, pack
 from render.failures import UserError
@@ -238,6 +239,15 @@ def test_a_name_in_a_store_is_no_pattern(uid: str) -> None:
         storage.publish_bytes(b"x", place / name)
     storage.remove([place / uid])
     assert {entry.name for entry in storage.listing(place)} == set(names) - {uid}
+
+
+@pytest.mark.parametrize("content", [b"mine", b"[]", b'{"host": "x", "pid": 1}'])
+def test_a_lock_object_that_no_run_made_stays(content: bytes) -> None:
+    place = storage.locate("memory://bucket/OUT/.lock")
+    storage.publish_bytes(content, place)
+    with pytest.raises(UserError, match="not a lock that a run has made"), remote_lock(place):
+        pytest.fail("the run began")
+    assert storage.read_bytes(place) == content
 
 
 @pytest.mark.parametrize("name", NAMES)
