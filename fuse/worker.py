@@ -58,7 +58,7 @@ def process(job: FuseJob, place: Placement) -> FuseRecord:
 def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch) -> Row:
     """The row of one bundle."""
     with watch("decode"):
-        views = list(bundle.views(hidden=config.hidden_points > 0))
+        views = list(bundle.views(hidden=config.hidden_points > 0, late=True))
     with watch("project"):
         samples = project(views)
     with watch("merge"):

@@ -23,7 +23,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from PIL import Image
@@ -82,6 +82,26 @@ class Layer:
     normal: np.ndarray  # (H, W, 3) float32, unit length, 0 where there is no surface
 
 
+class Layers(Sequence[Layer]):
+    """A view's layers, each made anew whenever it is asked for: all views' at once would fill the memory."""
+
+    def __init__(self, make: Callable[[int], Layer], first: int, end: int):
+        self._make, self._ranks = make, range(first, end)
+
+    def __len__(self) -> int:
+        return len(self._ranks)
+
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Layers: ...
+
+    def __getitem__(self, index: int | slice) -> Layer | Layers:
+        ranks = self._ranks[index]
+        return self._make(ranks) if isinstance(ranks, int) else Layers(self._make, ranks.start, ranks.stop)
+
+
 @dataclass(frozen=True)
 class View:
     """One RGBAD view and the layers behind its first surfaces."""
@@ -91,7 +111,7 @@ class View:
     depth: np.ndarray  # (H, W) float32, planar z in normalized units, 0 where there is no surface
     albedo: np.ndarray  # (H, W, 3) uint8, 0 where there is no surface
     normal: np.ndarray  # (H, W, 3) float32, unit length, 0 where there is no surface
-    hidden: tuple[Layer, ...] = ()  # nearest first
+    hidden: Sequence[Layer] = ()  # nearest first
     interior: np.ndarray | None = None  # (H, W) bool: a surface that no view sees lies behind
 
     def layer_count(self) -> np.ndarray:
@@ -192,9 +212,13 @@ class Bundle:
         """The PNG of the lit view, as stored."""
         return self.read(self.frames[index].file_path)
 
-    def view(self, index: int, hidden: bool = True) -> View:
-        """One view, with the layers behind the first only where `hidden` asks for them."""
+    def view(self, index: int, hidden: bool = True, late: bool = False) -> View:
+        """One view, with the layers behind the first only where `hidden` asks for them.
+
+        `late`: each is decoded when it is asked for, while the bundle is open.
+        """
         frame = self.frames[index]
+        behind = Layers(lambda rank: self._layer(frame.hidden[rank]), 0, len(frame.hidden) if hidden else 0)
         first, interior = self._layer(frame), frame.interior_file_path
         return View(
             camera=self.camera(index),
@@ -202,12 +226,12 @@ class Bundle:
             depth=first.depth,
             albedo=first.albedo,
             normal=first.normal,
-            hidden=tuple(self._layer(layer) for layer in frame.hidden if hidden),
+            hidden=behind if late else tuple(behind),
             interior=None if interior is None else self._image(interior, "L") > 0,
         )
 
-    def views(self, hidden: bool = True) -> Iterator[View]:
-        return (self.view(i, hidden) for i in range(len(self)))
+    def views(self, hidden: bool = True, late: bool = False) -> Iterator[View]:
+        return (self.view(i, hidden, late) for i in range(len(self)))
 
     def mesh(self) -> Mesh:
         """The evaluated triangles. BundleError where they are none."""
@@ -322,14 +346,14 @@ def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, An
         _add(archive, path, _png(pixels))
         return path
 
-    hidden = [
-        _write_layer(write, layer, f"hidden/{name}_{rank}_{{}}.png")
-        for rank, layer in enumerate(view.hidden, start=1)
-    ]
+    hidden, count = [], (view.depth > 0).astype(np.int64)
+    for rank, layer in enumerate(view.hidden, start=1):
+        hidden.append(_write_layer(write, layer, f"hidden/{name}_{rank}_{{}}.png"))
+        count += layer.depth > 0
     frame = {
         "file_path": write(f"rgba/{name}.png", view.rgba),
         **_write_layer(write, view, f"{{}}/{name}.png"),
-        "layers_file_path": write(f"layers/{name}.png", view.layer_count().clip(0, 255).astype(np.uint8)),
+        "layers_file_path": write(f"layers/{name}.png", count.clip(0, 255).astype(np.uint8)),
         "camera_angle_x": view.camera.fov,
         "transform_matrix": view.camera.camera_to_world.tolist(),
         "hidden": hidden,

@@ -12,7 +12,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from render.bundle import Camera, View, write_bundle
+from render.bundle import Camera, Layers, View, write_bundle
 from render.cameras import enclosing_points, place_cameras
 from render.config import RenderConfig
 from render.failures import FailureClass, ModelFailure
@@ -90,8 +90,8 @@ def _geometry_views(
     views = []
     found = renderer.surfaces(cameras, outline, deepest)
     for camera, image, surfaces in zip(cameras, rgba, found, strict=True):
-        first, *behind = (surfaces.layer(rank) for rank in range(max(1, surfaces.deepest)))
-        views.append(View(camera, image, first.depth, first.albedo, first.normal, tuple(behind)))
+        first, behind = surfaces.layer(0), Layers(surfaces.layer, 1, max(1, surfaces.deepest))
+        views.append(View(camera, image, first.depth, first.albedo, first.normal, behind))
     return views, notes
 
 

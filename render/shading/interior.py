@@ -90,15 +90,14 @@ def interior_masks(views: Sequence[View]) -> list[np.ndarray]:
 def _behind(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The pixels (N,) int64 of all layers behind the first, whether each is the middle one of its ray
     (N,) bool, and the world points (3, N) float32."""
-    pixels = [np.zeros(0, np.int64), *(np.flatnonzero(layer.depth) for layer in view.hidden)]
-    points = [
-        world_points(view.camera, layer.depth, pixel, np.float32).T
-        for layer, pixel in zip(view.hidden, pixels[1:], strict=True)
-    ]
+    pixels, points = [np.zeros(0, np.int64)], [np.zeros((3, 0), np.float32)]
+    for layer in view.hidden:
+        pixels.append(np.flatnonzero(layer.depth))
+        points.append(world_points(view.camera, layer.depth, pixels[-1], np.float32).T)
     rank = np.repeat(np.arange(len(pixels)), [len(pixel) for pixel in pixels])
     pixel = np.concatenate(pixels)
     middle = rank == (np.bincount(pixel, minlength=1)[pixel] + 1) // 2 if len(pixel) else rank == 0
-    return pixel, middle, np.concatenate([np.zeros((3, 0), np.float32), *points], axis=1)
+    return pixel, middle, np.concatenate(points, axis=1)
 
 
 def _mark_unseen(
