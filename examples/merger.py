@@ -58,7 +58,13 @@ SMALL = TrainConfig(
 )  # fmt: skip
 """The models and their training; an image of 128 pixels is 4 x 4 tokens."""
 BASE: dict[str, Any] = {"view_rays": True, "view_projected": True}
-MERGE: dict[str, Any] = {"model": "merge", "merge_clouds": CLOUDS, "merge_points": 64, "camera_drop": 0.2}
+MERGE: dict[str, Any] = {
+    "model": "merge",
+    "merge_clouds": CLOUDS,
+    "merge_points": 0,
+    "merge_tokens": 32,
+    "camera_drop": 0.2,
+}
 OFFSET: dict[str, Any] = {"prediction": "offset", "step_points": 128}
 """A Chamfer distance between few points says little of the surface."""
 UPSAMPLE: dict[str, Any] = {"model": "upsample", "points": 3072, "condition_points": POINTS, "batch": 8}

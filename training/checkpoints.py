@@ -192,7 +192,7 @@ def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStr
         if config.model == "two_stream":
             return TwoStreamTransformer(shape, features, config.latents, config.latent_layers)
         if config.model == "merge":
-            return MergeTransformer(shape, features if config.merge_images else 0, config.merge_points)
+            return MergeTransformer(shape, features if config.merge_images else 0, config.merge_tokens)
         return assemble(config.model, shape, features)
 
 

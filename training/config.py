@@ -84,8 +84,10 @@ class TrainConfig(BaseModel):
     clouds in place of true ones. Objects without drawn clouds are left out."""
     merge_clouds: int = Field(default=3, ge=1)
     """For `merge`: largest number of clouds that a step merges, chosen from 1 up for all of its objects."""
-    merge_points: int = Field(default=128, ge=0)
-    """For `merge`: points of each cloud that a step sees, chosen at random; 0: all."""
+    merge_points: int = Field(default=256, ge=0)
+    """For `merge`: points of each cloud that a step looks up, chosen at random; 0: all."""
+    merge_tokens: int = Field(default=64, ge=0)
+    """For `merge`: how many of them are tokens, in training and in use; 0: all."""
     merge_images: bool = False
     """For `merge`: show views of the object too."""
     width: int = Field(default=128, ge=8)

@@ -139,20 +139,21 @@ class PointTransformer(Remembering):
         x: Tensor,
         context: list[Tensor],
         memory: Tensor | None = None,
-        late: Tensor | None = None,
+        beside: Tensor | None = None,
         **sight: Tensor | None,
     ) -> Tensor:
         """x (B, channels, N) and context tokens, each (B, K, width) -> (B, outputs * channels, N).
 
-        `memory` is what `remembered` makes of the views, (B, ...); `late`, (L,), shifts the logits of the
-        last L context tokens; `sight` are the views' cameras and pixels.
+        `memory` is what `remembered` makes of the views, (B, ...); `beside`, (B, N, width), is added to the
+        points' tokens; `sight` are the views' cameras and pixels.
         """
         points = self.views.at_points(self.input_proj(x.transpose(1, 2)), x, **sight)
+        points = points if beside is None else points + beside
         if memory is not None and self.views.state is not None:
             context, memory = [*context, memory], None
         tokens = torch.cat([*context, points], dim=1)
         keys = tokens.shape[1] + (0 if memory is None else memory.shape[4])
-        shift = self._shift(keys, x.shape[2], tokens.device, late)
+        shift = self._shift(keys, x.shape[2], tokens.device)
         tokens = self.ln_post(self.backbone(self.ln_pre(tokens), shift, memory))
         return self.output_proj(tokens[:, -x.shape[2] :]).transpose(1, 2)
 
@@ -162,15 +163,12 @@ class PointTransformer(Remembering):
             return self.views.state(tokens, memory)
         return self.backbone.extend(self.ln_pre(tokens), memory)
 
-    def _shift(self, keys: int, points: int, device: torch.device, late: Tensor | None) -> Tensor | None:
+    def _shift(self, keys: int, points: int, device: torch.device) -> Tensor | None:
         """The shift of each key's logits, (K,), the points last; None for as many points as in training."""
-        if self.shape.seen in (0, points) and late is None:
+        if self.shape.seen in (0, points):
             return None
         shift = torch.zeros(keys, device=device)
-        if self.shape.seen:
-            shift[-points:] = math.log(self.shape.seen / points)
-        if late is not None:
-            shift[-points - len(late) : -points] = late
+        shift[-points:] = math.log(self.shape.seen / points)
         return shift
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from scipy.spatial import KDTree
 
-from training.networks.merging import MergeTransformer
+from training.networks.merging import NEIGHBORS, MergeTransformer, nearest
 from training.networks.transformer import Shape
 from training.objectives.offset import Offset, union_queries
 from training.objectives.sampler import sample
 
 
-def network(cloud_points: int = 0, features: int = 0) -> MergeTransformer:
+def network(cloud_tokens: int = 0, features: int = 0) -> MergeTransformer:
     """A small merger with random last layers, so that it says something."""
     torch.manual_seed(0)
-    model = MergeTransformer(Shape(32, 2, 2, outputs=1, seen=16), features, cloud_points).eval()
-    for layer in (model.output_proj, model.cloud_tag):
+    model = MergeTransformer(Shape(32, 2, 2, outputs=1, seen=16), features, cloud_tokens).eval()
+    for layer in (model.output_proj, model.cloud_tag, model.near.out):
         torch.nn.init.normal_(layer.weight)
     return model
 
@@ -40,13 +41,28 @@ def test_clouds_have_no_order_and_tags_go_with_them() -> None:
     assert model(x, t, clouds[:, :1], toward[:, :1]).shape == made.shape
 
 
-def test_a_cloud_given_twice_as_densely_weighs_as_much() -> None:
-    """Each point twice: attention that is shifted by log(20 / 40) sees the same."""
-    model, (x, t, clouds, toward) = network(cloud_points=20), given()
+def test_a_point_is_told_what_each_cloud_has_nearest_to_it() -> None:
+    """Clouds on the axes: at the point (1, 0, 0) the nearest points and the means are known."""
+    steps = torch.arange(1.0, NEIGHBORS + 3)
+    along = torch.zeros(2, 6, len(steps))
+    along[0, 0], along[1, 1] = steps, steps
+    along[0, 3], along[1, 3] = steps, -steps
+    told = nearest(torch.tensor([1.0, 0, 0, 0.5, 0.5, 0.5]).view(1, 6, 1), along[None].flip(3))
+    middle = (NEIGHBORS + 1) / 2
+    first = [0, 0, 0, 0, 1, 0, 0, middle - 1, 0, 0]
+    second = [-1, 1, 0, 2**0.5, -1, 0, 0, -1, middle, 0]
+    assert told.shape == (1, 2, 1, 10)
+    assert told[0, :, 0].numpy() == pytest.approx(np.array([first, second]), abs=1e-5)
+
+
+def test_points_beyond_the_tokens_are_only_looked_up() -> None:
+    model, (x, t, clouds, toward) = network(cloud_tokens=8), given()
     made = model(x, t, clouds, toward)
-    assert torch.allclose(made, model(x, t, clouds.repeat(1, 1, 1, 2), toward), atol=1e-4)
-    unshifted = network()
-    assert not torch.allclose(made, unshifted(x, t, clouds.repeat(1, 1, 1, 2), toward), atol=1e-3)
+    far = clouds.clone()
+    far[..., 8:] += 1000
+    assert not torch.allclose(made, model(x, t, far, toward), atol=1e-3)
+    torch.nn.init.zeros_(model.near.out.weight)
+    assert torch.allclose(model(x, t, clouds, toward), model(x, t, far, toward), atol=1e-6)
 
 
 def test_images_are_shown_too() -> None:
