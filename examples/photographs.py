@@ -32,14 +32,13 @@ from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import describe, read_manifest, write_manifest
 from fuse.dataset.shard import image_column, read_rows, write_shard
 from render.bundle import Bundle
+from training.checkpoints import build_reader
 from training.conditioning.cameras import camera_numbers
 from training.conditioning.shown import View, cropped
 from training.evaluate import Sample
 from training.generator import Generator
 from training.scores.bootstrap import mean_interval, relative_difference
 
-MODELS = ("today", "first view")
-"""Arms."""
 Views = tuple[View, ...]
 
 
@@ -47,6 +46,8 @@ Views = tuple[View, ...]
 class Photographs(Options):
     """Judge models by pictures that nobody posed."""
 
+    arms: tuple[str, ...] = ("today", "first view", "photographs")
+    """The models to judge."""
     pictures: Positional[Path] = Path()
     """A dataset folder with view bundles of the held-out models."""
     learn: Path | None = None
@@ -141,9 +142,16 @@ def distances(
     return np.mean([judged(clouds[i], samples)[:, 0] for i in range(SAMPLES)], 0)
 
 
-def lines(experiment: Experiment, name: str, checkpoint: Path, lenses: Sequence[Sample]) -> None:
-    """Print how a model takes each kind of picture, against the dataset's own ones without a camera."""
+def cutting(checkpoint: Path) -> Generator:
+    """A model that cuts pictures to what their alpha shows, though it has not been trained so."""
     generator = Generator(checkpoint, "cpu")
+    generator.config = generator.config.model_copy(update={"crop": True})
+    generator.reader = build_reader(generator.config, generator.encoder, generator.device)
+    return generator
+
+
+def lines(experiment: Experiment, name: str, generator: Generator, lenses: Sequence[Sample]) -> None:
+    """Print how a model takes each kind of picture, against the dataset's own ones without a camera."""
     own = experiment.held_out
     base = {s.uid: d for s, d in zip(own, distances(experiment, generator, own, False), strict=True)}
     anywhere = [placed_anywhere(sample, seed) for seed, sample in enumerate(own)]
@@ -164,14 +172,17 @@ def main(options: Photographs) -> None:
     print(f"{len(experiment.held_out)} held-out objects, {len(lenses)} of them with pictures of other lenses")
     print("| model | pictures | camera | Chamfer | against the model's own |\n|---|---|---|---|---|")
     if not options.learn:
-        for name in MODELS:
-            lines(experiment, name, experiment.train(name, ARMS[name])[0], lenses)
+        for name in options.arms:
+            checkpoint, _ = experiment.train(name, ARMS[name])
+            lines(experiment, name, Generator(checkpoint, "cpu"), lenses)
+            if name == "first view":
+                lines(experiment, f"{name}, cut in use", cutting(checkpoint), lenses)
         return
     views = views_by_source(options.learn)
     arm = Arm(ARMS["photographs"].changes | {"views": min(map(len, views.values()))})
     for name, replaced in (("own lenses", False), ("other lenses", True)):
         data = relensed(experiment, views, replaced)
-        lines(experiment, name, experiment.train(name, arm, data)[0], lenses)
+        lines(experiment, name, Generator(experiment.train(name, arm, data)[0], "cpu"), lenses)
 
 
 if __name__ == "__main__":
