@@ -26,7 +26,7 @@ from fuse.dataset.decisions import Decision, write_decisions
 from fuse.dataset.layout import Layout, open_dataset
 from fuse.dataset.manifest import read_manifest
 from pipeline.curate import clusters, decide
-from pipeline.curate.duplicates import Pair, Probe, alike, same_content, similar_pairs
+from pipeline.curate.duplicates import Pair, Probe, alike, joining, same_content, similar_pairs
 from pipeline.curate.features import encoder_of
 from pipeline.curate.measured import batches, read_survey
 from pipeline.curate.options import Options
@@ -95,11 +95,11 @@ def curate(out: Path, options: Options, say: Callable[[str], None] = lambda text
 
 def find_pairs(layout: Layout, table: pa.Table, places: np.ndarray, rules: Rules) -> list[Pair]:
     """The pairs of near-duplicates among models at (N, D) places."""
-    names = zip(table["source_sha256"].to_pylist(), table["source"].to_pylist(), strict=True)
+    names = list(zip(table["source_sha256"].to_pylist(), table["source"].to_pylist(), strict=True))
     candidates = similar_pairs(places, rules.similar)
     models = _probes(layout, {index for pair in candidates for index in pair})
-    found = [(i, j) for i, j in candidates if alike(models[i], models[j], rules)]
-    return [*same_content(list(names)), *found]
+    equal = list(same_content(names))
+    return joining(candidates, equal, lambda i, j: alike(models[i], models[j], rules))
 
 
 def _group(layout: Layout, identity: str, count: int) -> tuple[Groups, bool]:

@@ -7,10 +7,12 @@ does not. Equal source files always count.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
@@ -20,6 +22,7 @@ from pipeline.curate.rules import Rules
 
 _NEIGHBORS = 16  # candidates per model
 _QUARTERS = 4
+_SPREAD = 0.05  # singular values of one surface's samples differ by at most 0.01: most pairs end here
 Pair = tuple[int, int]
 
 
@@ -30,6 +33,12 @@ class Probe:
     feature: np.ndarray  # (F,) float16, of unit length
     points: np.ndarray  # (PROBE, 3) float16 or fewer, normalized
     colors: np.ndarray  # (PROBE, 3) uint8, unlit
+
+    @cached_property
+    def spread(self) -> np.ndarray:
+        """(3,) float32: the points' singular values, which no turn changes."""
+        xyz = self.points.astype(np.float32)
+        return np.linalg.svd(xyz - xyz.mean(0), compute_uv=False) / np.sqrt(max(1, len(xyz)))
 
 
 def similar_pairs(places: np.ndarray, similar: float) -> list[Pair]:
@@ -63,6 +72,8 @@ def alike(a: Probe, b: Probe, rules: Rules) -> bool:
     quarters about z."""
     if float(a.feature.astype(np.float32) @ b.feature.astype(np.float32)) < rules.similar:
         return False
+    if np.abs(a.spread - b.spread).max() > _SPREAD * rules.spacings:
+        return False
     turned = (replace(b, points=_turned(b.points, quarter)) for quarter in range(_QUARTERS))
     return any(
         surface_gap(a.points, one.points) <= rules.spacings and color_gap(a, one) <= rules.levels
@@ -74,6 +85,17 @@ def color_gap(a: Probe, b: Probe) -> float:
     """The mean difference of the colors of nearest points, in levels of 255."""
     nearest = KDTree(b.points.astype(np.float32)).query(a.points.astype(np.float32))[1]
     return float(np.abs(a.colors.astype(np.int16) - b.colors[nearest].astype(np.int16)).mean())
+
+
+def joining(
+    candidates: Sequence[Pair], known: Sequence[Pair], agree: Callable[[int, int], bool]
+) -> list[Pair]:
+    """The known pairs and the candidates that `agree`, as far as they join what is not joined yet."""
+    sets = DisjointSet({index for pair in (*candidates, *known) for index in pair})
+    for i, j in known:
+        sets.merge(i, j)
+    found = [(i, j) for i, j in candidates if not sets.connected(i, j) and agree(i, j) and sets.merge(i, j)]
+    return [*known, *found]
 
 
 def groups(count: int, pairs: Sequence[Pair]) -> list[list[int]]:

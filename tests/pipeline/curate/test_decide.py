@@ -11,7 +11,7 @@ import pytest
 from fuse.dataset.decisions import Decision
 from fuse.sampling import farthest_points
 from pipeline.curate.decide import Facts, decide, outliers
-from pipeline.curate.duplicates import Probe, alike, groups, same_content, similar_pairs
+from pipeline.curate.duplicates import Probe, alike, groups, joining, same_content, similar_pairs
 from pipeline.curate.rules import Rules
 
 USUAL = {
@@ -108,6 +108,10 @@ def test_pairs_by_features_and_by_content():
     files = [("aa", "x.glb"), ("bb", "y.glb"), ("aa", "z.glb"), ("", "p"), ("", "q")]
     assert list(same_content(files)) == [(0, 2)]
     assert list(same_content([("aa", "p.zip/a.obj"), ("aa", "p.zip/b.obj")])) == []
+    asked: list[tuple[int, int]] = []
+    agree = lambda i, j: asked.append((i, j)) or (i, j) != (3, 4)  # noqa: E731
+    assert joining([(0, 2), (1, 2), (3, 4)], [(0, 1)], agree) == [(0, 1), (0, 2)]
+    assert asked == [(0, 2), (3, 4)], "1 and 2 are joined already"
     assert groups(6, [(0, 1), (4, 5), (1, 2)]) == [[0, 1, 2], [4, 5]]
 
 
