@@ -1,14 +1,14 @@
 """The layers behind the first: which of their points are hidden, and which belong to the outside.
 
 A point behind the first surface of its own ray is often seen in another view, or visible from a direction
-without a camera. Rays against `mesh.npz` decide (`fuse.openness`): openness 0 is hidden. Open points that no
-view sees fill the outside's cracks: grooves, gaps, the depth between leaves.
+without a camera. Rays against `mesh.npz` decide (`fuse.openness`). Open points that no view sees fill the
+outside's cracks: grooves, gaps, the depth between leaves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import open3d as o3d
@@ -17,13 +17,13 @@ from fuse import openness
 from fuse.cloud import Cloud
 from fuse.fusion import Fused, best_of_cells, near
 from fuse.projection import project_layer
-from fuse.sampling import farthest_points
+from fuse.sampling import farthest_points, spacing
 from render.bundle import Mesh, View
 from render.shading.raycaster import Raycaster
 from render.srgb import linear_to_srgb, srgb_to_linear
 
 CELLS = (0.5, 1.0)  # footprints: one point is kept per cell; the larger cells if MANY are left
-LOOKS = (6, 30)  # directions tried before cells may grow, and before only SURPLUS points are kept
+LOOKS = (6, 30)  # directions tried before cells may grow, and before points are thinned to SURPLUS
 MANY = 16  # points left by the first look, per point wanted, above which cells grow
 SURPLUS = 2  # candidates per hidden point wanted
 CRACK = 1.5  # footprints: an open point without a seen one nearer than that is in a crack
@@ -40,18 +40,20 @@ class Points:
     normal: np.ndarray  # (N, 3) float32, unit length, toward the camera whose ray found the point
     layer: np.ndarray  # (N,) uint8, index along its ray: surfaces that the ray hit before this one
     facing: np.ndarray  # (N,) float32, cosine between the normal and the ray
+    openness: np.ndarray  # (N,) float64 in 0..1; 1 until it is known
 
     def __len__(self) -> int:
         return len(self.xyz)
 
     def take(self, index: np.ndarray) -> Points:
         """The points at `index`, (M,) integers or an (N,) boolean mask, in that order."""
-        names = ("xyz", "albedo", "normal", "layer", "facing")
+        names = ("xyz", "albedo", "normal", "layer", "facing", "openness")
         return Points(*(getattr(self, name)[index] for name in names))
 
 
 _NO_POINTS = Points(
-    *(np.zeros((0, 3), kind) for kind in ("f4", "u1", "f4")), *(np.zeros(0, kind) for kind in ("u1", "f4"))
+    *(np.zeros((0, 3), kind) for kind in ("f4", "u1", "f4")),
+    *(np.zeros(0, kind) for kind in ("u1", "f4", "f8")),
 )
 _NO_INDEX = np.zeros(0, np.int64)
 
@@ -62,7 +64,9 @@ class Inside:
 
     hidden: Points  # more than wanted: sample them
     cracks: Cloud  # outside points that no view sees
+    shaded: np.ndarray  # (N,) bool: seen points that are hidden all the same, as their neighbors are
     hidden_share: float  # of the mesh's area
+    limit: float = 0.0  # what the hidden points' openness is at most
 
 
 def look_inside(views: Sequence[View], mesh: Mesh, seen: Fused, wanted: int, seed: int) -> Inside:
@@ -71,11 +75,13 @@ def look_inside(views: Sequence[View], mesh: Mesh, seen: Fused, wanted: int, see
     With `wanted` 0 there are none, and the outside keeps its cracks.
     """
     if not wanted:
-        return Inside(_NO_POINTS, seen.cloud.take(_NO_INDEX), 0.0)
+        return Inside(_NO_POINTS, seen.cloud.take(_NO_INDEX), np.zeros(len(seen.cloud), bool), 0.0)
     caster = openness.caster_of(mesh)
-    hidden, candidates = label(further_points(views, seen.footprint), caster, seen.footprint, wanted)
+    further = further_points(views, seen.footprint)
+    hidden, candidates, limit = label(further, caster, seen.footprint, wanted)
     gaps = cracks(seen.cloud, candidates, seen.footprint)
-    return Inside(hidden, gaps, hidden_share(mesh, caster, seed))
+    dark = shaded(seen.cloud.xyz, hidden.xyz, limit, caster, seen.footprint)
+    return Inside(hidden, gaps, dark, hidden_share(mesh, limit, caster, seed), limit)
 
 
 def further_points(views: Sequence[View], footprint: float) -> Points:
@@ -89,25 +95,49 @@ def further_points(views: Sequence[View], footprint: float) -> Points:
         return _NO_POINTS
     xyz, albedo, normal, facing, layer = (np.concatenate(column) for column in zip(*parts, strict=True))
     best = best_of_cells(xyz, facing, 0, CELLS[0] * footprint)
-    return Points(xyz, albedo, normal, layer, facing).take(best)
+    return Points(xyz, albedo, normal, layer, facing, np.ones(len(xyz))).take(best)
 
 
-def label(points: Points, caster: Raycaster, footprint: float, wanted: int) -> tuple[Points, Points]:
-    """Split into hidden points, evenly thinned to at most SURPLUS times `wanted`, and open ones.
+def label(
+    points: Points, caster: Raycaster, footprint: float, wanted: int
+) -> tuple[Points, Points, float]:
+    """Split into hidden points, evenly thinned to about SURPLUS times `wanted`, and open ones; and what the
+    openness of hidden ones is at most.
 
-    The more directions a point has been tested in without an escape, the fewer of its neighbors are needed.
+    The more directions a point has been tested in without escaping, the fewer of its neighbors are needed.
     """
-    index = np.arange(len(points))
+    index, count = np.arange(len(points)), np.zeros(len(points), np.int64)
     open_ones, start = [], 0
     for end in (*LOOKS, openness.DIRECTIONS):
-        closed = openness.hidden(caster, points.xyz[index], start, end)
+        count[index] = openness.tally(caster, points.xyz[index], start, end, count[index])
+        closed = count[index] < openness.DIRECTIONS
         open_ones.append(index[~closed])
         index, start = index[closed], end
         if end == LOOKS[0] and len(index) > MANY * wanted:
             index = index[best_of_cells(points.xyz[index], points.facing[index], 0, CELLS[1] * footprint)]
         elif end == LOOKS[1]:
-            index = index[farthest_points(points.xyz[index], SURPLUS * wanted)]
-    return points.take(index), points.take(np.sort(np.concatenate(open_ones)))
+            sorts = index[count[index] == 0], index[count[index] > 0]  # so that neither crowds out the other
+            index = np.concatenate([i[farthest_points(points.xyz[i], SURPLUS * wanted)] for i in sorts])
+    share = openness.refined(caster, points.xyz[index], count[index])
+    limit = openness.steadiest(points.xyz[index], share)
+    found = share <= limit
+    hidden = replace(points.take(index), openness=share).take(found)
+    return hidden, points.take(np.sort(np.concatenate([*open_ones, index[~found]]))), limit
+
+
+def shaded(
+    seen: np.ndarray, hidden: np.ndarray, limit: float, caster: Raycaster, footprint: float
+) -> np.ndarray:
+    """(N,) bool: which of the (N, 3) seen points lie among (M, 3) hidden ones, their openness within `limit`.
+
+    A view that happens to look through a gap would leave a stripe of outside on what is hidden around it.
+    """
+    result = np.zeros(len(seen), bool)
+    if len(hidden) and len(seen):
+        asked = np.flatnonzero(near(seen, hidden, CRACK * max(footprint, spacing(hidden))))
+        share = openness.refined(caster, seen[asked], openness.tally(caster, seen[asked]))
+        result[asked] = share <= limit
+    return result
 
 
 def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
@@ -128,8 +158,8 @@ def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
     return Cloud(far.xyz, _lit(far.albedo, light), far.albedo, far.normal)
 
 
-def hidden_share(mesh: Mesh, caster: Raycaster, seed: int) -> float:
-    """The share of the mesh's area that is hidden, from AREA_SAMPLES points spread evenly by area."""
+def hidden_share(mesh: Mesh, limit: float, caster: Raycaster, seed: int) -> float:
+    """The share of the mesh's area whose openness is at most `limit`, from AREA_SAMPLES points spread evenly by area."""
     corners = mesh.vertices[mesh.faces].astype(np.float64)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     rng = np.random.default_rng(seed)
@@ -138,7 +168,7 @@ def hidden_share(mesh: Mesh, caster: Raycaster, seed: int) -> float:
     root, along = np.sqrt(rng.random(AREA_SAMPLES)), rng.random(AREA_SAMPLES)
     weights = np.stack([1 - root, root * (1 - along), root * along], 1)  # uniform in a triangle
     points = np.einsum("ni,nij->nj", weights, corners[face]).astype(np.float32)
-    return float(openness.hidden(caster, points).mean())
+    return float((openness.tally(caster, points) <= limit * openness.DIRECTIONS).mean())
 
 
 def _light(cloud: Cloud) -> np.ndarray:

@@ -1,8 +1,11 @@
 """Openness: from how many directions a surface point can be seen from outside, by rays against the mesh.
 
 A point's openness is the share of 512 evenly spread directions in which a ray leaves the model without
-hitting it. A point with openness 0 is hidden. Nearly every open point escapes within a few directions, so
-`hidden` asks in rounds and drops a point at its first escape; only hidden points cost all 512 rays.
+hitting it; near the limit of what is hidden, where so few rays depend on luck, 2,048 directions decide. Shards
+store it as a byte (`encode`).
+
+Hidden are points of at most some openness, which depends on the model (`steadiest`). Nearly every open point escapes within a few directions, so `tally` asks in rounds and stops at a point that
+is surely open; only hidden points cost all 512 rays.
 
 Rays start SKIN away from their point: clear of the surface that it lies on, and of a skin so thin that what
 lies under it is not an inside.
@@ -13,15 +16,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from render.bundle import Mesh
 from render.cameras import fibonacci_sphere
 from render.shading.raycaster import Raycaster
 
 DIRECTIONS = 512
+FINE = 2048  # directions that decide about points in doubt,
+DOUBT = (3, 11)  # which are those with so many escapes in DIRECTIONS
+LIMITS = (0, 1 / 255, 2 / 255, 3 / 255)  # what the openness of a model's hidden points may be at most
+ALIKE = 0.03  # points beside each other whose openness differs by more are on two sides of a true edge
+NEIGHBORS = 6
+REACH = 2  # spacings: how near neighbors are
 SKIN = 2e-3  # normalized units
 _STRIDE = 317  # coprime to DIRECTIONS and near its golden section: every prefix of the order is spread out
 _FIRST = 2  # directions of the first round
+_ENOUGH = ((6, 2), (30, 3), (62, 4), (126, 6), (254, 9), (DIRECTIONS, 16))
+"""After at most so many directions, so many escapes are surely more than all LIMITS."""
 _MOST_RAYS = 1 << 20  # traced at once
 
 
@@ -30,17 +42,56 @@ def caster_of(mesh: Mesh) -> Raycaster:
     return Raycaster([(mesh.vertices, mesh.faces)] if len(mesh.faces) else [])
 
 
-def hidden(caster: Raycaster, xyz: np.ndarray, first: int = 0, last: int = DIRECTIONS) -> np.ndarray:
-    """(N,) bool: no ray escapes from the (N, 3) float32 points in the directions numbered first..last."""
+def measure(caster: Raycaster, xyz: np.ndarray) -> np.ndarray:
+    """(N,) float64 openness of (N, 3) float32 points, each by all directions."""
+    return refined(caster, xyz, _escapes(caster, xyz, spread_directions()))
+
+
+def encode(openness: np.ndarray) -> np.ndarray:
+    """(N,) openness in 0..1 -> (N,) uint8, the next higher 255th: 0 where no ray escapes, and only there."""
+    return np.ceil(openness * 255 - 1e-9).astype(np.uint8)
+
+
+def tally(
+    caster: Raycaster, xyz: np.ndarray, first: int = 0, last: int = DIRECTIONS, count: np.ndarray | None = None
+) -> np.ndarray:
+    """(N,) int64: how many rays escape from the (N, 3) float32 points in the directions numbered first..last,
+    and before (`count`). A point that is surely open is not followed further: it counts as DIRECTIONS."""
+    count = np.zeros(len(xyz), np.int64) if count is None else count.copy()
     left = np.arange(len(xyz))
     for directions in _rounds(first, last):
         if not len(left):
             break
-        blocks = np.array_split(left, 1 + len(left) * len(directions) // _MOST_RAYS)
-        left = np.concatenate([b[~_escapes(caster, xyz[b], directions).any(1)] for b in blocks])
-    result = np.zeros(len(xyz), bool)
-    result[left] = True
-    return result
+        count[left] += _escapes(caster, xyz[left], directions)
+        first += len(directions)
+        sure = count[left] >= _enough(first)
+        count[left[sure]] = DIRECTIONS
+        left = left[~sure]
+    return count
+
+
+def refined(caster: Raycaster, xyz: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """(N,) float64 openness of (N, 3) points from their (N,) escapes in all DIRECTIONS; those in doubt are
+    asked in FINE directions."""
+    openness = count / DIRECTIONS
+    doubt = (count >= DOUBT[0]) & (count <= DOUBT[1])
+    openness[doubt] = _escapes(caster, xyz[doubt], fibonacci_sphere(FINE).astype(np.float32)) / FINE
+    return openness
+
+
+def steadiest(xyz: np.ndarray, openness: np.ndarray) -> float:
+    """The limit of openness that separates the fewest neighbors which are much alike; the lowest of equals.
+
+    For evenly spread (N, 3) points, with (N,) openness. A deep inside that a few rays reach through a gap is
+    speckled by a limit of 0, and whole by one of a hundredth, which elsewhere cuts through what is shaded
+    evenly. Compare Matas et al., "Robust wide baseline stereo from maximally stable extremal regions" (2002).
+    """
+    if len(xyz) <= NEIGHBORS:
+        return LIMITS[0]
+    distance, neighbor = cKDTree(xyz).query(xyz, NEIGHBORS + 1)
+    pairs = (distance <= REACH * np.median(distance[:, 1])) & (abs(openness[neighbor] - openness[:, None]) < ALIKE)
+    parted = [((openness <= limit)[neighbor] != (openness <= limit)[:, None]) & pairs for limit in LIMITS]
+    return LIMITS[int(np.argmin([np.count_nonzero(each) for each in parted]))]
 
 
 def spread_directions() -> np.ndarray:
@@ -49,12 +100,20 @@ def spread_directions() -> np.ndarray:
     return fibonacci_sphere(DIRECTIONS)[order].astype(np.float32)
 
 
+def _enough(tried: int) -> int:
+    """The number of escapes, among so many directions, that surely are an openness above all LIMITS."""
+    return next(escapes for most, escapes in _ENOUGH if tried <= most)
+
+
 def _escapes(caster: Raycaster, xyz: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """(N, D) bool: whether the ray from each (N, 3) point in each (D, 3) direction hits nothing."""
-    rays = np.empty((len(xyz), len(directions), 6), np.float32)
-    rays[..., :3] = xyz[:, None] + SKIN * directions
-    rays[..., 3:] = directions
-    return ~caster.blocked(rays)
+    """(N,) int64: in how many of the (D, 3) directions the ray from each (N, 3) point hits nothing."""
+    count = [np.zeros(0, np.int64)]
+    for block in np.array_split(xyz, 1 + len(xyz) * len(directions) // _MOST_RAYS):
+        rays = np.empty((len(block), len(directions), 6), np.float32)
+        rays[..., :3] = block[:, None] + SKIN * directions
+        rays[..., 3:] = directions
+        count.append((~caster.blocked(rays)).sum(1))
+    return np.concatenate(count)
 
 
 def _rounds(first: int, last: int) -> Iterator[np.ndarray]:

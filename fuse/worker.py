@@ -9,9 +9,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from fuse import openness
 from fuse.cloud import Cloud, concatenate
 from fuse.config import FuseConfig
-from fuse.dataset.shard import Row, encode_normal, image_column, table_of, write_shard
+from fuse.dataset.shard import (
+    Row,
+    encode_normal,
+    image_column,
+    interior_column,
+    layers_column,
+    table_of,
+    write_shard,
+)
 from fuse.dataset.splits import UNDECIDED
 from fuse.fusion import Fused, fuse_samples, mean_footprint
 from fuse.inside import Inside, Points, look_inside
@@ -71,16 +80,22 @@ def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch)
         inside = look_inside(
             views, mesh, seen, config.hidden_points, seed_for(seed, bundle.meta["uid"], "area")
         )
-    dense = concatenate([seen.cloud, inside.cracks])
+    dense = concatenate([seen.cloud.take(~inside.shaded), inside.cracks])
     with watch("sample"):
         cloud = dense.take(farthest_points(dense.xyz, config.points))
         hidden = inside.hidden.take(farthest_points(inside.hidden.xyz, config.hidden_points))
+    with watch("openness"):
+        open_outside = openness.measure(openness.caster_of(mesh), cloud.xyz)
     with watch("solid"):
         solid = solid_points(mesh, config.solid_points or GAUGES, seed_for(seed, bundle.meta["uid"], "solid"))
         if not config.solid_points:
             solid = replace(solid, xyz=solid.xyz[:0], method="none")
     quality = _quality(cloud, dense, seen, inside) | _solidity(solid)
-    return _row(bundle, views, cloud, hidden, solid, quality, seed)
+    row = _row(bundle, views, cloud, hidden, solid, quality, seed)
+    return row | {
+        "outside_openness": openness.encode(open_outside),
+        "hidden_openness": openness.encode(hidden.openness),
+    }
 
 
 def singular_values(xyz: np.ndarray) -> np.ndarray:
@@ -150,11 +165,20 @@ def _row(
         "solid_xyz": solid.xyz,
         "solid_method": solid.method,
         **{image_column(i): bundle.image_bytes(i) for i in range(len(bundle))},
+        **_inside_columns(bundle),
         "cameras": [_camera(view) for view in views],
         "quality": quality,
         "cluster": None,
         "weight": 1.0 if meta.get("weight") is None else meta["weight"],
         "seed": seed,
+    }
+
+
+def _inside_columns(bundle: Bundle) -> Row:
+    """The PNGs of what lies behind each view's first surface."""
+    views = range(len(bundle))
+    return {interior_column(i): bundle.interior_bytes(i) for i in views} | {
+        layers_column(i): bundle.layers_bytes(i) for i in views
     }
 
 
