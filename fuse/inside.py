@@ -98,9 +98,7 @@ def further_points(views: Sequence[View], footprint: float) -> Points:
     return Points(xyz, albedo, normal, layer, facing, np.ones(len(xyz))).take(best)
 
 
-def label(
-    points: Points, caster: Raycaster, footprint: float, wanted: int
-) -> tuple[Points, Points, float]:
+def label(points: Points, caster: Raycaster, footprint: float, wanted: int) -> tuple[Points, Points, float]:
     """Split into hidden points, evenly thinned to about SURPLUS times `wanted`, and open ones; and what the
     openness of hidden ones is at most.
 
@@ -159,7 +157,8 @@ def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
 
 
 def hidden_share(mesh: Mesh, limit: float, caster: Raycaster, seed: int) -> float:
-    """The share of the mesh's area whose openness is at most `limit`, from AREA_SAMPLES points spread evenly by area."""
+    """The share of the mesh's area whose openness is at most `limit`, from AREA_SAMPLES points spread evenly
+    by area."""
     corners = mesh.vertices[mesh.faces].astype(np.float64)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     rng = np.random.default_rng(seed)

@@ -1,14 +1,13 @@
 """Openness: from how many directions a surface point can be seen from outside, by rays against the mesh.
 
 A point's openness is the share of 512 evenly spread directions in which a ray leaves the model without
-hitting it; near the limit of what is hidden, where so few rays depend on luck, 2,048 directions decide. Shards
-store it as a byte (`encode`).
+hitting it; where it may be that of a hidden point or not, 2,048 directions decide, as a few of 512 depend on
+luck. Shards store it as a byte (`encode`). What the openness of hidden points is at most depends on the model
+(`steadiest`).
 
-Hidden are points of at most some openness, which depends on the model (`steadiest`). Nearly every open point escapes within a few directions, so `tally` asks in rounds and stops at a point that
-is surely open; only hidden points cost all 512 rays.
-
-Rays start SKIN away from their point: clear of the surface that it lies on, and of a skin so thin that what
-lies under it is not an inside.
+Nearly every open point escapes within a few directions, so `tally` asks in rounds and stops at a point that
+is surely open; only hidden points cost all 512 rays. Rays start SKIN away from their point: clear of the
+surface that it lies on, and of a skin so thin that what lies under it is not an inside.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from render.bundle import Mesh
 from render.cameras import fibonacci_sphere
@@ -53,7 +52,11 @@ def encode(openness: np.ndarray) -> np.ndarray:
 
 
 def tally(
-    caster: Raycaster, xyz: np.ndarray, first: int = 0, last: int = DIRECTIONS, count: np.ndarray | None = None
+    caster: Raycaster,
+    xyz: np.ndarray,
+    first: int = 0,
+    last: int = DIRECTIONS,
+    count: np.ndarray | None = None,
 ) -> np.ndarray:
     """(N,) int64: how many rays escape from the (N, 3) float32 points in the directions numbered first..last,
     and before (`count`). A point that is surely open is not followed further: it counts as DIRECTIONS."""
@@ -88,8 +91,10 @@ def steadiest(xyz: np.ndarray, openness: np.ndarray) -> float:
     """
     if len(xyz) <= NEIGHBORS:
         return LIMITS[0]
-    distance, neighbor = cKDTree(xyz).query(xyz, NEIGHBORS + 1)
-    pairs = (distance <= REACH * np.median(distance[:, 1])) & (abs(openness[neighbor] - openness[:, None]) < ALIKE)
+    distance, neighbor = KDTree(xyz).query(xyz, NEIGHBORS + 1)
+    pairs = (distance <= REACH * np.median(distance[:, 1])) & (
+        abs(openness[neighbor] - openness[:, None]) < ALIKE
+    )
     parted = [((openness <= limit)[neighbor] != (openness <= limit)[:, None]) & pairs for limit in LIMITS]
     return LIMITS[int(np.argmin([np.count_nonzero(each) for each in parted]))]
 

@@ -84,7 +84,6 @@ def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch)
     with watch("sample"):
         cloud = dense.take(farthest_points(dense.xyz, config.points))
         hidden = inside.hidden.take(farthest_points(inside.hidden.xyz, config.hidden_points))
-    with watch("openness"):
         open_outside = openness.measure(openness.caster_of(mesh), cloud.xyz)
     with watch("solid"):
         solid = solid_points(mesh, config.solid_points or GAUGES, seed_for(seed, bundle.meta["uid"], "solid"))

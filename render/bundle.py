@@ -212,6 +212,15 @@ class Bundle:
         """The PNG of the lit view, as stored."""
         return self.read(self.frames[index].file_path)
 
+    def layers_bytes(self, index: int) -> bytes:
+        """The PNG, as stored, of the number of surfaces along each ray."""
+        return self.read(self.frames[index].layers_file_path)
+
+    def interior_bytes(self, index: int) -> bytes:
+        """The PNG, as stored, of where a surface that no view sees lies behind; empty for none."""
+        name = self.frames[index].interior_file_path
+        return self.read(name) if name else b""
+
     def view(self, index: int, hidden: bool = True, late: bool = False) -> View:
         """One view, with the layers behind the first only where `hidden` asks for them.
 

@@ -28,7 +28,9 @@ from fuse.dataset.names import is_name
 from render.failures import UserError, printable
 from render.files import NotAFileError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+READABLE = (2, 3)
+"""Versions that are read: 2 has neither openness nor masks."""
 REMEDY = f"Delete it and its line in {MANIFEST}, then run `insideout fuse` again."
 Row = dict[str, Any]
 _FOOTER = 1 << 26  # bytes of a string, or items of a list, in a shard's footer
@@ -90,10 +92,12 @@ SCHEMA = pa.schema(
         _array("outside_rgb", "u1"),
         _array("outside_albedo", "u1"),
         _array("outside_normal", "i1"),  # unit normals x 127
+        _array("outside_openness", "u1", "[-1]"),  # x 255, rounded up: see `fuse.openness`
         _array("hidden_xyz", "<f4"),
         _array("hidden_albedo", "u1"),
         _array("hidden_normal", "i1"),
         _array("hidden_layer", "u1", "[-1]"),  # index along its ray: surfaces that the ray hit before
+        _array("hidden_openness", "u1", "[-1]"),
         _array("solid_xyz", "<f4"),
         pa.field("solid_method", pa.string(), nullable=False),
         pa.field("cameras", pa.list_(pa.field("element", CAMERA, nullable=False)), nullable=False),
@@ -103,7 +107,8 @@ SCHEMA = pa.schema(
         pa.field("seed", pa.int64(), nullable=False),
     ]
 )
-"""Every column but the images `image_00`, `image_01`, ..., one per view (see `schema_for`)."""
+"""Every column but those of the views, `image_00`, `interior_00`, `layers_00`, ... (see `schema_for`)."""
+OPENNESS = ("outside_openness", "hidden_openness")
 
 
 def image_column(view: int) -> str:
@@ -111,14 +116,27 @@ def image_column(view: int) -> str:
     return f"image_{view:02d}"
 
 
-def schema_for(views: int) -> pa.Schema:
-    """SCHEMA with `views` image columns before `cameras`."""
-    images = [
-        pa.field(image_column(i), pa.binary(), nullable=False, metadata={"mime": "image/png"})
+def interior_column(view: int) -> str:
+    """The name of the column of a view's mask: where a surface that no view sees lies behind the first."""
+    return f"interior_{view:02d}"
+
+
+def layers_column(view: int) -> str:
+    """The name of the column of a view's number of surfaces along each ray."""
+    return f"layers_{view:02d}"
+
+
+def schema_for(views: int, version: int = SCHEMA_VERSION) -> pa.Schema:
+    """SCHEMA with the columns of `views` views before `cameras`, as it is or was in a readable version."""
+    kinds = (image_column, interior_column, layers_column) if version >= 3 else (image_column,)
+    pictures = [
+        pa.field(kind(i), pa.binary(), nullable=False, metadata={"mime": "image/png"})
+        for kind in kinds
         for i in range(views)
     ]
-    at = SCHEMA.get_field_index("cameras")
-    return pa.schema([*list(SCHEMA)[:at], *images, *list(SCHEMA)[at:]])
+    fields = [field for field in SCHEMA if version >= 3 or field.name not in OPENNESS]
+    at = [field.name for field in fields].index("cameras")
+    return pa.schema([*fields[:at], *pictures, *fields[at:]])
 
 
 def view_count(schema: pa.Schema) -> int:
@@ -126,14 +144,22 @@ def view_count(schema: pa.Schema) -> int:
     return sum(name.startswith("image_") for name in schema.names)
 
 
+def version_of(names: Iterable[str]) -> int:
+    """The schema version of rows with these columns."""
+    return 3 if OPENNESS[0] in names else 2
+
+
 def decode(row: Mapping[str, Any], name: str, schema: pa.Schema = SCHEMA) -> np.ndarray:
     """A binary column of a row as an array, by the field metadata of `schema`.
 
-    Point columns are (N, 3) views on the row's bytes (`hidden_layer` is (N,)), images are (H, W, 4) uint8.
+    Point columns are (N, 3) views on the row's bytes (`hidden_layer` and openness are (N,)). Images are
+    (H, W, 4) uint8, numbers of layers (H, W) uint8, interiors (H, W) bool; (0, 0) where a view has none.
     """
     if name.startswith("image_"):
         with open_png(row[name]) as image:
             return np.array(image.convert("RGBA"))
+    if name.startswith(("interior_", "layers_")):
+        return _mask(row[name], bool if name.startswith("interior_") else np.uint8)
     metadata = schema.field(name).metadata or {}
     if b"dtype" not in metadata:
         raise ShardError(f"column {name} is not an array: use row[{name!r}] itself")
@@ -149,6 +175,13 @@ def open_png(data: bytes) -> Image.Image:
     if max(image.size) > _LARGEST_IMAGE:
         raise ShardError(f"a PNG of {image.size} pixels; at most {_LARGEST_IMAGE} across are read")
     return image
+
+
+def _mask(data: bytes, kind: type) -> np.ndarray:
+    if not data:
+        return np.zeros((0, 0), kind)
+    with open_png(data) as image:
+        return np.array(image.convert("L")).astype(kind)
 
 
 def encode_normal(normal: np.ndarray) -> np.ndarray:
@@ -167,7 +200,7 @@ def decode_normal(code: np.ndarray) -> np.ndarray:
 
 def table_of(row: Mapping[str, Any]) -> pa.Table:
     """One row as a table. Arrays may be ndarrays (checked against the field's dtype) or bytes."""
-    schema = schema_for(sum(name.startswith("image_") for name in row))
+    schema = schema_for(sum(name.startswith("image_") for name in row), version_of(row))
     missing, unknown = set(schema.names) - set(row), set(row) - set(schema.names)
     if missing or unknown:
         raise ShardError(
@@ -192,18 +225,27 @@ def write_shard(
     try:
         for group in _row_groups(tables, row_group_mib * 2**20):
             writer = writer or _open_writer(path, group.schema)
-            if group.schema != writer.schema:
-                views = {view_count(group.schema), view_count(writer.schema)}
-                raise ShardError(f"{path}: its rows have different numbers of views, {views}")
+            _same_schema(path, writer.schema, group.schema)
             writer.write_table(group, row_group_size=group.num_rows)
             rows += group.num_rows
         if writer is None:
             raise ShardError(f"{path}: no rows to write")
-        writer.add_key_value_metadata(_footer(config_hash, versions))
+        writer.add_key_value_metadata(_footer(version_of(writer.schema.names), config_hash, versions))
     finally:
         if writer is not None:
             writer.close()
     return rows
+
+
+def _same_schema(path: Path | str, first: pa.Schema, other: pa.Schema) -> None:
+    if first == other:
+        return
+    if view_count(first) != view_count(other):
+        views = {view_count(first), view_count(other)}
+        raise ShardError(f"{path}: its rows have different numbers of views, {views}")
+    raise ShardError(
+        f"{path}: some of its rows were fused by an older release. Fuse with --on-existing overwrite."
+    )
 
 
 def _plain(field: pa.Field, value: Any) -> Any:
@@ -248,9 +290,9 @@ def _open_writer(path: Path | str, schema: pa.Schema) -> pq.ParquetWriter:
     return pq.ParquetWriter(path, schema, **options)
 
 
-def _footer(config_hash: str, versions: Mapping[str, str]) -> dict[str, str]:
+def _footer(version: int, config_hash: str, versions: Mapping[str, str]) -> dict[str, str]:
     return {
-        "insideout.schema_version": str(SCHEMA_VERSION),
+        "insideout.schema_version": str(version),
         "insideout.config_hash": config_hash,
         "insideout.versions": json.dumps(dict(versions), sort_keys=True),
     }
@@ -356,12 +398,13 @@ def _line(error: Exception) -> str:
 
 
 def _check_schema(path: Path, schema: pa.Schema, version: str | None) -> None:
-    if version != str(SCHEMA_VERSION):
+    if version is None or version not in map(str, READABLE):
+        known = " and ".join(map(str, READABLE))
         raise ShardError(
-            f"{path}: shard schema {printable(str(version))[:20]}, this release reads {SCHEMA_VERSION}. "
+            f"{path}: shard schema {printable(str(version))[:20]}, this release reads {known}. "
             "Read it with the release that wrote it, or run `insideout fuse` with --on-existing overwrite."
         )
-    for field in schema_for(view_count(schema)):
+    for field in schema_for(view_count(schema), int(version)):
         found = schema.field(field.name) if field.name in schema.names else None
         if found is None or found.type != field.type or found.metadata != field.metadata:
             raise ShardError(

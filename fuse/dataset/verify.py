@@ -19,7 +19,17 @@ from fuse.dataset import storage
 from fuse.dataset.description import read_description
 from fuse.dataset.layout import MANIFEST, Layout, open_dataset
 from fuse.dataset.manifest import Part, read_manifest, sha256_of
-from fuse.dataset.shard import Row, Shard, decode, decode_normal, image_column, open_png
+from fuse.dataset.shard import (
+    OPENNESS,
+    Row,
+    Shard,
+    decode,
+    decode_normal,
+    image_column,
+    interior_column,
+    layers_column,
+    open_png,
+)
 from render.bundle import REMEDY as BUNDLE_REMEDY
 from render.bundle import Bundle, BundleError
 from render.failures import UserError, printable
@@ -147,7 +157,7 @@ def row_problems(row: Row, views: int) -> Iterator[str]:
     """What breaks the contract in one row of a shard with `views` views."""
     try:
         for kind, names in _ARRAYS.items():
-            for name in names:
+            for name in (name for name in names if name in row or name not in OPENNESS):
                 found = len(decode(row, name))
                 if found != row[f"n_{kind}"]:
                     yield f"{name} has {found} points, n_{kind} says {row[f'n_{kind}']}"
@@ -166,8 +176,8 @@ def row_problems(row: Row, views: int) -> Iterator[str]:
 
 
 _ARRAYS = {
-    "outside": ("outside_xyz", "outside_rgb", "outside_albedo", "outside_normal"),
-    "hidden": ("hidden_xyz", "hidden_albedo", "hidden_normal", "hidden_layer"),
+    "outside": ("outside_xyz", "outside_rgb", "outside_albedo", "outside_normal", "outside_openness"),
+    "hidden": ("hidden_xyz", "hidden_albedo", "hidden_normal", "hidden_layer", "hidden_openness"),
     "solid": ("solid_xyz",),
 }
 
@@ -199,7 +209,10 @@ def _order_problems(name: str, xyz: np.ndarray) -> Iterator[str]:
 
 def _image_problems(row: Row, views: int) -> Iterator[str]:
     sizes = set()
-    for name in map(image_column, range(views)):
+    kinds = (image_column, interior_column, layers_column)
+    names = [kind(view) for kind in kinds for view in range(views)]
+    # a view without a mask has an empty one, and rows of the older schema have none
+    for name in (name for name in names if name.startswith("image_") or row.get(name)):
         try:
             with open_png(row[name]) as image:
                 image.load()

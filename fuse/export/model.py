@@ -14,7 +14,7 @@ from fuse.dataset.layout import Layout, open_dataset
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.names import is_name
 from fuse.dataset.ownership import refuse_links_in
-from fuse.dataset.shard import SCHEMA, Row, Shard, decode, decode_normal
+from fuse.dataset.shard import OPENNESS, SCHEMA, Row, Shard, decode, decode_normal
 from fuse.export.nerf import POINTS, write_nerf
 from fuse.preview.cutaway import draw_inside, draw_layers
 from render.bundle import Bundle
@@ -37,6 +37,7 @@ def export(out: Path, uid: str, to: Path, albedo: bool = False, points: Wanted =
     the cloud, of its hidden points and of both cut open; otherwise it is a folder and gets the unzipped view
     bundle as NeRF and splatting tools read it, and `pictures/` of its layers. `albedo` selects unlit colors;
     hidden points always have those. With `points` "all", each has a label: 0 outside, 1 hidden, 2 solid.
+    A PLY has openness too, where the shard has it; that of solid points is 0.
     """
     layout, kind = open_dataset(out), to.suffix.lower()
     if kind not in (".ply", ".npz", ".png", ""):
@@ -56,10 +57,18 @@ def export(out: Path, uid: str, to: Path, albedo: bool = False, points: Wanted =
     label = np.repeat([LABELS.index(name) for name in kinds], [len(part[0]) for part in parts])
     label = label.astype(np.uint8) if points == "all" else None
     if kind == ".ply":
-        write_ply(to, xyz, rgb, normal, label)
+        write_ply(to, xyz, rgb, normal, label, _openness(row, kinds))
     else:
         write_point_e(to, xyz, rgb, label)
     return to
+
+
+def _openness(row: Row, kinds: Sequence[str]) -> np.ndarray | None:
+    """(N,) uint8 openness of all points of the kinds, 0 for solid ones; None where the shard has none."""
+    if OPENNESS[0] not in row:
+        return None
+    solid = np.zeros(len(decode(row, "solid_xyz")), np.uint8)
+    return np.concatenate([solid if kind == "solid" else decode(row, f"{kind}_openness") for kind in kinds])
 
 
 def points_of(row: Row, kind: str, albedo: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -97,14 +106,16 @@ def write_ply(
     rgb: np.ndarray,
     normal: np.ndarray | None = None,
     label: np.ndarray | None = None,
+    openness: np.ndarray | None = None,
 ) -> None:
-    """Write (N, 3) float32 points, (N, 3) uint8 colors, optional (N, 3) float32 normals and (N,) uint8 labels
-    as binary PLY."""
+    """Write (N, 3) float32 points, (N, 3) uint8 colors, optional (N, 3) float32 normals, (N,) uint8 labels
+    and (N,) uint8 openness as binary PLY."""
     columns = [(name, "<f4", xyz[:, i]) for i, name in enumerate("xyz")]
     if normal is not None:
         columns += [(f"n{name}", "<f4", normal[:, i]) for i, name in enumerate("xyz")]
     columns += [(name, "u1", rgb[:, i]) for i, name in enumerate(("red", "green", "blue"))]
-    columns += [("label", "u1", label)] if label is not None else []
+    extra = {"label": label, "openness": openness}
+    columns += [(name, "u1", values) for name, values in extra.items() if values is not None]
     vertices = np.empty(len(xyz), [(name, dtype) for name, dtype, _ in columns])
     for name, _, values in columns:
         vertices[name] = values
@@ -136,7 +147,8 @@ def _row(layout: Layout, uid: str, columns: Sequence[str] | None = _COLUMNS) -> 
     for entry in _entries(layout):
         if uid in (entry.uid, entry.source):
             with Shard(layout.shard(entry.file)) as shard:
-                return next(row for row in shard.rows(columns, [entry.group]) if row["uid"] == entry.uid)
+                held = columns and [name for name in columns if name in shard.schema.names]
+                return next(row for row in shard.rows(held, [entry.group]) if row["uid"] == entry.uid)
     return None
 
 

@@ -86,7 +86,8 @@ def card(record: dict[str, Any], facts: ShardFacts) -> str:
         *(["## Failures", table(("stage", "class", "models"), failures)] if failures else []),
         "## Shard columns",
         table(("column", "type"), [(field.name, f"`{field.type}`") for field in SCHEMA]),
-        "and `image_00`, `image_01`, ...: PNG bytes, one column per view.",
+        "and PNG bytes, one column per view: `image_00`, ...; `interior_00`, ... (where a surface that no "
+        "view sees lies behind the first) and `layers_00`, ... (surfaces along each ray).",
         "## Made with",
         table(("package", "version"), record["versions"].items()),
         "## Configuration",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fuse.dataset.shard import image_column
+from fuse.dataset.shard import image_column, interior_column, layers_column
 
 SHAPES = ("ball", "box", "rod", "plate")
 
@@ -42,10 +42,12 @@ def make_row(
         "outside_rgb": np.tile(rgb, (points, 1)),
         "outside_albedo": np.tile(255 - rgb, (points, 1)),
         "outside_normal": np.zeros((points, 3), np.int8),
+        "outside_openness": np.full(points, 128, np.uint8),
         "hidden_xyz": _surface(shape, rng, hidden) / 2,
         "hidden_albedo": np.tile(rgb, (hidden, 1)),
         "hidden_normal": np.zeros((hidden, 3), np.int8),
         "hidden_layer": np.ones(hidden, np.uint8),
+        "hidden_openness": np.zeros(hidden, np.uint8),
         "solid_xyz": _surface(shape, rng, solid) / 2,
         "solid_method": "winding" if solid else "none",
         "cameras": [{"camera_to_world": _around(view), "fov": 0.7} for view in range(views)],
@@ -68,7 +70,11 @@ def make_row(
         "weight": 1.0,
         "seed": index,
     }
-    return row | {image_column(view): _picture(shape, rgb, view) for view in range(views)}
+    for view in range(views):
+        row[image_column(view)] = _picture(shape, rgb, view)
+        row[interior_column(view)] = _mask(255 * (shape == "ball"))
+        row[layers_column(view)] = _mask(4 if shape == "ball" else 2)
+    return row
 
 
 def _around(view: int) -> np.ndarray:
@@ -88,6 +94,15 @@ def _surface(shape: str, rng: np.random.Generator, points: int) -> np.ndarray:
         xyz = unit / np.abs(unit).max(axis=1, keepdims=True)
         xyz *= {"box": (1, 1, 1), "rod": (0.15, 0.15, 1), "plate": (1, 1, 0.1)}[shape]
     return xyz.astype(np.float32)
+
+
+def _mask(value: int) -> bytes:
+    """A PNG of that value within a square in the middle."""
+    image = Image.new("L", (64, 64))
+    ImageDraw.Draw(image).rectangle((16, 16, 48, 48), fill=value)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _picture(shape: str, rgb: np.ndarray, view: int) -> bytes:

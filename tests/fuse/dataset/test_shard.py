@@ -21,17 +21,21 @@ from fuse.dataset.shard import (
     decode_normal,
     encode_normal,
     image_column,
+    interior_column,
+    layers_column,
     read_rows,
     schema_for,
     table_of,
     write_shard,
 )
+from fuse.dataset.verify import row_problems
 from render.bundle import Bundle
 from tests.helpers.fuse_dataset import add_models, bundle_path
 
 CONTRACT = """uid source source_sha256 format split caption category license center scale n_outside n_hidden
-n_solid outside_xyz outside_rgb outside_albedo outside_normal hidden_xyz hidden_albedo hidden_normal
-hidden_layer solid_xyz solid_method image_00 image_01 cameras quality cluster weight seed"""
+n_solid outside_xyz outside_rgb outside_albedo outside_normal outside_openness hidden_xyz hidden_albedo
+hidden_normal hidden_layer hidden_openness solid_xyz solid_method image_00 image_01 interior_00 interior_01
+layers_00 layers_01 cameras quality cluster weight seed"""
 
 
 def rows_of(out: Path) -> list[dict]:
@@ -137,7 +141,7 @@ def test_the_shuffle_is_global_and_seeded() -> None:
 
 def test_a_shard_of_mixed_view_counts_is_refused(whole: Path, tmp_path: Path) -> None:
     table = table_of(rows_of(whole)[0])
-    fewer = table.drop_columns([image_column(5)])
+    fewer = table.drop_columns([image_column(5), interior_column(5), layers_column(5)])
     with pytest.raises(ShardError, match="different numbers of views"):
         write_shard(tmp_path / "x.parquet", [table, fewer], "abc", {})
 
@@ -165,6 +169,29 @@ def test_foreign_files_are_refused_with_a_remedy(whole: Path, tmp_path: Path) ->
     write_shard(path, [table], "abc", {})
     with pytest.raises(ShardError, match="column weight is None, expected"):
         Shard(path)
+
+
+def test_shards_of_the_older_schema_are_read(whole: Path, tmp_path: Path) -> None:
+    row = rows_of(whole)[0]
+    new = ("outside_openness", "hidden_openness", "interior_", "layers_")
+    table = table_of({name: value for name, value in row.items() if not name.startswith(new)})
+    write_shard(tmp_path / "old.parquet", [table], "abc", {})
+    with Shard(tmp_path / "old.parquet") as shard:
+        assert shard.footer["insideout.schema_version"] == "2" and shard.views == 6
+        assert list(row_problems(next(shard.rows()), 6)) == []
+    with pytest.raises(ShardError, match="fused by an older release"):
+        write_shard(tmp_path / "mixed.parquet", [table, table_of(row)], "abc", {})
+
+
+def test_openness_and_masks_are_the_bundles_and_the_shapes(whole: Path) -> None:
+    row = next(row for row in rows_of(whole) if row["uid"] == "ball")
+    openness = decode(row, "outside_openness")
+    assert openness.shape == (300,) and np.abs(openness / 255 - 0.5).max() < 0.03, "half the sky over each"
+    assert decode(row, "interior_02").shape == (0, 0), "its bundle has no masks"
+    layers = decode(row, "layers_02")
+    assert (
+        layers.dtype == np.uint8 and ((layers > 0) == (decode(row, "image_02")[..., 3] > 127)).mean() > 0.95
+    )
 
 
 def test_a_flipped_byte_is_an_error_when_read(dataset: Path) -> None:

@@ -43,6 +43,11 @@ def test_all_kinds_of_points_are_labeled(whole: Path, tmp_path: Path) -> None:
         assert np.array_equal(arrays["coords"][-counts[2] :] * 2, decode(row, "solid_xyz"))
     solid = o3d.io.read_point_cloud(export(whole, "cube", tmp_path / "solid.ply", points="solid"))
     assert np.array_equal(np.asarray(solid.points, np.float32), decode(row, "solid_xyz"))
+    ply = export(whole, "cube", tmp_path / "all.ply", points="all").read_bytes()
+    assert b"uchar label\nproperty uchar openness\nend_header" in ply
+    vertex = np.frombuffer(ply.split(b"end_header\n")[1], np.uint8).reshape(sum(counts), -1)
+    assert np.array_equal(vertex[: counts[0], -1], decode(row, "outside_openness"))
+    assert not vertex[-counts[2] :, -1].any() and (vertex[-counts[2] :, -2] == 2).all()
     with pytest.raises(ExportError, match="cube has no hidden points"):
         export(whole, "cube", tmp_path / "hidden.ply", points="hidden")
 

@@ -1,0 +1,86 @@
+"""Openness against closed form, and the limit of what is hidden against boxes whose lids are ajar."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial import KDTree
+
+from fuse import openness
+from fuse.sampling import farthest_points
+from render.bundle import Mesh
+from tests.helpers.fuse_scenes import Scene
+
+GRAY = (128, 128, 128)
+WALL = 0.1
+
+
+def tub(depth: float) -> Scene:
+    """A box of side 2 without a lid, as deep as that; its floor's middle is the origin."""
+    scene = Scene().box([-1 - WALL, -1 - WALL, -WALL], [1 + WALL, 1 + WALL, 0], GRAY)
+    for side in (-1, 1):
+        low, high = sorted((side, side * (1 + WALL)))
+        scene = scene.box([low, -1 - WALL, 0], [high, 1 + WALL, depth], GRAY)
+        scene = scene.box([-1 - WALL, low, 0], [1 + WALL, high, depth], GRAY)
+    return scene
+
+
+def lidded(gap: float) -> Mesh:
+    """The tub with a lid that floats that far above it."""
+    low, high = [-1 - WALL, -1 - WALL, 1 + gap], [1 + WALL, 1 + WALL, 1 + gap + WALL]
+    return tub(1).box(low, high, GRAY).mesh()
+
+
+def inner_points(count: int) -> np.ndarray:
+    """Evenly spread points of the tub's inner walls, its floor and its lid."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform([-1, -1, 0], [1, 1, 1], (8 * count, 3))
+    face = rng.choice(6, len(points), p=np.array([1, 1, 1, 1, 2, 2]) / 8)
+    for number, (axis, place) in enumerate([(0, -1), (0, 1), (1, -1), (1, 1), (2, 0), (2, 1)]):
+        points[face == number, axis] = place
+    points = points.astype(np.float32)
+    return points[farthest_points(points, count)]
+
+
+@pytest.mark.parametrize("depth", [0.5, 1.0, 3.0, 8.0])
+def test_openness_at_the_bottom_of_a_tub(depth: float) -> None:
+    """The solid angle of a square of side 2 at a distance, over that of the sphere."""
+    seen = 4 * np.arctan(4 / (2 * depth * np.sqrt(4 * depth**2 + 8)))
+    caster = openness.caster_of(tub(depth).mesh())
+    (share,) = openness.measure(caster, np.zeros((1, 3), np.float32))
+    assert share == pytest.approx(seen / (4 * np.pi), abs=0.004)
+
+
+def test_the_byte_is_0_only_where_no_ray_escapes() -> None:
+    code = openness.encode(np.array([0, 1 / 2048, 1 / 512, 2 / 255, 0.5, 1]))
+    assert code.tolist() == [0, 1, 1, 2, 128, 255] and code.dtype == np.uint8
+
+
+def test_what_is_surely_open_is_told_apart_early_and_the_rest_exactly() -> None:
+    caster = openness.caster_of(lidded(0.1))
+    points = inner_points(1000)
+    exact = openness.measure(caster, points)
+    count = openness.tally(caster, points)
+    sure = count == openness.DIRECTIONS
+    assert exact[sure].min() > openness.LIMITS[-1]
+    assert np.array_equal(openness.refined(caster, points[~sure], count[~sure]), exact[~sure])
+
+
+@pytest.mark.parametrize("gap", [0.03, 0.1])
+def test_a_box_whose_lid_is_ajar_is_not_speckled(gap: float) -> None:
+    points = inner_points(4000)
+    share = openness.measure(openness.caster_of(lidded(gap)), points)
+    limit = openness.steadiest(points, share)
+    _, neighbors = KDTree(points).query(points, np.array([2]))
+
+    def parted(limit: float) -> float:
+        return float(((share <= limit) != (share <= limit)[neighbors[:, 0]]).mean())
+
+    assert parted(0) > 0.03 and parted(limit) < 0.4 * parted(0)
+    assert share[share <= limit].max() < 0.012
+
+
+def test_in_a_closed_box_and_an_open_one_the_limit_stays_0() -> None:
+    points = inner_points(2000)
+    for mesh in (lidded(0), tub(1).mesh()):
+        assert openness.steadiest(points, openness.measure(openness.caster_of(mesh), points)) == 0
