@@ -111,16 +111,25 @@ def label(points: Points, caster: Raycaster, footprint: float, wanted: int) -> t
         closed = count[index] < openness.DIRECTIONS
         open_ones.append(index[~closed])
         index, start = index[closed], end
-        if end == LOOKS[0] and len(index) > MANY * wanted:
-            index = index[best_of_cells(points.xyz[index], points.facing[index], 0, CELLS[1] * footprint)]
+        # apart, so that neither crowds out the other
+        apart = index[count[index] == 0], index[count[index] > 0]
+        if end == LOOKS[0]:
+            index = np.concatenate([_coarser(points, some, footprint, MANY * wanted) for some in apart])
         elif end == LOOKS[1]:
-            sorts = index[count[index] == 0], index[count[index] > 0]  # so that neither crowds out the other
-            index = np.concatenate([i[farthest_points(points.xyz[i], SURPLUS * wanted)] for i in sorts])
+            kept = zip(apart, (SURPLUS * wanted, wanted), strict=True)
+            index = np.concatenate([some[farthest_points(points.xyz[some], most)] for some, most in kept])
     share = openness.refined(caster, points.xyz[index], count[index])
     limit = openness.steadiest(points.xyz[index], share)
     found = share <= limit
     hidden = replace(points.take(index), openness=share).take(found)
     return hidden, points.take(np.sort(np.concatenate([*open_ones, index[~found]]))), limit
+
+
+def _coarser(points: Points, index: np.ndarray, footprint: float, most: int) -> np.ndarray:
+    """The points at (M,) `index`, or one per larger cell where there are more than `most`."""
+    if len(index) <= most:
+        return index
+    return index[best_of_cells(points.xyz[index], points.facing[index], 0, CELLS[1] * footprint)]
 
 
 def shaded(

@@ -23,9 +23,10 @@ from render.shading.raycaster import Raycaster
 
 DIRECTIONS = 512
 FINE = 2048  # directions that decide about points in doubt,
-DOUBT = (3, 11)  # which are those with so many escapes in DIRECTIONS
+DOUBT = (3, 10)  # which are those with so many escapes in DIRECTIONS
 LIMITS = (0, 1 / 255, 2 / 255, 3 / 255)  # what the openness of a model's hidden points may be at most
 ALIKE = 0.03  # points beside each other whose openness differs by more are on two sides of a true edge
+STEADY = 0.005  # share of neighbors that a limit may part, at most, for no higher one to be tried
 NEIGHBORS = 6
 REACH = 2  # spacings: how near neighbors are
 SKIN = 2e-3  # normalized units
@@ -83,20 +84,21 @@ def refined(caster: Raycaster, xyz: np.ndarray, count: np.ndarray) -> np.ndarray
 
 
 def steadiest(xyz: np.ndarray, openness: np.ndarray) -> float:
-    """The limit of openness that separates the fewest neighbors which are much alike; the lowest of equals.
+    """The lowest limit of openness that parts few neighbors which are much alike, else the one that parts the
+    fewest; for evenly spread (N, 3) points, with (N,) openness.
 
-    For evenly spread (N, 3) points, with (N,) openness. A deep inside that a few rays reach through a gap is
-    speckled by a limit of 0, and whole by one of a hundredth, which elsewhere cuts through what is shaded
-    evenly. Compare Matas et al., "Robust wide baseline stereo from maximally stable extremal regions" (2002).
+    A limit of 0 speckles a deep inside that a few rays reach through a gap; one of a hundredth does not, but
+    may cut through what is evenly shaded elsewhere. Compare Matas et al., "Robust wide baseline stereo from
+    maximally stable extremal regions" (2002).
     """
     if len(xyz) <= NEIGHBORS:
         return LIMITS[0]
     distance, neighbor = KDTree(xyz).query(xyz, NEIGHBORS + 1)
-    pairs = (distance <= REACH * np.median(distance[:, 1])) & (
-        abs(openness[neighbor] - openness[:, None]) < ALIKE
-    )
-    parted = [((openness <= limit)[neighbor] != (openness <= limit)[:, None]) & pairs for limit in LIMITS]
-    return LIMITS[int(np.argmin([np.count_nonzero(each) for each in parted]))]
+    other, own = openness[neighbor], openness[:, None]
+    alike = (distance <= REACH * np.median(distance[:, 1])) & (abs(other - own) < ALIKE)
+    parted = [np.count_nonzero(alike & ((other <= limit) != (own <= limit))) for limit in LIMITS]
+    bearable = max(STEADY * np.count_nonzero(alike), min(parted))
+    return next(limit for limit, count in zip(LIMITS, parted, strict=True) if count <= bearable)
 
 
 def spread_directions() -> np.ndarray:

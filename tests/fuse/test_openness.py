@@ -71,10 +71,10 @@ def test_a_box_whose_lid_is_ajar_is_not_speckled(gap: float) -> None:
     points = inner_points(4000)
     share = openness.measure(openness.caster_of(lidded(gap)), points)
     limit = openness.steadiest(points, share)
-    _, neighbors = KDTree(points).query(points, np.array([2]))
+    nearest: np.ndarray = np.asarray(KDTree(points).query(points, 2)[1])[:, 1]
 
     def parted(limit: float) -> float:
-        return float(((share <= limit) != (share <= limit)[neighbors[:, 0]]).mean())
+        return float(((share <= limit) != (share <= limit)[nearest]).mean())
 
     assert parted(0) > 0.03 and parted(limit) < 0.4 * parted(0)
     assert share[share <= limit].max() < 0.012
