@@ -128,10 +128,12 @@ def layers_column(view: int) -> str:
 
 def schema_for(views: int, version: int = SCHEMA_VERSION) -> pa.Schema:
     """SCHEMA with the columns of `views` views before `cameras`, as it is or was in a readable version."""
-    kinds = (image_column, interior_column, layers_column) if version >= 3 else (image_column,)
+    kinds = {image_column: {"mime": "image/png"}}
+    if version >= 3:  # no images to other readers, which would fail at an empty one
+        kinds |= {interior_column: {"format": "png"}, layers_column: {"format": "png"}}
     pictures = [
-        pa.field(kind(i), pa.binary(), nullable=False, metadata={"mime": "image/png"})
-        for kind in kinds
+        pa.field(kind(i), pa.binary(), nullable=False, metadata=metadata)
+        for kind, metadata in kinds.items()
         for i in range(views)
     ]
     fields = [field for field in SCHEMA if version >= 3 or field.name not in OPENNESS]
