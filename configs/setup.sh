@@ -191,7 +191,7 @@ make_venv() {
 }
 
 install_packages() {
-    echo "set-up: $(grep -c == requirements.lock) packages into .venv, 1.5 GB to download, 4 GB with torch for CUDA"
+    echo "set-up: $(grep -c == requirements.lock) packages into .venv, 1.6 GB to download, 4 GB with torch for CUDA"
     if ! .venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
         -c requirements.lock -e '.[render,train,clip,view,wandb,dev]' 2>&1 | large_steps; then
         wrong "pip: $(last_error)" "$again      (continues; pip's output is in $log)" \
