@@ -92,10 +92,10 @@ def tables(
 def _compare(name: str, model: Path, older: Path, resolution: int, repeat: int, reference: int) -> Comparison:
     result = Comparison(name)
     with tempfile.TemporaryDirectory(prefix="insideout-against-") as text:
-        folders = {older: Path(text, "before"), HERE: Path(text, "after")}
+        sides = ((older, Path(text, "before")), (HERE, Path(text, "after")))
         config = {"resolution": resolution, "device": "cpu"}
         for run in range(repeat):
-            for side, (checkout, folder) in enumerate(folders.items()):
+            for side, (checkout, folder) in enumerate(sides):
                 folder.mkdir(exist_ok=True)
                 bundle, row = folder / "bundle.zip", folder / "row.parquet"
                 for what, stage, source, target, settings in (
@@ -105,10 +105,10 @@ def _compare(name: str, model: Path, older: Path, resolution: int, repeat: int, 
                 ):
                     seconds = run_job(checkout, stage, source, target, settings)
                     _keep_least(result.seconds.setdefault(what, []), side, run, sum(seconds.values()))
-            plain = plain_fusion(folders[HERE] / "bundle.zip", 4096)
+            plain = plain_fusion(Path(text, "after", "bundle.zip"), 4096)
             _keep_least(result.seconds.setdefault("plain", []), 0, run, plain)
         for what in ("bundle.zip", "row.parquet"):
-            result.sizes[what] = [(folder / what).stat().st_size for folder in folders.values()]
+            result.sizes[what] = [(folder / what).stat().st_size for _, folder in sides]
         if reference:
             result.psnr, result.alpha = _quality(model, config, reference, Path(text))
     return result
