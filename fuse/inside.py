@@ -69,14 +69,15 @@ class Inside:
     limit: float = 0.0  # what the hidden points' openness is at most
 
 
-def look_inside(views: Sequence[View], mesh: Mesh, seen: Fused, wanted: int, seed: int) -> Inside:
+def look_inside(
+    views: Sequence[View], mesh: Mesh, caster: Raycaster, seen: Fused, wanted: int, seed: int
+) -> Inside:
     """Label the points behind the first surfaces of `views`; `seen` is what the first surfaces gave.
 
     With `wanted` 0 there are none, and the outside keeps its cracks.
     """
     if not wanted:
         return Inside(_NO_POINTS, seen.cloud.take(_NO_INDEX), np.zeros(len(seen.cloud), bool), 0.0)
-    caster = openness.caster_of(mesh)
     further = further_points(views, seen.footprint)
     hidden, candidates, limit = label(further, caster, seen.footprint, wanted)
     gaps = cracks(seen.cloud, candidates, seen.footprint)
@@ -118,8 +119,11 @@ def label(points: Points, caster: Raycaster, footprint: float, wanted: int) -> t
         elif end == LOOKS[1]:
             kept = zip(apart, (SURPLUS * wanted, wanted), strict=True)
             index = np.concatenate([some[farthest_points(points.xyz[some], most)] for some, most in kept])
-    share = openness.refined(caster, points.xyz[index], count[index])
+    share = count[index] / openness.DIRECTIONS
     limit = openness.steadiest(points.xyz[index], share)
+    if limit:
+        share = openness.refined(caster, points.xyz[index], count[index])
+        limit = openness.steadiest(points.xyz[index], share)
     found = share <= limit
     hidden = replace(points.take(index), openness=share).take(found)
     return hidden, points.take(np.sort(np.concatenate([*open_ones, index[~found]]))), limit

@@ -1,9 +1,9 @@
 """Openness: from how many directions a surface point can be seen from outside, by rays against the mesh.
 
 A point's openness is the share of 512 evenly spread directions in which a ray leaves the model without
-hitting it; where it may be that of a hidden point or not, 2,048 directions decide, as a few of 512 depend on
-luck. Shards store it as a byte (`encode`). What the openness of hidden points is at most depends on the model
-(`steadiest`).
+hitting it. Shards store it as a byte (`encode`). What the openness of hidden points is at most depends on the
+model (`steadiest`); where that is above 0, 2,048 directions decide about points in doubt, as a few of 512
+depend on luck.
 
 Nearly every open point escapes within a few directions, so `tally` asks in rounds and stops at a point that
 is surely open; only hidden points cost all 512 rays. Rays start SKIN away from their point: clear of the
@@ -43,8 +43,8 @@ def caster_of(mesh: Mesh) -> Raycaster:
 
 
 def measure(caster: Raycaster, xyz: np.ndarray) -> np.ndarray:
-    """(N,) float64 openness of (N, 3) float32 points, each by all directions."""
-    return refined(caster, xyz, _escapes(caster, xyz, spread_directions()))
+    """(N,) float64 openness of (N, 3) float32 points, by all DIRECTIONS."""
+    return _escapes(caster, xyz, spread_directions()) / DIRECTIONS
 
 
 def encode(openness: np.ndarray) -> np.ndarray:

@@ -77,14 +77,14 @@ def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch)
         raise ModelFailure(FailureClass.EMPTY, f"{bundle.path}: {message}")
     mesh = bundle.mesh()
     with watch("label"):
-        inside = look_inside(
-            views, mesh, seen, config.hidden_points, seed_for(seed, bundle.meta["uid"], "area")
-        )
+        caster = openness.caster_of(mesh)
+        area_seed = seed_for(seed, bundle.meta["uid"], "area")
+        inside = look_inside(views, mesh, caster, seen, config.hidden_points, area_seed)
     dense = concatenate([seen.cloud.take(~inside.shaded), inside.cracks])
     with watch("sample"):
         cloud = dense.take(farthest_points(dense.xyz, config.points))
         hidden = inside.hidden.take(farthest_points(inside.hidden.xyz, config.hidden_points))
-        open_outside = openness.measure(openness.caster_of(mesh), cloud.xyz)
+        open_outside = openness.measure(caster, cloud.xyz)
     with watch("solid"):
         solid = solid_points(mesh, config.solid_points or GAUGES, seed_for(seed, bundle.meta["uid"], "solid"))
         if not config.solid_points:

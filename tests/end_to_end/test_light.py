@@ -135,7 +135,7 @@ def test_an_extra_brings_the_modules_that_its_verbs_need():
         brought = names(project["optional-dependencies"][extra]) - always
         for module in modules:
             bringing = distributions.get(module, [UNLISTED.get(module, module)])
-            assert brought & {name.replace("_", "-") for name in bringing}, module
+            assert brought & {str(name).replace("_", "-") for name in bringing}, module
 
 
 def names(requirements: list[str]) -> set[str]:
