@@ -141,14 +141,16 @@ def shaded(
 ) -> np.ndarray:
     """(N,) bool: which of the (N, 3) seen points lie among (M, 3) hidden ones, their openness within `limit`.
 
-    A view that happens to look through a gap would leave a stripe of outside on what is hidden around it.
+    A view that happens to look through a gap would leave a stripe of outside on what is hidden around it. What
+    a view sees although no ray escapes it sees through a texture's holes, which rays against the mesh do not
+    know: it stays outside. A limit that would leave no outside at all is none.
     """
     result = np.zeros(len(seen), bool)
     if len(hidden) and len(seen):
         asked = np.flatnonzero(near(seen, hidden, CRACK * max(footprint, spacing(hidden))))
         share = openness.refined(caster, seen[asked], openness.tally(caster, seen[asked]))
-        result[asked] = share <= limit
-    return result
+        result[asked] = (share > 0) & (share <= limit)
+    return result & (not result.all())
 
 
 def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:

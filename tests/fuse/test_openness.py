@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial import KDTree
 
 from fuse import openness
+from fuse.inside import shaded
 from fuse.sampling import farthest_points
 from render.bundle import Mesh
 from render.shading.raycaster import Raycaster
@@ -85,6 +86,21 @@ def test_a_box_whose_lid_is_ajar_is_not_speckled(gap: float) -> None:
 
     assert parted(0) > 0.03 and parted(limit) < 0.4 * parted(0)
     assert share[share <= limit].max() < 0.012
+
+
+def test_seen_points_in_a_gaps_shade_are_hidden_but_none_that_no_ray_leaves() -> None:
+    points, caster = inner_points(2000), openness.caster_of(lidded(0.05))
+    share, limit = finely(caster, points), 3 / 255
+    dark = shaded(points, points, limit, caster, 0.02)
+    assert np.array_equal(dark, (share > 0) & (share <= limit))
+    assert 0.05 < dark.mean() < 0.95 and (share == 0).any()
+    assert not shaded(points[dark], points, limit, caster, 0.02).any(), "the outside would be empty"
+
+
+def test_what_is_seen_through_holes_of_a_texture_stays_outside() -> None:
+    """Of a closed box of wire netting, say: no ray against its mesh leaves it, but views look in."""
+    points = inner_points(500)
+    assert not shaded(points, points, 0.0, openness.caster_of(lidded(0)), 0.02).any()
 
 
 def test_in_a_closed_box_and_an_open_one_the_limit_stays_0() -> None:
