@@ -141,9 +141,9 @@ def shaded(
 ) -> np.ndarray:
     """(N,) bool: which of the (N, 3) seen points lie among (M, 3) hidden ones, their openness within `limit`.
 
-    A view that happens to look through a gap would leave a stripe of outside on what is hidden around it. What
-    a view sees although no ray escapes it sees through a texture's holes, which rays against the mesh do not
-    know: it stays outside. A limit that would leave no outside at all is none.
+    A view that happens to look through a gap would leave a stripe of outside on what is hidden around it. A
+    seen point that no ray leaves was seen through holes of a texture, which the mesh does not have: it stays
+    outside. So does everything where otherwise nothing would.
     """
     result = np.zeros(len(seen), bool)
     if len(hidden) and len(seen):
