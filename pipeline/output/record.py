@@ -55,15 +55,14 @@ def describe(layout: Layout) -> None:
     stages = record.get("stages", {})
     seeds = {name: stage["config"]["seed"] for name, stage in stages.items() if "seed" in stage["config"]}
     _write(layout, record | {"versions": versions(), "seeds": seeds, "totals": _totals(layout)})
-    if _is_ours(layout.card):
-        facts = shard_facts(layout)
-    parts = read_manifest(layout.clouds)
+    parts, facts = read_manifest(layout.clouds), shard_facts(layout)
     if sheet := contact_sheet(layout, parts):
         commit_bytes(sheet, layout.contact_sheet, layout)
     if parts:
         terms = croissant(sum(part.rows for part in parts), facts.views, facts.license_names())
         commit_bytes(json.dumps(terms, indent=2).encode() + b"\n", layout.croissant, layout)
-    commit_bytes(card(read(layout), facts).encode(), layout.card, layout)
+    if _is_ours(layout.card):
+        commit_bytes(card(read(layout), facts).encode(), layout.card, layout)
 
 
 def render_config_hash(layout: Layout) -> str | None:

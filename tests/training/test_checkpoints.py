@@ -92,7 +92,7 @@ def test_a_network_and_an_encoder_that_do_not_go_together_say_so(tmp_path: Path)
         checkpoints.build_encoder(config(model="vector"), "cpu")
     with pytest.raises(EncoderError, match=r"nowhere: the encoder could not be loaded"):
         checkpoints.build_encoder(config(encoder="clip_grid", encoder_path=str(tmp_path / "nowhere")), "cpu")
-    with pytest.raises(CheckpointError, match="Give a run's folder, or a file"):
+    with pytest.raises(CheckpointError, match="no checkpoints in this folder"):
         checkpoints.load_weights(checkpoints.build_model(config(), 20), tmp_path)
 
 
