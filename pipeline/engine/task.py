@@ -69,8 +69,8 @@ def execute(
                     size = task.output.stat().st_size
                     return replace(row, status=Status.OK, bytes=size, record={"recovered": True})
                 outcome, output = _job_done(task, row, staged, folders.work, turn, limits.threads)
-                row = replace(_with_outcome(row, outcome), confinement=supervisor.confinement)
-                return _committed(stage, task, row, output) if row.ok else row
+                done = replace(_with_outcome(row, outcome), confinement=supervisor.confinement)
+                return _committed(stage, task, done, output) if done.ok else done
     except Failed as failed:
         return replace(_with_outcome(row, failed.outcome), confinement=supervisor.confinement)
     except _Missing as missing:

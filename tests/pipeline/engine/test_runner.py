@@ -76,6 +76,17 @@ def ray() -> Iterator[None]:
         yield
 
 
+def test_an_output_that_cannot_be_stored_is_no_success(ray: None, tmp_path: Path):
+    tasks = make_tasks(tmp_path / "models", tmp_path / "out", ["ok", "ok"])
+    blocked = tasks[0].output
+    blocked.mkdir(parents=True)
+    anew = ENGINE.model_copy(update={"on_existing": "overwrite"})
+    summary = run(make_stage(tmp_path / "out"), tasks, anew)
+    assert (summary.ok, summary.failed["infrastructure"], summary.exit_code) == (1, 1, 1)
+    row = latest(Layout(tmp_path / "out").ledger("faulty"))["model-00"]
+    assert not row.ok and "Is a directory" in str(row.message)
+
+
 @pytest.fixture(scope="module")
 def mixed(ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Task], Summary]:
     base = tmp_path_factory.mktemp("mixed")
