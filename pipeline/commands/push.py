@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 from tyro.conf import Positional
@@ -41,14 +40,12 @@ def run(command: Command) -> int:
 
     layout = open_dataset(command.dataset)
     found = uploads(layout, command.views)
-    licenses: Counter[str] = Counter()
-    for license, models in shard_facts(layout).licenses.items():
-        licenses[license.name or "unknown"] += models
-    if command.require_license and licenses["unknown"]:
+    licenses = shard_facts(layout).models_by_license()
+    if command.require_license and "unknown" in licenses:
         raise UserError(f"{command.dataset}: {licenses['unknown']} models have no known license.")
     size = sum(one.size for one in found) / 1e6
     show(f"push: {len(found)} files, {size:.1f} MB to {command.repository}")
-    show(f"push: licenses: {', '.join(f'{n} {name}' for name, n in sorted(licenses.items()) if n)}")
+    show(f"push: licenses: {', '.join(f'{n} {name}' for name, n in licenses.items())}")
     if command.dry_run:
         show(*(f"  {one.name}  {one.size}" for one in found), "push: nothing was sent (--dry-run)")
         return 0

@@ -55,6 +55,13 @@ class ShardFacts:
         """The names of the licenses that are known."""
         return sorted({one.name for one in self.licenses if one.name is not None})
 
+    def models_by_license(self) -> dict[str, int]:
+        """License name, or `unknown`, -> models, by name."""
+        counted: Counter[str] = Counter()
+        for one, count in self.licenses.items():
+            counted[one.name or "unknown"] += count
+        return dict(sorted(counted.items()))
+
 
 def shard_facts(layout: Layout) -> ShardFacts:
     """Read two small columns of every shard. One that is damaged is left out: `verify` reports it."""
@@ -110,7 +117,7 @@ def _clouds(totals: dict[str, Any], facts: ShardFacts) -> list[str]:
         _SNIPPET,
         "## Licenses",
         "The models keep the licenses of their authors; `license` and `source` name them in each row.",
-        table(("license", "models"), _by_name(facts)),
+        table(("license", "models"), facts.models_by_license().items()),
         *_attribution(facts),
     ]
 
@@ -120,13 +127,6 @@ def _curation(facts: ShardFacts) -> list[str]:
         return []
     rules = ", ".join(f"{count} {rule}" for rule, count in sorted(facts.left_out.items()))
     return [f"Left out by the curation, whose weights are in `curation/decisions.parquet`: {rules}."]
-
-
-def _by_name(facts: ShardFacts) -> list[tuple[str, int]]:
-    names: Counter[str] = Counter()
-    for one, count in facts.licenses.items():
-        names[one.name or "unknown"] += count
-    return sorted(names.items())
 
 
 def _attribution(facts: ShardFacts) -> list[str]:
@@ -152,7 +152,7 @@ def _front_matter(totals: dict[str, Any], facts: ShardFacts) -> str:
         "tags": ["3d", "point-cloud", "multi-view", "depth"],
         "task_categories": ["image-to-3d"],
     }
-    if len(names := facts.license_names()) == 1 and len(_by_name(facts)) == 1:
+    if len(names := facts.license_names()) == 1 and len(facts.models_by_license()) == 1:
         values |= {"license": "other", "license_name": names[0]}
     elif facts.licenses:
         values |= {"license": "other", "license_name": "the-models-own"}

@@ -94,7 +94,7 @@ def _data(folder: Path, config: TrainConfig) -> Iterator[str]:
         return
     facts: ShardFacts = shard_facts(layout)
     yield f"{facts.splits[config.split]} models (split `{config.split}`) of the dataset `{layout.root.name}`."
-    yield table(("license, of all splits", "models"), sorted(facts.licenses.items()))
+    yield table(("license, of all splits", "models"), facts.models_by_license().items())
 
 
 def _last_values(folder: Path, step: int) -> Iterator[tuple[str, int, str]]:

@@ -11,6 +11,9 @@ import pytest
 import torch
 import yaml
 
+from fuse.dataset.layout import Layout
+from fuse.dataset.manifest import describe, write_manifest
+from fuse.dataset.shard import table_of, write_shard
 from pipeline.output.model_card import export_model
 from render.failures import UserError
 from tests.helpers.cloud_rows import make_row
@@ -63,6 +66,18 @@ def test_the_card_says_data_steps_and_scores(run: Path, tmp_path: Path) -> None:
     assert "| unknown | 8 |" in body and "| EMD | 0.5000 | 0.2500 |  |" in body
     loss = json.loads((run / "loss.jsonl").read_text().splitlines()[-1])["loss"]
     assert f"| loss | 2 | {loss:.4f} |" in body
+
+
+def test_the_card_names_the_licenses_without_their_authors(run: Path, tmp_path: Path) -> None:
+    texts = ["CC-BY-4.0; by Ann", "CC-BY-4.0; by Bob; https://x.org/b", "MIT", None, None]
+    tables = [
+        table_of(make_row(index, views=1, points=20) | {"license": text}) for index, text in enumerate(texts)
+    ]
+    path = Layout(run.parent.parent).shard("part-00000.parquet")
+    write_shard(path, tables, "hash", {})
+    write_manifest(path.parent, [describe(path)])
+    text = (export_model(run, tmp_path / "model") / "README.md").read_text()
+    assert "| CC-BY-4.0 | 2 |\n| MIT | 1 |\n| unknown | 2 |" in text
 
 
 def test_a_damaged_model_is_named(run: Path, tmp_path: Path) -> None:
