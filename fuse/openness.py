@@ -22,8 +22,8 @@ from render.cameras import fibonacci_sphere
 from render.shading.raycaster import Raycaster
 
 DIRECTIONS = 512
-FINE = 2048  # directions that decide about points in doubt,
-DOUBT = (3, 10)  # which are those with so many escapes in DIRECTIONS
+FINE = 2048  # directions that decide about points in doubt
+DOUBT = (3, 10)  # escapes in DIRECTIONS of a point in doubt, at least and at most
 LIMITS = (0, 1 / 255, 2 / 255, 3 / 255)  # what the openness of a model's hidden points may be at most
 ALIKE = 0.03  # points beside each other whose openness differs by more are on two sides of a true edge
 STEADY = 0.005  # share of neighbors that a limit may part, at most, for no higher one to be tried
@@ -33,7 +33,7 @@ SKIN = 2e-3  # normalized units
 _STRIDE = 317  # coprime to DIRECTIONS and near its golden section: every prefix of the order is spread out
 _FIRST = 2  # directions of the first round
 _ENOUGH = ((6, 2), (30, 3), (62, 4), (126, 6), (254, 9), (DIRECTIONS, 16))
-"""After at most so many directions, so many escapes are surely more than all LIMITS."""
+"""(directions, escapes): within that number of directions, that many escapes are surely above all LIMITS."""
 _MOST_RAYS = 1 << 20  # traced at once
 
 
@@ -108,7 +108,7 @@ def spread_directions() -> np.ndarray:
 
 
 def _enough(tried: int) -> int:
-    """The number of escapes, among so many directions, that surely are an openness above all LIMITS."""
+    """The number of escapes, among `tried` directions, that is surely an openness above all LIMITS."""
     return next(escapes for most, escapes in _ENOUGH if tried <= most)
 
 

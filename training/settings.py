@@ -45,6 +45,18 @@ def at_least(name: str, value: int, least: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Running:
+    """Where and how a checkpoint's network runs."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to sample. auto: a GPU if there is one."""
+    precision: Precision = "auto"
+    """Precision of the network. auto: bfloat16 where the hardware supports it."""
+    encoder_path: str | None = None
+    """Folder or hub name of the encoder's weights, if not where they were in training."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scoring:
     """How clouds are scored."""
 
@@ -80,7 +92,7 @@ class Scoring:
 
 
 @dataclass(frozen=True)
-class GenerateSettings:
+class GenerateSettings(Running):
     """Generate colored point clouds from images or texts."""
 
     checkpoint: Path
@@ -116,12 +128,6 @@ class GenerateSettings:
     """Seed of the noise that a cloud starts from."""
     batch: int = 8
     """Clouds sampled at a time."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to sample. auto: a GPU if there is one."""
-    precision: Precision = "auto"
-    """Precision of the network. auto: bfloat16 where the hardware supports it."""
-    encoder_path: str | None = None
-    """Folder or hub name of the encoder's weights, if not where they were in training."""
 
     def __post_init__(self) -> None:
         at_least("count", self.count, 1)
@@ -140,7 +146,7 @@ class GenerateSettings:
 
 
 @dataclass(frozen=True)
-class EvaluateSettings(Scoring):
+class EvaluateSettings(Scoring, Running):
     """Generate clouds of a dataset's objects and compare them with the true clouds."""
 
     dataset: Path
@@ -168,12 +174,6 @@ class EvaluateSettings(Scoring):
     """Seed of the noise that a cloud starts from."""
     untrained: bool = False
     """Evaluate the same network before its first training step, for comparison."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to sample. auto: a GPU if there is one."""
-    precision: Precision = "auto"
-    """Precision of the network. auto: bfloat16 where the hardware supports it."""
-    encoder_path: str | None = None
-    """Folder or hub name of the encoder's weights, if not where they were in training."""
     pictures: Path | None = None
     """A PNG to write: image, generated cloud and true cloud of each object."""
     clouds: Path | None = None

@@ -29,6 +29,8 @@ from render.failures import UserError
 
 MANIFEST = "manifest.jsonl"
 """In the clouds folder: the shards that belong to the dataset."""
+CONTACT_SHEET = "contact-sheet.jpg"
+"""The card's picture, beside it."""
 SHARDS = "clouds/part-*.parquet"
 """The shards for others' readers, relative to the dataset's folder."""
 STAGES = ("render", "fuse")
@@ -55,7 +57,7 @@ class Layout:
     @property
     def contact_sheet(self) -> Path:
         """The card's picture."""
-        return self.root / "contact-sheet.jpg"
+        return self.root / CONTACT_SHEET
 
     @property
     def croissant(self) -> Path:

@@ -16,13 +16,13 @@ from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import Row, Shard, decode
 from fuse.preview.cutaway import on_gray
 from fuse.preview.picture import BACKGROUND, draw_cloud
+from fuse.preview.thumbs import best_view
 from render.bundle import Bundle, View
 from render.failures import UserError
 
 COLUMNS = ["uid", "source", "outside_xyz", "outside_rgb"]
 PANELS = 4
 CAPTION = 14  # pixels below each model
-ELEVATION = 0.35  # z of the view direction that shows an object best
 
 
 def write_sheet(out: Path, to: Path, models: Sequence[str], size: int, across: int, most: int) -> int:
@@ -48,8 +48,8 @@ def write_sheet(out: Path, to: Path, models: Sequence[str], size: int, across: i
 def strip(row: Row, layout: Layout, size: int) -> Image.Image:
     """Lit view, depth, albedo and cloud of one model from one camera, above its name."""
     with Bundle(layout.bundle(row["uid"])) as bundle:
-        heights = [bundle.camera(i).camera_to_world[2, 2] for i in range(len(bundle))]
-        view = bundle.view(int(np.argmin(np.abs(np.array(heights) - ELEVATION))))
+        poses = [bundle.camera(i).camera_to_world for i in range(len(bundle))]
+        view = bundle.view(best_view(poses))
     cloud = draw_cloud(decode(row, "outside_xyz"), decode(row, "outside_rgb"), size, camera=view.camera)
     panels = [Image.fromarray(pixels).resize((size, size)) for pixels in _pictures(view)]
     image = Image.new("RGB", (PANELS * size, size + CAPTION), "white")

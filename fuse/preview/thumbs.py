@@ -12,18 +12,24 @@ from fuse.preview.picture import BACKGROUND
 
 THUMB = 96
 """Pixels across a thumbnail."""
-ELEVATION = 0.35
-"""z of the view direction that shows an object best."""
+_ELEVATION = 0.35  # z of the view direction that shows an object best
+_QUALITY = 80  # of a WebP
 _TEXT = 14  # pixels below each thumbnail
 _LETTER = 6  # pixels across a letter of the default font
 
 
-def thumbnail(rgba: np.ndarray) -> bytes:
-    """(H, W, 4) uint8, straight alpha -> WebP of at most THUMB pixels."""
+def best_view(poses: Sequence[Sequence[float] | np.ndarray]) -> int:
+    """The place of the camera that shows an object best, among camera-to-world matrices, (4, 4) or (16,)."""
+    heights = [np.ravel(pose)[10] for pose in poses]  # z of the camera's backward axis
+    return int(np.argmin(np.abs(np.array(heights) - _ELEVATION)))
+
+
+def webp(rgba: np.ndarray, across: int = THUMB) -> bytes:
+    """(H, W, 4) uint8, straight alpha -> WebP of at most `across` pixels."""
     image = Image.fromarray(rgba)
-    image.thumbnail((THUMB, THUMB), Image.Resampling.BOX)
+    image.thumbnail((across, across), Image.Resampling.BOX)
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=80, method=2)
+    image.save(buffer, "WEBP", quality=_QUALITY, method=2)
     return buffer.getvalue()
 
 

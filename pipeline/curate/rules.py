@@ -37,7 +37,7 @@ class Rules(BaseModel):
     require_license: bool = False
     """Leave out models whose license is unknown."""
     outlier: float = Field(default=6, ge=0)
-    """Flag a model whose size, faces, hidden area or points are so many standard deviations (estimated from
+    """Flag a model whose size, faces, hidden area or points are this many standard deviations (estimated from
     the median deviation, on a log scale for sizes and counts) from the median. 0: never."""
     balance: float = Field(default=0, ge=0, le=1)
     """How far small clusters are lifted: 0, a cluster counts by its models; 1, all clusters the same."""

@@ -23,7 +23,7 @@ from fuse.dataset.layout import Layout, part_number
 from fuse.dataset.manifest import Part, read_manifest
 from fuse.dataset.shard import Row, Shard, decode, image_column
 from fuse.dataset.splits import PROBE
-from fuse.preview.thumbs import ELEVATION, thumbnail
+from fuse.preview.thumbs import best_view, webp
 from pipeline.curate.features import features
 from pipeline.curate.measured import COPIED, QUALITY, SCHEMA
 from pipeline.curate.measures import measure
@@ -90,8 +90,7 @@ def evenly(count: int, most: int) -> list[int]:
 
 def _measured(layout: Layout, row: Row, chosen: Sequence[str]) -> dict[str, Any]:
     images = [decode(row, name) for name in chosen]
-    heights = [row["cameras"][int(name.removeprefix("image_"))]["camera_to_world"][10] for name in chosen]
-    best = int(np.argmin(np.abs(np.array(heights) - ELEVATION)))
+    best = best_view([row["cameras"][int(name.removeprefix("image_"))]["camera_to_world"] for name in chosen])
     return {
         **{name: row[name] for name in COPIED},
         **{name: row["quality"][name] for name in QUALITY},
@@ -100,7 +99,7 @@ def _measured(layout: Layout, row: Row, chosen: Sequence[str]) -> dict[str, Any]
         "thinnest": row["quality"]["singular_values"][-1],
         "points": decode(row, "outside_xyz")[:PROBE].astype(np.float16).tobytes(),
         "colors": decode(row, "outside_albedo")[:PROBE].tobytes(),
-        "picture": thumbnail(images[best]),
+        "picture": webp(images[best]),
     }
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import yaml
 
 from fuse.dataset.decisions import read_decisions
-from fuse.dataset.layout import SHARDS, Layout
+from fuse.dataset.layout import CONTACT_SHEET, SHARDS, Layout
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import SCHEMA, Shard, ShardError, schema_for
 from pipeline.output.licenses import License, parse
@@ -26,8 +26,6 @@ from render.failures import printable
 
 HEADING = "# An InsideOut dataset"
 """By it a card is known to be ours."""
-CONTACT_SHEET = "contact-sheet.jpg"
-"""Beside the card."""
 _MOST_AUTHORS = 500
 _SPLIT = "full"  # a shard mixes splits: the column `split` says which row belongs where
 _SNIPPET = f'''```python

@@ -11,7 +11,7 @@ from PIL import Image
 from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import Part
 from fuse.dataset.shard import Row, Shard, ShardError, decode, image_column
-from fuse.preview.thumbs import ELEVATION, thumb_sheet, thumbnail
+from fuse.preview.thumbs import best_view, thumb_sheet, webp
 
 MOST = 48
 _ACROSS = 8
@@ -45,6 +45,5 @@ def _pictures(layout: Layout, part: Part, most: int) -> list[tuple[bytes, str]]:
 
 
 def _picture(row: Row, views: int) -> tuple[bytes, str]:
-    heights = np.array([camera["camera_to_world"][10] for camera in row["cameras"][:views]])
-    best = int(np.abs(heights - ELEVATION).argmin())
-    return thumbnail(decode(row, image_column(best))), row["caption"] or row["uid"]
+    best = best_view([camera["camera_to_world"] for camera in row["cameras"][:views]])
+    return webp(decode(row, image_column(best))), row["caption"] or row["uid"]

@@ -54,7 +54,7 @@ _SHARD_SET = "shards"
 
 
 def croissant(rows: int, views: int, licenses: list[str]) -> dict[str, Any]:
-    """The description of a dataset of so many rows with `views` images each."""
+    """The description of a dataset of `rows` rows with `views` images each."""
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",

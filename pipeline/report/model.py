@@ -9,14 +9,13 @@ import numpy as np
 
 from fuse.dataset.layout import Layout
 from fuse.dataset.shard import Row, decode, image_column
+from fuse.preview.thumbs import best_view, webp
 from pipeline.report import pictures
 from pipeline.report.scripts import data_uri, packed
 from render.bundle import Bundle, BundleError, View
 
 LAYERS = 4
 """Hidden layers that a view shows."""
-ELEVATION = 0.35
-"""z of the view direction that shows an object best."""
 _CLOUDS = {"outside": ("rgb", "albedo", "normal"), "hidden": ("albedo", "normal"), "solid": ()}
 _STEPS = 32767  # of a coordinate, from 0 to 1
 _ABOUT = ("source", "format", "split", "caption", "category", "license", "solid_method")
@@ -27,9 +26,8 @@ _MOST_NOTES = 20
 
 def thumbnail(row: Row) -> bytes:
     """The gallery's picture: the view whose height shows an object best."""
-    heights = [camera["camera_to_world"][10] for camera in row["cameras"]]  # z of the camera's backward axis
-    best = int(np.argmin(np.abs(np.array(heights) - ELEVATION)))
-    return pictures.webp(decode(row, image_column(best)), pictures.THUMB)
+    best = best_view([camera["camera_to_world"] for camera in row["cameras"]])
+    return webp(decode(row, image_column(best)), pictures.THUMB)
 
 
 def page(row: Row, layout: Layout, views: int) -> dict[str, Any]:
@@ -104,7 +102,7 @@ def _color_only(row: Row, index: int) -> dict[str, Any]:
 
 
 def _picture(pixels: np.ndarray) -> str:
-    return data_uri(pictures.webp(pixels), pictures.MIME)
+    return data_uri(webp(pixels, pictures.LARGEST), pictures.MIME)
 
 
 def _cloud(row: Row, kind: str, colors: tuple[str, ...]) -> dict[str, Any]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
-from PIL import Image
 
 from render.bundle import Layer, View
 
@@ -14,7 +11,6 @@ THUMB = 160
 """Pixels across a gallery's picture."""
 LARGEST = 256
 """Pixels across a picture on a model's page."""
-_QUALITY = 80
 # viridis by ten of its colors, far to near: even steps to the eye, and readable without color vision
 _VIRIDIS = [
     [68, 1, 84], [72, 40, 120], [62, 74, 137], [49, 104, 142], [38, 130, 142],
@@ -22,15 +18,6 @@ _VIRIDIS = [
 ]  # fmt: skip
 _INTERIOR = (224, 49, 49)
 _MOST_LAYERS = 12  # surfaces along a ray that the colors tell apart
-
-
-def webp(pixels: np.ndarray, across: int = LARGEST) -> bytes:
-    """(H, W, 4) uint8, straight alpha -> WebP of at most `across` pixels."""
-    image = Image.fromarray(pixels)
-    image.thumbnail((across, across), Image.Resampling.BOX)
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=_QUALITY, method=2)
-    return buffer.getvalue()
 
 
 def albedo(layer: View | Layer) -> np.ndarray:

@@ -63,10 +63,11 @@ def moved_usd(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
             return None
         turned = offset if UsdGeom.GetStageUpAxis(stage) == "Z" else Y_UP[:3, :3].T @ offset
         prims, document = _nodes(stage)
+        before = [list(node["matrix"]) for node in document.get("nodes", [])]
         if not prims or not gltf_nodes.move(document, turned / UsdGeom.GetStageMetersPerUnit(stage)):
             return None
-        for prim, before, node in zip(prims, _matrices(prims), document["nodes"], strict=True):
-            if before != node["matrix"]:
+        for prim, old, node in zip(prims, before, document["nodes"], strict=True):
+            if old != node["matrix"]:
                 UsdGeom.Xformable(prim).MakeMatrixXform().Set(Gf.Matrix4d(*node["matrix"]))
         stage.GetRootLayer().Save()
     except (Tf.ErrorException, RuntimeError):

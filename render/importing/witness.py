@@ -21,6 +21,7 @@ import numpy as np
 from trimesh.exchange.ply import load_ply
 
 from render.importing import gltf, gltf_nodes, stl
+from render.importing.rawmesh import Y_UP
 
 Json = dict[str, Any]
 TOLERANCE = 0.01
@@ -29,7 +30,7 @@ _MOST_TRIANGLES = 1_000_000
 _MOST_BYTES = 64 << 20
 _MOST_PRIMS = 20_000
 _PER_PART = 50  # triangles that a part of a glTF counts for: what it costs besides
-_Y_UP = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
+_Y_UP = Y_UP[:3, :3]
 _COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC3": 3}
 _TRIANGLES = 4

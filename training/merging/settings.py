@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from training.settings import Precision, Sampling, at_least
+from training.settings import Running, Sampling, at_least
 
 MergeRule = Literal["union", "sample", "consensus", "mean"]
 """How clouds of one object are merged without learning (`training.merging.rules`)."""
@@ -52,7 +52,7 @@ class MergeSettings:
 
 
 @dataclass(frozen=True)
-class DrawSettings:
+class DrawSettings(Running):
     """Draw clouds of a dataset's objects from checkpoints: what a merger and an upsampler learn from."""
 
     dataset: Path
@@ -82,12 +82,6 @@ class DrawSettings:
     """Seed of the views and of the noise."""
     batch: int = 8
     """Clouds sampled at a time."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to sample. auto: a GPU if there is one."""
-    precision: Precision = "auto"
-    """Precision of the network. auto: bfloat16 where the hardware supports it."""
-    encoder_path: str | None = None
-    """Folder or hub name of the encoder's weights, if not where they were in training."""
 
     def __post_init__(self) -> None:
         for name in ("clouds", "views", "points"):
