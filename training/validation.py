@@ -17,7 +17,8 @@ from torch import Tensor
 from render.failures import UserError
 from training.config import TrainConfig
 from training.data.drawn import DrawnUse
-from training.data.loader import Batch, CloudLoader, EmptySplit
+from training.data.groups import EmptySplit
+from training.data.loader import Batch, CloudLoader
 from training.journal import Journal
 from training.learner import Learner
 from training.objectives.sampler import sample

@@ -21,7 +21,7 @@ from PIL import Image
 
 from fuse.dataset.layout import Layout, part_name
 from fuse.dataset.manifest import describe, write_manifest
-from fuse.dataset.shard import image_column, schema_for, write_shard
+from fuse.dataset.shard import image_column, interior_column, layers_column, schema_for, write_shard
 from training.data.loader import CloudLoader
 from training.data.point_mix import Mix
 
@@ -60,6 +60,7 @@ def main(bench: Bench) -> None:
             "outside + hidden by one sampling, first time": {"images": False, "mix": Mix("outside+hidden")},
             "outside and an encoded image": {},
             "outside and 4 encoded images": {"least": 4, "most": 4},
+            "outside and an encoded image with masks": {"masks": True},
             f"outside and an image decoded to {bench.size} pixels": {"decode": bench.size},
         }
         for name, settings in recipes.items():
@@ -106,6 +107,7 @@ def _row(index: int, rng: np.random.Generator) -> pa.Table:
             values[f"{kind}_{color}"] = rng.integers(0, 256, 3 * count, np.uint8).tobytes()
     for view in range(VIEWS):
         values[image_column(view)] = _picture(rng)
+        values[interior_column(view)] = values[layers_column(view)] = _MASK
     schema = schema_for(VIEWS)
     empty = {name: _nothing(schema.field(name).type) for name in schema.names if name not in values}
     columns = [pa.array([({**empty, **values})[field.name]], field.type) for field in schema]
@@ -132,6 +134,18 @@ def _picture(rng: np.random.Generator) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray((ramp + noise).astype(np.uint8)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
+
+
+def _mask() -> bytes:
+    """A PNG of a square, about as large as a real mask."""
+    image = Image.new("L", (256, 256))
+    image.paste(255, (64, 64, 192, 192))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+_MASK = _mask()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -31,26 +31,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fuse.dataset.decisions import decisions_digest, read_decisions
+from fuse.dataset.decisions import decisions_digest
 from fuse.dataset.layout import Layout
 from fuse.dataset.shard import ShardError
 from render.failures import UserError
 from training.conditioning.encoder import load_images
+from training.conditioning.masks import Masks
 from training.data.drawn import DrawnUse, Draws
-from training.data.groups import chosen_uids, parts_of, row_groups
+from training.data.groups import Wanted, parts_of, row_groups
 from training.data.point_mix import Mix, UnionOrder
 from training.data.rows import OpenShards, Recipe, RowGroup
-from training.data.shuffle import Order, Share, shares
+from training.data.shuffle import Group, Order, Share, shares
 
 Item = TypeVar("Item")
 Place = tuple[RowGroup, int]  # and the row
 Window = tuple[np.ndarray, dict[int, Future[RowGroup]]]  # (R, 2) of group and row; the groups
 AHEAD = 4
 """Batches prepared ahead of the trainer."""
-
-
-class EmptySplit(ShardError):
-    """No row belongs to the split."""
 
 
 @dataclass(frozen=True)
@@ -66,38 +63,19 @@ class Batch:
     cameras: Tensor | None = None  # (B, V, 19) float32, see `training.conditioning.cameras`
     clouds: Tensor | None = None  # (B, K, C, M) float32, drawn clouds to merge
     toward: Tensor | None = None  # (B, K, 3) float32, the directions of their cameras
+    masks: list[list[Masks]] | None = None  # B times V, of the images
 
     @classmethod
     def join(cls, batches: list[Batch]) -> Batch:
         """The samples of several batches in one."""
-        captions = [text for batch in batches for text in batch.captions or []]
         return cls(
-            torch.cat([batch.points for batch in batches]),
-            [image for batch in batches for image in batch.images],
-            [uid for batch in batches for uid in batch.uids],
-            _joined([batch.low_res for batch in batches]),
-            captions or None,
-            np.concatenate([batch.pixels for batch in batches if batch.pixels is not None])
-            if batches[0].pixels is not None
-            else None,
-            _joined([batch.cameras for batch in batches]),
-            _joined([batch.clouds for batch in batches]),
-            _joined([batch.toward for batch in batches]),
+            **{field.name: _joined([getattr(b, field.name) for b in batches]) for field in fields(cls)}
         )
 
     def part(self, some: slice) -> Batch:
         """Some of the samples."""
-        return Batch(
-            self.points[some],
-            self.images[some],
-            self.uids[some],
-            None if self.low_res is None else self.low_res[some],
-            None if self.captions is None else self.captions[some],
-            None if self.pixels is None else self.pixels[some],
-            None if self.cameras is None else self.cameras[some],
-            None if self.clouds is None else self.clouds[some],
-            None if self.toward is None else self.toward[some],
-        )
+        names = [field.name for field in fields(self)]
+        return Batch(**{name: _some(getattr(self, name), some) for name in names})
 
 
 class CloudLoader:
@@ -105,7 +83,8 @@ class CloudLoader:
 
     A row's cloud is its first `points` points (after `low_points` that condition it), of which a batch holds
     `step_points` (0: all). `views` is the number of views used (0: all); a step shows `least` to `most` of
-    them of each object, a number that follows from the seed and the step, with their `cameras` if asked for.
+    them of each object, a number that follows from the seed and the step, with their `cameras` and interior
+    `masks` if asked for.
     `batch` counts the clouds of a step over all `world` processes; this one is `rank`. `streams` are read in
     parallel, each from its own slice of the rows: with one per process, no process reads another's rows.
     `workers` threads read ahead; `decode` is the side, in pixels, to which they decode images (0: not at
@@ -134,6 +113,7 @@ class CloudLoader:
         most: int = 1,
         images: bool = True,
         cameras: bool = False,
+        masks: bool = False,
         captions: bool = False,
         decode: int = 0,
         seed: int = 0,
@@ -145,48 +125,32 @@ class CloudLoader:
     ):
         if batch % world:
             raise UserError(f"a batch of {batch} clouds cannot be divided evenly among {world} processes.")
-        parts = parts_of(clouds)
-        curated = Layout(clouds.parent)
-        decided = read_decisions(curated) if weighted else None
+        least, most = (least, most) if images else (1, 1)
         self._draws, self._use = (Draws(Path(drawn.folder)), drawn) if drawn else (None, None)
-        chosen = chosen_uids(clouds, parts, fold, self._draws)
-        groups = list(row_groups(clouds, parts, split, views if images else None, mix, decided, chosen))
+        wanted = Wanted(split, mix, views, images, masks, fold, weighted)
+        parts = parts_of(clouds)
+        groups = row_groups(clouds, parts, wanted, self._draws)
         self.rows = sum(len(group.rows) for group in groups)
-        if not self.rows:
-            raise EmptySplit(
-                f"{clouds}: no rows of split {split!r} with {mix.kind} points and a weight above 0"
-                + (", in the fold and with drawn clouds" if chosen is not None else "")
-                + ". Fuse more models, or choose another split."
-            )
-        if self.rows < streams:
-            raise ShardError(
-                f"{clouds}: {self.rows} rows of split {split!r} for {streams} streams. Fuse more models."
-            )
-        if images and (few := [group for group in groups if group.views < most]):
-            raise ShardError(
-                f"{few[0].path}: {few[0].views} views per model, but a step shows up to {most}. Render more "
-                "views, or lower views_most."
-            )
+        """Rows in use."""
         self.used = 0
         """Batches returned so far, by this run and those that it resumes."""
-        self._workers = workers
-        self._decode = decode if images else 0
+        _check_enough(clouds, groups, streams, most if images else 0)
+        self._batch, self._least, self._most = batch, least, most
+        self._workers, self._decode = workers, decode if images else 0
         self._order = Order(groups, seed, window, streams)
         self._shares = shares(batch, streams, rank, world)
-        self._least, self._most = (least, most) if images else (1, 1)
         self._recipe = Recipe(
-            mix, points, low_points, step_points or points, target, images, captions, cameras
+            mix, points, low_points, step_points or points, target, images, captions, cameras, masks
         )
-        self._shards = OpenShards()
-        self._union = UnionOrder()
-        self._batch = batch
-        data = [part.sha256 for part in parts] + ([self._draws.identity] if self._draws else [])
-        self._data = hashlib.sha256(repr(data).encode()).hexdigest()
-        self._curation = decisions_digest(curated) if weighted else ""
+        self._shards, self._union = OpenShards(), UnionOrder()
+        self._data = _digest(
+            [part.sha256 for part in parts] + ([self._draws.identity] if self._draws else [])
+        )
+        self._curation = decisions_digest(Layout(clouds.parent)) if weighted else ""
         identity = (split, views, seed, window, streams, self._recipe)
-        identity += ((least, most),) if self._most > 1 else ()
+        identity += ((least, most),) if most > 1 else ()
         identity += (fold, drawn and (drawn.most, drawn.points)) if fold or drawn else ()
-        self._identity = hashlib.sha256(repr(identity).encode()).hexdigest()
+        self._identity = _digest(identity)
 
     def __iter__(self) -> Generator[Batch]:
         with ExitStack() as stack:
@@ -282,6 +246,7 @@ class CloudLoader:
             [group.caption(row) for group, row in places] if recipe.captions else None,
             self._decoded(images) if self._decode else None,
             torch.from_numpy(np.stack(cameras)) if cameras else None,
+            masks=[group.masks(row, which) for group, row, which in shown] if recipe.masks else None,
         )
 
     def _with_drawn(self, batch: Batch, step: int) -> Batch:
@@ -334,10 +299,35 @@ def ahead(items: Iterator[Item], depth: int, stack: ExitStack) -> Iterator[Item]
         yield item  # pyright: ignore[reportReturnType]
 
 
-def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """Tensors (B, ...) in one; None if there are none."""
+def _joined(parts: Sequence[Any]) -> Any:
+    """Tensors, arrays (B, ...) or lists in one; None if there are none."""
     there = [part for part in parts if part is not None]
-    return torch.cat(there) if there else None
+    if not there or len(there) < len(parts):
+        return None
+    if isinstance(there[0], list):
+        return [item for part in there for item in part]
+    return torch.cat(there) if isinstance(there[0], Tensor) else np.concatenate(there)
+
+
+def _some(values: Any, some: slice) -> Any:
+    return None if values is None else values[some]
+
+
+def _check_enough(clouds: Path, groups: Sequence[Group], streams: int, views: int) -> None:
+    """ShardError where there are fewer rows than streams, or fewer views than a step shows."""
+    rows = sum(len(group.rows) for group in groups)
+    if rows < streams:
+        raise ShardError(f"{clouds}: {rows} usable rows for {streams} streams. Fuse more models.")
+    for group in groups:
+        if group.views < views:
+            raise ShardError(
+                f"{group.path}: {group.views} views per model, but a step shows up to {views}. Render more "
+                "views, or lower views_most."
+            )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()
 
 
 def _inline(function: Callable[..., Any], *arguments: Any) -> Future[Any]:

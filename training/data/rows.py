@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from fuse.dataset.decisions import Decisions, weight_of
-from fuse.dataset.shard import Shard, ShardError, image_column
+from fuse.dataset.shard import Shard, ShardError, image_column, interior_column, layers_column
 from training.conditioning.cameras import NUMBERS
+from training.conditioning.masks import Masks
 from training.data.channels import to_network
 from training.data.point_mix import Mix, PointsFrom, UnionOrder
 from training.data.shuffle import Group
@@ -39,6 +40,7 @@ class Recipe:
     images: bool = True
     captions: bool = False
     cameras: bool = field(default=False, repr=False)  # not part of what a run's position depends on
+    masks: bool = field(default=False, repr=False)  # likewise
 
     def columns(self, views: Sequence[int]) -> list[str]:
         """The columns of a shard that a sample needs."""
@@ -50,6 +52,7 @@ class Recipe:
         if self.mix.kind == "outside+hidden":
             names += ["hidden_xyz", "hidden_albedo"]
         names += [image_column(view) for view in views if self.images] + ["cameras"] * self.cameras
+        names += [column(view) for view in views if self.masks for column in (interior_column, layers_column)]
         return names + ["caption", "source"] * self.captions
 
 
@@ -130,6 +133,7 @@ class RowGroup:
             if name in table.schema.names
         }
         self._images = [table[image_column(view)] for view in views] if recipe.images else []
+        self._masks = [(table[interior_column(v)], table[layers_column(v)]) for v in views if recipe.masks]
         self._cameras = Cameras(table["cameras"]) if recipe.cameras else None
         kinds = {"solid": ("solid",), "outside": ("outside",), "outside+hidden": ("outside", "hidden")}
         colors = {"outside": f"outside_{recipe.target}", "hidden": "hidden_albedo"}
@@ -197,6 +201,16 @@ class RowGroup:
     def images(self, row: int, which: Sequence[int]) -> list[bytes]:
         """The row's PNGs of some of the views that were read; empty if the recipe has no images."""
         return [self._images[at][row].as_py() if self._images else b"" for at in which]
+
+    def masks(self, row: int, which: Sequence[int]) -> list[Masks]:
+        """The masks of the same views. ShardError where the row has none."""
+        found = [Masks(*(column[row].as_py() for column in self._masks[at])) for at in which]
+        if not all(masks.interior and masks.layers for masks in found):
+            raise ShardError(
+                f"{self.path}: {self.uid(row)} has no interior masks. Render and fuse it again, leave the "
+                "model out, or do without masks."
+            )
+        return found
 
     def cameras(self, row: int, which: Sequence[int]) -> np.ndarray:
         """The cameras of the same views, (V, 19) float32, see `training.conditioning.cameras`."""

@@ -281,7 +281,7 @@ def test_what_cannot_be_read_says_so(
 
 def test_what_cannot_be_shared_is_an_error(make_dataset: MakeDataset) -> None:
     clouds = make_dataset(rows=2) / "clouds"
-    with pytest.raises(ShardError, match="2 rows of split 'train' for 3 streams"):
+    with pytest.raises(ShardError, match="2 usable rows for 3 streams"):
         CloudLoader(clouds, 3, streams=3)
     with pytest.raises(ValueError, match="a batch of 4 clouds cannot be divided evenly among 3 processes"):
         CloudLoader(clouds, 4, world=3)
@@ -336,7 +336,7 @@ def test_the_loaders_own_bench_reads_what_it_makes():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rates = [line.split("|")[2:4] for line in done.stdout.splitlines()[2:]]
-    assert len(rates) == 7 and all(float(rate.replace(",", "")) > 0 for line in rates for rate in line)
+    assert len(rates) == 8 and all(float(rate.replace(",", "")) > 0 for line in rates for rate in line)
 
 
 def test_a_step_shows_several_views_of_every_object(make_dataset: MakeDataset) -> None:
@@ -396,3 +396,42 @@ def test_only_the_views_in_use_are_read(make_dataset: MakeDataset, monkeypatch: 
         }  # fmt: skip
     with pytest.raises(ShardError, match="6 views per model, but a step shows up to 7"):
         CloudLoader(clouds, 4, least=7, most=7)
+
+
+def test_masks_are_those_of_the_images(make_dataset: MakeDataset) -> None:
+    """Each with its own view's, on any rank and in parts of a batch; without asking there are none."""
+    clouds = make_dataset(rows=9, views=4, group=3) / "clouds"
+    rows = {row["uid"]: row for row in (make_row(i, 4, 64) for i in range(9))}
+    settings = {"least": 1, "most": 3, "masks": True}
+    for batch in take(CloudLoader(clouds, 4, **settings), 9):
+        assert batch.masks is not None
+        for uid, images, masks in zip(batch.uids, batch.images, batch.masks, strict=True):
+            views = [next(v for v in range(4) if rows[uid][f"image_{v:02d}"] == image) for image in images]
+            expected = [(rows[uid][f"interior_{v:02d}"], rows[uid][f"layers_{v:02d}"]) for v in views]
+            assert [(one.interior, one.layers) for one in masks] == expected
+        assert batch.part(slice(1, 3)).masks == batch.masks[1:3]
+        assert Batch.join([batch.part(slice(0, 1)), batch.part(slice(1, 4))]).masks == batch.masks
+    plain = CloudLoader(clouds, 4, least=1, most=3)
+    assert next(iter(plain)).masks is None
+    assert plain.load_state_dict(CloudLoader(clouds, 4, **settings).state_dict()) == []
+
+
+def test_data_without_masks_says_so(make_dataset: MakeDataset) -> None:
+    clouds = make_dataset(rows=2, views=2) / "clouds"
+    row = make_row(3, 2, 64) | {"interior_01": b""}
+    rewrite(clouds, table_of(row))
+    with pytest.raises(ShardError, match="plate-003 has no interior masks"):
+        take(CloudLoader(clouds, 1, masks=True, least=2, most=2), 1)
+    old = {name: value for name, value in row.items() if "openness" not in name}
+    old = {name: value for name, value in old.items() if not name.startswith(("interior_", "layers_"))}
+    rewrite(clouds, table_of(old))
+    take(CloudLoader(clouds, 1), 1)
+    with pytest.raises(ShardError, match="it has no interior masks, which schema 3 brought"):
+        CloudLoader(clouds, 1, masks=True)
+
+
+def rewrite(clouds: Path, table: pa.Table) -> None:
+    """One shard of one row in place of what is there."""
+    (path,) = clouds.glob("*.parquet")
+    write_shard(path, [table], "hash", {})
+    write_manifest(clouds, [describe(path)])
