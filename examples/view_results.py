@@ -57,15 +57,15 @@ def judged(clouds: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
 
 
 def table(results: Sequence[Result]) -> str:
-    """As Markdown, with paired differences: to one view of today's model, and to the arm's fewer views."""
+    """As Markdown, with paired differences: to one view of today's model, after as many steps and at no less
+    CPU, and to the arm's fewer views."""
     base = next((r for r in results if (r.arm, r.views) == ("today", 1)), results[0])
-    lines = [
-        "| arm | views | Chamfer | F@0.1 | against today's | lower for | against fewer views | CPU-s |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    names = ("arm", "views", "Chamfer", "F@0.1", "against today's", "lower for", "at equal CPU")
+    names += ("against fewer views", "CPU-s")
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for result in results:
         fewer = [r for r in results if (r.arm, r.way) == (result.arm, result.way) and r.views < result.views]
-        change = relative_difference(np.array(result.chamfer), np.array(base.chamfer))
+        change, equal = _change(result, base), as_costly(results, result)
         cells = [
             result.arm + ("" if result.way == "together" else f", {result.way}"),
             f"{result.views}",
@@ -73,13 +73,28 @@ def table(results: Sequence[Result]) -> str:
             f"{np.mean(result.f_score):.3f}",
             "" if result is base else _percent(change),
             "" if result is base else f"{change.lower} of {change.count}",
-            _percent(relative_difference(np.array(result.chamfer), np.array(fewer[-1].chamfer)))
-            if fewer
-            else "",
+            _percent(_change(result, equal)) if equal else "",
+            _percent(_change(result, fewer[-1])) if fewer else "",
             f"{result.train_seconds:.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def as_costly(results: Sequence[Result], result: Result) -> Result | None:
+    """One view of today's model, trained for as many CPU-seconds or the next more that there are.
+
+    None if it has had fewer, and for today's model itself.
+    """
+    today = [r for r in results if r.arm.startswith("today") and r.views == 1]
+    dearer = [r for r in today if r.train_seconds >= result.train_seconds]
+    if result.arm.startswith("today") or not dearer:
+        return None
+    return min(dearer, key=lambda r: r.train_seconds)
+
+
+def _change(result: Result, base: Result) -> Difference:
+    return relative_difference(np.array(result.chamfer), np.array(base.chamfer))
 
 
 def _percent(change: Difference) -> str:

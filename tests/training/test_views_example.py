@@ -69,6 +69,24 @@ def test_two_arms_give_a_table_and_a_picture(
     assert (out / "results.jsonl").read_bytes() == before
 
 
+def test_an_arm_is_compared_with_a_model_that_cost_as_much():
+    results = loaded("view_results")
+
+    def result(arm: str, seconds: float, distance: float) -> object:
+        return results.Result(arm, 1, "together", 9, 0, seconds, 1.0, [distance] * 4, [0.5] * 4)
+
+    today, longer, longest = (
+        result("today", 50, 0.2),
+        result("today, longer", 90, 0.16),
+        result("today, x", 99, 0),
+    )
+    dear, dearest = result("projected", 80, 0.12), result("projected, causal", 100, 0.1)
+    every = [today, longer, longest, dear, dearest]
+    assert [results.as_costly(every, one) for one in every] == [None, None, None, longer, None]
+    cells = results.table(every).splitlines()[-2].split(" | ")
+    assert cells[4].startswith("-40.0%") and cells[6].startswith("-25.0%")
+
+
 def test_what_nearly_repeats_a_training_object_is_left_out(
     example: ModuleType, make_dataset: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ):
