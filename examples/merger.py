@@ -4,10 +4,10 @@
 
 takes a dataset of 20 views (examples/it_learns.sh makes it; fuse with `--validation 0.15`). Two bases, each
 trained on half of the training objects, draw three clouds of every object, one per picture, each object by
-the base that has not learned from it. A merger and its variant without noise learn from those. Held-out
-objects are drawn from views that no step has shown, and every way of making one cloud of their three is
-scored against the true cloud. OUT/table.md and picture.png are the outcome. What is there is not computed
-again: training runs and draws continue where they stopped.
+the base that has not learned from it. A merger and its variant without noise, which may be shown the pictures
+too, learn from those. Held-out objects are drawn from views that no step has shown, and every way of making
+one cloud of their three is scored against the true cloud. OUT/table.md and picture.png are the outcome. What
+is there is not computed again: training runs and draws continue where they stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,6 @@ SEEN, UNSEEN = 12, (12, 20)
 """Views that steps may show, and those of the evaluation."""
 CLOUDS = 3
 POINTS, SAMPLING_STEPS = 1024, 5
-READ = 256
-"""Points of each cloud that a merger reads; it learns from clouds that have no more."""
 SMALL = TrainConfig(
     batch=16, points=POINTS, step_points=64, width=64, layers=3, heads=2, prediction="flow", lr=2e-3,
     warmup=30, ema=0.99, views=SEEN, image_size=128, cond_drop=0, device="cpu", threads=1, val_every=0,
@@ -62,11 +60,19 @@ MERGE: dict[str, Any] = {
     "model": "merge",
     "merge_clouds": CLOUDS,
     "merge_points": 0,
-    "merge_tokens": 32,
+    "merge_tokens": 64,
     "camera_drop": 0.2,
 }
-OFFSET: dict[str, Any] = {"prediction": "offset", "step_points": 128}
+OFFSET: dict[str, Any] = {"prediction": "offset", "step_points": 256, "batch": 8}
 """A Chamfer distance between few points says little of the surface."""
+IMAGES: dict[str, Any] = BASE | {"merge_images": True, "views_most": CLOUDS}
+MERGERS = {
+    "merger": (False, False),
+    "offset": (True, False),
+    "merger with images": (False, True),
+    "offset with images": (True, True),
+}
+"""Networks that merge, by their arms: without noise or not, and with the pictures or not."""
 UPSAMPLE: dict[str, Any] = {"model": "upsample", "points": 3072, "condition_points": POINTS, "batch": 8}
 
 
@@ -126,28 +132,29 @@ class Experiment:
         """A model that is shown all views at once, of all objects."""
         return self.train("joint", BASE | {"views_most": CLOUDS})
 
-    def drawn(self, split: str, views: tuple[int, int], points: int) -> Draws:
+    def drawn(self, split: str, views: tuple[int, int]) -> Draws:
         """The bases' clouds of a split's objects."""
         options = self.options
-        folder = options.out / f"draws-{split}-{points}-{options.steps}-{options.seed}"
+        folder = options.out / f"draws-{split}-{POINTS}-{options.steps}-{options.seed}"
         return draw(
             DrawSettings(
-                options.data, self.bases, folder, CLOUDS, view_range=views, split=(split,), points=points,
+                options.data, self.bases, folder, CLOUDS, view_range=views, split=(split,), points=POINTS,
                 steps=SAMPLING_STEPS, device="cpu",
             )
         )  # fmt: skip
 
-    def merger(self, prediction: str) -> Path:
+    def merger(self, name: str) -> Path:
         """A merger that has learned from the training objects' clouds."""
-        draws = {"draws": str(self.drawn("train", (0, SEEN), READ).folder)}
-        changes = MERGE | (OFFSET if prediction == "offset" else {})
-        return self.train(f"merger-{prediction}", changes | draws)
+        without_noise, images = MERGERS[name]
+        changes = MERGE | {"draws": str(self.drawn("train", (0, SEEN)).folder)}
+        changes |= (OFFSET if without_noise else {}) | (IMAGES if images else {})
+        return self.train(name.replace(" ", "-"), changes)
 
     @cached_property
     def held_out(self) -> list[Held]:
         """Held-out objects that are in no family with a training object."""
         config = SMALL.model_copy(update={"view_rays": True})  # so that cameras are read
-        draws, leaked = self.drawn("validation", UNSEEN, POINTS), alike(self.clouds)
+        draws, leaked = self.drawn("validation", UNSEEN), alike(self.clouds)
         samples = read_samples(self.clouds, config, 10**6, range(*UNSEEN), 4 * POINTS, "validation")
         print(f"{len(samples)} held-out objects, less {len(leaked)} that nearly repeat a training object")
         return [
@@ -165,14 +172,12 @@ class Experiment:
         """A rule's clouds of all held-out objects, (K, C, POINTS)."""
         return np.stack([rule(held.clouds, POINTS) for held in self.held_out])
 
-    def by_merger(self, prediction: str) -> np.ndarray:
+    def by_merger(self, name: str) -> np.ndarray:
         """A merger's clouds, (K, C, POINTS)."""
-        draws = self.drawn("validation", UNSEEN, POINTS)
+        draws, generator = self.drawn("validation", UNSEEN), Generator(self.merger(name), "cpu")
         drawn = as_condition([draws[held.uid] for held in self.held_out])
-        drawn["clouds"] = drawn["clouds"][..., :READ]
-        return Generator(self.merger(prediction), "cpu").sample(
-            [None] * len(self.held_out), POINTS, self.sampling(), drawn=drawn
-        )
+        items = [held.views if generator.takes else None for held in self.held_out]
+        return generator.sample(items, POINTS, self.sampling(), drawn=drawn)
 
     def together(self) -> np.ndarray:
         """The clouds of the model that is shown all views at once, (K, C, POINTS)."""
@@ -206,12 +211,12 @@ class Experiment:
 
     @cached_property
     def upsampler(self) -> Path:
-        """An upsampler that has learned from the merger's clouds of the training objects."""
-        options, drawn = self.options, self.drawn("train", (0, SEEN), READ)
+        """An upsampler that has learned from the merged clouds of the training objects."""
+        options, drawn = self.options, self.drawn("train", (0, SEEN))
         folder = options.out / f"merged-{options.steps}-{options.seed}"
         merged = draw(
             DrawSettings(
-                options.data, (self.merger("flow"),), folder, 1, draws=drawn.folder, split=("train",),
+                options.data, (self.merger("offset"),), folder, 1, draws=drawn.folder, split=("train",),
                 points=POINTS, steps=SAMPLING_STEPS, device="cpu",
             )
         )  # fmt: skip
@@ -228,18 +233,17 @@ def main(options: Options) -> None:
         "union": lambda: experiment.by_rule(union),
         "sample": lambda: experiment.by_rule(sample),
         "consensus": lambda: experiment.by_rule(consensus),
-        "merger": lambda: experiment.by_merger("flow"),
         "joint views": experiment.together,
-        "offset": lambda: experiment.by_merger("offset"),
         "mean of denoisers": experiment.denoisers,
     }
+    arms |= {name: partial(experiment.by_merger, name) for name in MERGERS}
     clouds, scores = {}, oracles(held)
     for name, make in arms.items():
         clouds[name] = experiment.kept(name, make)
         scores[name] = judged(clouds[name], held)
         if "union" in scores:
             experiment.publish(table(scores))
-    picture(held, [clouds[name] for name in ("union", "consensus", "merger", "joint views")]).save(
+    picture(held, [clouds[name] for name in ("union", "consensus", "offset", "joint views")]).save(
         options.out / "picture.png"
     )
     if options.upsample:
@@ -250,7 +254,7 @@ def main(options: Options) -> None:
                 f"{name}, finer",
                 lambda name=name: refine(upsampler, items, clouds[name], experiment.sampling()),
             )
-            for name in ("union", "consensus", "offset", "merger", "joint views")
+            for name in ("union", "consensus", "offset", "joint views")
         }
         fine = {name: judged(some, held) for name, some in finer.items()}
         experiment.publish([*table(scores), "", *table(fine)])

@@ -168,7 +168,7 @@ def build_objective(config: TrainConfig) -> Objective:
         case "edm":
             return Edm()
         case "offset":
-            return Offset()
+            return Offset(queries=config.seen)
         case prediction:
             return Diffusion(prediction, config.schedule)
 

@@ -40,7 +40,8 @@ class TrainConfig(BaseModel):
     """For `upsample`: standard deviation of the noise on the coarse cloud; Point-E had none."""
     step_points: int = Field(default=128, ge=0)
     """Points of each cloud that a step sees, chosen at random each time; 0: all. Steps cost less, and
-    attention is corrected for the number of points that sampling generates."""
+    attention is corrected for the number of points that sampling generates. For `prediction: offset`, the
+    number of points that a step moves; it compares them with the whole true cloud."""
     target: Literal["rgb", "albedo"] = "rgb"
     """The color of a point: lit, or the material's. Hidden points have only the latter."""
     split: str = "train"
@@ -113,8 +114,8 @@ class TrainConfig(BaseModel):
 
     prediction: Literal["epsilon", "v", "flow", "edm", "offset"] = "v"
     """What the network predicts: the noise, as in Point-E; the velocity, learned in far fewer steps; the
-    direction of a rectified flow; EDM's mixture; or, for `merge` without noise, where each point of the
-    clouds' union belongs."""
+    direction of a rectified flow; EDM's mixture; or, for `merge` without noise, where each point that two
+    clouds agree on belongs."""
     schedule: Literal["cosine", "linear"] = "cosine"
     """Noise schedule for epsilon and v; Point-E's upsampler uses `linear`."""
 

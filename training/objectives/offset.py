@@ -1,18 +1,20 @@
-"""Merging without noise: each point of the clouds' union moves to where the network says it belongs.
+"""Merging without noise: each point of the clouds' consensus moves to where the network says it belongs.
 
 The form of completion networks such as PoinTr (Yu et al. 2021, arXiv:2108.08839): queries are a
-farthest-point sample of what is given, the network predicts offsets in one pass, and the Chamfer distance
-to the true cloud is the loss. It implements `objective.Objective`; what it says nothing to is noise.
+farthest-point sample of what is given, here of the points that another cloud confirms; the network predicts
+offsets in one pass, and the Chamfer distance to the true cloud is the loss. It implements
+`objective.Objective`; what it says nothing to is noise.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from fuse.sampling import farthest_points
+from training.merging.rules import consensus
 from training.objectives.objective import Denoiser, Model
 
 
@@ -22,6 +24,8 @@ class Offset:
 
     rest: float = 0.3
     """Weight of color and label against positions."""
+    queries: int = 0
+    """Points that training moves; 0: as many as the true cloud has."""
     outputs: int = 1
 
     def times(self, quantiles: Tensor) -> Tensor:
@@ -32,7 +36,7 @@ class Offset:
         self, model: Model, start: Tensor, t: Tensor, noise: Tensor, **condition: Tensor
     ) -> dict[str, Tensor]:
         """`mse`, the mean squared nearest distances, and `loss`, (B,) each; start: (B, C, N)."""
-        moved = _moved(model, t, start.shape[2], condition).to(start.dtype)
+        moved = _moved(model, t, self.queries or start.shape[2], condition).to(start.dtype)
         return _losses(moved, start, self.rest)
 
     def denoiser(self, model: Model, **condition: Tensor) -> Denoiser:
@@ -50,17 +54,14 @@ class Offset:
 
 def _moved(model: Model, t: Tensor, points: int, condition: dict[str, Tensor]) -> Tensor:
     """The queries after one pass, (B, C, points); t: (B,)."""
-    queries = union_queries(condition["clouds"], points)
+    queries = consensus_queries(condition["clouds"], points)
     return queries + model(queries, t, **condition)[:, : queries.shape[1]]
 
 
-def union_queries(clouds: Tensor, points: int) -> Tensor:
-    """A farthest-point sample of each object's clouds, (B, K, C, M) -> (B, C, points); see `rules.union`."""
-    every = clouds.transpose(1, 2).flatten(2)
-    xyz = every[:, :3].transpose(1, 2).float().cpu().contiguous().numpy()
-    chosen = [torch.from_numpy(farthest_points(one, points)) for one in xyz]
-    places = torch.stack([some[torch.arange(points) % len(some)] for some in chosen]).to(every.device)
-    return every.gather(2, places[:, None].expand(-1, every.shape[1], -1))
+def consensus_queries(clouds: Tensor, points: int) -> Tensor:
+    """The consensus of each object's clouds, (B, K, C, M) -> (B, C, points); see `rules.consensus`."""
+    given = clouds.float().cpu().numpy()
+    return torch.from_numpy(np.stack([consensus(list(some), points) for some in given])).to(clouds)
 
 
 def _losses(made: Tensor, true: Tensor, rest: float) -> dict[str, Tensor]:

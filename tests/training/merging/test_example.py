@@ -25,10 +25,11 @@ def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec.loader.exec_module(module)
     small = {"batch": 2, "points": 24, "step_points": 8, "width": 16, "layers": 1, "image_size": 64}
     changes = {
-        "SEEN": 2, "UNSEEN": (1, 3), "CLOUDS": 2, "POINTS": 24, "READ": 12, "SAMPLING_STEPS": 1,
+        "SEEN": 2, "UNSEEN": (1, 3), "CLOUDS": 2, "POINTS": 24, "SAMPLING_STEPS": 1,
         "SMALL": module.SMALL.model_copy(update=small | {"views": 2}),
         "MERGE": module.MERGE | {"merge_clouds": 2, "merge_points": 8},
-        "OFFSET": module.OFFSET | {"step_points": 16},
+        "OFFSET": module.OFFSET | {"step_points": 16, "batch": 2},
+        "IMAGES": module.IMAGES | {"views_most": 2},
         "picture": partial(module.picture, count=1, size=32),
         "UPSAMPLE": module.UPSAMPLE | {"points": 72, "condition_points": 24, "batch": 2},
     }  # fmt: skip
@@ -42,12 +43,12 @@ def test_every_way_of_merging_is_scored(example: ModuleType, out: Path, tmp_path
     example.main(options)
     table = (tmp_path / "table.md").read_text()
     names = [line.split(" | ")[0].strip("| ") for line in table.splitlines() if line.startswith("| ")]
-    assert {"union", "consensus", "mean of denoisers", "offset", "merger", "joint views"} <= set(names)
-    assert names.count("merger") == 2 and names.count("one view") == 1  # at 1k and at 4k
+    assert {"union", "consensus", "mean of denoisers", "joint views", *example.MERGERS} <= set(names)
+    assert names.count("offset") == 2 and names.count("one view") == 1  # at 1k and at 4k
     with Image.open(tmp_path / "picture.png") as drawn:
         assert len(np.unique(np.array(drawn).reshape(-1, 3), axis=0)) > 10
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("step-*.pt")}
-    assert len(stamps) == 6
+    assert len(stamps) == 8
     example.main(options)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("step-*.pt")} == stamps
     assert (tmp_path / "table.md").read_text() == table

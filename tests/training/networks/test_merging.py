@@ -7,9 +7,10 @@ import pytest
 import torch
 from scipy.spatial import KDTree
 
+from training.merging.rules import consensus
 from training.networks.merging import NEIGHBORS, MergeTransformer, nearest
 from training.networks.transformer import Shape
-from training.objectives.offset import Offset, union_queries
+from training.objectives.offset import Offset, consensus_queries
 from training.objectives.sampler import sample
 
 
@@ -72,26 +73,26 @@ def test_images_are_shown_too() -> None:
     assert not torch.allclose(made, model(x, t, clouds, toward, embeddings=0 * views), atol=1e-3)
 
 
-def test_without_learning_offsets_are_the_union_itself() -> None:
+def test_without_learning_offsets_are_the_consensus_itself() -> None:
     x, _, clouds, _ = given()
     untrained = MergeTransformer(Shape(32, 1, 2, outputs=1))
-    made = sample(Offset(), untrained, x, {"clouds": clouds}, steps=7, guidance=1.0)
-    for cloud, some in zip(made, clouds, strict=True):
-        gaps = (cloud.T[:, None] - some.transpose(0, 1).flatten(1).T).abs().amax(2)
-        assert gaps.amin(1).max() < 1e-5 and len(gaps.argmin(1).unique()) == 16
-    few = union_queries(clouds[:, :1, :, :5], 16)
+    made = sample(Offset(queries=4), untrained, x, {"clouds": clouds}, steps=7, guidance=1.0)
+    for cloud, some in zip(made.numpy(), clouds.numpy(), strict=True):
+        np.testing.assert_allclose(cloud, consensus(list(some), 16), atol=1e-6)
+    few = consensus_queries(clouds[:, :1, :, :5], 16)
     assert few.shape == (2, 6, 16) and len(few[0].T.unique(dim=0)) == 5
 
 
-def test_the_loss_of_offsets_is_the_chamfer_distance() -> None:
+@pytest.mark.parametrize("queries", [0, 12])
+def test_the_loss_of_offsets_is_the_chamfer_distance(queries: int) -> None:
     x, t, clouds, _ = given()
 
     def stay(x: torch.Tensor, t: torch.Tensor, **condition: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(x)
 
-    losses = Offset(rest=0).losses(stay, x, t, x, clouds=clouds)
-    made = union_queries(clouds, 16)[:, :3].transpose(1, 2).numpy()
-    for i, (a, b) in enumerate(zip(made, x[:, :3].transpose(1, 2).numpy(), strict=True)):
+    losses = Offset(rest=0, queries=queries).losses(stay, x, t, x, clouds=clouds)
+    for i, (some, true) in enumerate(zip(clouds.numpy(), x.numpy(), strict=True)):
+        a, b = consensus(list(some), queries or 16)[:3].T, true[:3].T
         there, back = KDTree(b).query(a)[0], KDTree(a).query(b)[0]
         assert np.isclose(float(losses["loss"][i]), (there.mean() + back.mean()) / 2, atol=1e-4)
         assert np.isclose(float(losses["mse"][i]), (there**2).mean() + (back**2).mean(), rtol=1e-4)
