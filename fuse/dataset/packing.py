@@ -48,10 +48,15 @@ def plan_shards(
 ) -> list[Plan]:
     """Plan shards for the `staged` uids that are not `packed` yet, under names that are not `taken`."""
     uids = sorted(set(staged) - set(packed), key=lambda uid: shuffle_key(seed, uid))
-    numbers = [part_number(file) for file in (*taken, *(part.file for part in parts))]
-    first = 1 + max((number for number in numbers if number is not None), default=-1)
+    first = next_number([*taken, *(part.file for part in parts)])
     chunks = [uids[at : at + shard_rows] for at in range(0, len(uids), shard_rows)]
     return [Plan(part_name(first + i), tuple(chunk)) for i, chunk in enumerate(chunks)]
+
+
+def next_number(files: Collection[str]) -> int:
+    """The number of the next shard after those of these names."""
+    numbers = map(part_number, files)
+    return 1 + max((number for number in numbers if number is not None), default=-1)
 
 
 def pack_shard(

@@ -33,6 +33,7 @@ READABLE = (2, 3)
 """Versions that are read: 2 has neither openness nor masks."""
 REMEDY = f"Delete it and its line in {MANIFEST}, then run `insideout fuse` again."
 Row = dict[str, Any]
+_CURATED = "insideout.curated"
 _FOOTER = 1 << 26  # bytes of a string, or items of a list, in a shard's footer
 _MOST_ROWS = 1 << 20  # of a row group
 _MOST_BYTES = 1 << 31  # of a row group, decompressed; ours hold 16 MiB, or one row
@@ -218,10 +219,12 @@ def write_shard(
     config_hash: str,
     versions: Mapping[str, str],
     row_group_mib: float = 16,
+    curated: bool = False,
 ) -> int:
     """Write tables of one schema to `path`, in order; return the number of rows.
 
-    The caller commits the file (temporary name, fsync, rename). Raises ShardError if the schemas differ.
+    The caller commits the file (temporary name, fsync, rename), and says whether the weights in it are a
+    curation's (`Shard.curated`). Raises ShardError if the schemas differ.
     """
     writer, rows = None, 0
     try:
@@ -232,7 +235,9 @@ def write_shard(
             rows += group.num_rows
         if writer is None:
             raise ShardError(f"{path}: no rows to write")
-        writer.add_key_value_metadata(_footer(version_of(writer.schema.names), config_hash, versions))
+        marks = {_CURATED: "true"} if curated else {}
+        version = version_of(writer.schema.names)
+        writer.add_key_value_metadata(_footer(version, config_hash, versions) | marks)
     finally:
         if writer is not None:
             writer.close()
@@ -346,6 +351,16 @@ class Shard:
     @property
     def views(self) -> int:
         return view_count(self.schema)
+
+    @property
+    def curated(self) -> bool:
+        """Whether a curation was written into its rows: their weights are what it decided, not their own."""
+        return _CURATED in self.footer
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions of what made its rows."""
+        return json.loads(self.footer.get("insideout.versions", "{}"))
 
     def uids(self) -> list[str]:
         """The uid of every row, without reading anything else."""

@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from fuse.dataset import storage
-from fuse.dataset.decisions import Decision, write_decisions
+from fuse.dataset import packing, storage
+from fuse.dataset.decisions import Decision, read_decisions, write_decisions
 from fuse.dataset.layout import Layout, open_dataset
 from fuse.dataset.manifest import read_manifest
-from pipeline.curate import clusters, decide
+from pipeline.curate import clusters, decide, materialize
 from pipeline.curate.duplicates import Pair, Probe, alike, joining, same_content, similar_pairs
 from pipeline.curate.features import encoder_of
 from pipeline.curate.measured import batches, read_survey
@@ -74,6 +74,7 @@ def curate(out: Path, options: Options, say: Callable[[str], None] = lambda text
     if not read_manifest(layout.clouds):
         raise UserError(f"{out}: no clouds to curate. Run `insideout fuse` first.")
     with exclusive(layout):
+        packing.sweep(layout)
         encoder = encoder_of(options.encoder, options.encoder_path, options.device)
         survey(layout, encoder, options.views, say)
         grouped, renewed = _group(layout, encoder.identity, options.clusters)
@@ -87,6 +88,7 @@ def curate(out: Path, options: Options, say: Callable[[str], None] = lambda text
             write_rules(layout, rules, titles)
         pairs = find_pairs(layout, table, grouped.places, rules) if rules.duplicates else []
         decided = decide.decide(decide.Facts(table, grouped.clusters, pairs), rules)
+        decided += _taken_out(layout, {one.uid for one in decided})
         write_decisions(layout, decided, titles)
         write_sheets(layout, known, {one.uid: one for one in decided})
         record.describe(layout)
@@ -153,9 +155,17 @@ def _probes(layout: Layout, wanted: set[int]) -> dict[int, Probe]:
     return found
 
 
+def _taken_out(layout: Layout, present: set[str]) -> list[Decision]:
+    """The decisions on rows that are no longer in the shards; the next `insideout fuse` brings these back."""
+    before = read_decisions(layout).values() if materialize.curated_parts(layout) else ()
+    return [one for one in before if not one.kept and one.uid not in present]
+
+
 def undo(out: Path) -> None:
     """Every model has its own weight again. Measures, clusters and rules stay."""
     layout = open_dataset(out)
     with exclusive(layout):
+        packing.sweep(layout)
+        materialize.restore(layout)
         storage.remove([layout.decisions])
         record.describe(layout)

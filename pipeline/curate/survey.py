@@ -10,8 +10,10 @@ a time, so memory does not grow with the dataset.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuse.dataset import storage
+from fuse.dataset.decisions import read_decisions
 from fuse.dataset.layout import Layout, part_number
 from fuse.dataset.manifest import Part, read_manifest
 from fuse.dataset.shard import Row, Shard, decode, image_column
@@ -51,6 +54,25 @@ def survey(
     storage.remove([layout.measures / name for name in gone])
 
 
+def carry(layout: Layout, old: Part, new: Part) -> None:
+    """Keep what was measured of a shard for a new one with some of its rows, in the same order."""
+    before = _made_of(layout, old)
+    if before is None or (made_of := json.loads(before))[1] != old.sha256:
+        return
+    with Shard(layout.shard(new.file)) as shard:
+        uids = set(shard.uids())
+    with (
+        storage.open_file(layout.measures / old.file) as file,
+        storage.writing(layout.measures / new.file, layout.temporary) as path,
+        _writer(path, json.dumps([made_of[0], new.sha256, *made_of[2:]])) as writer,
+    ):
+        reader = pq.ParquetFile(file)
+        for group in range(reader.num_row_groups):
+            table = reader.read_row_group(group)
+            kept = [uid in uids for uid in table["uid"].to_pylist()]
+            writer.write_table(table.filter(pa.array(kept)))
+
+
 def _made_of(layout: Layout, part: Part) -> str | None:
     """What the shard's measures were made of; None where there are none that can be read."""
     try:
@@ -65,19 +87,31 @@ def _survey_part(layout: Layout, part: Part, encoder: Encoder, views: int, made_
     with (
         Shard(layout.shard(part.file)) as shard,
         storage.writing(layout.measures / part.file, layout.temporary) as path,
-        pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer,
+        _writer(path, made_of) as writer,
     ):
+        decided = read_decisions(layout) if shard.curated else {}  # its rows' weights are not their own
+        own = {uid: one.own_weight for uid, one in decided.items()}
         for group in range(shard.row_groups):
-            writer.write_table(_survey_group(layout, shard, group, encoder, views))
+            writer.write_table(_survey_group(layout, shard, group, encoder, views, own))
+
+
+@contextlib.contextmanager
+def _writer(path: Path, made_of: str) -> Iterator[pq.ParquetWriter]:
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        yield writer
         writer.add_key_value_metadata({_MADE_OF: made_of})
 
 
-def _survey_group(layout: Layout, shard: Shard, group: int, encoder: Encoder, views: int) -> pa.Table:
+def _survey_group(
+    layout: Layout, shard: Shard, group: int, encoder: Encoder, views: int, own: Mapping[str, float]
+) -> pa.Table:
     chosen = [image_column(int(view)) for view in evenly(shard.views, views)]
     columns = [*COPIED, "scale", "quality", "cameras", "outside_xyz", "outside_albedo", *chosen]
     rows = list(shard.rows(columns, [group]))
     vectors = features([[row[name] for name in chosen] for row in rows], encoder)
     measured = [_measured(layout, row, chosen) for row in rows]
+    for row in measured:
+        row["weight"] = own.get(row["uid"], row["weight"])
     for row, vector in zip(measured, vectors, strict=True):
         row["feature"] = vector.tobytes()
     return pa.Table.from_pylist(measured, SCHEMA)
