@@ -6,7 +6,6 @@ several processes the first one writes, and the values are sums over all of them
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import time
@@ -25,6 +24,7 @@ from training.data.loader import CloudLoader
 from training.distributed import World
 from training.learner import Learner, learning_rate
 from training.output.boards import Boards
+from training.output.logs import read_log
 
 FREE = {
     "steps", "device", "threads", "workers", "accumulate", "checkpoint_every", "keep", "cache_mib",
@@ -202,14 +202,9 @@ class Journal:
             file.write(json.dumps(line) + "\n")
 
     def _lines(self, name: str) -> Iterator[dict[str, Any]]:
-        """The lines of a log up to the checkpoint's step; a killed process may have torn the last one."""
-        log = self.folder / f"{name}.jsonl"
+        """The lines of a log up to the checkpoint's step."""
         last = self.step - 1 if name == "changes" else self.step  # a change is logged as the run resumes
-        for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                values = json.loads(line)
-                if values["step"] <= last:
-                    yield values
+        return read_log(self.folder / f"{name}.jsonl", last)
 
     def _cut_back(self, name: str) -> None:
         """Keep the lines up to the checkpoint's step."""

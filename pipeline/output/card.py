@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from render.failures import printable
 HEADING = "# An InsideOut dataset"
 """By it a card is known to be ours."""
 _MOST_AUTHORS = 500
+_MARKUP = re.compile(r"[\\`*\[\]<>|&]")
 _SPLIT = "full"  # a shard mixes splits: the column `split` says which row belongs where
 _SNIPPET = f'''```python
 import numpy as np
@@ -90,7 +92,7 @@ def card(record: dict[str, Any], facts: ShardFacts) -> str:
         *_clouds(totals, facts),
         *(["## Failures", table(("stage", "class", "models"), failures)] if failures else []),
         "## Shard columns",
-        table(("column", "type"), [(field.name, f"`{field.type}`") for field in SCHEMA]),
+        table(("column", "type"), [(field.name, field.type) for field in SCHEMA]),
         "and PNG bytes, one column per view: `image_00`, ...; `interior_00`, ... (where a surface that no "
         "view sees lies behind the first) and `layers_00`, ... (surfaces along each ray).",
         "## Made with",
@@ -194,5 +196,5 @@ def table(header: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """One cell; text from a model's metadata cannot leave it."""
-    return printable(str(value)).replace("|", "\\|").replace("<", "&lt;")
+    """One cell; text from a model's metadata neither leaves it nor becomes a link, a picture or markup."""
+    return _MARKUP.sub(r"\\\g<0>", printable(str(value)))

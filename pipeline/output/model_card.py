@@ -19,6 +19,7 @@ from render.failures import UserError
 from training import checkpoints
 from training.config import TrainConfig
 from training.evaluate import EVALUATIONS
+from training.output.logs import read_log
 from training.output.model_folder import write_model
 
 _SNIPPET = """```sh
@@ -100,20 +101,9 @@ def _data(folder: Path, config: TrainConfig) -> Iterator[str]:
 def _last_values(folder: Path, step: int) -> Iterator[tuple[str, int, str]]:
     """(log, step, mean) of each log's last line up to a step."""
     for log, key in (("loss", "loss"), ("validation", "loss"), ("score", "chamfer")):
-        lines = [line for line in _lines(folder / f"{log}.jsonl") if line.get("step", step + 1) <= step]
+        lines = list(read_log(folder / f"{log}.jsonl", step))
         if lines and _is_finite(lines[-1].get(key)):
             yield f"{log}, {key}" if log != key else log, lines[-1]["step"], f"{lines[-1][key]:.4f}"
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a log; a killed process may have torn the last one."""
-    for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            yield value
 
 
 def _evaluations(folder: Path, checkpoint: str) -> Iterator[str]:

@@ -5,6 +5,6 @@
 `assets/` is the page itself: classic scripts, since a page opened from disk may load neither modules nor data
 by fetch. All data lies in scripts too (`scripts`), loaded when they are needed.
 
-May import: render, fuse, pipeline.ledger, pipeline.output, pipeline.curate.measured. Start reading with
-`site.py`.
+May import: render, fuse, pipeline.ledger, pipeline.output, pipeline.curate.measured,
+training.output.logs. Start reading with `site.py`.
 """

@@ -14,6 +14,7 @@ from PIL import Image
 from fuse.dataset import storage
 from fuse.dataset.layout import Layout
 from fuse.dataset.names import is_name
+from training.output.logs import read_log
 
 _POINTS = 1500  # of a curve
 _SAMPLES = 12  # sheets of a run
@@ -65,23 +66,12 @@ def _sheets(folder: Path) -> list[tuple[int, Path]]:
 
 
 def _curves(path: Path) -> dict[str, list[float | None]]:
-    """Name -> values, with `step`; evenly thinned. A torn or foreign line is skipped."""
-    lines = [line for line in _lines(path) if isinstance(line.get("step"), int)]
+    """Name -> values, with `step`; evenly thinned."""
+    lines = list(read_log(path))
     stride = max(1, math.ceil(len(lines) / _POINTS))
     lines = lines[::-1][::stride][::-1]  # the last one stays
     names = sorted({name for line in lines for name, value in line.items() if _is_number(value)})
     return {name: [_number(line.get(name)) for line in lines] for name in names}
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        data = storage.read_bytes(path, _MOST)
-    except FileNotFoundError:
-        return
-    for line in data.splitlines():
-        value = _parsed(line)
-        if isinstance(value, dict):
-            yield value
 
 
 def _configuration(folder: Path) -> str:

@@ -12,12 +12,13 @@ import yaml
 from PIL import Image
 
 from fuse.dataset.decisions import Decision, write_decisions
-from fuse.dataset.layout import Layout
+from fuse.dataset.layout import CONTACT_SHEET, Layout
 from fuse.dataset.manifest import describe, write_manifest
 from fuse.dataset.shard import decode, table_of, write_shard
 from fuse.export.model import find_row
 from fuse.preview.thumbs import THUMB
 from pipeline.output import record
+from render.failures import printable
 from tests.helpers.cloud_rows import make_row
 from tests.helpers.fuse_dataset import add_models
 from tests.helpers.places import ROOT
@@ -70,6 +71,29 @@ def test_licenses_and_authors_are_credited_and_the_picture_is_there(tmp_path: Pa
     assert "decisions.parquet`: 1 flat." in text
     with Image.open(out / "contact-sheet.jpg") as sheet:
         assert sheet.width == 5 * THUMB
+
+
+def test_what_models_say_of_themselves_is_only_text_in_the_card(tmp_path: Path):
+    """A Markdown parser finds every hostile text whole, in cells of its own, and no markup made of it."""
+    markdown = pytest.importorskip("markdown_it", reason="markdown-it-py is not installed").MarkdownIt
+    hostile = ["<script>alert(1)</script>", "[a](javascript:alert(1))", "![x](https://x.org/x.png)"]
+    hostile += ["a\\|b | c", "`a", "--- \n# A\nb: c", "*a*"]
+    rows = [make_row(i, 1, 20) | {"license": f"{text}; by {text}"} for i, text in enumerate(hostile)]
+    path = Layout(tmp_path).shard("part-00000.parquet")
+    path.parent.mkdir(parents=True)
+    write_shard(path, [table_of(row) for row in rows], "x", {})
+    write_manifest(path.parent, [describe(path)])
+    record.describe(Layout(tmp_path))
+    _, head, text = (tmp_path / "README.md").read_text().split("---\n", 2)
+    assert yaml.safe_load(head)["license_name"] == "the-models-own"
+    tokens = markdown("commonmark", {"html": True}).enable("table").parse(text)
+    inline = [token.children for token in tokens if token.type == "inline"]
+    cells = ["".join(one.content for one in children) for children in inline]
+    assert [cells.count(printable(text)) for text in hostile] == [3] * 7  # as license, author, their license
+    kinds = {one.type for children in inline for one in children} | {token.type for token in tokens}
+    assert kinds.isdisjoint({"html_block", "html_inline", "link_open", "em_open"})
+    pictures = [one for children in inline for one in children if one.type == "image"]
+    assert [one.attrs["src"] for one in pictures] == [CONTACT_SHEET]
 
 
 def test_croissant_is_valid_and_reads_the_rows(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
