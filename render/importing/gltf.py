@@ -1,9 +1,10 @@
-"""glTF extensions that Blender's importer refuses, rewritten into a plain GLB below the scratch folder.
+"""glTF that Blender's importer refuses or misreads, rewritten into a plain GLB below the scratch folder.
 
 EXT_meshopt_compression is decoded (with the meshoptimizer package). KHR_texture_basisu has no maintained
 decoder under a known license on PyPI: such a texture falls back to its plain image where the file has one,
 else it is dropped and named in the notes, and the model is kept. Material extensions that a file
-requires and Blender does not know are ignored likewise. Every other file is passed on unchanged.
+requires and Blender does not know are ignored likewise. A sheared or flat matrix becomes two nodes. Every
+other file is passed on unchanged.
 
 Specifications: github.com/KhronosGroup/glTF,
 extensions/2.0/{Vendor/EXT_meshopt_compression,Khronos/KHR_texture_basisu}.
@@ -51,6 +52,7 @@ _KNOWN = frozenset(
         "KHR_materials_anisotropy",
     }
 )
+_DAMAGED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
 _LARGEST = 1 << 31  # bytes that one decoded view may have
 
 Json = dict[str, Any]
@@ -68,14 +70,16 @@ def plain_gltf(path: Path, scratch: Path) -> tuple[Path, list[str]]:
         return path, []
     document, binary = parsed
     stuck = _stuck(document)
-    if not stuck:
+    if not _split(document) and not stuck:
         return path, []
     notes: list[str] = []
     try:
         data = _flatten(document, read_buffers(document, binary, path))
         _embed_images(document, data, path)
         notes += _drop_basisu(document)
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+    except _DAMAGED as error:
+        if not stuck:
+            return path, []
         raise ModelFailure(
             FailureClass.INVALID, f"{path.name}: {', '.join(stuck)} cannot be decoded: {error!r}"
         ) from error
@@ -103,7 +107,7 @@ def moved_gltf(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
         data = _flatten(document, read_buffers(document, binary, path))
         _embed_images(document, data, path)
         _drop_basisu(document)
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
+    except _DAMAGED:
         return None
     _forget(document, stuck)
     moved = scratch / "moved.glb"
@@ -132,6 +136,14 @@ def _stuck(document: Json) -> list[str]:
     required = _names(document, "extensionsRequired")
     ours = [name for name in (*MESHOPT, BASISU) if name in used]
     return ours + [n for n in required if n.startswith(_DROPPABLE) and n not in _KNOWN]
+
+
+def _split(document: Json) -> bool:
+    """Whether the document had sheared or flat matrices, which it has no longer."""
+    try:
+        return gltf_nodes.split_matrices(document)
+    except _DAMAGED:  # for Blender, which says what is wrong
+        return False
 
 
 def _names(document: Json, key: str) -> list[str]:

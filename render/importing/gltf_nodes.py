@@ -1,4 +1,5 @@
-"""The node tree of a glTF document: places in world, and the tree moved to the origin in float64."""
+"""The node tree of a glTF document: places in world, the tree moved to the origin in float64, and matrices as
+Blender can hold them."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ import numpy as np
 
 Json = dict[str, Any]
 _DEPTH = 1000
+_RIGHT_ANGLE = 1e-5  # cosine
+_FLAT = 1e-6
 
 
 def move(document: Json, offset: np.ndarray) -> bool:
@@ -46,13 +49,56 @@ def move(document: Json, offset: np.ndarray) -> bool:
     return bool(changed)
 
 
-def _with_ancestors(some: list[int], parents: dict[int, int]) -> set[int]:
-    found: set[int] = set()
-    for i in some:
-        while i not in found:
-            found.add(i)
-            i = parents.get(i, i)
-    return found
+def split_matrices(document: Json) -> bool:
+    """Put each node below a new one if its matrix is not `decomposable`; whether any was.
+
+    By singular values such a matrix is a turn, then a scaling, then another turn. The latter two go to the
+    new parent, as rotation and scale.
+    """
+    nodes, above = document.get("nodes", []), {}
+    for i, node in enumerate(list(nodes)):
+        if "matrix" in node and not decomposable(matrix := local(node)):
+            above[i] = len(nodes)
+            parent, turn = _split(matrix)
+            nodes.append({"children": [i], **parent})
+            node["matrix"] = turn.T.ravel().tolist()
+    for holder in (*nodes[: len(nodes) - len(above)], *document.get("scenes", [])):
+        for key in holder.keys() & {"children", "nodes"}:
+            holder[key] = [above.get(child, child) for child in holder[key]]
+    return bool(above)
+
+
+def decomposable(matrix: np.ndarray) -> bool:
+    """Whether Blender finds translation, rotation and scale that make a matrix (4, 4).
+
+    It normalizes the columns: they must be at right angles, to 1e-5, and longer than zero.
+    """
+    sizes = np.linalg.norm(matrix[:3, :3], axis=0)
+    if not sizes.min() > _FLAT * sizes.max():
+        return False
+    axes = matrix[:3, :3] / sizes
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() < _RIGHT_ANGLE)
+
+
+def _split(matrix: np.ndarray) -> tuple[Json, np.ndarray]:
+    """The translation, rotation and scale of a node, and the rotation (4, 4) below it, that make a matrix."""
+    u, sizes, vt = np.linalg.svd(matrix[:3, :3])
+    u_mirror, v_mirror = (np.array([1, 1, np.sign(np.linalg.det(turn))]) for turn in (u, vt))
+    turn = np.eye(4)
+    turn[:3, :3] = v_mirror[:, None] * vt
+    scale = (sizes * u_mirror * v_mirror).tolist()
+    return {
+        "translation": matrix[:3, 3].tolist(),
+        "rotation": _quaternion(u * u_mirror),
+        "scale": scale,
+    }, turn
+
+
+def _quaternion(turn: np.ndarray) -> list[float]:
+    """x, y, z, w of a rotation (3, 3): the eigenvector of Bar-Itzhack's matrix for its largest eigenvalue."""
+    (a, b, c), (d, e, f), (g, h, i) = turn.tolist()
+    upper = [[a - e - i, b + d, c + g, h - f], [0, e - a - i, f + h, c - g], [0, 0, i - a - e, d - b]]
+    return np.linalg.eigh(np.array([*upper, [0, 0, 0, a + e + i]]), "U")[1][:, -1].tolist()
 
 
 def local(node: Json) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 A constant primvar, such as a group's `displayColor`, holds for every shape below its prim. The importer looks
 at each shape alone. So a layer over the model says of each shape what it inherits; instances become ordinary
-prims first, for each may inherit another value.
+prims first, for each may inherit another value. The layer also says of a sheared or flat matrix that it
+varies, by equal samples: of a constant one the importer makes translation, rotation and scale.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def readable(path: Path, kind: str, scratch: Path) -> Path:
     if path.suffix.lower()[1:] not in fitting:
         path = _under_suffix(path, kind, scratch)
     bpy.utils.expose_bundled_modules()  # pxr
-    return _with_inherited(path, scratch / LAYER)
+    return _with_what_is_lost(path, scratch / LAYER)
 
 
 def _under_suffix(path: Path, suffix: str, scratch: Path) -> Path:
@@ -118,8 +119,8 @@ def _over(path: Path, target: Path) -> Any:
     return Usd.Stage.Open(layer)
 
 
-def _with_inherited(path: Path, target: Path) -> Path:
-    """A layer at `target` over the model, if its shapes inherit anything; else `path` itself."""
+def _with_what_is_lost(path: Path, target: Path) -> Path:
+    """A layer at `target` over the model, if the importer would lose anything; else `path` itself."""
     from pxr import Tf
 
     try:
@@ -129,7 +130,8 @@ def _with_inherited(path: Path, target: Path) -> Path:
         for _ in range(_NESTED):
             if not _single_out(stage):
                 break
-        if not sum(_state(prim) for prim in _shapes(stage) if not prim.IsInstanceProxy()):
+        own = [prim for prim in _places(stage) if not prim.IsInstanceProxy()]
+        if not sum(_state(prim) + _keep_matrix(prim) for prim in own):
             return path
         stage.GetRootLayer().Save()
     except Tf.ErrorException:  # the importer says what is wrong
@@ -137,18 +139,20 @@ def _with_inherited(path: Path, target: Path) -> Path:
     return target
 
 
-def _shapes(stage: Any) -> list[Any]:
-    """The prims with geometry, also those within instances."""
+def _places(stage: Any) -> list[Any]:
+    """The prims that stand somewhere, also those within instances."""
     from pxr import Usd, UsdGeom
 
     prims = Usd.PrimRange.Stage(stage, Usd.TraverseInstanceProxies())
-    return list(itertools.islice((prim for prim in prims if prim.IsA(UsdGeom.Gprim)), _MOST))
+    return list(itertools.islice((prim for prim in prims if prim.IsA(UsdGeom.Xformable)), _MOST))
 
 
 def _unseen(prim: Any) -> list[Any]:
     """The primvars of a shape that the importer does not see: inherited ones, and one texture coordinate."""
     from pxr import UsdGeom
 
+    if not prim.IsA(UsdGeom.Gprim):
+        return []
     found = UsdGeom.PrimvarsAPI(prim).FindPrimvarsWithInheritance()
     return [one for one in found if one.HasValue() and (_owner(one) != prim.GetPath() or _is_texcoord(one))]
 
@@ -163,13 +167,15 @@ def _is_texcoord(primvar: Any) -> bool:
 
 
 def _single_out(stage: Any) -> bool:
-    """Make ordinary prims of the outermost instances in which a shape inherits from outside; whether any."""
+    """Make ordinary prims of the outermost instances in which the importer would lose something; whether
+    any."""
     instances: dict[Any, None] = {}
-    for prim in filter(lambda prim: prim.IsInstanceProxy(), _shapes(stage)):
+    for prim in filter(lambda prim: prim.IsInstanceProxy(), _places(stage)):
         outer = prim
         while outer.IsInstanceProxy():
             outer = outer.GetParent()
-        if any(outer.GetPath().HasPrefix(_owner(one)) for one in _unseen(prim)):
+        inherits = any(outer.GetPath().HasPrefix(_owner(one)) for one in _unseen(prim))
+        if inherits or _is_lost(prim):
             instances[outer] = None
     for outer in instances:
         outer.SetInstanceable(False)
@@ -192,3 +198,28 @@ def _state(prim: Any) -> int:
         own.BlockIndices()
         own.Set(values)
     return len(unseen)
+
+
+def _keep_matrix(prim: Any) -> bool:
+    """Make a prim's matrix vary if the importer would lose it; whether it would."""
+    from pxr import UsdGeom
+
+    if not _is_lost(prim):
+        return False
+    place, start = UsdGeom.Xformable(prim), prim.GetStage().GetStartTimeCode()
+    matrix, reset = place.GetLocalTransformation(), place.GetResetXformStack()
+    operation = place.MakeMatrixXform()
+    place.SetResetXformStack(reset)
+    operation.Set(matrix, start)
+    operation.Set(matrix, start + 1)
+    return True
+
+
+def _is_lost(prim: Any) -> bool:
+    """Whether the importer makes another matrix of a prim's own."""
+    from pxr import UsdGeom
+
+    place = UsdGeom.Xformable(prim)
+    if not place.GetXformOpOrderAttr().HasAuthoredValue() or place.TransformMightBeTimeVarying():
+        return False
+    return not gltf_nodes.decomposable(np.array(place.GetLocalTransformation()).T)
