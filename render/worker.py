@@ -17,6 +17,7 @@ from render.cameras import enclosing_points, place_cameras
 from render.config import RenderConfig
 from render.failures import FailureClass, ModelFailure
 from render.importing.blender import Imported, import_model
+from render.importing.second import second_reading
 from render.importing.witness import disagreement
 from render.job import Placement, RenderJob, RenderRecord
 from render.scene import freeze as scene
@@ -41,12 +42,13 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
         imported = import_model(path, scratch)
     with watch("freeze"):
         frozen = scene.freeze(path.name, imported.offset)
+    with watch("check"):
+        imported, frozen = _checked(path, imported, frozen, scratch)
+    with watch("freeze"):
         missing, relinked = relink_textures(path, imported.format)
         materials.prepare(frozen.objects)
     cameras = place_cameras(config, job.uid, frozen.radius)
     outline = enclosing_points(frozen.mesh.vertices)
-    with watch("check"):
-        doubts = _doubts(path, imported, frozen)
     with watch("color"):
         rgba = lit_views(config, job.uid, cameras, frozen.mesh, outline, threads, scratch)
     with watch("geometry"):
@@ -57,7 +59,7 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
             masks = interior_masks(views)
             views = [replace(view, interior=mask) for view, mask in zip(views, masks, strict=True)]
     with watch("write"):
-        meta = _meta(job, place, imported, frozen, missing, [*doubts, *relinked, *notes])
+        meta = _meta(job, place, imported, frozen, missing, [*relinked, *notes])
         write_bundle(place.output, views, frozen.mesh, meta)
     return RenderRecord(
         views=len(views),
@@ -68,11 +70,18 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
     )
 
 
-def _doubts(path: Path, imported: Imported, frozen: scene.FrozenScene) -> list[str]:
-    """A note where the file itself says that something else should have been imported."""
+def _checked(
+    path: Path, imported: Imported, frozen: scene.FrozenScene, scratch: Path
+) -> tuple[Imported, scene.FrozenScene]:
+    """The model, or, where the file itself says otherwise, a reading that agrees with it, or else a note."""
     world = frozen.mesh.vertices.astype(np.float64) / frozen.scale + frozen.center
-    note = disagreement(path, imported.format, world, frozen.mesh.faces)
-    return [note] if note else []
+    doubt = disagreement(path, imported.format, world, frozen.mesh.faces)
+    if doubt is None:
+        return imported, frozen
+    again = second_reading(path, imported, doubt, scratch)
+    if again is None:
+        return replace(imported, notes=[*imported.notes, str(doubt)]), frozen
+    return again, scene.freeze(path.name, again.offset)
 
 
 def _geometry_views(

@@ -295,8 +295,8 @@ def _bounded_start() -> Iterator[None]:
         _knock(os.environ.get("RAY_ADDRESS") or "")
         watchdog.start()
         yield
-    except (OSError, RuntimeError, ValueError) as error:
-        summary = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except Exception as error:  # Ray raises exceptions of no class of its own, too
+        summary = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InfrastructureError(
             f"Ray did not start ({where}): {summary}. Try `insideout doctor`."
         ) from error

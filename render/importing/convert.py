@@ -25,6 +25,9 @@ from render.importing import off, rawmesh, threemf, x3d
 from render.importing.rawmesh import Built, RawMaterial, RawMesh
 from render.srgb import srgb_to_linear
 
+_Z_UP = frozenset({"ply", "stl"})  # as they are
+_LINEAR_COLORS = frozenset({"glb", "gltf"})
+_LINEAR_MATERIALS = _LINEAR_COLORS | {"dae"}
 _FLAGS = assimp_py.Process_Triangulate | assimp_py.Process_SortByPType
 
 
@@ -45,7 +48,7 @@ def build(path: Path, kind: str, scratch: Path) -> tuple[str, Built]:
 
 
 def read_assimp(path: Path, kind: str, scratch: Path) -> list[RawMesh]:
-    """Every mesh of the scene at its place, Z up. Raises ModelFailure with assimp's words."""
+    """Every mesh of the scene at its place, in Blender's axes. Raises ModelFailure with assimp's words."""
     named = path
     if path.suffix.lower() != f".{kind}":  # assimp picks its reader by the name
         named = scratch / f"renamed.{kind}"
@@ -56,10 +59,10 @@ def read_assimp(path: Path, kind: str, scratch: Path) -> list[RawMesh]:
         raise ModelFailure(
             FailureClass.IMPORT_ERROR, f"{path.name}: {str(error).replace(str(named), path.name)[:500]}"
         ) from error
-    linear = kind == "dae"
-    materials = [_material(material, path, linear) for material in scene.materials]
-    placed = _placed(scene.root_node, rawmesh.Y_UP)
-    return [raw for i, matrix in placed if (raw := _mesh(scene.meshes[i], matrix, materials))]
+    materials = [_material(material, path, kind in _LINEAR_MATERIALS) for material in scene.materials]
+    placed = _placed(scene.root_node, np.eye(4) if kind in _Z_UP else rawmesh.Y_UP)
+    linear = kind in _LINEAR_COLORS
+    return [raw for i, matrix in placed if (raw := _mesh(scene.meshes[i], matrix, materials, linear))]
 
 
 def _placed(node: Any, parent: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -71,14 +74,17 @@ def _placed(node: Any, parent: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         yield from _placed(child, matrix)
 
 
-def _mesh(mesh: Any, matrix: np.ndarray, materials: list[RawMaterial]) -> RawMesh | None:
-    """One mesh with its coinciding vertices welded, or None where it is not of triangles."""
+def _mesh(mesh: Any, matrix: np.ndarray, materials: list[RawMaterial], linear: bool) -> RawMesh | None:
+    """One mesh with its coinciding vertices welded, or None where it is not of triangles.
+
+    `linear` says that its colors are.
+    """
     if mesh.num_faces == 0 or mesh.num_indices != 3 * mesh.num_faces:
         return None
     corners = np.asarray(mesh.indices, np.int64).ravel()
     vertices, where = np.unique(_rows(mesh.vertices, mesh), axis=0, return_inverse=True)
     colors = _rows(mesh.colors[0], mesh) if mesh.colors else None
-    if colors is not None:
+    if colors is not None and not linear:
         colors[:, :3] = srgb_to_linear(colors[:, :3])
     return RawMesh(
         name=mesh.name or "Mesh",

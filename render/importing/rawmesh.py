@@ -7,6 +7,7 @@ its origin next to it, in float64, and returns the offset.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ Y_UP = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], float
 """Takes Y-up, -Z-forward coordinates to Blender's Z-up, as Blender's own importers do."""
 
 
+NONE_KNOWN: Mapping[str, bpy.types.Material] = {}
 COLOR = "Color"
 """The color attribute of a mesh that has colors of its own."""
 _NORMALS = "normals to be"
@@ -86,9 +88,10 @@ class Built:
     """(3,) float64: position in the file's world = position in Blender + offset."""
 
 
-def build(meshes: list[RawMesh]) -> Built:
+def build(meshes: list[RawMesh], known: Mapping[str, bpy.types.Material] = NONE_KNOWN) -> Built:
     """Make one object per mesh in the current scene; notes on missing textures. Equal materials are shared.
 
+    A material whose name is in `known` is that one.
     The matrix becomes the inverse of a parent at the origin: only there does Blender keep a sheared one.
     """
     materials: dict[tuple[RawMaterial, bool], bpy.types.Material] = {}
@@ -101,7 +104,7 @@ def build(meshes: list[RawMesh]) -> Built:
         key = (id(raw.vertices), id(raw.corners), id(raw.uv), _slots(raw), origin.tobytes())
         if key not in shared:
             shared[key] = _mesh(raw, origin)
-            _fill_slots(shared[key], raw, materials)
+            _fill_slots(shared[key], raw, materials, known)
         matrix = raw.matrix.copy()
         matrix[:3, 3] += matrix[:3, :3] @ origin - offset
         thing = bpy.data.objects.new(raw.name, shared[key])
@@ -109,7 +112,8 @@ def build(meshes: list[RawMesh]) -> Built:
         thing.matrix_parent_inverse = Matrix(matrix.tolist())
         bpy.context.scene.collection.objects.link(thing)
     bpy.context.view_layer.update()
-    used = {material for raw in meshes for material in _slots(raw) if material is not None}
+    own = {material for raw in meshes for material in _slots(raw) if material is not None}
+    used = {material for material in own if material.name not in known}
     textures = {m.texture for m in used if m.texture} | {m.opacity.texture for m in used if m.opacity}
     notes = [f"texture missing: {texture.name}" for texture in sorted(textures) if not texture.is_file()]
     return Built(notes, offset)
@@ -183,13 +187,16 @@ def _slots(raw: RawMesh) -> tuple[RawMaterial | None, ...]:
 
 
 def _fill_slots(
-    mesh: bpy.types.Mesh, raw: RawMesh, materials: dict[tuple[RawMaterial, bool], bpy.types.Material]
+    mesh: bpy.types.Mesh,
+    raw: RawMesh,
+    materials: dict[tuple[RawMaterial, bool], bpy.types.Material],
+    known: Mapping[str, bpy.types.Material],
 ) -> None:
     """Append the mesh's materials; equal ones are made once."""
     for material in _slots(raw):
         key = None if material is None else (material, raw.colors is not None)
         if key is not None and key not in materials:
-            materials[key] = _material(*key)
+            materials[key] = known.get(key[0].name) or _material(*key)
         mesh.materials.append(None if key is None else materials[key])
 
 

@@ -1,10 +1,11 @@
-"""What a file itself says of its size, read apart from the importer: an importer that lies leaves a note.
+"""What a file itself says of its size, read apart from the importer, which may lie.
 
-    note = disagreement(path, "glb", vertices, faces)
+    doubt = disagreement(path, "glb", vertices, faces)
 
 glTF, STL, PLY, OBJ and USD are cheap to read: the box of what is placed and, of the first three, its area.
 Where a pose decides (skins, animations, blend shapes), where geometry is compressed, large or odd, there is
-no witness; it never fails a model. docs/dataset.md has the other formats, and what a witness costs.
+no witness; it never fails a model. docs/dataset.md has the other formats, and what a witness costs;
+`render.importing.second` acts on what is found.
 """
 
 from __future__ import annotations
@@ -49,6 +50,18 @@ _FACE = re.compile(rb"^f[ \t]+([^\r\n#]*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """What differs between a file and its import."""
+
+    words: str
+    share: float
+    """Of the longest side, or of the area."""
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True)
 class Measures:
     """Box and area in Blender's axes and the file's unit."""
 
@@ -59,16 +72,19 @@ class Measures:
     area: float | None
     """None of points without faces."""
 
-    def differs(self, other: Measures) -> str | None:
-        """What differs by more than the tolerance, in words."""
+    def differs(self, other: Measures) -> Doubt | None:
+        """What differs by more than the tolerance."""
         side = max(float((self.high - self.low).max()), float((other.high - other.low).max()))
         off = max(np.abs(self.low - other.low).max(), np.abs(self.high - other.high).max())
         if off > TOLERANCE * side:
-            return f"the file's box is {other.box()}, that of what was imported {self.box()}"
+            said = f"the file's box is {other.box()}, that of what was imported {self.box()}"
+            return Doubt(said, float(off) / side)
         if self.area is None or other.area is None:
             return None
-        if abs(self.area - other.area) > TOLERANCE * max(self.area, other.area):
-            return f"the file's faces have an area of {other.area:.4g}, what was imported {self.area:.4g}"
+        off, most = abs(self.area - other.area), max(self.area, other.area)
+        if off > TOLERANCE * most:
+            said = f"the file's faces have an area of {other.area:.4g}, what was imported {self.area:.4g}"
+            return Doubt(said, off / most)
         return None
 
     def box(self) -> str:
@@ -77,8 +93,8 @@ class Measures:
         return f"{sizes} around ({', '.join(f'{x:.4g}' for x in (self.low + self.high) / 2)})"
 
 
-def disagreement(path: Path, kind: str, vertices: np.ndarray, faces: np.ndarray) -> str | None:
-    """A note where what was imported has another box or area than the file of format `kind` says.
+def disagreement(path: Path, kind: str, vertices: np.ndarray, faces: np.ndarray) -> Doubt | None:
+    """How what was imported has another box or area than the file of format `kind` says; None if it has not.
 
     `vertices` (V, 3) float64 in world, in Blender's axes, and `faces` (F, 3) int are what was imported.
     """
@@ -94,8 +110,8 @@ def disagreement(path: Path, kind: str, vertices: np.ndarray, faces: np.ndarray)
         return None
 
 
-def _compared(ours: np.ndarray, said: np.ndarray, again: Callable[[], np.ndarray]) -> str | None:
-    """What differs between two sets of triangles (F, 3, 3) or points (N, 3), in words.
+def _compared(ours: np.ndarray, said: np.ndarray, again: Callable[[], np.ndarray]) -> Doubt | None:
+    """What differs between two sets of triangles (F, 3, 3) or points (N, 3).
 
     Only where something does, what takes its time: an importer may drop vertices without faces (`again` gives
     those with faces), and equal or empty faces.

@@ -17,5 +17,6 @@ def process(job: Job, place: Placement) -> Record:
     with np.load(place.scratch / "asked.npz") as asked:
         meshes = [(asked[f"vertices_{i}"], asked[f"faces_{i}"]) for i in range(len(asked.files) // 2)]
     kind = place.input.suffix[1:]
-    place.output.write_text(json.dumps([disagreement(place.input, kind, *mesh) for mesh in meshes]))
+    doubts = [disagreement(place.input, kind, *mesh) for mesh in meshes]
+    place.output.write_text(json.dumps([doubt and doubt.words for doubt in doubts]))
     return Record()
