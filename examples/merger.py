@@ -25,8 +25,8 @@ import numpy as np
 import torch
 import tyro
 from PIL import Image
-from several_views import alike
 from tyro.conf import Positional
+from view_datasets import alike
 
 from fuse.dataset.layout import Layout
 from fuse.preview.picture import draw_cloud

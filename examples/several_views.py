@@ -27,13 +27,13 @@ import numpy as np
 import torch
 import tyro
 from PIL import Image
-from scipy.spatial import KDTree
 from tyro.conf import Positional
+from view_datasets import alike, apart, subset
 from view_results import Result, judged, table, turned_back
 
 from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
-from fuse.dataset.shard import decode, image_column, read_rows
+from fuse.dataset.shard import image_column, read_rows
 from fuse.preview.picture import draw_cloud
 from training.conditioning.encoder import load_pixels
 from training.conditioning.shown import View
@@ -42,14 +42,11 @@ from training.data.channels import from_network
 from training.evaluate import Sample, read_samples
 from training.generator import Generator
 from training.scores.bootstrap import mean_interval
-from training.scores.distances import chamfer
 from training.settings import Rule, Sampling
 from training.train import train
 
 SEEN, UNSEEN = 12, range(12, 20)
 """Views that steps may show, and those of the evaluation."""
-ALIKE = 0.03
-"""Chamfer distance, of all points, below which two objects count as one family."""
 SAMPLES, POINTS, SAMPLING_STEPS = 2, 256, 8
 
 SMALL = TrainConfig(
@@ -82,7 +79,7 @@ SEVERAL = (1, 2, 4, 8)
 PROJECTED = {"view_rays": True, "view_projected": True}
 FIRST = PROJECTED | {"views_most": 4, "frame": "first_view"}
 ARMS = {
-    "today": Arm({}, rules=((2, "cycle"), (4, "cycle"), (8, "cycle"), (2, "mean"), (4, "mean"))),
+    "today": Arm({}, rules=((2, "cycle"), (4, "cycle"), (8, "cycle"), (2, "mean"), (4, "mean"), (8, "mean"))),
     "today, 1.3 times the steps": Arm({}, longer=1.3),
     "today, 1.7 times the steps": Arm({}, longer=1.7),
     "today, 2.5 times the steps": Arm({}, longer=2.5),
@@ -102,6 +99,7 @@ ARMS = {
         FIRST | {"camera_drop": 0.4, "crop": True, "crop_jitter": 0.1}, (1, 4), unposed=(1, 4)
     ),
     "one vector": Arm({"view_cells": 1}),
+    "projected, 320 models": Arm(PROJECTED | {"views_most": 4}, SEVERAL, models=320),
     "projected, 80 models": Arm(PROJECTED | {"views_most": 4}, SEVERAL, models=80),
     "projected, 20 models": Arm(PROJECTED | {"views_most": 4}, SEVERAL, models=20),
 }
@@ -121,6 +119,8 @@ class Options:
     """Optimizer steps per arm."""
     seed: int = 0
     """Seed of the training."""
+    held_out: Path | None = None
+    """Another dataset folder, whose held-out objects are held out of this one, in place of its own."""
 
 
 class Experiment:
@@ -128,8 +128,9 @@ class Experiment:
 
     def __init__(self, options: Options):
         self.options = options
-        self.clouds = Layout(options.data).clouds
         options.out.mkdir(parents=True, exist_ok=True)
+        self.data = apart(options.data, options.held_out, options.out) if options.held_out else options.data
+        self.clouds = Layout(self.data).clouds
         self._file = options.out / "results.jsonl"
 
     @cached_property
@@ -172,7 +173,7 @@ class Experiment:
         changes = {"steps": steps, "seed": options.seed, "encoder_cache": str(options.out / "cache")}
         config = TrainConfig.model_validate(SMALL.model_dump() | arm.changes | changes)
         if not record.exists():
-            data = data or subset(options.data, options.out, arm.models)
+            data = data or subset(self.data, options.out, arm.models)
             self._encode(config)
             begun = time.process_time()
             train(config, data, run, runs=folder)
@@ -227,46 +228,6 @@ class Experiment:
             *scores.mean(0).round(5).T.tolist(),
             posed=posed,
         )
-
-
-def alike(clouds: Path) -> set[str]:
-    """Held-out objects whose cloud is within `ALIKE` of a training object's."""
-    sides: dict[bool, list[tuple[str, np.ndarray]]] = {True: [], False: []}
-    for part in read_manifest(clouds):
-        for row in read_rows(clouds / part.file, ["uid", "split", "outside_xyz"]):
-            sides[row["split"] == "train"].append((row["uid"], decode(row, "outside_xyz")))
-    trees = [(KDTree(cloud[:128]), cloud) for _, cloud in sides[True]]
-    found = set()
-    for uid, cloud in sides[False]:
-        rough = [tree.query(cloud[:128])[0].mean() for tree, _ in trees]
-        nearest = [trees[i][1] for i in np.argsort(rough)[:8]]
-        if min(chamfer(cloud, other) for other in nearest) < ALIKE:
-            found.add(uid)
-    return found
-
-
-def subset(data: Path, out: Path, models: int) -> Path:
-    """The dataset, or a copy in which only its first `models` training rows are of the split `train`."""
-    if not models:
-        return data
-    import pyarrow.parquet as pq
-
-    from fuse.dataset.manifest import describe, write_manifest
-    from fuse.dataset.shard import write_shard
-
-    target = Layout(out / f"first-{models}")
-    target.clouds.mkdir(parents=True, exist_ok=True)
-    left, parts = models, []
-    for part in read_manifest(Layout(data).clouds):
-        whole = pq.read_table(Layout(data).clouds / part.file)
-        rows = [i for i, split in enumerate(whole["split"].to_pylist()) if split == "train"][:left]
-        left -= len(rows)
-        if rows:
-            path = target.clouds / part.file
-            write_shard(path, [whole.slice(i, 1) for i in rows], "subset", {}, row_group_mib=16)
-            parts.append(describe(path))
-    write_manifest(target.clouds, parts)
-    return target.root
 
 
 def picture(experiment: Experiment, count: int = 8, size: int = 144) -> Image.Image:

@@ -10,11 +10,14 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
 from fuse.dataset.layout import Layout
+from fuse.dataset.manifest import describe, read_manifest, write_manifest
+from fuse.dataset.shard import read_rows, write_shard
 from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from tests.helpers.places import ROOT
 from training.conditioning.cameras import camera_numbers
@@ -28,6 +31,11 @@ from training.networks.views import samples
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
     return loaded("several_views")
+
+
+@pytest.fixture(scope="module")
+def datasets() -> ModuleType:
+    return loaded("view_datasets")
 
 
 @pytest.fixture(scope="module")
@@ -88,23 +96,57 @@ def test_an_arm_is_compared_with_a_model_that_cost_as_much():
 
 
 def test_what_nearly_repeats_a_training_object_is_left_out(
-    example: ModuleType, make_dataset: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    datasets: ModuleType, make_dataset: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ):
     clouds = Layout(make_dataset(rows=8, views=1, points=200, validation=4)).clouds
-    assert example.alike(clouds) == set()
-    monkeypatch.setattr(example, "ALIKE", 0.5)
-    assert example.alike(clouds) == {"plate-003", "plate-007"}
+    assert datasets.alike(clouds) == set()
+    monkeypatch.setattr(datasets, "ALIKE", 0.5)
+    assert datasets.alike(clouds) == {"plate-003", "plate-007"}
 
 
 def test_a_subset_has_fewer_training_rows(
-    example: ModuleType, make_dataset: Callable[..., Path], tmp_path: Path
+    datasets: ModuleType, make_dataset: Callable[..., Path], tmp_path: Path
 ):
     data = make_dataset(rows=8, views=2, shard=3, validation=4)
-    small = example.subset(data, tmp_path, 4)
+    small = datasets.subset(data, tmp_path, 4)
     from training.data.loader import CloudLoader
 
     assert CloudLoader(Layout(small).clouds, 2).rows == 4
-    assert example.subset(data, tmp_path, 0) == data
+    assert datasets.subset(data, tmp_path, 0) == data
+
+
+def test_the_held_out_objects_of_another_dataset_are_held_out(
+    datasets: ModuleType, make_dataset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    data = with_sources(make_dataset(rows=8, views=2, points=200, shard=3, validation=4), tmp_path / "data")
+    some = {"ball-000": "validation", "rod-002": "train"}
+    other = datasets.copied(data, tmp_path / "other", some)
+    assert splits(other) == some
+    found = splits(datasets.apart(data, other, tmp_path / "first"))
+    assert len(found) == 8 and [uid for uid in found if found[uid] != "train"] == ["ball-000"]
+    monkeypatch.setattr(datasets, "ALIKE", 9.0)
+    monkeypatch.setattr(datasets, "TRIED", 2)
+    assert len(splits(datasets.apart(data, other, tmp_path / "second"))) == 6
+
+
+def with_sources(data: Path, target: Path) -> Path:
+    """A copy whose rows are of different source files."""
+    clouds = Layout(target).clouds
+    clouds.mkdir(parents=True)
+    for part in read_manifest(Layout(data).clouds):
+        table = pq.read_table(Layout(data).clouds / part.file)
+        at = table.schema.get_field_index("source_sha256")
+        table = table.set_column(at, table.schema.field(at), table["uid"])
+        write_shard(clouds / part.file, [table.slice(i, 1) for i in range(len(table))], "", {})
+    write_manifest(clouds, [describe(path) for path in sorted(clouds.glob("*.parquet"))])
+    return target
+
+
+def splits(data: Path) -> dict[str, str]:
+    """Each row's split, by uid."""
+    clouds = Layout(data).clouds
+    rows = [row for part in read_manifest(clouds) for row in read_rows(clouds / part.file, ["uid", "split"])]
+    return {row["uid"]: row["split"] for row in rows}
 
 
 def test_places_of_cells_are_moved_and_removed_and_nothing_else_is(shuffled: ModuleType):
