@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from training.benchmarks import sampling
 from training.benchmarks import step as bench
 from training.benchmarks.step import measure, operations, with_published_attention
 from training.networks.point_e import assemble, build
@@ -76,3 +77,13 @@ def test_the_command_prints_a_line_for_each_way(
         "published attention, bfloat16",
         "ours, bfloat16",
     ]
+
+
+def test_the_ways_of_sampling_are_measured_on_the_same_predictions(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shrink(monkeypatch, "base40M")
+    sampling.main(["--repeat", "1", "--clouds", "2", "--steps", "3"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0].strip() for line in lines] == list(sampling.WAYS)
+    assert "1.00 x" in lines[0]
