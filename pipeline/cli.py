@@ -26,6 +26,7 @@ VERBS = {
     "retry": "process failed models again",
     "train": "shards -> an image-conditioned point-cloud generator",
     "generate": "checkpoint and image -> colored point cloud",
+    "segment": "pictures -> masks of what lies inside, from a trained segmenter",
     "draw": "clouds of a dataset's objects from checkpoints, for mergers and upsamplers to learn from",
     "merge": "several clouds of one object -> one better cloud",
     "evaluate": "generate clouds of held-out objects and score them",

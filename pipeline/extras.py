@@ -31,7 +31,8 @@ EXTRAS = {
 NEEDS = {
     **dict.fromkeys(("samples", "render", "fuse", "retry", "bench"), "render"),
     "view": "view",
-    **dict.fromkeys(("train", "generate", "evaluate", "score", "merge", "curate", "export-model"), "train"),
+    **dict.fromkeys(("train", "generate", "segment", "evaluate", "score", "merge"), "train"),
+    **dict.fromkeys(("curate", "export-model"), "train"),
 }
 """Verb -> extra."""
 _BLENDERS_PYTHON = (3, 11)

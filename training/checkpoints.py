@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from render.failures import UserError
-from training.conditioning.encoder import EfficientNetLite0, Encoder, PooledGrid
+from training.conditioning.encoder import EfficientNetLite0, EfficientNetLite0Fine, Encoder, PooledGrid
 from training.conditioning.encoder_cache import CachedEncoder
 from training.conditioning.encoder_clip import CLIP_L14, DINO_L14, ClipGrid, ClipImage, ClipText, DinoGrid
 from training.conditioning.shown import ViewReader, ViewUse
@@ -38,6 +38,8 @@ from training.objectives.flow import Edm, RectifiedFlow
 from training.objectives.objective import Objective
 from training.objectives.offset import Offset
 from training.output.model_folder import is_model, read_model
+from training.segmentation.head import InteriorHead
+from training.segmentation.interiors import Interiors
 
 VERSION = 1
 """The format of checkpoints: 0 had no version and no encoder."""
@@ -45,6 +47,9 @@ NAME = re.compile(r"step-(\d+)\.pt")
 _UNFINISHED = re.compile(r"\.(step-\d{7,}|best)\.pt\.\d+")
 BEST = "best.pt"
 """The checkpoint with the best score."""
+
+
+Network = PointTransformer | TwoStreamTransformer | InteriorHead
 
 
 class CheckpointError(UserError):
@@ -156,12 +161,15 @@ def build_encoder(config: TrainConfig, device: torch.device | str) -> CachedEnco
 
 def build_reader(config: TrainConfig, encoder: CachedEncoder, device: torch.device) -> ViewReader:
     """What turns views into the network's condition."""
-    use = ViewUse(config.uses_cameras, config.view_projected, config.crop, config.crop_jitter)
+    pixels = config.view_projected or config.segments
+    use = ViewUse(config.uses_cameras, pixels, config.crop, config.crop_jitter)
     return ViewReader(encoder, use, device)
 
 
 def build_objective(config: TrainConfig) -> Objective:
     """The configuration's training objective."""
+    if config.segments:
+        return Interiors()
     match config.prediction:
         case "flow":
             return RectifiedFlow()
@@ -173,8 +181,17 @@ def build_objective(config: TrainConfig) -> Objective:
             return Diffusion(prediction, config.schedule)
 
 
-def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStreamTransformer:
+def build_network(config: TrainConfig, features: int) -> Network:
     """The untrained network, determined by the seed; `features` is the width of the encoder's tokens."""
+    if not config.segments:
+        return build_model(config, features)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return InteriorHead(features, config.width, config.layers)
+
+
+def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStreamTransformer:
+    """The same for a network that makes clouds."""
     shape = Shape(
         config.width,
         config.layers,
@@ -210,7 +227,18 @@ def load_weights(model: nn.Module, path: Path) -> list[str]:
 def load_model(
     path: Path, device: torch.device | str = "cpu", encoder_path: str | None = None
 ) -> tuple[TrainConfig, PointTransformer | TwoStreamTransformer, CachedEncoder]:
-    """What sampling needs: the configuration, the model with its mean weights, and the encoder.
+    """What sampling needs: the configuration, the model with its mean weights, and the encoder; see
+    `load_network`. CheckpointError for a segmenter."""
+    config, model, encoder = load_network(path, device, encoder_path)
+    if isinstance(model, InteriorHead):
+        raise CheckpointError(f"{path}: a segmenter, which makes no clouds. Use `insideout segment`.")
+    return config, model, encoder
+
+
+def load_network(
+    path: Path, device: torch.device | str = "cpu", encoder_path: str | None = None
+) -> tuple[TrainConfig, Network, CachedEncoder]:
+    """The configuration, the network with its mean weights, and the encoder of a checkpoint.
 
     `encoder_path` is where the encoder's weights are, if not where they were in training.
     """
@@ -221,7 +249,7 @@ def load_model(
     _require_size(config, state["ema"], path)
     encoder = build_encoder(config, device)
     check_encoder(state, encoder, path)
-    model = build_model(config, encoder.features).to(device)
+    model = build_network(config, encoder.features).to(device)
     try:
         model.load_state_dict(state["ema"])
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -268,6 +296,8 @@ def open_encoder(config: TrainConfig, device: torch.device | str) -> Encoder:
     match config.encoder:
         case "efficientnet_lite0":
             return EfficientNetLite0(size, device)
+        case "efficientnet_lite0_fine":
+            return EfficientNetLite0Fine(size, device)
         case "clip_grid":
             return ClipGrid(path or CLIP_L14, size, device)
         case "clip_image":

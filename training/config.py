@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from training.data.point_mix import Mix
 
 
+EncoderName = Literal[
+    "efficientnet_lite0",
+    "efficientnet_lite0_fine",
+    "clip_grid",
+    "clip_image",
+    "clip_text",
+    "dinov2_grid",
+]
+
+
 class TrainConfig(BaseModel):
     """How a model is trained on cloud shards."""
 
@@ -77,9 +87,10 @@ class TrainConfig(BaseModel):
     """Share of views whose camera is withheld, half of them for whole objects, so that the model also takes
     views without one. The first view of `first_view` then counts as a photograph of the usual lens."""
 
-    model: Literal["uncond", "vector", "grid", "upsample", "two_stream", "merge"] = "grid"
-    """The network: one of Point-E's, by its condition; `two_stream`, for any number of points; or `merge`,
-    conditioned on several clouds of the object."""
+    model: Literal["uncond", "vector", "grid", "upsample", "two_stream", "merge", "segment"] = "grid"
+    """The network: one of Point-E's, by its condition; `two_stream`, for any number of points; `merge`,
+    conditioned on several clouds of the object; or `segment`, which makes no cloud but predicts each view's
+    interior mask and number of surfaces."""
     draws: str | None = None
     """A folder of drawn clouds (`insideout draw`): those that `merge` merges, or, for `upsample`, the coarse
     clouds in place of true ones. Objects without drawn clouds are left out."""
@@ -119,10 +130,9 @@ class TrainConfig(BaseModel):
     schedule: Literal["cosine", "linear"] = "cosine"
     """Noise schedule for epsilon and v; Point-E's upsampler uses `linear`."""
 
-    encoder: Literal["efficientnet_lite0", "clip_grid", "clip_image", "clip_text", "dinov2_grid"] = (
-        "efficientnet_lite0"
-    )
-    """The frozen network that turns an image, or a text, into the condition."""
+    encoder: EncoderName = "efficientnet_lite0"
+    """The frozen network that turns an image, or a text, into the condition; `efficientnet_lite0_fine` is the
+    same one with a finer grid."""
     encoder_path: str | None = None
     """The encoder's weights: a local folder or a name on the hub; None: the default name."""
     encoder_cache: str | None = None
@@ -219,6 +229,16 @@ class TrainConfig(BaseModel):
         return self.step_points or self.points
 
     @property
+    def segments(self) -> bool:
+        """Whether the network predicts masks of views, and no cloud."""
+        return self.model == "segment"
+
+    @property
+    def drop(self) -> float:
+        """Share of samples whose condition is dropped; a segmenter needs its own."""
+        return 0 if self.segments else self.cond_drop
+
+    @property
     def uses_cameras(self) -> bool:
         """Whether the model is told the views' cameras."""
         return self.view_rays or self.view_projected or self.frame == "first_view"
@@ -237,6 +257,8 @@ class TrainConfig(BaseModel):
         if problem := self._wrong_views():
             raise ValueError(problem)
         if problem := self._wrong_merging():
+            raise ValueError(problem)
+        if problem := self._wrong_masks():
             raise ValueError(problem)
         if self.step_points > self.points:
             raise ValueError(f"step_points {self.step_points} cannot exceed points {self.points}")
@@ -264,6 +286,20 @@ class TrainConfig(BaseModel):
             return f"prediction offset moves the points of clouds; model {self.model} has none"
         if self.model == "merge" and (self.frame != "object" or self.encoder == "clip_text"):
             return "model merge works in the object's frame, with images or without"
+        return None
+
+    def _wrong_masks(self) -> str | None:
+        """What is wrong with the settings of a segmenter."""
+        if not self.segments:
+            return None
+        if self.encoder in ("clip_image", "clip_text"):
+            return f"model segment with encoder {self.encoder}: use an encoder with a grid of image tokens"
+        if self.uses_cameras or self.view_cells or self.view_tags or self.view_fusion != "tokens":
+            return "model segment takes each view by itself, without its camera"
+        if self.crop:
+            return "model segment takes whole pictures, as masks are: leave crop off"
+        if self.width % 16:
+            return f"width {self.width}: for model segment, a multiple of 16"
         return None
 
     def _wrong_views(self) -> str | None:

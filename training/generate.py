@@ -124,6 +124,14 @@ def read_image(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def image_files(path: Path) -> list[Path]:
+    """An image file, or a folder's images by name. UserError if the folder has none."""
+    found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES) if path.is_dir() else [path]
+    if not found:
+        raise UserError(f"{path}: no images in this folder ({', '.join(sorted(IMAGES))}).")
+    return found
+
+
 def _inputs(
     images: Sequence[Path], texts: Sequence[str], cameras: Path | None
 ) -> Iterator[tuple[str, Given]]:
@@ -132,10 +140,7 @@ def _inputs(
         raise UserError("Give images or texts, not both.")
     poses = read_poses(cameras) if cameras else {}
     for path in images:
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES) if path.is_dir() else [path]
-        if not found:
-            raise UserError(f"{path}: no images in this folder ({', '.join(sorted(IMAGES))}).")
-        for file in found:
+        for file in image_files(path):
             camera = pose_of(file, poses, cameras) if cameras else None
             yield file.stem, [View(read_image(file), camera)]
     for text in texts:

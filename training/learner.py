@@ -24,6 +24,7 @@ from training.distributed import World
 from training.objectives.condition import Condition, withheld
 from training.objectives.noise import VALIDATION, StepNoise, step_noise
 from training.objectives.objective import Objective
+from training.segmentation.truth import Truths
 from training.settings import Precision
 
 BINS = 4
@@ -39,7 +40,8 @@ class Learner:
         self.objective: Objective = checkpoints.build_objective(config)
         self.reader = checkpoints.build_reader(config, self.encoder, device) if self.encoder else None
         features = self.encoder.features if self.encoder else 0
-        self.model = checkpoints.build_model(config, features).to(device)
+        self.truths = Truths() if config.segments else None
+        self.model = checkpoints.build_network(config, features).to(device)
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay
@@ -67,7 +69,7 @@ class Learner:
     def learn(self, batch: Batch, step: int) -> Tensor:
         """One optimizer step on this process's part of a batch -> (2, K) float64, see `_tally`."""
         config = self.config
-        random = self._noise(batch, step, config.batch, self.world.rank * len(batch.points), config.cond_drop)
+        random = self._noise(batch, step, config.batch, self.world.rank * len(batch.points), config.drop)
         parts = list(_slices(len(batch.points), config.accumulate))
         tally = torch.zeros(2, len(self.names), dtype=torch.float64, device=self.device)
         for part in parts:
@@ -107,6 +109,8 @@ class Learner:
             result["embeddings"] = self.encoder(batch.captions or []).to(self.device)
         elif self.reader:
             result = self.reader.read(batch.images, batch.cameras, posed, batch.pixels, cuts)
+        if self.truths and batch.masks is not None:
+            result["behind"] = self.truths.read(batch.masks).to(self.device)
         if batch.low_res is not None:
             result["low_res"] = batch.low_res.to(self.device)
         if batch.clouds is not None and batch.toward is not None:

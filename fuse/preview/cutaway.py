@@ -55,7 +55,9 @@ def draw_layers(view: View) -> Image.Image:
     pixels with an unseen surface behind, red; and the unlit color of each layer, the first one first."""
     count = view.layer_count()
     depth = np.repeat((count / max(count.max(), 1) * 255)[..., None], 3, axis=2)
-    panels = [on_gray(view.rgba), depth, _marked(view)]
+    nothing = np.zeros(view.depth.shape, bool)
+    interior = nothing if view.interior is None else view.interior
+    panels = [on_gray(view.rgba), depth, marked(view.rgba, interior)]
     panels += [np.where(layer.depth[..., None] > 0, layer.albedo, _GROUND) for layer in (view, *view.hidden)]
     return Image.fromarray(np.concatenate(panels, axis=1).astype(np.uint8))
 
@@ -66,9 +68,11 @@ def on_gray(rgba: np.ndarray) -> np.ndarray:
     return rgba[..., :3] * alpha + _GROUND * (1 - alpha)
 
 
-def _marked(view: View) -> np.ndarray:
-    """The lit view, pale, and red where an unseen surface lies behind."""
-    pale = _GROUND + 0.35 * (on_gray(view.rgba) - _GROUND)
-    if view.interior is None:
-        return pale
-    return np.where(view.interior[..., None], 0.3 * pale + 0.7 * np.array([220, 30, 30]), pale)
+def marked(rgba: np.ndarray, interior: np.ndarray) -> np.ndarray:
+    """(H, W, 4) uint8, straight alpha -> (H, W, 3) float32: pale, red where an unseen surface lies behind.
+
+    `interior` is (H, W) bool, or float32 in [0, 1] where it is predicted.
+    """
+    pale = _GROUND + 0.35 * (on_gray(rgba) - _GROUND)
+    red = 0.7 * interior[..., None].astype(np.float32)
+    return (1 - red) * pale + red * np.array([220, 30, 30], np.float32)

@@ -13,7 +13,7 @@ from training.settings import EvaluateSettings
 
 @dataclass(frozen=True)
 class Command(EvaluateSettings):
-    """Compare generated clouds with the true clouds of a dataset's objects."""
+    """Compare generated clouds, or a segmenter's masks, with the true ones of a dataset's objects."""
 
     dataset: Positional[Dataset]
     """The dataset folder."""
@@ -22,8 +22,9 @@ class Command(EvaluateSettings):
 def run(command: Command) -> int:
     """Evaluate, print a table, and keep the scores in the run's folder."""
     from training.evaluate import evaluate, keep
+    from training.segmentation.evaluation import evaluate_masks, is_segmenter
 
-    found = evaluate(command)
+    found = evaluate_masks(command) if is_segmenter(command.checkpoint) else evaluate(command)
     show(*found.summary().splitlines())
     try:
         kept = keep(found, command)

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from render.failures import UserError
 
 Item = bytes | str  # an image, PNG or JPEG, or a description
+_FINE = 11
+"""Blocks of EfficientNet-Lite0 before its last halving."""
 
 
 class Encoder(Protocol):
@@ -103,15 +105,37 @@ class EfficientNetLite0:
         self.cells = (-(-size // 32)) ** 2
         net = _load_efficientnet().to(self.device)
         self.identity = f"{self.name}-{size}-{fingerprint(net)}"
-        self._extract = net.extract_features
+        self._net = net
 
     def __call__(self, items: Sequence[Item]) -> Tensor:
         return self.encode(load_images(items, self.size))
 
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> Tensor:
-        x = (torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() - 127) / 128
-        return self._extract(x).flatten(2)
+        return self._net.extract_features(self._scaled(pixels)).flatten(2)
+
+    def _scaled(self, pixels: np.ndarray) -> Tensor:
+        return (torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() - 127) / 128
+
+
+class EfficientNetLite0Fine(EfficientNetLite0):
+    """The same network's map before the last halving: 14 x 14 x 112 for 224 pixels, for what has a place."""
+
+    name = "efficientnet_lite0_fine"
+    features = 112
+
+    def __init__(self, size: int = 224, device: torch.device | str = "cpu"):
+        super().__init__(size, device)
+        self.cells = (-(-size // 16)) ** 2
+
+    @torch.inference_mode()
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        """As `Encoder.encode`: (B, size, size, 3) uint8 -> (B, features, cells)."""
+        net = self._net
+        x = net._swish(net._bn0(net._conv_stem(self._scaled(pixels))))
+        for block in net._blocks[:_FINE]:
+            x = block(x)
+        return x.flatten(2)
 
 
 class PooledGrid:

@@ -1,0 +1,64 @@
+"""What a segmenter is trained for: the share of interior and the number of surfaces of every covered cell.
+
+It shares the loop of the generators, so it is one of their objectives: it mixes in no noise, the time is
+always 0, and the truth comes with the condition, as `behind`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.objectives.objective import Denoiser, Model
+from training.segmentation.head import covered
+
+
+@dataclass(frozen=True)
+class Interiors:
+    """Cross-entropy of the shares of interior, and Poisson likelihood of the numbers of surfaces."""
+
+    outputs: int = 1
+
+    def times(self, quantiles: Tensor) -> Tensor:
+        """(B,): always 0."""
+        return torch.zeros_like(quantiles)
+
+    def losses(
+        self, model: Model, start: Tensor, t: Tensor, noise: Tensor, **condition: Tensor
+    ) -> dict[str, Tensor]:
+        """`loss`, and `mse` of the shares (their Brier score), per covered cell, (B,) each.
+
+        Of start (B, C, N) nothing is used; `behind` (B, V, 2, S, S) is the truth of the condition's pictures.
+        """
+        behind, pixels = condition["behind"], condition["pixels"]
+        found = model(condition["embeddings"], pixels).float()
+        return head_losses(found, behind, covered(pixels))
+
+    def denoiser(self, model: Model, **condition: Tensor) -> Denoiser:
+        """A segmenter makes no clouds."""
+        raise NotImplementedError("a segmenter makes no clouds")
+
+    def levels(self, steps: int) -> list[float]:
+        """A segmenter makes no clouds."""
+        raise NotImplementedError("a segmenter makes no clouds")
+
+
+def head_losses(found: Tensor, behind: Tensor, cover: Tensor) -> dict[str, Tensor]:
+    """`loss` and `mse` of a head's outputs (B, V, 2, S, S), (B,) each.
+
+    `behind` (B, V, 2, S, S) has each cell's share of interior and mean number of surfaces, `cover`
+    (B, V, S, S) the share that the object covers: what is outside it counts nothing.
+    """
+    share = torch.minimum(behind[:, :, 0], cover)
+    logit, log_count = found[:, :, 0], found[:, :, 1]
+    mask = -share * F.logsigmoid(logit) - (cover - share) * F.logsigmoid(-logit)
+    count = cover * log_count.exp() - behind[:, :, 1] * log_count
+    brier = cover * (torch.sigmoid(logit) - share / cover.clamp(min=1e-6)).square()
+    whole = cover.sum((1, 2, 3)).clamp(min=1)
+    return {
+        "loss": (mask + count).sum((1, 2, 3)) / whole,
+        "mse": (brier.sum((1, 2, 3)) / whole).detach(),
+    }
