@@ -2,8 +2,8 @@
 
 `train` runs the loop; `learner` is one step, `journal` a run's files, `validation` what it is judged by;
 `generate` and `evaluate` use a checkpoint. `data/` reads shards, `networks/` has the models, `conditioning/`
-the frozen encoders, `objectives/` losses and samplers, `merging/` several clouds to one,
-`scores/` distances, `benchmarks/` speed.
+the frozen encoders, `objectives/` losses and samplers, `merging/` several clouds to one, `segmentation/` the
+inside from a picture, `scores/` distances, `benchmarks/` speed.
 
 May import: torch, `fuse` and `render.failures`. Start reading with `train.py`.
 """

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -89,6 +89,14 @@ class Evaluation:
         return "\n".join(lines)
 
 
+class Recorded(Protocol):
+    """What is kept of an evaluation."""
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        ...
+
+
 @dataclass(frozen=True)
 class Sample:
     """One object of the dataset."""
@@ -144,7 +152,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     return replace(found, scores=_score(truth, generated, settings)) if settings.scores else found
 
 
-def keep(found: Evaluation, settings: EvaluateSettings) -> Path | None:
+def keep(found: Recorded, settings: EvaluateSettings) -> Path | None:
     """Write the evaluation to RUN/evaluations, where the report finds it. None where there is no run."""
     path = settings.checkpoint
     newest = path if is_model(path) else checkpoints.newest(path)

@@ -9,22 +9,19 @@ a folder for all three. An upsampler's checkpoint adds points to the cloud.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from render.failures import UserError
+from training.conditioning.image_files import image_files, read_image
 from training.conditioning.pose_file import pose_of, read_poses, write_poses
 from training.conditioning.shown import View
 from training.generator import Generator, Given, check_pair, open_upsampler, refine, views_of
 from training.output.cloud_files import FORMATS, write_points
 from training.output.pictures import draw_sides
 from training.settings import GenerateSettings
-
-IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def generate(settings: GenerateSettings, report: Callable[[str], None] = print) -> list[Path]:
@@ -106,30 +103,6 @@ def _fitting(base: Generator, inputs: list[tuple[str, Given]]) -> list[tuple[str
     if given != base.takes:
         raise UserError(f"{base.path}: this model takes {base.takes}, not {given}.")
     return inputs
-
-
-def read_image(path: Path) -> bytes:
-    """An image file's bytes. UserError if it cannot be decoded."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such image.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: too many pixels ({error}). Give a smaller image.") from error
-    except Exception as error:  # a damaged file raises whatever its bytes lead to
-        raise UserError(f"{path}: not a readable image ({error}). Give a PNG or a JPEG.") from error
-    return path.read_bytes()
-
-
-def image_files(path: Path) -> list[Path]:
-    """An image file, or a folder's images by name. UserError if the folder has none."""
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES) if path.is_dir() else [path]
-    if not found:
-        raise UserError(f"{path}: no images in this folder ({', '.join(sorted(IMAGES))}).")
-    return found
 
 
 def _inputs(

@@ -110,7 +110,7 @@ class Learner:
         elif self.reader:
             result = self.reader.read(batch.images, batch.cameras, posed, batch.pixels, cuts)
         if self.truths and batch.masks is not None:
-            result["behind"] = self.truths.read(batch.masks).to(self.device)
+            result["truth"] = self.truths.read(batch.masks).to(self.device)
         if batch.low_res is not None:
             result["low_res"] = batch.low_res.to(self.device)
         if batch.clouds is not None and batch.toward is not None:

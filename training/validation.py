@@ -36,9 +36,9 @@ class Validation:
         self._shown: Batch | None = None
         if config.val_every:
             self._held = _read(config, clouds, config.val_split, config.val_clouds)
-        if config.score_every:
+        if config.score_every and not config.segments:
             self._scored = _read(config, clouds, config.val_split, config.score_count, step_points=0)
-        if config.sample_every and journal.world.first:
+        if config.sample_every and not config.segments and journal.world.first:
             self._shown = _to_draw(config, clouds)
 
     def start(self, report: Callable[[str], None]) -> None:
@@ -159,6 +159,7 @@ def open_loader(config: TrainConfig, clouds: Path, **changes: object) -> CloudLo
         "cameras": config.uses_cameras,
         "images": config.encodes and config.encoder != "clip_text",
         "captions": config.encoder == "clip_text",
+        "masks": config.segments,
         "drawn": _drawn(config),
         "seed": config.seed,
         "window": config.window,

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from render.failures import UserError
+from training.conditioning.image_files import read_image
 from training.conditioning.pose_file import pose_of, read_poses
 from training.conditioning.shown import View
 from training.data.drawn import toward_of
-from training.generate import read_image
 from training.generator import Generator
 from training.merging.rules import union
 from training.merging.settings import MergeSettings

@@ -6,7 +6,7 @@
 - `pixels` (B, V, 4, S, S): the views' premultiplied RGBA, to sample where a point falls.
 - `memory` (B, ...): what a network has made of `embeddings` before sampling, in their place.
 - `low_res` (B, C, n): an upsampler's coarse cloud.
-- `behind` (B, V, 2, S, S): for a segmenter, the truth of the views (`training.segmentation.truth`).
+- `truth` (B, V, 2, S, S): for a segmenter, what it is to find (`training.segmentation.truth`).
 - `clouds` (B, K, C, M) and `toward` (B, K, 3): a merger's clouds, and the directions of their cameras.
 """
 

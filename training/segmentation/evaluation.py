@@ -20,6 +20,7 @@ from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import Row, Shard, ShardError, decode, image_column, interior_column, layers_column
 from fuse.preview.cutaway import marked, on_gray
 from training import checkpoints
+from training.learner import pick_device
 from training.scores.bootstrap import Difference, Interval, mean_interval, paired_difference
 from training.segmentation.segmenter import Segmenter, enlarged
 from training.segmentation.truth import cell_means
@@ -90,7 +91,7 @@ def evaluate_masks(settings: EvaluateSettings) -> MaskEvaluation:
 
     Raises ShardError where the dataset cannot be read or has no masks, CheckpointError for a bad checkpoint.
     """
-    segmenter = Segmenter(settings.checkpoint, settings.device, settings.encoder_path)
+    segmenter = Segmenter(settings.checkpoint, pick_device(settings.device), settings.encoder_path)
     clouds, config = open_dataset(settings.dataset).clouds, segmenter.config
     views = settings.views or 4
     split = settings.split or config.val_split

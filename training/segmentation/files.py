@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from render.failures import UserError
-from training.generate import image_files, read_image
+from training.conditioning.image_files import image_files, read_image
+from training.learner import pick_device
 from training.segmentation.segmenter import Segmenter
 from training.segmentation.settings import SegmentSettings
 
@@ -23,7 +24,7 @@ def segment(settings: SegmentSettings, report: Callable[[str], None] = print) ->
     pictures = [read_image(file) for file in files]
     masks = targets(settings.to, files)
     numbers = targets(settings.layers, files) if settings.layers else [None] * len(files)
-    segmenter = Segmenter(settings.checkpoint, settings.device, settings.encoder_path)
+    segmenter = Segmenter(settings.checkpoint, pick_device(settings.device), settings.encoder_path)
     written = []
     for picture, mask, number in zip(pictures, masks, numbers, strict=True):
         found = segmenter.at_pixels([picture])[0]

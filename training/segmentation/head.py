@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,9 +23,7 @@ class ConvBlock(nn.Module):
         self.norm_1, self.norm_2 = nn.GroupNorm(GROUPS, width), nn.GroupNorm(GROUPS, width)
         self.conv_1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv_2 = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.conv_2.weight)
-        assert self.conv_2.bias is not None
-        nn.init.zeros_(self.conv_2.bias)
+        nn.init.zeros_(self.conv_2.weight)  # the block adds nothing at first
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, S, S) -> the same."""
@@ -36,8 +33,8 @@ class ConvBlock(nn.Module):
 class InteriorHead(nn.Module):
     """For each cell of a view, the logit of its share of interior and the log of its number of surfaces.
 
-    Both are of the part of the cell that the object covers, which the picture's alpha says already. They
-    start at even odds and one surface. The blocks work at half the cells' resolution, near the encoder's.
+    Both are of the part of the cell that the object covers, which the picture's alpha says already. The
+    blocks work at half the cells' resolution, near the encoder's.
     """
 
     outputs = 2
@@ -52,9 +49,6 @@ class InteriorHead(nn.Module):
         self.mix = nn.Conv2d(width // 2, width // 2, 3, padding=1)
         self.norm = nn.GroupNorm(GROUPS, width // 2)
         self.out = nn.Conv2d(width // 2, self.outputs, 1)
-        nn.init.zeros_(self.out.weight)
-        assert self.out.bias is not None
-        nn.init.zeros_(self.out.bias)
 
     def forward(self, embeddings: Tensor, pixels: Tensor) -> Tensor:
         """embeddings (B, V, features, cells), pixels (B, V, 4, 2 S, 2 S) -> (B, V, outputs, S, S)."""
@@ -76,12 +70,3 @@ def _resized(x: Tensor, like: Tensor) -> Tensor:
 def covered(pixels: Tensor) -> Tensor:
     """The share of each cell that the object covers: (B, V, 4, 2 S, 2 S) premultiplied -> (B, V, S, S)."""
     return F.avg_pool2d(pixels[:, :, 3].float(), 2)
-
-
-def shares(found: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """A head's outputs (B, V, 2, S, S) as shares of interior, 0 to 1, and numbers of surfaces, (B, V, S, S).
-
-    Of whole cells, as in `truth.Truths`.
-    """
-    cover = covered(pixels)
-    return torch.sigmoid(found[:, :, 0].float()) * cover, found[:, :, 1].float().exp() * cover

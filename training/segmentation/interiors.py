@@ -1,7 +1,7 @@
 """What a segmenter is trained for: the share of interior and the number of surfaces of every covered cell.
 
 It shares the loop of the generators, so it is one of their objectives: it mixes in no noise, the time is
-always 0, and the truth comes with the condition, as `behind`.
+always 0, and the truth comes with the condition, as `truth`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Interiors:
     ) -> dict[str, Tensor]:
         """`loss`, and `mse` of the shares (their Brier score), per covered cell, (B,) each.
 
-        Of start (B, C, N) nothing is used; `behind` (B, V, 2, S, S) is the truth of the condition's pictures.
+        Of start (B, C, N) nothing is used; `truth` (B, V, 2, S, S) is that of the condition's pictures.
         """
-        behind, pixels = condition["behind"], condition["pixels"]
+        pixels = condition["pixels"]
         found = model(condition["embeddings"], pixels).float()
-        return head_losses(found, behind, covered(pixels))
+        return head_losses(found, condition["truth"], covered(pixels))
 
     def denoiser(self, model: Model, **condition: Tensor) -> Denoiser:
         """A segmenter makes no clouds."""
@@ -46,16 +46,16 @@ class Interiors:
         raise NotImplementedError("a segmenter makes no clouds")
 
 
-def head_losses(found: Tensor, behind: Tensor, cover: Tensor) -> dict[str, Tensor]:
+def head_losses(found: Tensor, truth: Tensor, cover: Tensor) -> dict[str, Tensor]:
     """`loss` and `mse` of a head's outputs (B, V, 2, S, S), (B,) each.
 
-    `behind` (B, V, 2, S, S) has each cell's share of interior and mean number of surfaces, `cover`
+    `truth` (B, V, 2, S, S) has each cell's share of interior and mean number of surfaces, `cover`
     (B, V, S, S) the share that the object covers: what is outside it counts nothing.
     """
-    share = torch.minimum(behind[:, :, 0], cover)
+    share = torch.minimum(truth[:, :, 0], cover)
     logit, log_count = found[:, :, 0], found[:, :, 1]
     mask = -share * F.logsigmoid(logit) - (cover - share) * F.logsigmoid(-logit)
-    count = cover * log_count.exp() - behind[:, :, 1] * log_count
+    count = cover * log_count.exp() - truth[:, :, 1] * log_count
     brier = cover * (torch.sigmoid(logit) - share / cover.clamp(min=1e-6)).square()
     whole = cover.sum((1, 2, 3)).clamp(min=1)
     return {

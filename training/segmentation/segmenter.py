@@ -21,7 +21,6 @@ from render.failures import UserError
 from training import checkpoints
 from training.conditioning.encoder import to_rgba
 from training.conditioning.shown import View
-from training.learner import pick_device
 from training.segmentation.head import InteriorHead, covered
 
 BATCH = 32
@@ -39,13 +38,13 @@ class Prediction:
 class Segmenter:
     """A checkpoint of `model: segment`, loaded. The same picture gives the same numbers in any company."""
 
-    def __init__(self, checkpoint: Path, device: str = "auto", encoder_path: str | None = None):
-        self.path, self.device = checkpoint, pick_device(device)
-        self.config, model, encoder = checkpoints.load_network(checkpoint, self.device, encoder_path)
+    def __init__(self, checkpoint: Path, device: torch.device | str = "cpu", encoder_path: str | None = None):
+        self.path = checkpoint
+        self.config, model, encoder = checkpoints.load_network(checkpoint, device, encoder_path)
         if not isinstance(model, InteriorHead):
             raise UserError(f"{checkpoint}: not a segmenter. Train one with `--config segment_cpu`.")
         self._model = model
-        self._reader = checkpoints.build_reader(self.config, encoder, self.device)
+        self._reader = checkpoints.build_reader(self.config, encoder, torch.device(device))
 
     def predict(self, images: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         """For each cell of B pictures its share of interior, 0 to 1, and its mean number of surfaces.

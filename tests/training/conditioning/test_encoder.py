@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
-from training.conditioning.encoder import EfficientNetLite0, load_pixels
+from training.conditioning.encoder import EfficientNetLite0, EfficientNetLite0Fine, load_pixels
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,17 @@ def test_decoded_images_give_the_same(encoder: EfficientNetLite0) -> None:
     images = [make_row(i, 1, 16)["image_00"] for i in range(3)]
     pixels = np.stack([load_pixels(image, encoder.size) for image in images])
     assert torch.equal(encoder.encode(pixels), encoder(images))
+
+
+def test_the_fine_map_is_what_the_last_map_is_made_of(encoder: EfficientNetLite0) -> None:
+    fine, image = EfficientNetLite0Fine(), make_row(0, 1, 16)["image_00"]
+    tokens = fine([image])
+    assert tokens.shape == (1, fine.features, fine.cells) == (1, 112, 196)
+    net, x = fine._net, tokens.unflatten(2, (14, 14))
+    for block in net._blocks[11:]:
+        x = block(x)
+    last = net._swish(net._bn1(net._conv_head(x))).flatten(2)
+    torch.testing.assert_close(last, encoder([image]))
 
 
 def test_a_text_is_refused(encoder: EfficientNetLite0) -> None:

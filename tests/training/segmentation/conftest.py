@@ -19,9 +19,9 @@ from training.train import train
 SIZE = 64
 VIEWS = 2
 SMALL = TrainConfig(
-    model="segment", encoder="efficientnet_lite0_fine", steps=60, batch=8, points=16, step_points=0, width=32,
-    layers=1, image_size=64, warmup=5, lr=5e-3, threads=1, device="cpu", precision="float32", log_every=10,
-    val_every=30, views_least=VIEWS, views_most=VIEWS, tensorboard=False,
+    model="segment", encoder="efficientnet_lite0_fine", steps=80, batch=8, points=16, step_points=0, width=32,
+    layers=1, image_size=64, warmup=5, lr=3e-3, threads=1, device="cpu", precision="float32", log_every=10,
+    val_every=40, views_least=VIEWS, views_most=VIEWS, tensorboard=False,
 )  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def test_only_the_head_learns(scenes: Path):
     assert learner.encoder is not None
     frozen = learner.encoder(next(batches).images[0])
     before = {name: value.clone() for name, value in learner.model.state_dict().items()}
-    for step in range(2):  # the last layer starts at zero, so others follow a step later
+    for step in range(2):  # a block's last layer starts at zero, so what is before it follows a step later
         learner.learn(next(batches), step)
     after = learner.model.state_dict()
     assert not any(torch.equal(value, before[name]) for name, value in after.items())
@@ -195,7 +195,8 @@ def test_settings_that_do_not_fit_are_refused(changes: dict[str, object], messag
         TrainConfig.model_validate(SMALL.model_dump() | changes)
 
 
-def test_the_head_starts_at_even_odds_and_one_surface():
+def test_the_head_takes_any_square_grid():
     head = InteriorHead(16, 32, 1)
-    found = head(torch.randn(2, 3, 16, 9), torch.rand(2, 3, 4, 64, 64))
-    assert found.shape == (2, 3, 2, 32, 32) and not found.any()
+    for cells in (9, 49, 196):
+        found = head(torch.randn(2, 3, 16, cells), torch.rand(2, 3, 4, 64, 64))
+        assert found.shape == (2, 3, 2, 32, 32)
