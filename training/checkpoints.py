@@ -210,6 +210,7 @@ def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStr
             return TwoStreamTransformer(shape, features, config.latents, config.latent_layers)
         if config.model == "merge":
             return MergeTransformer(shape, features if config.merge_images else 0, config.merge_tokens)
+        assert config.model != "segment", "see build_network"
         return assemble(config.model, shape, features)
 
 

@@ -24,6 +24,7 @@ from training.learner import Learner
 from training.objectives.sampler import sample
 from training.output.pictures import draw_sheet
 from training.scores.distances import chamfer
+from training.segmentation.head import InteriorHead
 
 
 class Validation:
@@ -85,6 +86,7 @@ class Validation:
     def _generate(self, batch: Batch, mine: slice) -> Tensor:
         """Clouds (B, C, N) of the mean weights for some of a batch's objects, always from the same noise."""
         config, learner = self._config, self._learner
+        assert not isinstance(learner.ema, InteriorHead), "a segmenter makes no clouds"
         points = config.points if config.model == "upsample" else config.sample_points
         shape = (len(batch.points), config.mix.channels, points)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(config.seed))
