@@ -110,7 +110,7 @@ report.model = (() => {
     const about = facts.filter(([name]) => name !== "caption").map(([name, text]) => [label(name), text]);
     host.replaceChildren(head(uid, place, page.about.find(([name]) => name === "caption")?.[1]),
       el("div", { class: "split" }, scene,
-        el("div", { class: "panel aside" },
+        el("div", { class: "panel aside", role: "region", "aria-label": "Facts", tabindex: "0" },
           el("h2", {}, "About"), report.facts(about, "About this model"),
           el("h2", {}, "Quality"), report.facts(page.quality.map(([name, value]) => [label(name), typeof value === "boolean" ? (value ? "yes" : "no") : number(value)]), "Measures"))),
       page.views.length ? views(page) : "");
