@@ -134,7 +134,10 @@ class Child:
         except BrokenChild as broken:
             starved = broken.kind is FailureClass.OUT_OF_MEMORY
             kind = FailureClass.OUT_OF_MEMORY if starved else infrastructure
-            raise BrokenChild(kind, f"The worker process did not start: {broken.message}") from broken
+            self._drain_log()
+            last = (self.log_tail() or "").splitlines()[-1:]  # of a traceback, what is wrong
+            reason = " ".join([broken.message, *last])
+            raise BrokenChild(kind, f"The worker process did not start: {reason}") from broken
         if not hello.ready:
             raise BrokenChild(infrastructure, f"The worker process did not start: {hello.message}")
         self.confinement = hello.confinement

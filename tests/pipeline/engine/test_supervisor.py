@@ -134,6 +134,14 @@ def test_a_stage_that_cannot_be_loaded_is_the_infrastructures_fault(tmp_path: Pa
     assert outcome.message and "libMissing.so.1" in outcome.message
 
 
+def test_a_child_that_cannot_load_its_own_code_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "pydantic.py").write_text('raise ImportError("half a library")')
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    outcome = Supervisor("tests.helpers.faulty_stage", LIMITS).run(JOB, placement(tmp_path / "none"))
+    assert outcome.kind == "infrastructure"
+    assert outcome.message and outcome.message.endswith(" ImportError: half a library")
+
+
 def test_children_started_from_short_lived_threads_live_on(do: Do):
     outcomes: list[Outcome] = []
     thread = threading.Thread(target=lambda: outcomes.append(do()))
