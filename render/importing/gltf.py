@@ -3,8 +3,8 @@
 EXT_meshopt_compression is decoded (with the meshoptimizer package). KHR_texture_basisu has no maintained
 decoder under a known license on PyPI: such a texture falls back to its plain image where the file has one,
 else it is dropped and named in the notes, and the model is kept. Material extensions that a file
-requires and Blender does not know are ignored likewise. A sheared or flat matrix becomes two nodes. Every
-other file is passed on unchanged.
+requires and Blender does not know are ignored likewise. A sheared or flat matrix becomes two nodes,
+nodes without a scene get one, bytes after a GLB's end are cut off. Every other file is passed on unchanged.
 
 Specifications: github.com/KhronosGroup/glTF,
 extensions/2.0/{Vendor/EXT_meshopt_compression,Khronos/KHR_texture_basisu}.
@@ -70,7 +70,7 @@ def plain_gltf(path: Path, scratch: Path) -> tuple[Path, list[str]]:
         return path, []
     document, binary = parsed
     stuck = _stuck(document)
-    if not _split(document) and not stuck:
+    if not any([stuck, _repaired(document), _has_more_than_it_says(path)]):
         return path, []
     notes: list[str] = []
     try:
@@ -138,12 +138,19 @@ def _stuck(document: Json) -> list[str]:
     return ours + [n for n in required if n.startswith(_DROPPABLE) and n not in _KNOWN]
 
 
-def _split(document: Json) -> bool:
-    """Whether the document had sheared or flat matrices, which it has no longer."""
+def _repaired(document: Json) -> bool:
+    """Whether the document had what Blender misreads or does not show, which it has no longer."""
     try:
-        return gltf_nodes.split_matrices(document)
+        return any([gltf_nodes.split_matrices(document), gltf_nodes.show_all(document)])
     except _DAMAGED:  # for Blender, which says what is wrong
         return False
+
+
+def _has_more_than_it_says(path: Path) -> bool:
+    """Whether bytes follow the end of a GLB, which Blender takes for damage."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[:4] == b"glTF" and int.from_bytes(head[8:], "little") < path.stat().st_size
 
 
 def _names(document: Json, key: str) -> list[str]:

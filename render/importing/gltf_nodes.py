@@ -68,6 +68,16 @@ def split_matrices(document: Json) -> bool:
     return bool(above)
 
 
+def show_all(document: Json) -> bool:
+    """Put all nodes of a document without scenes, which would show nothing, into one; whether it had none."""
+    nodes = document.get("nodes")
+    if document.get("scenes") or not nodes:
+        return False
+    below = {child for node in nodes for child in node.get("children", ())}
+    document |= {"scene": 0, "scenes": [{"nodes": [i for i in range(len(nodes)) if i not in below]}]}
+    return True
+
+
 def decomposable(matrix: np.ndarray) -> bool:
     """Whether Blender finds translation, rotation and scale that make a matrix (4, 4).
 

@@ -1,15 +1,18 @@
 """OFF (Object File Format), with its vertex and face colors.
 
 The grammar is Geomview's: a header [ST][C][N][4][n]OFF, three counts, vertices with the optional parts
-that the header announces, then faces: a count, that many indices, and perhaps a color. Numbers up to 1 with
-a point are fractions, the others bytes; both are display values (sRGB). Comments and blank lines may stand
-anywhere.
+that the header announces (normal, color, texture coordinates), then faces: a count, that many indices, and
+perhaps a color, which ends with its line. Numbers up to 1 with a point are fractions, the others bytes; both
+are display values (sRGB). Comments and blank lines may stand anywhere; lines may be broken anywhere, but then
+the faces have no color. MeshLab has the letters in another order; bytes after each position are a color
+whether announced or not.
 www.geomview.org/docs/html/OFF.html
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from render.importing.rawmesh import RawMesh
 from render.references.plain_text import as_utf8
 from render.srgb import srgb_to_linear
 
-HEADER = re.compile(r"(ST)?(C)?(N)?(4)?(n)?(?:OFF|off)(?![A-Za-z_])[^\S\n]*(BINARY)?")
+HEADER = re.compile(r"((?:ST|[CN4n])*)(?:OFF|off)(?![A-Za-z_])[^\S\n]*(BINARY)?")
 """The first word, which ModelNet's files run together with the counts after it: `OFF312 528 0`."""
 _BINARY = re.compile(rb"\s*(ST)?(C)?(N)?OFF[ \t]+BINARY[ \t]*\r?\n")
 _HEAD = 64
@@ -32,13 +35,13 @@ def read_off(path: Path) -> list[RawMesh]:
             return [_read_binary(path)]
         text = re.sub(r"#[^\n]*", "", _lines(path)).lstrip()
         header = HEADER.match(text)
-        flags = header.groups() if header else (None,) * 6
-        if flags[4] or flags[5]:
+        flags = (header[1] or "") if header else ""
+        if "n" in flags or (header and header[2]):
             raise ModelFailure(
                 FailureClass.UNSUPPORTED, f"{path.name}: OFF of more than three dimensions is not read"
             )
         body = text[header.end() :] if header else text
-        return [_read(path.stem, body.split("\n"), bool(flags[1]), 4 if flags[3] else 3)]
+        return [_read(path.stem, body, flags)]
     except (ValueError, IndexError) as error:
         raise ModelFailure(
             FailureClass.INVALID, f"{path.name}: OFF that ends early or holds no numbers: {error}"
@@ -95,32 +98,64 @@ def _lines(path: Path) -> str:
     return data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _read(name: str, lines: list[str], colored: bool, width: int) -> RawMesh:
-    rows = [line.split() for line in lines if line.strip()]
-    n_vertices, n_faces = int(rows[0][0]), int(rows[0][1])
-    if n_vertices < 0 or n_faces < 0 or n_vertices + n_faces + 1 > len(rows):
+def _read(name: str, body: str, flags: str) -> RawMesh:
+    """The mesh after the header; `flags` are the letters before OFF."""
+    n_vertices, n_faces = (int(word) for word in body.split(None, 2)[:2])
+    if min(n_vertices, n_faces) < 0 or 3 * n_vertices + n_faces > len(body):
         raise ValueError(
-            f"{n_vertices} vertices and {n_faces} faces announced, {len(rows) - 1} lines present"
+            f"{n_vertices} vertices and {n_faces} faces announced, {len(body)} characters present"
         )
-    rows = rows[1:]
-    points = np.array([row[:width] for row in rows[:n_vertices]], float).reshape(-1, width)
+    width = 4 if "4" in flags else 3
+    rows = _by_lines(body, n_vertices, n_faces, width) or _by_words(
+        body.split()[3:], n_vertices, n_faces, flags
+    )
+    of_vertices, of_faces = rows[:n_vertices], rows[n_vertices:]
+    points = np.array([row[:width] for row in of_vertices], float).reshape(-1, width)
     if width == 4:
         points = points[:, :3] / points[:, 3:]
-    faces = [[int(x) for x in row[1 : int(row[0]) + 1]] for row in rows[n_vertices : n_vertices + n_faces]]
-    tails = [row[int(row[0]) + 1 :] for row in rows[n_vertices : n_vertices + n_faces]]
-    sizes = np.array([len(face) for face in faces], int)
-    corners = np.array([index for face in faces for index in face], int)
-    of_vertices = (
-        _colors([row[-4:] if len(row) >= width + 4 else row[-3:] for row in rows[:n_vertices]])
-        if colored
-        else None
-    )
+    sizes = np.array([int(row[0]) for row in of_faces], int)
+    corners = np.array([int(x) for row in of_faces for x in row[1 : int(row[0]) + 1]], int)
+    first = width + 3 * ("N" in flags)
+    tails = [row[int(row[0]) + 1 :] for row in of_faces]
     colors = None
-    if of_vertices is not None:
-        colors = of_vertices[np.clip(corners, 0, n_vertices - 1)]
+    shown = [row[first : first + 3] for row in of_vertices]
+    announced = "C" in flags and all(len(color) == 3 for color in shown)
+    if announced or (not flags and _are_bytes(row[first:] for row in of_vertices)):
+        colors = _colors(shown)[np.clip(corners, 0, n_vertices - 1)]
     elif any(len(tail) >= 3 for tail in tails):
         colors = np.repeat(_colors([tail if len(tail) >= 3 else ["170"] * 3 for tail in tails]), sizes, 0)
     return RawMesh(name, points, corners, sizes, colors=colors)
+
+
+def _by_lines(body: str, n_vertices: int, n_faces: int, width: int) -> list[list[str]] | None:
+    """The words of each vertex and face, where each has a line of its own; else None."""
+    rows = [line.split() for line in body.split("\n") if line.strip()]
+    if len(rows) <= n_vertices + n_faces or len(rows[0]) < 2:
+        return None
+    of_vertices, of_faces = rows[1 : n_vertices + 1], rows[n_vertices + 1 : n_vertices + n_faces + 1]
+    whole = all(len(row) >= width for row in of_vertices) and all(len(row) > int(row[0]) for row in of_faces)
+    return of_vertices + of_faces if whole else None
+
+
+def _by_words(words: list[str], n_vertices: int, n_faces: int, flags: str) -> list[list[str]]:
+    """The words of each vertex and face, wherever lines end."""
+    width = 3 + ("4" in flags) + 3 * ("N" in flags) + 4 * ("C" in flags) + 2 * ("ST" in flags)
+    rows = [words[i * width : (i + 1) * width] for i in range(n_vertices)]
+    at = n_vertices * width
+    for _ in range(n_faces):
+        end = at + int(words[at]) + 1
+        if not at < end <= len(words):
+            raise ValueError("a face reaches beyond the end")
+        rows.append(words[at:end])
+        at = end
+    return rows
+
+
+def _are_bytes(tails: Iterable[list[str]]) -> bool:
+    """Whether what follows each position is a color, as bytes."""
+    return all(
+        len(tail) in (3, 4) and all(word.isdigit() and int(word) < 256 for word in tail) for tail in tails
+    )
 
 
 def _colors(rows: list[list[str]]) -> np.ndarray:

@@ -2,19 +2,18 @@
 
 Scanning tools write `comment TextureFile NAME` and texture coordinates for each vertex or each corner of a
 face (MeshLab), CAD tools color whole faces, others call a vertex's color `r g b` or `diffuse_red`, or write
-it as ushort or as double from 0 to 255. Such files are read with trimesh; every other PLY is Blender's.
+it as ushort or as double from 0 to 255. Such files are read here; every other PLY is Blender's.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from trimesh.exchange.ply import load_ply
 
 from render.failures import FailureClass, ModelFailure
+from render.importing.ply_elements import Element, read_elements
 from render.importing.rawmesh import RawMaterial, RawMesh, find_texture
 from render.srgb import srgb_to_linear
 
@@ -26,6 +25,9 @@ _COLORS = (
     (b"r", b"g", b"b"),
     (b"diffuse_red", b"diffuse_green", b"diffuse_blue"),
 )
+Names = tuple[str, str, str]
+_TEXCOORDS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texcoord_u", "texcoord_v"))
+_CORNERS = ("vertex_indices", "vertex_index")
 _READ = (b"uchar", b"uint8")
 """Types of a color that Blender reads as it is meant."""
 _COUNT = re.compile(
@@ -44,14 +46,15 @@ def colored_ply(path: Path) -> RawMesh | None:
     textured = texture is not None and any(
         word in vertex + face for word in (b" s\n", b" u\n", b"texture_u", b"texcoord")
     )
-    names = _unread_color({name: kind for kind, name in _PROPERTY.findall(vertex)})
-    if not textured and names is None and not (b" red" in face and b" red" not in vertex):
+    of_vertices = _color_names({name: kind for kind, name in _PROPERTY.findall(vertex)})
+    of_faces = None if of_vertices else _color_names({name: kind for kind, name in _PROPERTY.findall(face)})
+    unread = of_vertices is not None and not _is_usual(of_vertices, vertex)
+    if not textured and not unread and of_faces is None:
         return None
     image = find_texture(_text(texture[1]), path.parent) if textured and texture else None
     try:
-        with path.open("rb") as file:
-            return _raw(path.stem, load_ply(file, skip_materials=True), image, names)
-    except (ValueError, IndexError, KeyError, TypeError):
+        return _raw(path.stem, read_elements(path), image, of_vertices, of_faces)
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, StopIteration):
         return None  # Blender's importer reports what is wrong
 
 
@@ -59,15 +62,22 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape").strip()
 
 
-def _unread_color(types: dict[bytes, bytes]) -> tuple[str, str, str] | None:
-    """The vertex properties that are a color which Blender reads wrongly or not at all, if there are such."""
-    spelled = {name.lower(): name for name in types}
+def _color_names(types: dict[bytes, bytes]) -> Names | None:
+    """The properties that are a color, by whichever names."""
+    spelled = {name.lower(): name.decode() for name in types}
     for usual in _COLORS:
         if all(name in spelled for name in usual):
-            red, green, blue = names = tuple(spelled[name] for name in usual)
-            read = names == _COLORS[0] and all(types[name] in _READ for name in names)
-            return None if read else (red.decode(), green.decode(), blue.decode())
+            red, green, blue = (spelled[name] for name in usual)
+            return red, green, blue
     return None
+
+
+def _is_usual(names: Names, properties: bytes) -> bool:
+    """Whether Blender reads these colors of vertices as they are meant, by their names and types."""
+    types = {name: kind for kind, name in _PROPERTY.findall(properties)}
+    return names == tuple(name.decode() for name in _COLORS[0]) and all(
+        types[name.encode()] in _READ for name in names
+    )
 
 
 def require_elements(path: Path) -> None:
@@ -89,28 +99,43 @@ def require_elements(path: Path) -> None:
 
 
 def _raw(
-    name: str, found: dict[str, Any], image: Path | None, colors: tuple[str, str, str] | None
+    name: str,
+    elements: dict[str, Element],
+    image: Path | None,
+    of_vertices: Names | None,
+    of_faces: Names | None,
 ) -> RawMesh | None:
-    """`found` as trimesh reads it: `faces` (F, 3 or 4), `vertices`, `visual` with coordinates, `face_colors`
-    bytes."""
-    faces = np.asarray(found["faces"], np.int64)
-    vertices, where = np.unique(np.asarray(found["vertices"], float), axis=0, return_inverse=True)
-    corners, sizes = where.ravel()[faces.ravel()], np.full(len(faces), faces.shape[1])
+    """The polygons with their image, or the color of their vertices or their own; None where Blender does."""
+    vertex, face = elements["vertex"], elements["face"]
+    polygons = next(face.lists[name] for name in _CORNERS if name in face.lists)
+    corners, sizes = polygons.values.astype(np.int64), polygons.sizes
+    positions = np.stack([vertex.scalars[axis] for axis in "xyz"], 1).astype(float)
+    vertices, where = np.unique(positions, axis=0, return_inverse=True)
+    welded = where.ravel()[corners]
     if image is not None:
-        uv = np.asarray(found["visual"].uv, float)[faces.ravel()]
-        return RawMesh(name, vertices, corners, sizes, uv=uv, material=RawMaterial(image.name, texture=image))
-    if colors is not None:
-        data = found["metadata"]["_ply_raw"]["vertex"]["data"]
-        if _is_read([np.asarray(data[name]) for name in colors], colors):
+        material = RawMaterial(image.name, texture=image)
+        return RawMesh(name, vertices, welded, sizes, uv=_texcoords(vertex, face, corners), material=material)
+    if of_vertices is not None:
+        channels = [vertex.scalars[channel] for channel in of_vertices]
+        if _is_read(channels, of_vertices):
             return None
-        linear = srgb_to_linear(_fractions([np.asarray(data[name]).ravel() for name in colors]))
-        normals = _normals(data, faces)
-        return RawMesh(name, vertices, corners, sizes, colors=linear[faces.ravel()], normals=normals)
-    bytes_ = np.asarray(found["face_colors"], float).reshape(len(faces), -1)[:, :3]
-    return RawMesh(name, vertices, corners, sizes, colors=np.repeat(srgb_to_linear(bytes_ / 255), sizes, 0))
+        linear = srgb_to_linear(_fractions(channels))
+        normals = _normals(vertex, corners)
+        return RawMesh(name, vertices, welded, sizes, colors=linear[corners], normals=normals)
+    assert of_faces is not None
+    linear = srgb_to_linear(_fractions([face.scalars[channel] for channel in of_faces]))
+    return RawMesh(name, vertices, welded, sizes, colors=np.repeat(linear, sizes, 0))
 
 
-def _is_read(channels: list[np.ndarray], names: tuple[str, str, str]) -> bool:
+def _texcoords(vertex: Element, face: Element, corners: np.ndarray) -> np.ndarray:
+    """(C, 2) float: those of the corners, or of their vertices."""
+    if "texcoord" in face.lists and len(face.lists["texcoord"].values) == 2 * len(corners):
+        return face.lists["texcoord"].values.reshape(-1, 2).astype(float)
+    u, v = next(names for names in _TEXCOORDS if all(name in vertex.scalars for name in names))
+    return np.stack([vertex.scalars[u], vertex.scalars[v]], 1).astype(float)[corners]
+
+
+def _is_read(channels: list[np.ndarray], names: Names) -> bool:
     """Whether Blender reads these colors as they are meant: by their usual names, in their type's range."""
     largest, dtype = max(values.max(initial=0) for values in channels), channels[0].dtype.str
     in_range = ("f" in dtype and largest <= 1) or ("u2" in dtype and largest > 255)
@@ -126,11 +151,10 @@ def _fractions(channels: list[np.ndarray]) -> np.ndarray:
     return np.clip(values / (255 if width == 1 or largest <= 255 else 65535), 0, 1)
 
 
-def _normals(data: Any, faces: np.ndarray) -> np.ndarray | None:
+def _normals(vertex: Element, corners: np.ndarray) -> np.ndarray | None:
     """Those of the corners (C, 3), unit; None where the file has none that are usable."""
-    there = data.dtype.names if isinstance(data, np.ndarray) else data  # binary, or text
-    if not all(name in there for name in ("nx", "ny", "nz")):
+    if not all(name in vertex.scalars for name in ("nx", "ny", "nz")):
         return None
-    normals = np.stack([np.asarray(data[name], float).ravel() for name in ("nx", "ny", "nz")], 1)
+    normals = np.stack([vertex.scalars[name] for name in ("nx", "ny", "nz")], 1).astype(float)
     length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return (normals / length)[faces.ravel()] if (length > 0).all() and np.isfinite(length).all() else None
+    return (normals / length)[corners] if (length > 0).all() and np.isfinite(length).all() else None

@@ -121,32 +121,6 @@ def test_vertex_colors_arrive_with_the_value_that_the_file_means(name: str, tmp_
     assert worst_vertex_color(found, up) < 0.004  # half a byte at its steepest
 
 
-def test_ply_faces_with_colors(tmp_path: Path) -> None:
-    path = tmp_path / "faces.ply"
-    rows = "".join(" ".join(map(str, p)) + "\n" for p in POINTS)
-    head = f"ply\nformat ascii 1.0\nelement vertex 4\n{XYZ}element face 2\n"
-    head += "property list uchar int vertex_indices\n"
-    colors = "property uchar red\nproperty uchar green\nproperty uchar blue\nend_header\n"
-    path.write_text(f"{head}{colors}{rows}3 0 1 2 200 100 50\n3 0 2 3 0 0 64\n")
-    corners = np.array(bring_in(path, tmp_path / "scratch")["corners"])
-    assert np.allclose(corners[:3, 3:6], linear([200, 100, 50]), atol=1e-6)
-    assert np.allclose(corners[3:, 3:6], linear([0, 0, 64]), atol=1e-6)
-
-
-def test_ply_with_a_texture_named_in_a_comment(tmp_path: Path) -> None:
-    Image.new("RGB", (2, 2), (200, 100, 50)).save(tmp_path / "skin.png")
-    rows = "".join(" ".join(map(str, p)) + "\n" for p in POINTS)
-    (tmp_path / "skin.ply").write_text(
-        f"ply\nformat ascii 1.0\ncomment TextureFile skin.png\nelement vertex 4\n{XYZ}element face 2\n"
-        "property list uchar int vertex_indices\nproperty list uchar float texcoord\nend_header\n"
-        f"{rows}3 0 1 2 6 0 0 1 0 1 1\n3 0 2 3 6 0 0 1 1 0 1\n"
-    )
-    found = bring_in(tmp_path / "skin.ply", tmp_path / "scratch")
-    assert found["images"] == ["skin.png"] and found["loaded"] == 1
-    corners = np.array(found["corners"])
-    assert np.allclose(corners[:, 3:5], corners[:, :2] / [2, 1])
-
-
 @pytest.mark.parametrize("convention", ["magics", "viscam"])
 def test_stl_facet_colors(convention: str, tmp_path: Path) -> None:
     five = [24, 12, 6]

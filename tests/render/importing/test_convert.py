@@ -41,6 +41,31 @@ def test_off_vertex_colors(scale: float, tmp_path: Path) -> None:
     assert worst_vertex_color(bring_in(tmp_path / "quad.off", tmp_path / "s")) < 1e-6
 
 
+@pytest.mark.parametrize(
+    ("header", "before", "after"),
+    [
+        ("NCOFF", " 0 0 1", " 255"),
+        ("STCNOFF", " 0 0 1", " 255 0.25 0.75"),
+        ("OFF", "", " 255"),
+        ("OFF", "", ""),
+    ],
+)
+def test_off_colors_among_other_parts(header: str, before: str, after: str, tmp_path: Path) -> None:
+    """MeshLab has the letters in another order; some programs write colors without a letter."""
+    tails = [f"{before} {red} {green} {blue}{after}" for red, green, blue in BYTES]
+    (tmp_path / "quad.off").write_text(_off(header, tails, ["", ""]))
+    assert worst_vertex_color(bring_in(tmp_path / "quad.off", tmp_path / "s")) < 1e-6
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 1000])
+def test_off_with_lines_broken_anywhere(width: int, tmp_path: Path) -> None:
+    words = _off("", [""] * 4, ["", ""]).replace("# comment", "").split()
+    lines = [" ".join(words[i : i + width]) for i in range(0, len(words), width)]
+    (tmp_path / "quad.off").write_text("OFF\n" + "\n".join(lines) + "\n")
+    found = bring_in(tmp_path / "quad.off", tmp_path / "s")
+    assert found["faces"] == 2 and np.allclose(size(found), [2, 1, 0])
+
+
 def test_off_face_colors_and_polygons(tmp_path: Path) -> None:
     (tmp_path / "quad.off").write_text(_off("OFF", [""] * 4, ["  200 100 50", "  0 0 64"]))
     corners = np.array(bring_in(tmp_path / "quad.off", tmp_path / "s")["corners"])

@@ -13,12 +13,13 @@ import pytest
 from PIL import Image
 
 from render.bundle import Bundle
+from tests.helpers.gltf_files import write_gltf
 from tests.helpers.importing import bring_in, size
 
 FAR = np.array([701362.25, 4485513.75, 31.125])
 SHAPE = np.array([[0, 0, 0], [2, 0, 0.01], [0.3, 1, 0.02], [0.1, 0.2, 0.7]])
 """A tetrahedron with details of 1/200 of its size."""
-FACES = [[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]]
+FACES = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
 Y_UP = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
 PLY = "ply\nformat {} 1.0\nelement vertex 4\n{}" + (
     "element face 4\nproperty list uchar int vertex_indices\nend_header\n"
@@ -95,28 +96,6 @@ def _require(found: dict[str, Any], truth: np.ndarray) -> None:
     assert np.abs(np.array(found["low"]) - truth.min(0)).max() < 1e-5
 
 
-def _gltf(path: Path, nodes: list[dict[str, Any]], **more: Any) -> None:
-    blob = SHAPE.astype("<f4").tobytes() + np.array(FACES, "<u2").tobytes()
-    positions = {"bufferView": 0, "componentType": 5126, "count": 4, "type": "VEC3"}
-    document = {
-        "asset": {"version": "2.0"},
-        "scenes": [{"nodes": [0]}],
-        "scene": 0,
-        "nodes": nodes,
-        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
-        "buffers": [{"byteLength": 72, "uri": "data:;base64," + base64.b64encode(blob).decode()}],
-        "bufferViews": [
-            {"buffer": 0, "byteLength": 48},
-            {"buffer": 0, "byteOffset": 48, "byteLength": 24},
-        ],
-        "accessors": [
-            positions | {"min": SHAPE.min(0).tolist(), "max": SHAPE.max(0).tolist()},
-            {"bufferView": 1, "componentType": 5123, "count": 12, "type": "SCALAR"},
-        ],
-    }
-    path.write_text(json.dumps(document | more))
-
-
 MATRIX = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, *FAR.tolist(), 1]
 TURNED = {"rotation": [0, 0, float(np.sqrt(0.5)), float(np.sqrt(0.5))], "children": [1]}  # x becomes y
 HALF = {"translation": (FAR / 2).tolist()}
@@ -134,7 +113,7 @@ TREES: dict[str, list[dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", TREES)
 def test_nodes_far_away(name: str, tmp_path: Path) -> None:
-    _gltf(tmp_path / "a.gltf", TREES[name])
+    write_gltf(tmp_path / "a.gltf", SHAPE, FACES, TREES[name])
     shape = SHAPE @ np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]]) if "turned" in name else SHAPE
     _require(bring_in(tmp_path / "a.gltf", tmp_path / "s"), (shape + FAR) @ Y_UP.T)
 
@@ -160,7 +139,7 @@ def test_an_animation_of_a_far_node_forbids_the_move(tmp_path: Path) -> None:
         "channels": [{"sampler": 0, "target": {"node": 0, "path": "translation"}}],
         "samplers": [{"input": 2, "output": 3}],
     }
-    _gltf(tmp_path / "a.gltf", TREES["translation"])
+    write_gltf(tmp_path / "a.gltf", SHAPE, FACES, TREES["translation"])
     document = json.loads((tmp_path / "a.gltf").read_text())
     blob = np.array([0, 1], "<f4").tobytes() + np.tile(FAR, 2).astype("<f4").tobytes()
     document["buffers"].append(
@@ -215,8 +194,10 @@ def test_a_format_that_cannot_be_moved_says_how_coarse_it_is(tmp_path: Path) -> 
 
 def test_a_place_on_earth_that_an_extension_gives_is_left_out(tmp_path: Path) -> None:
     """CESIUM_RTC: the shape is the same without, and Blender would refuse the model."""
-    _gltf(
+    write_gltf(
         tmp_path / "a.gltf",
+        SHAPE,
+        FACES,
         [{"mesh": 0}],
         extensionsUsed=["CESIUM_RTC"],
         extensionsRequired=["CESIUM_RTC"],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +9,13 @@ import numpy as np
 import pytest
 
 from render.failures import FailureClass
+from tests.helpers.gltf_files import write_gltf
 from tests.helpers.importing import attempt, bring_in
 
 SHEAR = np.array([[1, 1.5, 0, 0], [0, 1, 0, 0], [0.25, 0, -2, 3], [0, 0, 0, 1]])
 """(4, 4) for columns; it mirrors, too."""
 CORNERS = np.array([[0, 0, 0], [2, 0, 0], [2, 1, 0], [0, 1, 5]], float)
-FACES = [0, 1, 2, 0, 2, 3]
+FACES = np.array([[0, 1, 2], [0, 2, 3]])
 FLAT = np.array([[0, 0.6, 0, 1], [0, 0.8, 0, 2], [2, 0, 0, 3], [0, 0, 0, 1]])
 Y_UP = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
 
@@ -29,31 +28,11 @@ def _require(found: dict[str, Any], truth: np.ndarray) -> None:
     """The corners in the scene are `truth` (4, 3)."""
     assert found["faces"] == 2
     places = np.array(found["corners"])[:, :3]
-    nearest = np.linalg.norm(places[:, None] - truth[FACES], axis=2)
+    nearest = np.linalg.norm(places[:, None] - truth[FACES.ravel()], axis=2)
     assert nearest.min(0).max() < 1e-5 and nearest.min(1).max() < 1e-5
 
 
 # ---- glTF --------------------------------------------------------------------------------------------------
-
-
-def _gltf(path: Path, nodes: list[dict[str, Any]], **more: Any) -> None:
-    blob = CORNERS.astype("<f4").tobytes() + np.array(FACES, "<u2").tobytes()
-    document = {
-        "asset": {"version": "2.0"},
-        "scenes": [{"nodes": [0]}],
-        "nodes": nodes,
-        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
-        "buffers": [{"byteLength": 60, "uri": "data:;base64," + base64.b64encode(blob).decode()}],
-        "bufferViews": [
-            {"buffer": 0, "byteLength": 48},
-            {"buffer": 0, "byteOffset": 48, "byteLength": 12},
-        ],
-        "accessors": [
-            {"bufferView": 0, "componentType": 5126, "count": 4, "type": "VEC3"},
-            {"bufferView": 1, "componentType": 5123, "count": 6, "type": "SCALAR"},
-        ],
-    }
-    path.write_text(json.dumps(document | more))
 
 
 MATRIX = SHEAR.T.ravel().tolist()
@@ -68,7 +47,7 @@ TREES: dict[str, list[dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", TREES)
 def test_gltf(name: str, tmp_path: Path) -> None:
-    _gltf(tmp_path / "a.gltf", TREES[name])
+    write_gltf(tmp_path / "a.gltf", CORNERS, FACES, TREES[name])
     truth = {"twice": _at(SHEAR, _at(SHEAR)), "flat": _at(FLAT)}.get(name, _at(SHEAR))
     _require(bring_in(tmp_path / "a.gltf", tmp_path / "s"), truth @ Y_UP.T)
 
@@ -76,14 +55,14 @@ def test_gltf(name: str, tmp_path: Path) -> None:
 def test_gltf_far_away(tmp_path: Path) -> None:
     far = SHEAR.copy()
     far[:3, 3] += [4e6, 1e6, -2e6]
-    _gltf(tmp_path / "a.gltf", [{"mesh": 0, "matrix": far.T.ravel().tolist()}])
+    write_gltf(tmp_path / "a.gltf", CORNERS, FACES, [{"mesh": 0, "matrix": far.T.ravel().tolist()}])
     found = bring_in(tmp_path / "a.gltf", tmp_path / "s")
     assert not any("times its size" in note for note in found["notes"])
     _require(found, _at(far) @ Y_UP.T)
 
 
 def test_a_damaged_tree_is_blenders_to_refuse(tmp_path: Path) -> None:
-    _gltf(tmp_path / "a.gltf", [{"mesh": 0, "matrix": MATRIX, "children": 7}])
+    write_gltf(tmp_path / "a.gltf", CORNERS, FACES, [{"mesh": 0, "matrix": MATRIX, "children": 7}])
     outcome = attempt(tmp_path / "a.gltf", tmp_path / "s")
     assert outcome.kind is FailureClass.IMPORT_ERROR and "import_scene.gltf" in (outcome.message or "")
 
@@ -95,7 +74,7 @@ XFORM = f"matrix4d xformOp:transform = ({', '.join(str(tuple(row)) for row in SH
 MESH = f"""def Mesh "M" {{
     point3f[] points = {[tuple(point) for point in CORNERS.tolist()]}
     int[] faceVertexCounts = [3, 3]
-    int[] faceVertexIndices = {FACES}
+    int[] faceVertexIndices = {FACES.ravel().tolist()}
     uniform token subdivisionScheme = "none"
     %s
 }}
