@@ -76,6 +76,7 @@ def _checked(
     """The model, or, where the file itself says otherwise, a reading that agrees with it, or else a note."""
     world = frozen.mesh.vertices.astype(np.float64) / frozen.scale + frozen.center
     doubt = disagreement(path, imported.format, world, frozen.mesh.faces)
+    imported = replace(imported, held=None)
     if doubt is None:
         return imported, frozen
     again = second_reading(path, imported, doubt, scratch)

@@ -44,6 +44,8 @@ class Imported:
     """What did not survive, in words for the ledger."""
     offset: np.ndarray = field(default_factory=lambda: np.zeros(3))
     """(3,) float64: position in the file's world (as Blender's axes have it) = position here + offset."""
+    held: Any = None
+    """What keeps the file's contents in memory, for those who read it again."""
 
 
 def import_model(path: Path, scratch: Path) -> Imported:
@@ -178,14 +180,15 @@ def _stl(path: Path, kind: str, scratch: Path) -> Imported:
 def _usd(path: Path, kind: str, scratch: Path) -> Imported:
     if kind == "usdz":
         archives.check(path)
+    file, stage = usd.readable(path, kind, scratch)
     name = _run(
         bpy.ops.wm.usd_import,
-        usd.readable(path, kind, scratch),
+        file,
         import_textures_mode="IMPORT_PACK",
         create_world_material=False,
         validate_meshes=True,
     )
-    return Imported(kind, name)
+    return Imported(kind, name, held=stage)
 
 
 def _abc(path: Path, kind: str, scratch: Path) -> Imported:

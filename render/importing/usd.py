@@ -2,8 +2,13 @@
 
 A constant primvar, such as a group's `displayColor`, holds for every shape below its prim. The importer looks
 at each shape alone. So a layer over the model says of each shape what it inherits; instances become ordinary
-prims first, for each may inherit another value. The layer also says of a sheared or flat matrix that it
-varies, by equal samples: of a constant one the importer makes translation, rotation and scale.
+prims first, for each may inherit another value. The layer also says
+
+- of a sheared or flat matrix that it varies, by equal samples: of a constant one the importer makes
+  translation, rotation and scale;
+- of a prim that resets the transforms above it where it stands;
+- of solids that they are meshes (`render.importing.usd_solids`);
+- of shapes bound to a material by a collection that they are bound to it.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import numpy as np
 
 from render.importing import gltf_nodes
 from render.importing.rawmesh import Y_UP
+from render.importing.usd_solids import become_mesh, is_solid
 from render.references.closure import companions
 
 LAYER = "inherited.usda"
@@ -28,8 +34,12 @@ _OF_THE_ROOT = ("defaultPrim", "upAxis", "metersPerUnit", "startTimeCode", "endT
 _TEXCOORDS = ("texCoord2f[]", "texCoord2d[]", "texCoord2h[]", "float2[]")
 
 
-def readable(path: Path, kind: str, scratch: Path) -> Path:
-    """What to import in place of the USD file at `path`: itself, or a file in `scratch`."""
+def readable(path: Path, kind: str, scratch: Path) -> tuple[Path, Any]:
+    """What to import in place of the USD file at `path`: itself, or a file in `scratch`; and its stage.
+
+    As long as something holds the stage, its layers need not be read again, by the importer or by
+    `render.importing.witness`. If it is held beyond the model, another file at the same path is not read.
+    """
     fitting = {kind, "usd"} if kind != "usdz" else {kind}
     if path.suffix.lower()[1:] not in fitting:
         path = _under_suffix(path, kind, scratch)
@@ -119,24 +129,25 @@ def _over(path: Path, target: Path) -> Any:
     return Usd.Stage.Open(layer)
 
 
-def _with_what_is_lost(path: Path, target: Path) -> Path:
-    """A layer at `target` over the model, if the importer would lose anything; else `path` itself."""
+def _with_what_is_lost(path: Path, target: Path) -> tuple[Path, Any]:
+    """A layer at `target` over the model, if the importer would lose anything, else `path`; and the stage."""
     from pxr import Tf
 
     try:
         stage = _over(path, target)
         if stage is None:  # the importer says so
-            return path
+            return path, None
         for _ in range(_NESTED):
             if not _single_out(stage):
                 break
         own = [prim for prim in _places(stage) if not prim.IsInstanceProxy()]
-        if not sum(_state(prim) + _keep_matrix(prim) for prim in own):
-            return path
+        changes = sum(_state(prim) + _keep_matrix(prim) + become_mesh(prim) for prim in own)
+        if not changes + _bind_directly(own):
+            return path, stage
         stage.GetRootLayer().Save()
     except Tf.ErrorException:  # the importer says what is wrong
-        return path
-    return target
+        return path, None
+    return target, stage
 
 
 def _places(stage: Any) -> list[Any]:
@@ -175,7 +186,7 @@ def _single_out(stage: Any) -> bool:
         while outer.IsInstanceProxy():
             outer = outer.GetParent()
         inherits = any(outer.GetPath().HasPrefix(_owner(one)) for one in _unseen(prim))
-        if inherits or _is_lost(prim):
+        if inherits or _is_lost(prim) or is_solid(prim):
             instances[outer] = None
     for outer in instances:
         outer.SetInstanceable(False)
@@ -201,15 +212,16 @@ def _state(prim: Any) -> int:
 
 
 def _keep_matrix(prim: Any) -> bool:
-    """Make a prim's matrix vary if the importer would lose it; whether it would."""
+    """Say of a prim's matrix what the importer would lose; whether it would lose anything."""
     from pxr import UsdGeom
 
     if not _is_lost(prim):
         return False
     place, start = UsdGeom.Xformable(prim), prim.GetStage().GetStartTimeCode()
-    matrix, reset = place.GetLocalTransformation(), place.GetResetXformStack()
+    matrix = place.GetLocalTransformation()
+    if place.GetResetXformStack():
+        matrix *= UsdGeom.XformCache(start).GetLocalToWorldTransform(prim.GetParent()).GetInverse()
     operation = place.MakeMatrixXform()
-    place.SetResetXformStack(reset)
     operation.Set(matrix, start)
     operation.Set(matrix, start + 1)
     return True
@@ -222,4 +234,21 @@ def _is_lost(prim: Any) -> bool:
     place = UsdGeom.Xformable(prim)
     if not place.GetXformOpOrderAttr().HasAuthoredValue() or place.TransformMightBeTimeVarying():
         return False
-    return not gltf_nodes.decomposable(np.array(place.GetLocalTransformation()).T)
+    matrix = np.array(place.GetLocalTransformation()).T
+    return place.GetResetXformStack() or not gltf_nodes.decomposable(matrix)
+
+
+def _bind_directly(prims: list[Any]) -> int:
+    """Bind each shape to the material that a collection gives it; how many there are."""
+    from pxr import UsdGeom, UsdShade
+
+    if not any(str(name).startswith("CollectionAPI") for prim in prims for name in prim.GetAppliedSchemas()):
+        return 0
+    bound = 0
+    for prim in (prim for prim in prims if prim.IsA(UsdGeom.Gprim)):
+        binding = UsdShade.MaterialBindingAPI(prim)
+        material, relation = binding.ComputeBoundMaterial()
+        if material and relation and "collection" in str(relation.GetName()):
+            UsdShade.MaterialBindingAPI.Apply(prim).Bind(material)
+            bound += 1
+    return bound

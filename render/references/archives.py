@@ -125,9 +125,12 @@ def unpack(path: Path, folder: Path) -> None:
 
 
 def entry_name(entry: zipfile.ZipInfo) -> str:
-    """An entry's name as the file system would give it: bytes of an unknown encoding stay what they are."""
-    if entry.flag_bits & 0x800:
-        return entry.filename
+    """An entry's name as the file system would give it: bytes of an unknown encoding stay what they are.
+
+    Old Windows programs write folders with backslashes, which may also be the second byte of a character.
+    """
+    if entry.flag_bits & 0x800 or entry.filename.isascii():
+        return entry.filename.replace("\\", "/")
     with contextlib.suppress(UnicodeEncodeError):
         return os.fsdecode(entry.filename.encode("cp437"))
     return entry.filename

@@ -106,6 +106,15 @@ def test_an_archive_of_one_model_is_that_model(tmp_path: Path):
     assert {path.name for path in tmp_path.iterdir()} == {"m", "in"}
 
 
+def test_folders_may_be_written_as_on_windows(tmp_path: Path):
+    names = {name.replace("/", "\\"): text for name, text in CHAIR.items()}
+    archive(tmp_path / "m" / "chair.zip", **names)
+    (model,) = discover(tmp_path / "m").models
+    staged = stage(model.path, model.source, tmp_path / "in")
+    files = {path.name for path in (tmp_path / "in").rglob("*") if path.is_file()}
+    assert staged.path.name == "chair.obj" and files == {"chair.obj", "chair.mtl", "wood.png"}
+
+
 def test_several_models_of_an_archive_are_several(tmp_path: Path):
     archive(tmp_path / "pack.zip", **{"a/a.obj": OBJ, "b.obj": OBJ.replace("1 0 0", "2 0 0"), "b.txt": ""})
     models = discover(tmp_path).models

@@ -99,6 +99,13 @@ def test_usd(name: str, head: str, tmp_path: Path) -> None:
     _require(bring_in(tmp_path / "a.usda", tmp_path / "s"), truth)
 
 
+def test_a_prim_that_resets_what_stands_above_it(tmp_path: Path) -> None:
+    alone = PLACED.replace('["xformOp', '["!resetXformStack!", "xformOp')
+    text = f'#usda 1.0\n(\nupAxis = "Z"\nmetersPerUnit = 1\n)\ndef Xform "A" {{\n{XFORM}{alone}}}\n'
+    (tmp_path / "a.usda").write_text(text)
+    _require(bring_in(tmp_path / "a.usda", tmp_path / "s"), _at(SHEAR))
+
+
 # ---- Collada -----------------------------------------------------------------------------------------------
 
 

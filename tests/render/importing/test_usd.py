@@ -99,3 +99,13 @@ def test_an_inherited_value_that_is_none_changes_nothing(value: str, tmp_path: P
     coordinate = f'texCoord2f[] primvars:st = {value} (interpolation = "constant")\n'
     (tmp_path / "a.usda").write_text(HEAD + group(coordinate, MESH.format("")))
     assert len(bring_in(tmp_path / "a.usda", tmp_path / "s")["corners"]) == 4
+
+
+@pytest.mark.parametrize("before", ["", group("", MESH.format("")), 'def Cube "C" {'])
+def test_another_file_at_the_same_path_is_read_anew(before: str, tmp_path: Path) -> None:
+    """USD keeps layers by their path, as long as anything holds them."""
+    (tmp_path / "a.usda").write_text(HEAD + before)
+    attempt(tmp_path / "a.usda", tmp_path / "s")
+    (tmp_path / "a.usda").write_text(HEAD + group(RED, MESH.format("").replace("(2, 1, 0)", "(2, 7, 0)")))
+    found = bring_in(tmp_path / "a.usda", tmp_path / "s")
+    assert found["high"][1] == 7 and np.array(found["corners"])[0, 3:].tolist() == [1, 0, 0]
