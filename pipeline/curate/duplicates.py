@@ -22,7 +22,7 @@ from pipeline.curate.rules import Rules
 
 _NEIGHBORS = 16  # candidates per model
 _QUARTERS = 4
-_SPREAD = 0.05  # singular values of one surface's samples differ by at most 0.01: most pairs end here
+_SPREAD = 0.05  # what one surface's samples differ by stays below 0.025: most pairs, most turns end here
 Pair = tuple[int, int]
 
 
@@ -39,6 +39,11 @@ class Probe:
         """(3,) float32: the points' singular values, which no turn changes."""
         xyz = self.points.astype(np.float32)
         return np.linalg.svd(xyz - xyz.mean(0), compute_uv=False) / np.sqrt(max(1, len(xyz)))
+
+    @cached_property
+    def extent(self) -> np.ndarray:
+        """(3,) float32: the points' standard deviations along x, y and z."""
+        return self.points.astype(np.float32).std(0)
 
 
 def similar_pairs(places: np.ndarray, similar: float) -> list[Pair]:
@@ -72,11 +77,14 @@ def alike(a: Probe, b: Probe, rules: Rules) -> bool:
     quarters about z."""
     if float(a.feature.astype(np.float32) @ b.feature.astype(np.float32)) < rules.similar:
         return False
-    if np.abs(a.spread - b.spread).max() > _SPREAD * rules.spacings:
+    apart = _SPREAD * rules.spacings
+    if np.abs(a.spread - b.spread).max() > apart:
         return False
     turned = (replace(b, points=_turned(b.points, quarter)) for quarter in range(_QUARTERS))
     return any(
-        surface_gap(a.points, one.points) <= rules.spacings and color_gap(a, one) <= rules.levels
+        np.abs(a.extent - one.extent).max() <= apart
+        and surface_gap(a.points, one.points) <= rules.spacings
+        and color_gap(a, one) <= rules.levels
         for one in turned
     )
 
