@@ -48,17 +48,17 @@ def show(out: Path, uid: str, to: Path | None = None, most: int = 0) -> Row:
 
 
 def _log_points(recording: Any, row: Row) -> None:
-    """`points/KIND` in their colors, and `labels`, the same points colored by kind."""
+    """`points/KIND` in their colors, and `labels/KIND`, the same points in one color.
+
+    No annotation context: Rerun 0.23 logs none with numpy 1, and only warns.
+    """
     import rerun as rr
 
-    kinds = [(kind, *points_of(row, kind, albedo=False)[:2]) for kind in LABELS]
-    for kind, xyz, rgb in kinds:
+    for number, kind in enumerate(LABELS):
+        xyz, rgb, _ = points_of(row, kind, albedo=False)
         recording.log(f"points/{kind}", rr.Points3D(xyz, colors=rgb, radii=_RADIUS), static=True)
-    classes = [(number, kind, _COLORS[number]) for number, kind in enumerate(LABELS)]
-    recording.log("labels", rr.AnnotationContext(classes), static=True)
-    every = np.concatenate([xyz for _, xyz, _ in kinds])
-    label = np.repeat(np.arange(len(LABELS)), [len(xyz) for _, xyz, _ in kinds]).astype(np.uint16)
-    recording.log("labels/points", rr.Points3D(every, class_ids=label, radii=_RADIUS), static=True)
+        one = rr.Points3D(xyz, colors=_COLORS[number], class_ids=number, radii=_RADIUS)
+        recording.log(f"labels/{kind}", one, static=True)
 
 
 def _log_camera(recording: Any, path: str, camera: Row, image: bytes) -> None:

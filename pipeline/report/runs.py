@@ -19,7 +19,7 @@ from training.output.logs import read_log
 _POINTS = 1500  # of a curve
 _SAMPLES = 12  # sheets of a run
 _ACROSS = 1200  # pixels of a sheet
-_LOGS = ("loss", "validation")
+_LOGS = ("loss", "validation", "score")
 _MOST = 1 << 26  # bytes of a file
 
 

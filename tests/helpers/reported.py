@@ -70,6 +70,7 @@ def add_run(out: Path, name: str = "demo") -> Path:
     (folder / "config.json").write_text(json.dumps({"steps": 200, "note": ATTACK}))
     loss = [{"step": step, "loss": 1 / (1 + step), "lr": 1e-3, ATTACK: 1.0} for step in range(0, 4000, 2)]
     (folder / "loss.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in loss) + '{"step": 4')
+    (folder / "score.jsonl").write_text('{"step": 50, "chamfer": 0.2}\n{"step": 100, "chamfer": 0.1}\n')
     (folder / "validation.jsonl").write_text(json.dumps({"step": 100, "loss": float("nan")}) + "\n")
     for step in range(20):
         Image.fromarray(np.full((40, 60, 3), 12 * step, np.uint8)).save(

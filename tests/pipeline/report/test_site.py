@@ -117,6 +117,7 @@ def test_curves_are_thinned_and_end_where_the_run_ended(page: Path):
     steps = run["curves"]["loss"]["step"]
     assert steps[-1] == 3998 and 500 < len(steps) <= 1500
     assert "loss" not in run["curves"]["validation"] or run["curves"]["validation"]["loss"] == [None]
+    assert run["curves"]["score"] == {"step": [50, 100], "chamfer": [0.2, 0.1]}
     assert len(run["samples"]) == 12 and [run["samples"][i][0] for i in (0, -1)] == [0, 19]
     (evaluation,) = run["evaluations"]
     assert evaluation["means"] == [["own", 0.25]] and evaluation["scores"] == [["EMD", 0.5, 0.25, None]]
