@@ -24,6 +24,7 @@ from render.scene import freeze as scene
 from render.scene.textures import relink_textures
 from render.shading import materials
 from render.shading.color import lit_views
+from render.shading.coverage import Occluder
 from render.shading.geometry import GeometryRenderer
 from render.shading.interior import interior_masks
 from render.stopwatch import Stopwatch
@@ -50,7 +51,9 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
     cameras = place_cameras(config, job.uid, frozen.radius)
     outline = enclosing_points(frozen.mesh.vertices)
     with watch("color"):
-        rgba = lit_views(config, job.uid, cameras, frozen.mesh, outline, threads, scratch)
+        alphas = materials.triangle_alphas(frozen.objects)
+        occluder = None if alphas is None else Occluder(frozen.mesh, alphas)
+        rgba = lit_views(config, job.uid, cameras, occluder, outline, threads, scratch)
     with watch("geometry"):
         views, notes = _geometry_views(config, cameras, rgba, outline, threads, scratch)
         _require_visible(path.name, views)

@@ -7,17 +7,14 @@ from pathlib import Path
 import bpy
 import numpy as np
 import OpenEXR
-from mathutils import Matrix
 from PIL import Image
 
-from render.bundle import Camera, Mesh
-from render.cameras import image_box
+from render.bundle import Camera
 from render.config import RenderConfig
 from render.seeds import seed_for
-from render.shading.coverage import coverage
+from render.shading.camera import ViewCamera
+from render.shading.coverage import Occluder, coverage
 from render.shading.lights import Lights
-from render.shading.materials import all_opaque
-from render.shading.raycaster import Raycaster
 from render.srgb import linear_to_srgb
 
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
@@ -28,57 +25,24 @@ SPREAD = 0.07  # of a pixel's denoised light to each side: with the box, Cycles'
 CARD_LAYERS = 64  # stacked alpha cards after which a ray turns black
 
 
-def new_camera(resolution: int) -> bpy.types.Object:
-    """Create the scene's only camera and set its square image size."""
-    scene = bpy.context.scene
-    camera = bpy.data.objects.new("InsideOut camera", bpy.data.cameras.new("InsideOut camera"))
-    scene.collection.objects.link(camera)
-    scene.camera = camera
-    render = scene.render
-    render.resolution_x = render.resolution_y = resolution
-    render.resolution_percentage = 100
-    render.pixel_aspect_x = render.pixel_aspect_y = 1
-    return camera
-
-
-def move_camera(camera_object: bpy.types.Object, camera: Camera, outline: np.ndarray) -> None:
-    """Move Blender's camera to a view.
-
-    `outline`, points (N, 3) whose hull contains the model, sets the clip range and the part of the image that
-    is rendered: no rays are traced for the other pixels.
-    """
-    distance = float(np.linalg.norm(camera.camera_to_world[:3, 3]))
-    radius = float(np.linalg.norm(outline, axis=1).max())
-    camera_object.data.sensor_fit = "HORIZONTAL"
-    camera_object.data.angle = camera.fov
-    camera_object.data.clip_start = max(1e-3, (distance - radius) * 0.5)
-    camera_object.data.clip_end = (distance + radius) * 2
-    camera_object.matrix_world = Matrix(camera.camera_to_world.tolist())
-    render = bpy.context.scene.render
-    low, high = image_box(camera, outline, render.resolution_x)
-    render.use_border, render.use_crop_to_border = True, False
-    render.border_min_x, render.border_min_y = low
-    render.border_max_x, render.border_max_y = high
-
-
 def lit_views(
     config: RenderConfig,
     uid: str,
     cameras: list[Camera],
-    mesh: Mesh,
+    occluder: Occluder | None,
     outline: np.ndarray,
     threads: int,
     scratch: Path,
 ) -> list[np.ndarray]:
-    """Lit views, each (H, W, 4) uint8 sRGB with straight alpha; `outline` (N, 3) as in `move_camera`.
+    """Lit views, each (H, W, 4) uint8 sRGB with straight alpha; `outline` (N, 3) as in `ViewCamera.move`.
 
-    `mesh` is what the scene shows.
+    `occluder` is the scene's, unless some alpha varies over its surface.
     """
     lights = Lights(config, uid)
     _use_engine(config, seed_for(config.seed, uid, "noise"), threads)
-    shots = _Shots(new_camera(config.resolution), lights, outline, scratch)
+    shots = _Shots(ViewCamera(config.resolution), lights, outline, scratch)
     if config.denoised:
-        images = _denoised_views(cameras, mesh, shots, config.color_samples)
+        images = _denoised_views(cameras, occluder, shots, config.color_samples)
     else:
         images = [shots.take(camera) for camera in cameras]
     # Frees the session, so that sample settings are read again.
@@ -89,20 +53,20 @@ def lit_views(
 class _Shots:
     """Renders one view after another with the current settings."""
 
-    def __init__(self, camera: bpy.types.Object, lights: Lights, outline: np.ndarray, scratch: Path):
+    def __init__(self, camera: ViewCamera, lights: Lights, outline: np.ndarray, scratch: Path):
         self.camera, self.lights, self.outline, self.scratch = camera, lights, outline, scratch
 
     def take(self, camera: Camera) -> np.ndarray:
-        """(H, W, 4): the rendered file's pixels."""
+        """(H, W, 4): the rendered file's pixels, in their place."""
         settings = bpy.context.scene.render.image_settings
         path = self.scratch / ("color.png" if settings.file_format == "PNG" else "color.exr")
-        move_camera(self.camera, camera, self.outline)
+        self.camera.move(camera, self.outline)
         self.lights.aim(camera)
         bpy.context.scene.render.filepath = str(path)
         bpy.ops.render.render(write_still=True)
         pixels = _read(path)
         path.unlink()
-        return pixels
+        return self.camera.window.paste(pixels)
 
 
 def _read(path: Path) -> np.ndarray:
@@ -113,7 +77,9 @@ def _read(path: Path) -> np.ndarray:
         return file.channels()["RGBA"].pixels
 
 
-def _denoised_views(cameras: list[Camera], mesh: Mesh, shots: _Shots, samples: int) -> list[np.ndarray]:
+def _denoised_views(
+    cameras: list[Camera], occluder: Occluder | None, shots: _Shots, samples: int
+) -> list[np.ndarray]:
     """Denoised color with an alpha of its own: the color is premultiplied, so alpha must be good.
 
     Samples stay within their pixel, and `_spread` widens the filter afterwards: so each serves the pixels
@@ -125,9 +91,8 @@ def _denoised_views(cameras: list[Camera], mesh: Mesh, shots: _Shots, samples: i
     scene.render.image_settings.color_depth = "32"
     shown = [shots.take(camera) for camera in cameras]
     alphas = [image[..., 3] for image in shown]
-    if all_opaque():
-        caster = Raycaster([(mesh.vertices, mesh.faces)])
-        alphas = [coverage(alpha, camera, caster) for alpha, camera in zip(alphas, cameras, strict=True)]
+    if occluder is not None:
+        alphas = [coverage(alpha, camera, occluder) for alpha, camera in zip(alphas, cameras, strict=True)]
     else:
         if samples < ALPHA_SAMPLES:
             _only_alpha(shots.lights, samples)

@@ -1,39 +1,89 @@
 """Coverage: which share of each pixel the model covers, from many more rays than color has samples.
 
 Color is denoised from few samples, but the denoiser leaves alpha as sampled: with 4 samples, in 5 levels.
-Where all materials are opaque, alpha is coverage, and rays against the mesh find it for little. They go where
-Cycles' pixel filter would send its samples: as dense as the filter is high, so all rays count the same.
+Where each triangle keeps back a known share of the light, rays against the mesh find alpha for little. They
+go where Cycles' pixel filter would send its samples: as dense as the filter is high, so all rays count the
+same.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from render.bundle import Camera
+from render.bundle import Camera, Mesh
+from render.pinhole import pixel_rays
 from render.shading.raycaster import Raycaster
 
 RAYS = 64
 """Rays per pixel at an edge, a power of two."""
 WIDTH = 3.0
 """Pixels across Cycles' default filter, Blackman-Harris: twice what its setting says."""
+OPAQUE = 1 - 1 / 512
+"""The least alpha that an image shows as 255."""
 _AT_ONCE = 1 << 14  # pixels whose rays are in memory
 _TERMS = (0.35875, -0.48829, 0.14128, -0.01168)
 
 
-def coverage(alpha: np.ndarray, camera: Camera, caster: Raycaster) -> np.ndarray:
+class Occluder:
+    """What keeps light from the camera: opaque triangles all of it, clear ones their alpha's share."""
+
+    def __init__(self, mesh: Mesh, alpha: np.ndarray):
+        """`alpha` (F,) float32 is that of each face."""
+        self._mesh, self._alpha = mesh, alpha
+
+    @property
+    def has_clear(self) -> bool:
+        return bool((self._alpha < OPAQUE).any())
+
+    def alpha(self, rays: np.ndarray) -> np.ndarray:
+        """(N,) float32: the share of the light from behind that is kept back along each ray (N, 6)."""
+        alpha = self._opaque.blocked(rays).astype(np.float32)
+        if self.has_clear:
+            open_ones = np.flatnonzero(alpha == 0)
+            caster, logarithm = self._clear
+            hits = caster.crossings(rays[open_ones])
+            passed = np.bincount(hits.ray, logarithm[hits.triangle], len(open_ones))
+            alpha[open_ones] = 1 - np.exp(passed)
+        return alpha
+
+    @cached_property
+    def _opaque(self) -> Raycaster:
+        return Raycaster([(self._mesh.vertices, self._mesh.faces[self._alpha >= OPAQUE])])
+
+    @cached_property
+    def _clear(self) -> tuple[Raycaster, np.ndarray]:
+        """The other triangles, and the logarithm of what each lets pass."""
+        clear = self._alpha < OPAQUE
+        caster = Raycaster([(self._mesh.vertices, self._mesh.faces[clear])])
+        return caster, np.log1p(-self._alpha[clear].astype(np.float64))
+
+
+def coverage(alpha: np.ndarray, camera: Camera, occluder: Occluder) -> np.ndarray:
     """(H, W) float32 alpha, as few samples have it -> (H, W) float32, as `RAYS` rays have it.
 
-    Rays are traced where the samples of a pixel and its neighbors do not agree.
+    Rays are traced where the samples of a pixel and its neighbors do not agree, and where light passes.
     """
     covered, empty = _everywhere(alpha >= 1), _everywhere(alpha <= 0)
-    edge = np.flatnonzero(~covered & ~empty)
+    edge = ~covered & ~empty
+    if occluder.has_clear:
+        edge |= ~_everywhere(~_clear_pixels(~empty, camera, occluder))
     result = alpha.copy()
-    for pixel in np.array_split(edge, 1 + len(edge) // _AT_ONCE):
-        blocked = caster.blocked(_rays(pixel, alpha.shape[0], camera))
-        result.ravel()[pixel] = blocked.mean(1, dtype=np.float32)
+    for pixel in np.array_split(np.flatnonzero(edge), 1 + edge.sum() // _AT_ONCE):
+        kept = occluder.alpha(_rays(pixel, alpha.shape[0], camera))
+        result.ravel()[pixel] = kept.reshape(len(pixel), RAYS).mean(1, dtype=np.float32)
     return result
+
+
+def _clear_pixels(where: np.ndarray, camera: Camera, occluder: Occluder) -> np.ndarray:
+    """(H, W) bool: a part of the light passes through the center of the pixel. Only `where` is asked."""
+    pixel = np.flatnonzero(where)
+    toward = pixel_rays(len(where), camera.fov).reshape(-1, 3)[pixel]
+    kept = occluder.alpha(_from_camera(toward, camera))
+    clear = np.zeros(where.shape, bool)
+    clear.ravel()[pixel] = (kept > 0) & (kept < 1)
+    return clear
 
 
 def _everywhere(where: np.ndarray) -> np.ndarray:
@@ -45,13 +95,17 @@ def _everywhere(where: np.ndarray) -> np.ndarray:
 
 
 def _rays(pixel: np.ndarray, size: int, camera: Camera) -> np.ndarray:
-    """(N, RAYS, 6) float32 rays through the pixels (N,), row-major."""
+    """(N * RAYS, 6) float32 rays through the pixels (N,), row-major."""
     place = np.stack([pixel % size, pixel // size], -1)[:, None] + 0.5 + _offsets()
-    across = (place / size * 2 - 1) * np.tan(camera.fov / 2)
-    local = np.stack([across[..., 0], -across[..., 1], np.full(across.shape[:2], -1.0)], -1)
-    rays = np.empty((*local.shape[:2], 6), np.float32)
-    rays[..., :3] = camera.camera_to_world[:3, 3]
-    rays[..., 3:] = local @ camera.camera_to_world[:3, :3].T
+    across = (place.reshape(-1, 2) / size * 2 - 1) * np.tan(camera.fov / 2)
+    return _from_camera(np.column_stack([across[:, 0], -across[:, 1], np.full(len(across), -1.0)]), camera)
+
+
+def _from_camera(local: np.ndarray, camera: Camera) -> np.ndarray:
+    """(N, 6) float32 rays from the camera, in directions (N, 3) along its axes."""
+    rays = np.empty((len(local), 6), np.float32)
+    rays[:, :3] = camera.camera_to_world[:3, 3]
+    rays[:, 3:] = local @ camera.camera_to_world[:3, :3].T
     return rays
 
 

@@ -18,10 +18,12 @@ import OpenEXR
 
 from render.bundle import Camera, Layer
 from render.failures import FailureClass, ModelFailure
-from render.shading.color import move_camera, new_camera
+from render.shading.camera import ViewCamera, Window
 
 MAX_SURFACES = 256  # per ray, holes included; surfaces behind these are ignored
 COINCIDENT = 3e-6  # share of the depth: surfaces closer together than this are one, split by rounding
+KNEE = 0.0031308  # linear light up to which sRGB is a straight line
+Operand = bpy.types.NodeSocket | float | tuple[float, ...]
 MAX_TRANSPARENT = 1024  # Cycles' own limit on transparent surfaces
 
 
@@ -55,7 +57,7 @@ class Surfaces:
 
 @dataclass(frozen=True)
 class Slots:
-    """One render's AOVs, still packed: `S` surfaces along each ray, holes included."""
+    """One render's AOVs, still packed: `S` surfaces along each ray of the window, holes included."""
 
     color: np.ndarray  # (S, H, W) float32
     normal: np.ndarray  # (S, H, W) float32
@@ -70,7 +72,7 @@ class GeometryRenderer:
         self.slots = slots
         self.group, self._base = _record_group(slots)
         self._path = scratch / "geometry.exr"
-        self._camera = new_camera(resolution)
+        self._camera = ViewCamera(resolution)
         _use_geometry_engine(slots, threads)
 
     def surfaces(self, cameras: list[Camera], outline: np.ndarray, deepest: int) -> list[Surfaces]:
@@ -78,7 +80,7 @@ class GeometryRenderer:
 
         Views with deeper rays are rendered again with a higher base, all after the others: a change of base
         sends Cycles the geometry again. Holes use up slots, but each ray is followed behind them until its
-        first solid surface is found. `outline` (N, 3) encloses the model, as in `move_camera`.
+        first solid surface is found. `outline` (N, 3) encloses the model, as in `ViewCamera.move`.
         """
         found: list[list[Surfaces]] = [[] for _ in cameras]
         left: dict[int, np.ndarray | None] = dict.fromkeys(range(len(cameras)))  # view -> its deeper pixels
@@ -87,8 +89,9 @@ class GeometryRenderer:
                 self._base.default_value = start
             for view, pixels in list(left.items()):
                 slots = self._render(cameras[view], outline, start, pixels)
-                found[view].append(_solid(slots))
-                left[view] = deeper = slots.crossed > start + self.slots
+                window = self._camera.window
+                found[view].append(_solid(slots, window))
+                left[view] = deeper = window.paste(slots.crossed > start + self.slots)
                 if start + self.slots >= deepest:  # go on only for rays that crossed nothing but holes
                     deeper.ravel()[np.concatenate([hits.pixel for hits in found[view]])] = False
                 if not deeper.any():
@@ -97,22 +100,14 @@ class GeometryRenderer:
 
     def _render(self, camera: Camera, outline: np.ndarray, start: int, pixels: np.ndarray | None) -> Slots:
         """The surfaces from index `start` on; `pixels`, (H, W) bool, are the only ones that have any."""
-        move_camera(self._camera, camera, outline)
+        self._camera.move(camera, outline)
         if pixels is not None:
-            _crop(pixels)
+            self._camera.crop(pixels)
         bpy.context.scene.render.filepath = str(self._path)
         bpy.ops.render.render(write_still=True)
         slots = _read_exr(self._path, start)
         self._path.unlink()
         return slots
-
-
-def _crop(pixels: np.ndarray) -> None:
-    """Render only the box around the pixels (H, W) bool, and one more on each side."""
-    render, size = bpy.context.scene.render, pixels.shape[0]
-    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
-    render.border_min_x, render.border_max_x = (columns[0] - 1) / size, (columns[-1] + 2) / size
-    render.border_min_y, render.border_max_y = 1 - (rows[-1] + 2) / size, 1 - (rows[0] - 1) / size
 
 
 def _use_geometry_engine(slots: int, threads: int) -> None:
@@ -152,24 +147,21 @@ def _record_group(slots: int) -> tuple[bpy.types.NodeTree, bpy.types.NodeSocket]
     through = tree.nodes.new("ShaderNodeBsdfTransparent")
     tree.links.new(through.outputs[0], end.inputs[0])
 
-    math = _Math(tree)
+    math, vector = _Math(tree, "ShaderNodeMath"), _Math(tree, "ShaderNodeVectorMath")
     base = tree.nodes.new("ShaderNodeValue").outputs[0]
     walked = tree.nodes.new("ShaderNodeLightPath").outputs["Transparent Depth"]
     slot = math("SUBTRACT", walked, base)
     record = tree.nodes.new("ShaderNodeCombineXYZ")
     values = (
-        _packed_color(tree, math, entry.outputs["Color"]),
-        _packed_normal(tree, math),
+        _packed_color(tree, math, vector, entry.outputs["Color"]),
+        _packed_normal(tree, vector),
         _signed_depth(tree, math, entry.outputs["Alpha"]),
     )
     for value, axis in zip(values, record.inputs, strict=True):
         tree.links.new(value, axis)
     for j in range(slots):
-        gated = tree.nodes.new("ShaderNodeVectorMath")
-        gated.operation = "SCALE"
-        tree.links.new(record.outputs[0], gated.inputs[0])
-        tree.links.new(math("COMPARE", slot, float(j), 0.5), gated.inputs["Scale"])
-        _aov(tree, f"slot{j}", gated.outputs[0], "Color")
+        gated = vector("SCALE", record.outputs[0], scale=math("COMPARE", slot, float(j), 0.5))
+        _aov(tree, f"slot{j}", gated, "Color")
     one = tree.nodes.new("ShaderNodeValue").outputs[0]
     one.default_value = 1.0
     _aov(tree, "count", one, "Value")
@@ -177,20 +169,27 @@ def _record_group(slots: int) -> tuple[bpy.types.NodeTree, bpy.types.NodeSocket]
 
 
 class _Math:
-    """Shorthand for one tree's Math nodes; operands are sockets or constants."""
+    """Shorthand for one tree's Math or Vector Math nodes; operands are sockets or constants."""
 
-    def __init__(self, tree: bpy.types.NodeTree):
-        self.tree = tree
+    def __init__(self, tree: bpy.types.NodeTree, kind: str):
+        self.tree, self.kind = tree, kind
 
-    def __call__(self, operation: str, *operands: bpy.types.NodeSocket | float, clamp: bool = False):
-        node = self.tree.nodes.new("ShaderNodeMath")
-        node.operation, node.use_clamp = operation, clamp
+    def __call__(
+        self, operation: str, *operands: Operand, scale: Operand | None = None
+    ) -> bpy.types.NodeSocket:
+        node = self.tree.nodes.new(self.kind)
+        node.operation = operation
         for operand, socket in zip(operands, node.inputs, strict=False):
-            if isinstance(operand, float):
-                socket.default_value = operand
-            else:
-                self.tree.links.new(operand, socket)
-        return node.outputs[0]
+            self._plug(operand, socket)
+        if scale is not None:
+            self._plug(scale, node.inputs["Scale"])
+        return next(output for output in node.outputs if output.enabled)
+
+    def _plug(self, operand: Operand, socket: bpy.types.NodeSocket) -> None:
+        if isinstance(operand, bpy.types.NodeSocket):
+            self.tree.links.new(operand, socket)
+        else:
+            socket.default_value = operand
 
 
 def _aov(tree: bpy.types.NodeTree, name: str, value: bpy.types.NodeSocket, kind: str) -> None:
@@ -199,36 +198,37 @@ def _aov(tree: bpy.types.NodeTree, name: str, value: bpy.types.NodeSocket, kind:
     tree.links.new(value, node.inputs[kind])
 
 
-def _packed_color(tree: bpy.types.NodeTree, math: _Math, color: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
-    """1 + R + 256 G + 65536 B of the sRGB bytes: integers up to 2^24 are exact in float32."""
-    split = tree.nodes.new("ShaderNodeSeparateColor")
-    tree.links.new(color, split.inputs[0])
-    total = 1.0
-    for channel, weight in zip(split.outputs, (1.0, 256.0, 65536.0), strict=True):
-        total = math("MULTIPLY_ADD", _srgb_byte(math, channel), weight, total)
-    return total  # type: ignore[return-value]
+def _packed_color(
+    tree: bpy.types.NodeTree, math: _Math, vector: _Math, linear: bpy.types.NodeSocket
+) -> bpy.types.NodeSocket:
+    """1 + R + 256 G + 65536 B of the sRGB bytes: integers up to 2^24 are exact in float32.
+
+    `render.srgb.linear_to_srgb` as shader nodes, of three channels at once: below KNEE the curve lies under
+    the straight part, above it over the part's end.
+    """
+    linear = vector("MINIMUM", vector("MAXIMUM", linear, (0.0,) * 3), (1.0,) * 3)
+    power = tree.nodes.new("ShaderNodeGamma")
+    power.inputs["Gamma"].default_value = 1 / 2.4
+    tree.links.new(linear, power.inputs["Color"])
+    curve = vector("MULTIPLY_ADD", power.outputs[0], (1.055,) * 3, (-0.055,) * 3)
+    straight = vector("MINIMUM", vector("SCALE", linear, scale=12.92), (12.92 * KNEE,) * 3)
+    byte = _rounded(vector, vector("MAXIMUM", curve, straight), 255.0, 0.0)
+    return math("ADD", _packed(vector, byte), 1.0)
 
 
-def _srgb_byte(math: _Math, linear: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
-    """Linear light -> sRGB 0..255, rounded: `render.srgb.linear_to_srgb` as shader nodes."""
-    linear = math("MULTIPLY", linear, 1.0, clamp=True)
-    curve = math("MULTIPLY_ADD", math("POWER", linear, 1 / 2.4), 1.055, -0.055)
-    toe = math("MULTIPLY", linear, 12.92)
-    low = math("LESS_THAN", linear, 0.0031308)
-    encoded = math("MULTIPLY_ADD", math("SUBTRACT", toe, curve), low, curve)
-    return math("ROUND", math("MULTIPLY", encoded, 255.0))
-
-
-def _packed_normal(tree: bpy.types.NodeTree, math: _Math) -> bpy.types.NodeSocket:
+def _packed_normal(tree: bpy.types.NodeTree, vector: _Math) -> bpy.types.NodeSocket:
     """The true (flat) normal, which Cycles turns toward the ray: three integers -127..127, plus 128."""
-    geometry = tree.nodes.new("ShaderNodeNewGeometry")
-    split = tree.nodes.new("ShaderNodeSeparateXYZ")
-    tree.links.new(geometry.outputs["True Normal"], split.inputs[0])
-    total = 0.0
-    for axis, weight in zip(split.outputs, (1.0, 256.0, 65536.0), strict=True):
-        byte = math("ROUND", math("MULTIPLY_ADD", axis, 127.0, 128.0))
-        total = math("MULTIPLY_ADD", byte, weight, total)
-    return total  # type: ignore[return-value]
+    normal = tree.nodes.new("ShaderNodeNewGeometry").outputs["True Normal"]
+    return _packed(vector, _rounded(vector, normal, 127.0, 128.0))
+
+
+def _rounded(vector: _Math, value: bpy.types.NodeSocket, scale: float, shift: float) -> bpy.types.NodeSocket:
+    scaled = vector("MULTIPLY_ADD", value, (scale,) * 3, (shift,) * 3)
+    return vector("FLOOR", vector("ADD", scaled, (0.5,) * 3))
+
+
+def _packed(vector: _Math, byte: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+    return vector("DOT_PRODUCT", byte, (1.0, 256.0, 65536.0))
 
 
 def _signed_depth(tree: bpy.types.NodeTree, math: _Math, alpha: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
@@ -260,16 +260,15 @@ def _read_exr(path: Path, start: int) -> Slots:
     return Slots(color, normal, depth, crossed)
 
 
-def _solid(slots: Slots) -> Surfaces:
+def _solid(slots: Slots, window: Window) -> Surfaces:
     """Drop holes and unpack the rest; `rank` holds the slot until `_in_order`."""
     slot, row, column = np.nonzero(slots.depth > 0)
-    pixel = row * slots.depth.shape[2] + column
+    pixel = window.pixel(row, column)
     unit = (_bytes(slots.normal[slot, row, column]) - 128) / np.float32(127)
     unit /= np.sqrt(np.einsum("ij,ij->i", unit, unit))[:, None]
     albedo = _bytes(slots.color[slot, row, column] - 1).astype(np.uint8)
     depth = slots.depth[slot, row, column]
-    height, width = slots.depth.shape[1:]
-    return Surfaces(pixel, slot, depth, albedo, unit.astype(np.float32), (height, width))
+    return Surfaces(pixel, slot, depth, albedo, unit.astype(np.float32), (window.size, window.size))
 
 
 def _in_order(chunks: list[Surfaces], deepest: int) -> Surfaces:

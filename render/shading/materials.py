@@ -11,9 +11,10 @@ import bpy
 import numpy as np
 
 from render.shading.basecolor import base_of_material
+from render.shading.coverage import OPAQUE
 
 GRAY = (0.8, 0.8, 0.8, 1.0)  # Blender's color for faces without a material
-OPAQUE = 1 - 1 / 512  # the least alpha that an image shows as 255
+_OPAQUE_SHADERS = {"BSDF_DIFFUSE", "BSDF_GLOSSY", "BSDF_GLASS", "BSDF_REFRACTION", "EMISSION"}
 
 
 def prepare(objects: list[bpy.types.Object]) -> None:
@@ -46,10 +47,18 @@ def switch_to_surface_records(group: bpy.types.NodeTree) -> list[str]:
     return notes
 
 
-def all_opaque() -> bool:
-    """Whether no material in use lets anything behind it show: its alpha is 1 everywhere."""
-    trees = [m.node_tree for m in bpy.data.materials if m.users and m.node_tree]
-    return all(_is_opaque(node) for tree in trees for node in _nodes(tree))
+def triangle_alphas(objects: list[bpy.types.Object]) -> np.ndarray | None:
+    """(F,) float32 alpha of every triangle of the objects, in order; None where any is not constant."""
+    known = {m: _constant_alpha(m.node_tree) for m in bpy.data.materials if m.users and m.node_tree}
+    if None in known.values():
+        return None
+    own: dict[bpy.types.Mesh, np.ndarray] = {}
+    for mesh in dict.fromkeys(obj.data for obj in objects):
+        mesh.calc_loop_triangles()
+        index = np.empty(len(mesh.loop_triangles), np.int32)
+        mesh.loop_triangles.foreach_get("material_index", index)
+        own[mesh] = np.array([known.get(m, 1.0) for m in mesh.materials], np.float32)[index]
+    return np.concatenate([own[obj.data] for obj in objects])
 
 
 def _make_nodes(material: bpy.types.Material) -> None:
@@ -159,6 +168,36 @@ def _nodes(tree: bpy.types.NodeTree) -> list[bpy.types.Node]:
     """The nodes of a tree and of the groups in it."""
     inner = [node.node_tree for node in tree.nodes if node.type == "GROUP" and node.node_tree]
     return [*tree.nodes, *(node for group in inner for node in _nodes(group))]
+
+
+def _constant_alpha(tree: bpy.types.NodeTree) -> float | None:
+    """The share of the light from behind that a material keeps back; None where it varies, or may."""
+    if all(_is_opaque(node) for node in _nodes(tree)):
+        return 1.0
+    output = tree.get_output_node("CYCLES")
+    if output is None or output.inputs["Volume"].is_linked:
+        return None
+    return _shader_alpha(output.inputs["Surface"])
+
+
+def _shader_alpha(socket: bpy.types.NodeSocket) -> float | None:
+    """`_constant_alpha` of the shader that is linked to a socket."""
+    if not socket.is_linked:
+        return None
+    node = socket.links[0].from_node
+    if node.mute or node.type not in {"BSDF_PRINCIPLED", "BSDF_TRANSPARENT", "MIX_SHADER"}:
+        return 1.0 if not node.mute and node.type in _OPAQUE_SHADERS else None
+    if node.type == "BSDF_TRANSPARENT":
+        color = node.inputs["Color"]
+        return 0.0 if not color.is_linked and min(color.default_value[:3]) >= 1 else None
+    share = node.inputs["Alpha" if node.type == "BSDF_PRINCIPLED" else 0]
+    if share.is_linked:
+        return None
+    value = min(max(share.default_value, 0.0), 1.0)
+    if node.type == "BSDF_PRINCIPLED":
+        return value
+    first, second = _shader_alpha(node.inputs[1]), _shader_alpha(node.inputs[2])
+    return None if first is None or second is None else (1 - value) * first + value * second
 
 
 def _is_opaque(node: bpy.types.Node) -> bool:

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from render.bundle import Bundle, Camera
+from render.bundle import Bundle, Camera, Mesh
 from render.cameras import look_at_origin
-from render.shading.coverage import RAYS, WIDTH, coverage
-from render.shading.raycaster import Raycaster
+from render.shading.coverage import RAYS, WIDTH, Occluder, coverage
 
 Render = Callable[..., Bundle]
 Blender = Callable[[str], None]
@@ -31,13 +30,75 @@ def test_coverage_of_a_half_plane_is_the_filters_integral() -> None:
     pixel = 4 * 2 * np.tan(camera.fov / 2) / size
     corners = np.array([(x, y, 0) for x in (0, 9) for y in (-9, 9)], np.float32)
     corners[:2, 0] = 0.3 * pixel  # the image's columns run along x
-    caster = Raycaster([(corners, np.array([(0, 1, 2), (1, 2, 3)], np.int32))])
+    faces = np.array([(0, 1, 2), (1, 2, 3)], np.int32)
+    occluder = Occluder(Mesh(corners, faces), np.ones(2, np.float32))
     sampled = np.where(np.arange(size) < size // 2, 0, 1) * np.ones((size, 1), np.float32)
-    found = coverage(sampled.astype(np.float32), camera, caster)
+    found = coverage(sampled.astype(np.float32), camera, occluder)
     for column in range(size // 2 - 1, size // 2 + 1):
         edge = (size / 2 + 0.3 - (column + 0.5)) / WIDTH  # from the pixel's center, in filter widths
         assert found[:, column] == pytest.approx(1 - _blackman_harris_below(edge), abs=1 / RAYS)
     assert (found[:, : size // 2 - 2] == 0).all() and (found[:, size // 2 + 2 :] == 1).all()
+
+
+def test_clear_triangles_keep_back_their_share_of_the_light() -> None:
+    camera = Camera(look_at_origin(np.array([0.0, 0.0, 1.0]), 4.0), 0.5)
+    sheet = np.array([(x, y, 0) for x in (-9, 9) for y in (-9, 9)], np.float32)
+    far = sheet - (0, 0, 1)
+    right = far.clip([0, -9, -9], None)  # an opaque one, behind the right half of the others
+    faces = np.array([(0, 1, 2), (1, 2, 3)], np.int32)
+    mesh = Mesh(
+        np.concatenate([sheet, far, right - (0, 0, 1)]).astype(np.float32),
+        np.concatenate([faces, faces + 4, faces + 8]),
+    )
+    occluder = Occluder(mesh, np.repeat([0.25, 0.5, 1], 2).astype(np.float32))
+    found = coverage(np.ones((32, 32), np.float32), camera, occluder)
+    assert found[:, :14] == pytest.approx(1 - 0.75 * 0.5, abs=1e-6)
+    assert (found[:, 18:] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("shader", "alpha"),
+    [
+        ("principled.inputs['Alpha'].default_value = 0.2", 0.2),
+        ("mix('ShaderNodeBsdfDiffuse', 'ShaderNodeBsdfTransparent')", 0.75),
+        ("mix('ShaderNodeEmission', 'ShaderNodeBsdfGlass')", 1),
+        ("link('ShaderNodeTexNoise', principled.inputs['Alpha'])", None),
+        ("link('ShaderNodeFresnel', mix('ShaderNodeBsdfDiffuse', 'ShaderNodeBsdfTransparent'))", None),
+    ],
+)
+def test_which_alphas_are_constant(blender: Blender, shader: str, alpha: float | None) -> None:
+    blender(f"""
+        from render.shading import materials
+        material = bpy.data.materials.new("m")
+        material.use_nodes = True
+        tree = material.node_tree
+        output, principled = tree.nodes["Material Output"], tree.nodes["Principled BSDF"]
+
+        def mix(first, second):
+            node = tree.nodes.new("ShaderNodeMixShader")
+            node.inputs[0].default_value = 0.25
+            for index, kind in enumerate((first, second), 1):
+                side = tree.nodes.new(kind)
+                tree.links.new(side.outputs[0], node.inputs[index])
+                if kind == "ShaderNodeBsdfTransparent":
+                    side.inputs["Color"].default_value = (1, 1, 1, 1)
+            tree.links.new(node.outputs[0], output.inputs["Surface"])
+            return node.inputs[0]
+
+        def link(kind, socket):
+            tree.links.new(tree.nodes.new(kind).outputs[0], socket)
+
+        {shader}
+        bpy.ops.mesh.primitive_plane_add()
+        plane = bpy.context.object
+        plane.data.materials.append(material)
+        found = materials.triangle_alphas([plane, plane])
+        expected = {alpha}
+        if expected is None:
+            assert found is None, found
+        else:
+            assert found.shape == (4,) and abs(found - expected).max() < 1e-6, found
+    """)
 
 
 def _blackman_harris_below(place: float) -> float:
