@@ -19,7 +19,8 @@ class Command:
     """Measure what a model costs per step (import, color, geometry, fusion), then what the engine adds."""
 
     models: tuple[Path, ...] = ()
-    """Model files; default: the sample car. For --memory, one folder or list; default: all samples."""
+    """Model files; default: the sample car, for --against six models. For --memory, one folder or list;
+    default: all samples."""
     resolutions: tuple[int, ...] = (256, 512)
     """Widths of a view in pixels."""
     repeat: int = 3
@@ -33,7 +34,7 @@ class Command:
     workers: int = 2
     """Workers for --memory."""
     against: Path | None = None
-    """Instead, compare this checkout with an older one in this folder, on six models, on one thread each."""
+    """Instead, compare this checkout with an older one in this folder, on one thread."""
     reference: int = 1024
     """Samples of the color that --against compares with; 0: do not compare color."""
     ledger: int = 0
@@ -54,7 +55,10 @@ def _tables(command: Command) -> Iterator[str]:
     from pipeline.bench import against, engine, ledger, models
 
     if command.against:
-        yield from against.tables(command.against, command.resolutions, command.repeat, command.reference)
+        chosen = {path.stem: path for path in command.models}
+        yield from against.tables(
+            command.against, command.resolutions, command.repeat, command.reference, chosen or None
+        )
     elif command.ledger:
         yield ledger.measure(command.ledger)
     elif command.memory:

@@ -21,13 +21,13 @@ class Window:
     size: int  # of the whole image
 
     def paste(self, pixels: np.ndarray) -> np.ndarray:
-        """(h, w, ...) pixels of the window -> (size, size, ...), 0 elsewhere."""
+        """(h, w, ...) pixels of the window -> (H, W, ...) of the whole image, 0 elsewhere; any dtype."""
         image = np.zeros((self.size, self.size, *pixels.shape[2:]), pixels.dtype)
         image[self.rows, self.columns] = pixels
         return image
 
     def pixel(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        """(N,) int64 row-major places in the whole image of rows and columns (N,) of the window."""
+        """(N,) int64, row-major places in the whole image of rows and columns (N,) of the window."""
         return (row + self.rows.start) * self.size + column + self.columns.start
 
 
