@@ -65,7 +65,7 @@ def needless(samples: Samples, footprint: float, grades: Sequence[int] = (FILM, 
     """
     result = np.zeros(len(samples.cloud), bool)
     # cells of half the reach: a block of 3 x 3 x 3 around a point reaches 0.5 to 1 REACH to every side
-    keys, side = _cell_keys(samples.cloud.xyz, REACH / 2 * footprint)
+    keys, side = _grid(samples.cloud.xyz, REACH / 2 * footprint)
     for grade in grades:
         asked = samples.grade == grade
         better = np.unique(keys[samples.grade < grade])
@@ -75,12 +75,17 @@ def needless(samples: Samples, footprint: float, grades: Sequence[int] = (FILM, 
     return result
 
 
+def cell_keys(xyz: np.ndarray, cell: float) -> np.ndarray:
+    """(N,) int64: points with the same number lie in the same cell of a grid; (N, 3) float32, N above 0."""
+    return _grid(xyz, cell)[0]
+
+
 def best_of_cells(xyz: np.ndarray, facing: np.ndarray, grade: np.ndarray | int, cell: float) -> np.ndarray:
     """(M,) int64 indices of the best of (N, 3) float32 points per cell, ordered by cell: of the lowest
     `grade` (0..2), then of the highest cosine `facing` (N,)."""
     if len(xyz) == 0:
         return np.zeros(0, np.int64)
-    keys, _ = _cell_keys(xyz, cell)
+    keys, _ = _grid(xyz, cell)
     blame = np.rint((1 - facing) * (_LEVELS - 1)).astype(np.int64) + grade * np.int64(_LEVELS)
     order = np.argsort(keys * (3 * _LEVELS) + blame, kind="stable")
     sorted_keys = keys[order]
@@ -91,12 +96,12 @@ def best_of_cells(xyz: np.ndarray, facing: np.ndarray, grade: np.ndarray | int, 
 def near(asked: np.ndarray, known: np.ndarray, reach: float) -> np.ndarray:
     """(N,) bool: which of the (N, 3) float32 points have one of the (M, 3) known ones within about
     `reach`."""
-    keys, side = _cell_keys(np.concatenate([asked, known]), reach / 2)
+    keys, side = _grid(np.concatenate([asked, known]), reach / 2)
     cells, back = np.unique(keys[: len(asked)], return_inverse=True)
     return _has_neighbor(cells, np.unique(keys[len(asked) :]), side)[back]
 
 
-def _cell_keys(xyz: np.ndarray, cell: float) -> tuple[np.ndarray, int]:
+def _grid(xyz: np.ndarray, cell: float) -> tuple[np.ndarray, int]:
     """(N,) int64 row-major cell numbers and the grid's side, with an empty cell all around."""
     low = [float(xyz[:, axis].min()) for axis in range(3)]
     extent = max(float(xyz[:, axis].max()) - low[axis] for axis in range(3))

@@ -15,20 +15,22 @@ import open3d as o3d
 
 from fuse import openness
 from fuse.cloud import Cloud
-from fuse.fusion import Fused, best_of_cells, near
-from fuse.projection import project_layer
-from fuse.sampling import farthest_points, spacing
-from render.bundle import Mesh, View
+from fuse.fusion import Fused, best_of_cells, cell_keys, near
+from fuse.projection import project_surface
+from fuse.sampling import farthest_points
+from render.bundle import Bundle, Mesh, Surface
 from render.shading.raycaster import Raycaster
 from render.srgb import linear_to_srgb, srgb_to_linear
 
+VIEWS = 6  # views whose further layers are read
 CELLS = (0.5, 1.0)  # footprints: one point is kept per cell; the larger cells if MANY are left
-LOOKS = (6, 30)  # directions tried before cells may grow, and before points are thinned to SURPLUS
-MANY = 16  # points left by the first look, per point wanted, above which cells grow
-SURPLUS = 2  # candidates per hidden point wanted
+MANY = 16  # points per hidden point wanted, above which cells grow
+LOOK = 30  # directions tried before points are thinned to SURPLUS
+SURPLUS = 1.125  # candidates per hidden point wanted
+SPARE = 1 / 16  # more outside points than wanted, where some may turn out to be hidden
 CRACK = 1.5  # footprints: an open point without a seen one nearer than that is in a crack
 NEIGHBORS = 8  # seen points that estimate the light in a crack
-AREA_SAMPLES = 4096  # points of the mesh that measure the hidden share of its area
+AREA_SAMPLES = 2048  # points of the mesh that measure the hidden share of its area
 
 
 @dataclass(frozen=True)
@@ -58,99 +60,111 @@ _NO_POINTS = Points(
 _NO_INDEX = np.zeros(0, np.int64)
 
 
+def joined(parts: Sequence[Points]) -> Points:
+    """All points, in order."""
+    names = ("xyz", "albedo", "normal", "layer", "facing", "openness")
+    return Points(*(np.concatenate([getattr(part, name) for part in (_NO_POINTS, *parts)]) for name in names))
+
+
 @dataclass(frozen=True)
 class Inside:
     """What the layers behind the first of a model hold."""
 
     hidden: Points  # more than wanted: sample them
     cracks: Cloud  # outside points that no view sees
-    shaded: np.ndarray  # (N,) bool: seen points that are hidden all the same, as their neighbors are
     hidden_share: float  # of the mesh's area
     limit: float = 0.0  # what the hidden points' openness is at most
 
 
-def look_inside(
-    views: Sequence[View], mesh: Mesh, caster: Raycaster, seen: Fused, wanted: int, seed: int
-) -> Inside:
-    """Label the points behind the first surfaces of `views`; `seen` is what the first surfaces gave.
+def look_inside(bundle: Bundle, mesh: Mesh, caster: Raycaster, seen: Fused, wanted: int, seed: int) -> Inside:
+    """Label the points behind the first surfaces of a bundle's views; `seen` is what those surfaces gave.
 
     With `wanted` 0 there are none, and the outside keeps its cracks.
     """
     if not wanted:
-        return Inside(_NO_POINTS, seen.cloud.take(_NO_INDEX), np.zeros(len(seen.cloud), bool), 0.0)
-    further = further_points(views, seen.footprint)
-    hidden, candidates, limit = label(further, caster, seen.footprint, wanted)
+        return Inside(_NO_POINTS, seen.cloud.take(_NO_INDEX), 0.0)
+    further = further_points(bundle, seen.footprint)
+    further = further.take(~on_seen(further.xyz, seen.cloud, seen.footprint))
+    if len(further) > MANY * wanted:
+        further = further.take(best_of_cells(further.xyz, further.facing, 0, CELLS[1] * seen.footprint))
+    hidden, candidates, limit = label(further, caster, wanted)
     gaps = cracks(seen.cloud, candidates, seen.footprint)
-    dark = shaded(seen.cloud.xyz, hidden.xyz, limit, caster, seen.footprint)
-    return Inside(hidden, gaps, dark, hidden_share(mesh, limit, caster, seed), limit)
+    return Inside(hidden, gaps, hidden_share(mesh, limit, caster, seed), limit)
 
 
-def further_points(views: Sequence[View], footprint: float) -> Points:
-    """The points of all layers behind the first, of all views, merged: the one seen most head-on per cell."""
+def further_points(bundle: Bundle, footprint: float) -> Points:
+    """The points of all layers behind the first, merged: the one seen most head-on per cell.
+
+    Rays cross every surface in their way, so a few spread views show all of them, within 50 degrees of
+    head-on.
+    """
     parts = [
-        (*project_layer(view.camera, layer), np.full(np.count_nonzero(layer.depth), rank, np.uint8))
-        for view in views
-        for rank, layer in enumerate(view.hidden, start=1)
+        _projected(bundle, index, rank, surface)
+        for index in spread_views(bundle)
+        for rank, surface in enumerate(bundle.surfaces(index), start=1)
     ]
-    if not parts:
-        return _NO_POINTS
-    xyz, albedo, normal, facing, layer = (np.concatenate(column) for column in zip(*parts, strict=True))
-    best = best_of_cells(xyz, facing, 0, CELLS[0] * footprint)
-    return Points(xyz, albedo, normal, layer, facing, np.ones(len(xyz))).take(best)
+    points = joined(parts)
+    return points.take(best_of_cells(points.xyz, points.facing, 0, CELLS[0] * footprint))
 
 
-def label(points: Points, caster: Raycaster, footprint: float, wanted: int) -> tuple[Points, Points, float]:
+def spread_views(bundle: Bundle) -> list[int]:
+    """At most VIEWS views, each as far as can be from the lines of sight of those before it, either way."""
+    sight = np.array([bundle.camera(index).camera_to_world[:3, 2] for index in range(len(bundle))])
+    chosen, nearest = [0], abs(sight @ sight[0])
+    while len(chosen) < min(VIEWS, len(sight)):
+        nearest[chosen] = np.inf
+        chosen.append(int(nearest.argmin()))
+        nearest = np.maximum(nearest, abs(sight @ sight[chosen[-1]]))
+    return sorted(chosen)
+
+
+def _projected(bundle: Bundle, index: int, rank: int, surface: Surface) -> Points:
+    xyz, normal, facing = project_surface(bundle.camera(index), bundle.resolution, surface)
+    layer = np.full(len(xyz), rank, np.uint8)
+    return Points(xyz, surface.albedo, normal, layer, facing, np.ones(len(xyz)))
+
+
+def on_seen(xyz: np.ndarray, seen: Cloud, footprint: float) -> np.ndarray:
+    """(N,) bool: which of (N, 3) float32 points lie on a surface that a view sees, by the seen points of
+    their cells: in the tangent plane, or less than a skin beside it. No ray needs to ask whether they are
+    open."""
+    if not len(xyz) or not len(seen):
+        return np.zeros(len(xyz), bool)
+    keys = cell_keys(np.concatenate([xyz, seen.xyz]), CELLS[1] * footprint)
+    known, first = np.unique(keys[len(xyz) :], return_index=True)
+    at = np.searchsorted(known, keys[: len(xyz)]).clip(max=len(known) - 1)
+    beside = first[at]
+    off = np.einsum("ij,ij->i", xyz - seen.xyz[beside], seen.normal[beside])
+    return (known[at] == keys[: len(xyz)]) & (abs(off) < openness.SKIN)
+
+
+def label(points: Points, caster: Raycaster, wanted: int) -> tuple[Points, Points, float]:
     """Split into hidden points, evenly thinned to about SURPLUS times `wanted`, and open ones; and what the
     openness of hidden ones is at most.
-
-    The more directions a point has been tested in without escaping, the fewer of its neighbors are needed.
     """
-    index, count = np.arange(len(points)), np.zeros(len(points), np.int64)
-    open_ones, start = [], 0
-    for end in (*LOOKS, openness.DIRECTIONS):
-        count[index] = openness.tally(caster, points.xyz[index], start, end, count[index])
-        closed = count[index] < openness.DIRECTIONS
-        open_ones.append(index[~closed])
-        index, start = index[closed], end
-        # apart, so that neither crowds out the other
-        apart = index[count[index] == 0], index[count[index] > 0]
-        if end == LOOKS[0]:
-            index = np.concatenate([_coarser(points, some, footprint, MANY * wanted) for some in apart])
-        elif end == LOOKS[1]:
-            kept = zip(apart, (SURPLUS * wanted, wanted), strict=True)
-            index = np.concatenate([some[farthest_points(points.xyz[some], most)] for some, most in kept])
-    share = count[index] / openness.DIRECTIONS
+    count = openness.tally(caster, points.xyz, 0, LOOK)
+    closed = np.flatnonzero(count < openness.DIRECTIONS)
+    index = _thinned(points.xyz, closed[count[closed] == 0], closed[count[closed] > 0], wanted)
+    count = openness.tally(caster, points.xyz[index], LOOK, count=count[index])
+    share = count / openness.DIRECTIONS
     limit = openness.steadiest(points.xyz[index], share)
     if limit:
-        share = openness.refined(caster, points.xyz[index], count[index])
+        share = openness.refined(caster, points.xyz[index], count)
         limit = openness.steadiest(points.xyz[index], share)
     found = share <= limit
     hidden = replace(points.take(index), openness=share).take(found)
-    return hidden, points.take(np.sort(np.concatenate([*open_ones, index[~found]]))), limit
+    is_open = np.ones(len(points), bool)
+    is_open[closed] = False
+    is_open[index[~found]] = True
+    return hidden, points.take(is_open), limit
 
 
-def _coarser(points: Points, index: np.ndarray, footprint: float, most: int) -> np.ndarray:
-    """The points at (M,) `index`, or one per larger cell where there are more than `most`."""
-    if len(index) <= most:
-        return index
-    return index[best_of_cells(points.xyz[index], points.facing[index], 0, CELLS[1] * footprint)]
-
-
-def shaded(
-    seen: np.ndarray, hidden: np.ndarray, limit: float, caster: Raycaster, footprint: float
-) -> np.ndarray:
-    """(N,) bool: which of the (N, 3) seen points lie among (M, 3) hidden ones, their openness within `limit`.
-
-    A view that happens to look through a gap would leave a stripe of outside on what is hidden around it. A
-    seen point that no ray leaves was seen through holes of a texture, which the mesh does not have: it stays
-    outside. So does everything where otherwise nothing would.
-    """
-    result = np.zeros(len(seen), bool)
-    if len(hidden) and len(seen):
-        asked = np.flatnonzero(near(seen, hidden, CRACK * max(footprint, spacing(hidden))))
-        share = openness.refined(caster, seen[asked], openness.tally(caster, seen[asked]))
-        result[asked] = (share > 0) & (share <= limit)
-    return result & (not result.all())
+def _thinned(xyz: np.ndarray, dark: np.ndarray, dim: np.ndarray, wanted: int) -> np.ndarray:
+    """Evenly spread ones of the (N, 3) points at `dark`, which no ray has left, and at `dim`, which few have:
+    as dense as the others, but not more than `wanted`."""
+    dark_kept = dark[farthest_points(xyz[dark], int(SURPLUS * wanted))]
+    share = len(dark_kept) / len(dark) if len(dark) else 1.0
+    return np.concatenate([dark_kept, dim[farthest_points(xyz[dim], min(wanted, int(share * len(dim))))]])
 
 
 def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
@@ -169,6 +183,38 @@ def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
     neighbors, _ = search.knn_search(o3d.core.Tensor.from_numpy(far.xyz), min(NEIGHBORS, len(seen)))
     light = np.median(_light(seen)[neighbors.numpy()], axis=1)
     return Cloud(far.xyz, _lit(far.albedo, light), far.albedo, far.normal)
+
+
+def outside_of(
+    dense: Cloud, wanted: int, limit: float, caster: Raycaster
+) -> tuple[Cloud, np.ndarray, Points]:
+    """The `wanted` outside points of a dense cloud in farthest-point order, their (M,) float64 openness, and
+    points that are hidden all the same: rays leave them, but no more than `limit` allows.
+
+    A view that happens to look through a gap would leave a stripe of outside on what is hidden around it. A
+    seen point that no ray leaves was seen through holes of a texture, which the mesh does not have: it stays
+    outside. So does everything where otherwise nothing would.
+    """
+    count = wanted + int(SPARE * wanted * bool(limit))
+    while True:
+        cloud = dense.take(farthest_points(dense.xyz, count))
+        share = openness.measure(caster, cloud.xyz)
+        dark = (share > 0) & (share <= limit)
+        if dark.all():
+            dark[:] = False
+        missing = min(wanted, len(dense)) - np.count_nonzero(~dark)
+        if missing <= 0 or len(cloud) < count:
+            break
+        count = len(cloud) + 2 * missing
+    keep = np.flatnonzero(~dark)
+    keep = keep[farthest_points(cloud.xyz[keep], wanted)]
+    return cloud.take(keep), share[keep], _of_first(cloud.take(dark), share[dark])
+
+
+def _of_first(cloud: Cloud, share: np.ndarray) -> Points:
+    """Points of first layers, with their (N,) openness."""
+    none = np.zeros(len(cloud), np.uint8)
+    return Points(cloud.xyz, cloud.albedo, cloud.normal, none, none.astype(np.float32), share)
 
 
 def hidden_share(mesh: Mesh, limit: float, caster: Raycaster, seed: int) -> float:

@@ -15,8 +15,8 @@ from functools import lru_cache
 import numpy as np
 
 from fuse.cloud import Cloud, concatenate
-from render.bundle import Camera, Layer, View
-from render.pinhole import pixel_rays, world_points
+from render.bundle import Camera, Surface, View
+from render.pinhole import pixel_rays, points_at
 
 STEP = 1.0
 """A neighbor this many footprints off a pixel's tangent plane belongs to another surface."""
@@ -58,7 +58,9 @@ def project(views: Iterable[View]) -> Samples:
 def project_view(view: View) -> Samples:
     """Back-project one view's first surfaces."""
     hit = np.flatnonzero(view.depth > 0)
-    xyz, albedo, normal, facing = project_layer(view.camera, view)
+    albedo = view.albedo.reshape(-1, 3)[hit]
+    surface = Surface(hit, view.depth.ravel()[hit], albedo, view.normal.reshape(-1, 3)[hit])
+    xyz, normal, facing = project_surface(view.camera, view.depth.shape[0], surface)
     rgba = view.rgba.reshape(-1, 4)[hit]
     rgb = np.where(rgba[:, 3:] == 0, albedo, rgba[:, :3])  # no color sample hit what the center hits
     grade = grade_pixels(view).ravel()[hit]
@@ -66,17 +68,13 @@ def project_view(view: View) -> Samples:
     return Samples(Cloud(xyz, rgb, albedo, normal), grade, facing)
 
 
-def project_layer(
-    camera: Camera, layer: Layer | View
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Back-project one layer: (N, 3) float32 points, (N, 3) uint8 albedo, (N, 3) float32 normals toward
-    the camera and (N,) float32 cosines between normal and ray, in the order of the pixels."""
-    hit = np.flatnonzero(layer.depth > 0)
-    xyz = world_points(camera, layer.depth, hit).astype(np.float32)
+def project_surface(camera: Camera, size: int, surface: Surface) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Back-project what a view `size` pixels across sees or saw: (N, 3) float32 points, (N, 3) float32
+    normals toward the camera and (N,) float32 cosines between normal and ray."""
+    xyz = points_at(camera, size, surface.pixel, surface.depth).astype(np.float32)
     rotation = camera.camera_to_world[:3, :3].astype(np.float32)
-    toward = unit_rays(layer.depth.shape[0], camera.fov).reshape(-1, 3)[hit] @ -rotation.T
-    normal, facing = _face(layer.normal.reshape(-1, 3)[hit], toward)
-    return xyz, layer.albedo.reshape(-1, 3)[hit], normal, facing
+    toward = unit_rays(size, camera.fov).reshape(-1, 3)[surface.pixel] @ -rotation.T
+    return xyz, *_face(surface.normal, toward)
 
 
 def grade_pixels(view: View) -> np.ndarray:
@@ -125,12 +123,13 @@ def _spread(image: np.ndarray, reduce: np.ufunc) -> np.ndarray:
 
 
 def _face(normal: np.ndarray, toward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn (N, 3) normals, in place, toward the camera; return them and the cosine.
+    """(N, 3) normals turned toward the camera, and the cosine.
 
     A missing normal becomes the direction to the camera. At a silhouette a shading normal may lean slightly
     away: mirroring it moves it little.
     """
     absent = _dot(normal, normal) < 0.25
+    normal = normal.copy()
     normal[absent] = toward[absent]
     facing = _dot(normal, toward)
     away = facing < 0

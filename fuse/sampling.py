@@ -61,13 +61,10 @@ def spacing(xyz: np.ndarray, probes: int = 512, neighbor: int = 1) -> float:
     neighbor; 0 for too few points."""
     if len(xyz) <= neighbor:
         return 0.0
-    squared = (xyz.astype(np.float64) ** 2).sum(1)
-    nearest = []
-    for block in np.array_split(np.arange(min(probes, len(xyz))), max(1, probes * len(xyz) // 2**22)):
-        distance = squared[block, None] - 2 * xyz[block].astype(np.float64) @ xyz.T + squared
-        distance[np.arange(len(block)), block] = np.inf
-        nearest.append(np.partition(distance, neighbor - 1, axis=1)[:, neighbor - 1])
-    return float(np.sqrt(np.median(np.concatenate(nearest)).clip(0)))
+    from scipy.spatial import KDTree  # nor is this needed there
+
+    distance, _ = KDTree(xyz).query(xyz[:probes], [neighbor + 1])
+    return float(np.median(distance))
 
 
 def _height(points: int) -> int:

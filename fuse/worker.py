@@ -23,7 +23,7 @@ from fuse.dataset.shard import (
 )
 from fuse.dataset.splits import UNDECIDED
 from fuse.fusion import Fused, fuse_samples, mean_footprint
-from fuse.inside import Inside, Points, look_inside
+from fuse.inside import Inside, Points, joined, look_inside, outside_of
 from fuse.job import FuseJob, FuseRecord
 from fuse.projection import project
 from fuse.sampling import farthest_points, spacing
@@ -67,7 +67,7 @@ def process(job: FuseJob, place: Placement) -> FuseRecord:
 def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch) -> Row:
     """The row of one bundle."""
     with watch("decode"):
-        views = list(bundle.views(hidden=config.hidden_points > 0, late=True))
+        views = list(bundle.views(hidden=False))
     with watch("project"):
         samples = project(views)
     with watch("merge"):
@@ -79,12 +79,12 @@ def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch)
     with watch("label"):
         caster = openness.caster_of(mesh)
         area_seed = seed_for(seed, bundle.meta["uid"], "area")
-        inside = look_inside(views, mesh, caster, seen, config.hidden_points, area_seed)
-    dense = concatenate([seen.cloud.take(~inside.shaded), inside.cracks])
+        inside = look_inside(bundle, mesh, caster, seen, config.hidden_points, area_seed)
+    dense = concatenate([seen.cloud, inside.cracks])
     with watch("sample"):
-        cloud = dense.take(farthest_points(dense.xyz, config.points))
-        hidden = inside.hidden.take(farthest_points(inside.hidden.xyz, config.hidden_points))
-        open_outside = openness.measure(caster, cloud.xyz)
+        cloud, share, shade = outside_of(dense, config.points, inside.limit, caster)
+        hidden = joined([inside.hidden, shade])
+        hidden = hidden.take(farthest_points(hidden.xyz, config.hidden_points))
     with watch("solid"):
         solid = solid_points(mesh, config.solid_points or GAUGES, seed_for(seed, bundle.meta["uid"], "solid"))
         if not config.solid_points:
@@ -92,7 +92,7 @@ def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch)
     quality = _quality(cloud, dense, seen, inside) | _solidity(solid)
     row = _row(bundle, views, cloud, hidden, solid, quality, seed)
     return row | {
-        "outside_openness": openness.encode(open_outside),
+        "outside_openness": openness.encode(share),
         "hidden_openness": openness.encode(hidden.openness),
     }
 

@@ -59,6 +59,7 @@ _DAMAGE = (
     Image.DecompressionBombError,
 )
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_AXIS = (np.arange(256) / 127.5 - 1).astype(np.float32)  # (256,): of each byte of a normal
 
 
 class BundleError(UserError):
@@ -100,6 +101,16 @@ class Layers(Sequence[Layer]):
     def __getitem__(self, index: int | slice) -> Layer | Layers:
         ranks = self._ranks[index]
         return self._make(ranks) if isinstance(ranks, int) else Layers(self._make, ranks.start, ranks.stop)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A layer without its empty pixels: N pixels of a view, and what their rays hit there."""
+
+    pixel: np.ndarray  # (N,) int64, row-major, rising
+    depth: np.ndarray  # (N,) float32, planar z in normalized units
+    albedo: np.ndarray  # (N, 3) uint8
+    normal: np.ndarray  # (N, 3) float32, unit length, or 0 where it is unknown
 
 
 @dataclass(frozen=True)
@@ -221,13 +232,9 @@ class Bundle:
         name = self.frames[index].interior_file_path
         return self.read(name) if name else b""
 
-    def view(self, index: int, hidden: bool = True, late: bool = False) -> View:
-        """One view, with the layers behind the first only where `hidden` asks for them.
-
-        `late`: each is decoded when it is asked for, while the bundle is open.
-        """
+    def view(self, index: int, hidden: bool = True) -> View:
+        """One view, with the layers behind the first only where `hidden` asks for them."""
         frame = self.frames[index]
-        behind = Layers(lambda rank: self._layer(frame.hidden[rank]), 0, len(frame.hidden) if hidden else 0)
         first, interior = self._layer(frame), frame.interior_file_path
         return View(
             camera=self.camera(index),
@@ -235,12 +242,16 @@ class Bundle:
             depth=first.depth,
             albedo=first.albedo,
             normal=first.normal,
-            hidden=behind if late else tuple(behind),
+            hidden=tuple(self._layer(files) for files in frame.hidden) if hidden else (),
             interior=None if interior is None else self._image(interior, "L") > 0,
         )
 
-    def views(self, hidden: bool = True, late: bool = False) -> Iterator[View]:
-        return (self.view(i, hidden, late) for i in range(len(self)))
+    def views(self, hidden: bool = True) -> Iterator[View]:
+        return (self.view(i, hidden) for i in range(len(self)))
+
+    def surfaces(self, index: int) -> Iterator[Surface]:
+        """The layers behind the first of one view, nearest first, each decoded when it is asked for."""
+        return (self._surface(files) for files in self.frames[index].hidden)
 
     def mesh(self) -> Mesh:
         """The evaluated triangles. BundleError where they are none."""
@@ -271,8 +282,18 @@ class Bundle:
         return Layer(
             decode_depth(code, layer.depth_near, layer.depth_far),
             self._image(layer.albedo_file_path, "RGB"),
-            decode_normal(self._image(layer.normal_file_path, "RGB"), code),
+            decode_normal(self._image(layer.normal_file_path, "RGB")),
         )
+
+    def _surface(self, layer: LayerFiles) -> Surface:
+        code = self._image(layer.depth_file_path, "I;16").ravel()
+        pixel = np.flatnonzero(code)
+        albedo, normal = (
+            self._image(name, "RGB").reshape(-1, 3)[pixel]
+            for name in (layer.albedo_file_path, layer.normal_file_path)
+        )
+        depth = _depth(code[pixel], layer.depth_near, layer.depth_far)
+        return Surface(pixel, depth, albedo, _unit(normal))
 
     def _image(self, name: str, mode: str) -> np.ndarray:
         with self._open_image(name) as image:
@@ -320,9 +341,14 @@ def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:
 def decode_depth(code: np.ndarray, near: float, far: float) -> np.ndarray:
     """(H, W) uint16 -> (H, W) float32 planar z, off by at most half a step, (far - near) / 131068."""
     depth = np.zeros(code.shape, np.float32)
-    hit = code > 0  # few pixels of most layers
-    depth[hit] = near + (code[hit].astype(np.float64) - 1) / 65534 * (far - near)
+    hit = code > 0
+    depth[hit] = _depth(code[hit], near, far)
     return depth
+
+
+def _depth(code: np.ndarray, near: float, far: float) -> np.ndarray:
+    """(N,) uint16, none of them 0 -> (N,) float32 planar z."""
+    return (near + (code.astype(np.float64) - 1) / 65534 * (far - near)).astype(np.float32)
 
 
 def encode_normal(normal: np.ndarray) -> np.ndarray:
@@ -333,19 +359,26 @@ def encode_normal(normal: np.ndarray) -> np.ndarray:
     return code
 
 
-def decode_normal(code: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 -> (H, W, 3) float32, unit length, 0 where the code is 0,0,0.
-
-    `where` (H, W) are the only pixels that matter, if given: those of most layers are few.
-    """
+def decode_normal(code: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 -> (H, W, 3) float32, unit length, 0 where the code is 0,0,0."""
     flat = code.reshape(-1, 3)
-    there = np.arange(len(flat)) if where is None else np.flatnonzero(where)
-    there = there[flat[there].any(1)]
-    unit = flat[there].astype(np.float32) / 127.5 - 1
-    length = np.sqrt(np.einsum("ij,ij->i", unit, unit))
+    there = np.flatnonzero(_any(flat))
     normal = np.zeros(flat.shape, np.float32)
-    normal[there] = unit * (1 / length.clip(1e-6)).astype(np.float32)[:, None]
+    normal[there] = _unit(flat[there])
     return normal.reshape(code.shape)
+
+
+def _any(code: np.ndarray) -> np.ndarray:
+    """(N,) uint8: not 0 where one of the three bytes of (N, 3) is not."""
+    return code[:, 0] | code[:, 1] | code[:, 2]
+
+
+def _unit(code: np.ndarray) -> np.ndarray:
+    """(N, 3) uint8 -> (N, 3) float32, unit length, 0 where the code is 0,0,0."""
+    unit = _AXIS[code]
+    length = np.sqrt(np.einsum("ij,ij->i", unit, unit))
+    length[_any(code) == 0] = np.inf
+    return unit / length.clip(1e-6)[:, None]
 
 
 def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, Any]:

@@ -39,8 +39,17 @@ def world_points(
     camera: Camera, depth: np.ndarray, pixel: np.ndarray, dtype: Float = np.float64
 ) -> np.ndarray:
     """(N, 3) surface points in the normalized frame: those of the pixels (N,) of a depth image (S, S)."""
+    return points_at(camera, depth.shape[0], pixel, depth.ravel()[pixel], dtype)
+
+
+def points_at(
+    camera: Camera, size: int, pixel: np.ndarray, depth: np.ndarray, dtype: Float = np.float64
+) -> np.ndarray:
+    """(N, 3) points in the normalized frame: those of (N,) pixels, row-major, of a view `size` pixels across,
+    at their (N,) depths."""
     to_world = camera.camera_to_world.astype(dtype)
-    return camera_points(camera, depth, pixel, dtype) @ to_world[:3, :3].T + to_world[:3, 3]
+    rays = pixel_rays(size, camera.fov, dtype).reshape(-1, 3)[pixel]
+    return (rays * depth[:, None].astype(dtype)) @ to_world[:3, :3].T + to_world[:3, 3]
 
 
 def pixel_size(camera: Camera, size: int) -> float:

@@ -47,6 +47,22 @@ class Surface:
 
 
 @dataclass(frozen=True)
+class Edges:
+    """For each corner of faces, the edge that follows it."""
+
+    number: np.ndarray  # (F, 3) int64: of the undirected edge
+    way: np.ndarray  # (F, 3) int64: 1 or -1, by its direction
+
+    def take(self, which: np.ndarray) -> Edges:
+        """Those of the faces at `which`, (M,) integers or an (F,) boolean mask; numbers stay."""
+        return Edges(self.number[which], self.way[which])
+
+    def faces(self) -> np.ndarray:
+        """(F, 3) int64: how many faces share each edge."""
+        return np.bincount(self.number.ravel())[self.number] if len(self.number) else self.number
+
+
+@dataclass(frozen=True)
 class Shells:
     """A mesh taken apart; its distinct triangles are in `closed`, in `sheets`, or bound nothing."""
 
@@ -60,8 +76,9 @@ def find_shells(mesh: Mesh) -> Shells:
     """Take a mesh apart; it may be any set of triangles, even empty."""
     vertices, faces = weld(mesh)
     single, pairs = _distinct(faces)
-    drawn = Surface(single, components(single))
-    cycle = is_cycle(drawn.faces, drawn.part)
+    sides = edges(single)
+    drawn = Surface(single, components(sides))
+    cycle = is_cycle(sides, drawn.part)
     volume, area = measures(vertices, drawn)
     sound = (cycle & (_thickness(volume, area) > PAPER))[drawn.part]
     repaired, sheets = _repair(vertices, np.concatenate([single[~sound], pairs]))
@@ -85,18 +102,17 @@ def weld(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
     return placed[first].astype(np.float64), faces[(a != b) & (b != c) & (c != a)]
 
 
-def components(faces: np.ndarray) -> np.ndarray:
-    """(F,) int64 component of each of (F, 3) int64 faces: faces that share an edge belong together."""
-    edge, _ = edges(faces)
-    return _linked(len(faces), np.repeat(np.arange(len(faces)), 3), edge)
+def components(sides: Edges) -> np.ndarray:
+    """(F,) int64 component of each face: faces that share an edge belong together."""
+    return _linked(len(sides.number), np.repeat(np.arange(len(sides.number)), 3), sides.number.ravel())
 
 
-def edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each corner of (F, 3) int64 faces: the (3F,) undirected edge that its directed edge lies on, and
-    the (3F,) direction, 1 or -1."""
-    start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
+def edges(faces: np.ndarray) -> Edges:
+    """The edges of (F, 3) int64 faces."""
+    start, end = faces, np.roll(faces, -1, axis=1)
     key = np.minimum(start, end) << np.int64(32) | np.maximum(start, end)
-    return np.unique(key, return_inverse=True)[1], np.where(start < end, 1, -1)
+    number = np.unique(key.ravel(), return_inverse=True)[1].reshape(key.shape)
+    return Edges(number, np.where(start < end, 1, -1))
 
 
 def joined(*surfaces: Surface) -> Surface:
@@ -107,9 +123,9 @@ def joined(*surfaces: Surface) -> Surface:
     return Surface(np.concatenate([surface.faces for surface in surfaces]), numbers)
 
 
-def is_cycle(faces: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """(parts,) bool: whether the directed edges of each part cancel out; faces (F, 3) and part (F,) int64."""
-    return ~_touched(part, *_by_part(faces, part))
+def is_cycle(sides: Edges, part: np.ndarray) -> np.ndarray:
+    """(parts,) bool: whether the directed edges of each part cancel out; `part` (F,) int64."""
+    return ~_touched(part, *_by_part(sides, part))
 
 
 def measures(vertices: np.ndarray, surface: Surface) -> tuple[np.ndarray, np.ndarray]:
@@ -146,19 +162,21 @@ def _thickness(volume: np.ndarray, area: np.ndarray) -> np.ndarray:
 
 def _repair(vertices: np.ndarray, faces: np.ndarray) -> tuple[Surface, Surface]:
     """The shells that broken components can be turned into, and the sheets that are left."""
-    core = _peeled(faces)
-    patch = _patches(faces[core])
-    flip, orientable = _orientation(vertices, faces[core], patch)
+    every = edges(faces)
+    core = _peeled(every)
+    sides = every.take(core)
+    patch = _patches(sides)
+    flip, orientable = _orientation(vertices, faces[core], sides, patch)
     turned = np.where(flip[:, None], faces[core][:, ::-1], faces[core])
     surface = Surface(turned, patch)
     thickness = _thickness(*measures(vertices, surface))
-    cycle = is_cycle(turned, patch)
+    cycle = is_cycle(Edges(sides.number, np.where(flip[:, None], -sides.way, sides.way)), patch)
     closed = (cycle & orientable & (thickness > PAPER))[patch]
     nothing = (~orientable | (cycle & (thickness <= PAPER)))[patch]
     left = np.ones(len(faces), bool)
     left[np.flatnonzero(core)[closed | nothing]] = False
     rest = faces[left]
-    return Surface(turned[closed], patch[closed]), Surface(rest, components(rest))
+    return Surface(turned[closed], patch[closed]), Surface(rest, components(every.take(left)))
 
 
 def _distinct(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -176,34 +194,36 @@ def _distinct(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(net[:, None] < 0, once[:, [0, 2, 1]], once)[net != 0], once[net == 0]
 
 
-def _peeled(faces: np.ndarray) -> np.ndarray:
+def _peeled(sides: Edges) -> np.ndarray:
     """(F,) bool: the faces left after removing manifold patches with a free edge until none has one."""
-    keep = np.ones(len(faces), bool)
+    keep = np.ones(len(sides.number), bool)
     while keep.any():
-        edge, _ = edges(faces[keep])
-        free = (np.bincount(edge)[edge] == 1).reshape(-1, 3).any(1)
+        left = sides.take(keep)
+        free = (left.faces() == 1).any(1)
         if not free.any():
             break
-        patch = _patches(faces[keep])
+        patch = _patches(left)
         keep[np.flatnonzero(keep)[_touched(patch, patch, free)[patch]]] = False
     return keep
 
 
-def _patches(faces: np.ndarray) -> np.ndarray:
+def _patches(sides: Edges) -> np.ndarray:
     """(F,) the manifold patch of each face: two faces belong together across an edge that only they share."""
-    edge, _ = edges(faces)
-    pair = np.bincount(edge)[edge] == 2
-    return _linked(len(faces), np.repeat(np.arange(len(faces)), 3)[pair], edge[pair])
+    pair = (sides.faces() == 2).ravel()
+    count = len(sides.number)
+    return _linked(count, np.repeat(np.arange(count), 3)[pair], sides.number.ravel()[pair])
 
 
-def _orientation(vertices: np.ndarray, faces: np.ndarray, patch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _orientation(
+    vertices: np.ndarray, faces: np.ndarray, sides: Edges, patch: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Which faces (F,) to flip so that patches are consistent, and which patches (P,) can be.
 
     Of the two orientations the one that keeps the greater area as it was is taken if `MAJORITY` agrees, else
     the one with a positive volume.
     """
     parts = int(patch.max()) + 1 if len(patch) else 0
-    first, second, same = _neighbors(faces)
+    first, second, same = _neighbors(sides)
     count = len(faces)
     # two nodes per face, kept and flipped; an edge that two faces traverse in opposite directions joins like
     # nodes
@@ -222,14 +242,14 @@ def _orientation(vertices: np.ndarray, faces: np.ndarray, patch: np.ndarray) -> 
     return flip ^ np.where(unsure, measures(vertices, turned)[0] < 0, share > 0.5)[patch], orientable
 
 
-def _neighbors(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _neighbors(sides: Edges) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of faces across edges that only they share, and whether both traverse it in the same
     direction."""
-    edge, direction = edges(faces)
-    corner = np.argsort(edge, kind="stable")
-    corner = corner[np.bincount(edge)[edge[corner]] == 2] if len(edge) else corner
+    corner = np.flatnonzero((sides.faces() == 2).ravel())
+    corner = corner[np.argsort(sides.number.ravel()[corner], kind="stable")]
     one, two = corner[0::2], corner[1::2]
-    return one // 3, two // 3, direction[one] == direction[two]
+    way = sides.way.ravel()
+    return one // 3, two // 3, way[one] == way[two]
 
 
 def _with_cavities(vertices: np.ndarray, shells: Surface) -> Surface:
@@ -269,12 +289,14 @@ def _linked(count: int, face: np.ndarray, edge: np.ndarray) -> np.ndarray:
     size = count + (int(edge.max()) + 1 if len(edge) else 0)
     graph = coo_matrix((np.ones(len(face), bool), (face, edge + count)), (size, size))
     label = connected_components(graph, directed=False)[1][:count]
-    return np.unique(label, return_inverse=True)[1].astype(np.int64)
+    used = np.zeros(size, bool)
+    used[label] = True
+    return (np.cumsum(used) - 1)[label]
 
 
-def _by_part(faces: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _by_part(sides: Edges, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For every edge within a part: the part, and whether its directions fail to cancel out."""
-    edge, direction = edges(faces)
+    edge, direction = sides.number.ravel(), sides.way.ravel()
     key = np.repeat(part, 3) * (int(edge.max()) + 1 if len(edge) else 1) + edge
     order = np.argsort(key)
     head = np.flatnonzero(np.concatenate([[True], np.diff(key[order]) != 0])[: len(key)])

@@ -7,7 +7,8 @@ import pytest
 from scipy.spatial import KDTree
 
 from fuse import openness
-from fuse.inside import shaded
+from fuse.cloud import Cloud
+from fuse.inside import outside_of
 from fuse.sampling import farthest_points
 from render.bundle import Mesh
 from render.shading.raycaster import Raycaster
@@ -56,7 +57,8 @@ def test_openness_at_the_bottom_of_a_tub(depth: float) -> None:
     seen = 4 * np.arctan(4 / (2 * depth * np.sqrt(4 * depth**2 + 8)))
     caster = openness.caster_of(tub(depth).mesh())
     (share,) = openness.measure(caster, np.zeros((1, 3), np.float32))
-    assert share == pytest.approx(seen / (4 * np.pi), abs=0.004)
+    true = seen / (4 * np.pi)
+    assert share == pytest.approx(true, abs=0.025 if true > openness.WIDE else 0.004)
 
 
 def test_the_byte_is_0_only_where_no_ray_escapes() -> None:
@@ -88,19 +90,29 @@ def test_a_box_whose_lid_is_ajar_is_not_speckled(gap: float) -> None:
     assert share[share <= limit].max() < 0.012
 
 
+def cloud_of(points: np.ndarray) -> Cloud:
+    gray = np.full(points.shape, 128, np.uint8)
+    return Cloud(points, gray, gray, np.tile(np.float32([0, 0, 1]), (len(points), 1)))
+
+
 def test_seen_points_in_a_gaps_shade_are_hidden_but_none_that_no_ray_leaves() -> None:
     points, caster = inner_points(2000), openness.caster_of(lidded(0.05))
-    share, limit = finely(caster, points), 3 / 255
-    dark = shaded(points, points, limit, caster, 0.02)
-    assert np.array_equal(dark, (share > 0) & (share <= limit))
+    share, limit = openness.measure(caster, points), 3 / 255
+    dark = (share > 0) & (share <= limit)
     assert 0.05 < dark.mean() < 0.95 and (share == 0).any()
-    assert not shaded(points[dark], points, limit, caster, 0.02).any(), "the outside would be empty"
+    cloud, left, shade = outside_of(cloud_of(points), 1000, limit, caster)
+    assert len(cloud) == 1000 and not ((left > 0) & (left <= limit)).any()
+    assert len(shade) and shade.openness.min() > 0 and shade.openness.max() <= limit
+    cloud, left, shade = outside_of(cloud_of(points), 2000, limit, caster)
+    assert len(cloud) == np.count_nonzero(~dark) and len(shade) == np.count_nonzero(dark)
+    cloud, _, shade = outside_of(cloud_of(points[dark]), 2000, limit, caster)
+    assert len(cloud) == np.count_nonzero(dark) and not len(shade), "the outside would be empty"
 
 
 def test_what_is_seen_through_holes_of_a_texture_stays_outside() -> None:
     """Of a closed box of wire netting, say: no ray against its mesh leaves it, but views look in."""
-    points = inner_points(500)
-    assert not shaded(points, points, 0.0, openness.caster_of(lidded(0)), 0.02).any()
+    cloud, share, shade = outside_of(cloud_of(inner_points(500)), 500, 3 / 255, openness.caster_of(lidded(0)))
+    assert len(cloud) == 500 and not share.any() and not len(shade)
 
 
 def test_in_a_closed_box_and_an_open_one_the_limit_stays_0() -> None:

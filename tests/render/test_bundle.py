@@ -69,21 +69,28 @@ def test_round_trip(path: Path) -> None:
             assert (view.normal * written.normal).sum(-1)[written.depth > 0].min() > 0.9999
 
 
-def test_layers_made_late_are_the_same(tmp_path: Path) -> None:
+def test_layers_made_late_are_written_the_same(tmp_path: Path) -> None:
     behind = [Layer(view.depth, view.albedo, view.normal) for view in map(some_view, range(1, 4))]
     view = replace(some_view(0), hidden=behind)
     mesh = Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32))
     write_bundle(tmp_path / "x.zip", [view], mesh, META)
     write_bundle(tmp_path / "late.zip", [replace(view, hidden=Layers(behind.__getitem__, 0, 3))], mesh, META)
     assert (tmp_path / "x.zip").read_bytes() == (tmp_path / "late.zip").read_bytes()
+
+
+def test_surfaces_are_the_layers_without_their_empty_pixels(tmp_path: Path) -> None:
+    behind = [Layer(view.depth, view.albedo, view.normal) for view in map(some_view, range(1, 4))]
+    mesh = Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32))
+    write_bundle(tmp_path / "x.zip", [replace(some_view(0), hidden=behind)], mesh, META)
     with Bundle(tmp_path / "x.zip") as bundle:
-        kinds = (bundle.view(0), bundle.view(0, late=True), bundle.view(0, hidden=False, late=True))
-        now, late, none = (view.hidden for view in kinds)
-        assert len(now) == len(late) == len([*late]) == 3 and len(none) == 0
-        for one, other in zip(now, [late[0], *late[1:-1], late[-1]], strict=True):
-            assert all(
-                np.array_equal(a, b) for a, b in zip(vars(one).values(), vars(other).values(), strict=True)
-            )
+        layers, surfaces = bundle.view(0).hidden, [*bundle.surfaces(0)]
+        assert len(layers) == len(surfaces) == 3 and len(bundle.view(0, hidden=False).hidden) == 0
+        for layer, surface in zip(layers, surfaces, strict=True):
+            assert np.array_equal(surface.pixel, np.flatnonzero(layer.depth))
+            for name in ("depth", "albedo", "normal"):
+                dense = getattr(layer, name)
+                there = dense.reshape(layer.depth.size, *dense.shape[2:])[surface.pixel]
+                assert np.array_equal(getattr(surface, name), there), name
 
 
 def test_unzipped_it_is_a_nerf_dataset(path: Path, tmp_path: Path) -> None:

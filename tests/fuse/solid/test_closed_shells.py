@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fuse.solid.closed_shells import find_shells, is_cycle, measures, winding_numbers
+from fuse.solid.closed_shells import edges, find_shells, is_cycle, measures, winding_numbers
 from render.bundle import Mesh
 from tests.helpers import shapes
 
@@ -48,7 +48,7 @@ def test_nearly_all_faces_inside_out_mean_a_cavity_within_another_shell() -> Non
 def test_flipped_faces_and_seams_are_mended(make: type) -> None:
     shells = find_shells(make().mesh)
     assert shells.closed.parts == 1 and len(shells.sheets.faces) == 0 and shells.closed_share == 1
-    assert is_cycle(shells.closed.faces, shells.closed.part).all()
+    assert is_cycle(edges(shells.closed.faces), shells.closed.part).all()
     assert winding_numbers(shells.vertices, shells.closed.faces, np.zeros((1, 3))) == pytest.approx(
         1, abs=0.01
     )
