@@ -7,7 +7,7 @@ outside's cracks: grooves, gaps, the depth between leaves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,9 +22,10 @@ from render.bundle import Bundle, Mesh, Surface
 from render.shading.raycaster import Raycaster
 from render.srgb import linear_to_srgb, srgb_to_linear
 
-VIEWS = 6  # views whose further layers are read
+VIEWS = 6  # views whose further layers are read; all are if they show few hidden points
+FEW = 1 / 4  # per hidden point wanted
 CELLS = (0.5, 1.0)  # footprints: one point is kept per cell; the larger cells if MANY are left
-MANY = 16  # points per hidden point wanted, above which cells grow
+MANY = 16  # points per hidden point wanted
 LOOK = 30  # directions tried before points are thinned to SURPLUS
 SURPLUS = 1.125  # candidates per hidden point wanted
 SPARE = 1 / 16  # more outside points than wanted, where some may turn out to be hidden
@@ -83,32 +84,39 @@ def look_inside(bundle: Bundle, mesh: Mesh, caster: Raycaster, seen: Fused, want
     """
     if not wanted:
         return Inside(_NO_POINTS, seen.cloud.take(_NO_INDEX), 0.0)
-    further = further_points(bundle, seen.footprint)
-    further = further.take(~on_seen(further.xyz, seen.cloud, seen.footprint))
-    if len(further) > MANY * wanted:
-        further = further.take(best_of_cells(further.xyz, further.facing, 0, CELLS[1] * seen.footprint))
-    hidden, candidates, limit = label(further, caster, wanted)
-    gaps = cracks(seen.cloud, candidates, seen.footprint)
+    for views in (spread_views(bundle), range(len(bundle))):
+        further = further_points(bundle, views, seen, wanted)
+        count = openness.tally(caster, further.xyz, 0, LOOK)
+        if not 0 < np.count_nonzero(count == 0) < FEW * wanted:
+            break
+    hidden, further, limit = label(further, count, caster, wanted)
+    gaps = cracks(seen.cloud, further, seen.footprint)
     return Inside(hidden, gaps, hidden_share(mesh, limit, caster, seed), limit)
 
 
-def further_points(bundle: Bundle, footprint: float) -> Points:
-    """The points of all layers behind the first, merged: the one seen most head-on per cell.
-
-    Rays cross every surface in their way, so a few spread views show all of them, within 50 degrees of
-    head-on.
-    """
+def further_points(bundle: Bundle, views: Iterable[int], seen: Fused, wanted: int) -> Points:
+    """The points of all layers behind the first in some views, but those on surfaces that are seen; merged:
+    the one seen most head-on per cell."""
     parts = [
         _projected(bundle, index, rank, surface)
-        for index in spread_views(bundle)
+        for index in views
         for rank, surface in enumerate(bundle.surfaces(index), start=1)
     ]
-    points = joined(parts)
-    return points.take(best_of_cells(points.xyz, points.facing, 0, CELLS[0] * footprint))
+    points = _merged(joined(parts), CELLS[0] * seen.footprint)
+    points = points.take(~on_seen(points.xyz, seen.cloud, seen.footprint))
+    return points if len(points) <= MANY * wanted else _merged(points, CELLS[1] * seen.footprint)
+
+
+def _merged(points: Points, cell: float) -> Points:
+    return points.take(best_of_cells(points.xyz, points.facing, 0, cell))
 
 
 def spread_views(bundle: Bundle) -> list[int]:
-    """At most VIEWS views, each as far as can be from the lines of sight of those before it, either way."""
+    """At most VIEWS views, each as far as can be from the lines of sight of those before it, either way.
+
+    Rays cross every surface in their way, so a few views show all but the smallest, within 50 degrees of
+    head-on.
+    """
     sight = np.array([bundle.camera(index).camera_to_world[:3, 2] for index in range(len(bundle))])
     chosen, nearest = [0], abs(sight @ sight[0])
     while len(chosen) < min(VIEWS, len(sight)):
@@ -126,23 +134,20 @@ def _projected(bundle: Bundle, index: int, rank: int, surface: Surface) -> Point
 
 def on_seen(xyz: np.ndarray, seen: Cloud, footprint: float) -> np.ndarray:
     """(N,) bool: which of (N, 3) float32 points lie on a surface that a view sees, by the seen points of
-    their cells: in the tangent plane, or less than a skin beside it. No ray needs to ask whether they are
-    open."""
+    their cells: in the tangent plane, or less than half a skin beside it. They need no rays."""
     if not len(xyz) or not len(seen):
         return np.zeros(len(xyz), bool)
-    keys = cell_keys(np.concatenate([xyz, seen.xyz]), CELLS[1] * footprint)
+    keys = cell_keys(np.concatenate([xyz, seen.xyz]), CELLS[0] * footprint)
     known, first = np.unique(keys[len(xyz) :], return_index=True)
     at = np.searchsorted(known, keys[: len(xyz)]).clip(max=len(known) - 1)
     beside = first[at]
     off = np.einsum("ij,ij->i", xyz - seen.xyz[beside], seen.normal[beside])
-    return (known[at] == keys[: len(xyz)]) & (abs(off) < openness.SKIN)
+    return (known[at] == keys[: len(xyz)]) & (abs(off) < openness.SKIN / 2)
 
 
-def label(points: Points, caster: Raycaster, wanted: int) -> tuple[Points, Points, float]:
-    """Split into hidden points, evenly thinned to about SURPLUS times `wanted`, and open ones; and what the
-    openness of hidden ones is at most.
-    """
-    count = openness.tally(caster, points.xyz, 0, LOOK)
+def label(points: Points, count: np.ndarray, caster: Raycaster, wanted: int) -> tuple[Points, Points, float]:
+    """Split N points, of whose rays (N,) `count` escape in LOOK directions, into hidden ones, evenly thinned
+    to about SURPLUS times `wanted`, and open ones; and what the openness of hidden ones is at most."""
     closed = np.flatnonzero(count < openness.DIRECTIONS)
     index = _thinned(points.xyz, closed[count[closed] == 0], closed[count[closed] > 0], wanted)
     count = openness.tally(caster, points.xyz[index], LOOK, count=count[index])
