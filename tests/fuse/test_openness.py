@@ -8,7 +8,7 @@ from scipy.spatial import KDTree
 
 from fuse import openness
 from fuse.cloud import Cloud
-from fuse.inside import outside_of
+from fuse.inside import on_seen, outside_of
 from fuse.sampling import farthest_points
 from render.bundle import Mesh
 from render.shading.raycaster import Raycaster
@@ -88,6 +88,16 @@ def test_a_box_whose_lid_is_ajar_is_not_speckled(gap: float) -> None:
 
     assert parted(0) > 0.03 and parted(limit) < 0.4 * parted(0)
     assert share[share <= limit].max() < 0.012
+
+
+def test_what_lies_on_a_seen_surface_needs_no_rays_but_what_is_behind_a_thin_wall_does() -> None:
+    grid = np.stack(np.meshgrid(np.arange(0, 1, 0.004), np.arange(0, 1, 0.004), [0]), -1)
+    seen = cloud_of(grid.reshape(-1, 3).astype(np.float32))
+    rng = np.random.default_rng(0)
+    asked = np.pad(rng.uniform(0, 1, (500, 2)), ((0, 0), (0, 1))).astype(np.float32)
+    assert on_seen(asked, seen, 0.01).mean() > 0.95
+    for beside in (np.float32([0, 0, -1.5e-3]), np.float32([2, 0, 0])):
+        assert not on_seen(asked + beside, seen, 0.01).any()
 
 
 def cloud_of(points: np.ndarray) -> Cloud:
