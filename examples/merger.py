@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,8 @@ from training.data.drawn import Draws, as_condition
 from training.evaluate import read_samples
 from training.generator import Generator, refine
 from training.merging.draw import draw
-from training.merging.rules import consensus, sample, union
+from training.merging.pictures import least_alpha
+from training.merging.rules import consensus, sample, silhouettes, union
 from training.merging.settings import DrawSettings
 from training.scores.bootstrap import mean_interval, relative_difference
 from training.scores.distances import chamfer, f_score
@@ -172,6 +173,11 @@ class Experiment:
         """A rule's clouds of all held-out objects, (K, C, POINTS)."""
         return np.stack([rule(held.clouds, POINTS) for held in self.held_out])
 
+    def on_object(self, clouds: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+        """Those points of some clouds of each object that all pictures confirm, (K, C, POINTS)."""
+        pairs = zip(clouds, self.held_out, strict=True)
+        return np.stack([silhouettes(some, POINTS, least_alpha(some, held.views)) for some, held in pairs])
+
     def by_merger(self, name: str) -> np.ndarray:
         """A merger's clouds, (K, C, POINTS)."""
         draws, generator = self.drawn("validation", UNSEEN), Generator(self.merger(name), "cpu")
@@ -179,11 +185,10 @@ class Experiment:
         items = [held.views if generator.takes else None for held in self.held_out]
         return generator.sample(items, POINTS, self.sampling(), drawn=drawn)
 
-    def together(self) -> np.ndarray:
+    def together(self, seed: int = 0) -> np.ndarray:
         """The clouds of the model that is shown all views at once, (K, C, POINTS)."""
-        return Generator(self.joint, "cpu").sample(
-            [held.views for held in self.held_out], POINTS, self.sampling()
-        )
+        sampling = replace(self.sampling(), seed=seed)
+        return Generator(self.joint, "cpu").sample([held.views for held in self.held_out], POINTS, sampling)
 
     def denoisers(self) -> np.ndarray:
         """The clouds of the mean of the estimates of one view each, (K, C, POINTS); the first base's."""
@@ -233,7 +238,12 @@ def main(options: Options) -> None:
         "union": lambda: experiment.by_rule(union),
         "sample": lambda: experiment.by_rule(sample),
         "consensus": lambda: experiment.by_rule(consensus),
+        "silhouettes": lambda: experiment.on_object([one.clouds for one in held]),
+        "silhouettes of uniform points": lambda: experiment.on_object([[uniform()]] * len(held)),
         "joint views": experiment.together,
+        "joint views, silhouettes": lambda: experiment.on_object(
+            list(zip(*(experiment.together(seed) for seed in range(CLOUDS)), strict=True))
+        ),
         "mean of denoisers": experiment.denoisers,
     }
     arms |= {name: partial(experiment.by_merger, name) for name in MERGERS}
@@ -243,7 +253,7 @@ def main(options: Options) -> None:
         scores[name] = judged(clouds[name], held)
         if "union" in scores:
             experiment.publish(table(scores))
-    picture(held, [clouds[name] for name in ("union", "consensus", "offset", "joint views")]).save(
+    picture(held, [clouds[name] for name in ("union", "consensus", "silhouettes", "joint views")]).save(
         options.out / "picture.png"
     )
     if options.upsample:
@@ -254,11 +264,17 @@ def main(options: Options) -> None:
                 f"{name}, finer",
                 lambda name=name: refine(upsampler, items, clouds[name], experiment.sampling()),
             )
-            for name in ("union", "consensus", "offset", "joint views")
+            for name in ("union", "consensus", "silhouettes", "joint views")
         }
         fine = {name: judged(some, held) for name, some in finer.items()}
         experiment.publish([*table(scores), "", *table(fine)])
     print((options.out / "table.md").read_text())
+
+
+def uniform(points: int = 60_000) -> np.ndarray:
+    """Gray points anywhere in the normalized cube, (6, points) float32: what pictures say without a model."""
+    xyz = np.random.default_rng(0).uniform(-1, 1, (3, points))
+    return np.concatenate([xyz, np.zeros((3, points))]).astype(np.float32)
 
 
 def judged(clouds: np.ndarray, held: Sequence[Held]) -> np.ndarray:

@@ -176,7 +176,7 @@ def build_objective(config: TrainConfig) -> Objective:
         case "edm":
             return Edm()
         case "offset":
-            return Offset(queries=config.seen)
+            return Offset(moved=config.seen)
         case prediction:
             return Diffusion(prediction, config.schedule)
 

@@ -86,3 +86,16 @@ def project(points: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
     depth = (-local[..., 2]).clamp(min=NEAREST)
     flat = (local[..., :2] / depth[..., None] - cameras[:, :, None, 17:]) / cameras[:, :, None, 16:17]
     return flat * flat.new_tensor([1, -1]), depth
+
+
+def look_up(points: Tensor, cameras: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What views show where points (B, 3, N) fall, (B, V, N, P), their places (B, V, N, 2), depths (B, V, N).
+
+    cameras: (B, V, 19), pixels: (B, V, P, S, S). Beyond the edge of a picture all is 0.
+    """
+    places, depth = project(points.float(), cameras)
+    with float32(cameras):
+        found = F.grid_sample(
+            pixels.float().flatten(0, 1), places.flatten(0, 1)[:, :, None], align_corners=False
+        )
+    return found.squeeze(3).unflatten(0, pixels.shape[:2]).transpose(2, 3), places, depth

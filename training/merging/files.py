@@ -27,7 +27,12 @@ def merge(settings: MergeSettings) -> Path:
 
         merged = by_merger(clouds, settings.checkpoint, settings)
     else:
-        merged = rule_of(settings.rule, settings.radius)(clouds, settings.points)
+        shown = None
+        if settings.rule == "silhouettes":
+            from training.merging.pictures import silhouettes_of
+
+            shown = silhouettes_of(clouds, settings)
+        merged = rule_of(settings.rule, settings.radius, shown)(clouds, settings.points)
     settings.to.parent.mkdir(parents=True, exist_ok=True)
     write_points(settings.to, merged)
     return settings.to

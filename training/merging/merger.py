@@ -9,11 +9,9 @@ import numpy as np
 import torch
 
 from render.failures import UserError
-from training.conditioning.image_files import read_image
-from training.conditioning.pose_file import pose_of, read_poses
-from training.conditioning.shown import View
 from training.data.drawn import toward_of
 from training.generator import Generator
+from training.merging.pictures import views_of
 from training.merging.rules import union
 from training.merging.settings import MergeSettings
 from training.settings import Sampling
@@ -24,7 +22,7 @@ FAR = 1.5
 
 def by_merger(clouds: Sequence[np.ndarray], checkpoint: Path, settings: MergeSettings) -> np.ndarray:
     """K clouds (C, N) merged by a network, (C, points); it sees as many points of each as it is to give."""
-    generator, views = Generator(checkpoint, settings.device), _views(settings)
+    generator, views = Generator(checkpoint, settings.device), views_of(settings)
     config, channels = generator.config, generator.model.channels
     if config.model != "merge":
         raise UserError(f"{checkpoint}: not a merger. Train one with `--model merge`.")
@@ -42,15 +40,6 @@ def by_merger(clouds: Sequence[np.ndarray], checkpoint: Path, settings: MergeSet
     sampling = Sampling(settings.steps, guidance=1.0, seed=settings.seed)
     shown = views if config.merge_images and views else None
     return generator.sample([shown], settings.points, sampling, drawn=drawn)[0]
-
-
-def _views(settings: MergeSettings) -> list[View]:
-    """The pictures, with their cameras if there is a file of them."""
-    poses = read_poses(settings.cameras) if settings.cameras else {}
-    return [
-        View(read_image(path), pose_of(path, poses, settings.cameras) if settings.cameras else None)
-        for path in settings.image
-    ]
 
 
 def _fitted(cloud: np.ndarray, channels: int) -> np.ndarray:

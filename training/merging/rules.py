@@ -20,8 +20,12 @@ Merge = Callable[[Sequence[np.ndarray], int], np.ndarray]
 """K clouds (C, N) of any sizes and a number of points -> a cloud (C, points)."""
 
 
-def rule_of(name: MergeRule, radius: float | None = None) -> Merge:
-    """A rule by its name."""
+def rule_of(name: MergeRule, radius: float | None = None, shown: np.ndarray | None = None) -> Merge:
+    """A rule by its name; `radius` for `consensus`, `shown` for `silhouettes`."""
+    if name == "silhouettes":
+        if shown is None:
+            raise ValueError("silhouettes are those of pictures: give what they show")
+        return partial(silhouettes, shown=shown)
     return {"union": union, "sample": sample, "consensus": partial(consensus, radius=radius), "mean": mean}[
         name
     ]
@@ -59,11 +63,17 @@ def consensus(
     if len(clouds) <= least:
         return union(clouds, points)
     radius = float(np.median([_spacing(cloud) for cloud in clouds])) if radius is None else radius
-    every, gaps = np.concatenate(clouds, axis=1), support(clouds, least)
-    confirmed = np.flatnonzero(gaps <= radius)
-    if len(confirmed) < points:
-        confirmed = np.argsort(gaps, kind="stable")[:points]
-    return every[:, confirmed[_spread(every[:, confirmed], points)]]
+    gaps = support(clouds, least)
+    return _best(np.concatenate(clouds, axis=1), gaps, gaps <= radius, points)
+
+
+def silhouettes(clouds: Sequence[np.ndarray], points: int, shown: np.ndarray) -> np.ndarray:
+    """The union of those points that fall on the object in every picture, (C, points) of K clouds (C, N).
+
+    `shown`: (sum of N,), for each point in order the least alpha of the pictures where it falls
+    (`pictures.least_alpha`). If fewer than `points` fall on it, those nearest to doing so follow.
+    """
+    return _best(np.concatenate(clouds, axis=1), -shown, shown >= 0.5, points)
 
 
 def support(clouds: Sequence[np.ndarray], least: int = 1) -> np.ndarray:
@@ -94,6 +104,14 @@ def mean(clouds: Sequence[np.ndarray], points: int) -> np.ndarray:
     if len(merged) == 7:
         merged[6] = np.where(merged[6] > 0, 1, -1)
     return merged
+
+
+def _best(every: np.ndarray, faults: np.ndarray, good: np.ndarray, points: int) -> np.ndarray:
+    """A farthest-point sample of the good points of (C, N), or of those of least faults: (C, points)."""
+    chosen = np.flatnonzero(good)
+    if len(chosen) < points:
+        chosen = np.argsort(faults, kind="stable")[:points]
+    return every[:, chosen[_spread(every[:, chosen], points)]]
 
 
 def _spread(cloud: np.ndarray, points: int) -> np.ndarray:

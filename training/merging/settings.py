@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from render.failures import UserError
 from training.settings import Running, Sampling, at_least
 
-MergeRule = Literal["union", "sample", "consensus", "mean"]
+MergeRule = Literal["union", "sample", "consensus", "silhouettes", "mean"]
 """How clouds of one object are merged without learning (`training.merging.rules`)."""
 
 
@@ -25,17 +26,17 @@ class MergeSettings:
     """A .ply, .npz or .glb file to write."""
     rule: MergeRule = "consensus"
     """union: a farthest-point sample of all points; sample: an equal share of each cloud's; consensus: the
-    union of the points that another cloud confirms; mean: of the points of the first cloud and their partners
-    in the others."""
+    union of the points that another cloud confirms; silhouettes: of those that fall on the object in every
+    picture; mean: of the points of the first cloud and their partners in the others."""
     radius: float | None = None
     """For `consensus`: the distance within which a point confirms another; None: the spacing."""
     checkpoint: Path | None = None
     """A merger in place of a rule: a checkpoint of `model: merge`, or its run's folder."""
     image: tuple[Path, ...] = ()
-    """For a checkpoint of `merge_images`: pictures of the object."""
+    """For `silhouettes` and a checkpoint of `merge_images`: pictures of the whole object."""
     cameras: Path | None = None
-    """For a checkpoint: the pictures' cameras, a transforms.json of NeRF tools. With a picture per cloud they
-    also say from where each cloud was generated."""
+    """The pictures' cameras, a transforms.json of NeRF tools. With a picture per cloud they also tell a
+    checkpoint from where each cloud was generated."""
     points: int = 1024
     """Points of the merged cloud."""
     steps: int = 16
@@ -49,6 +50,8 @@ class MergeSettings:
         at_least("points", self.points, 1)
         at_least("steps", self.steps, 1)
         at_least("seed", self.seed, 0)
+        if self.rule == "silhouettes" and not self.checkpoint and not (self.image and self.cameras):
+            raise UserError("rule silhouettes needs --image, pictures of the object, and their --cameras.")
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.conditioning.cameras import float32, position, project, rays
+from training.conditioning.cameras import float32, look_up, position, rays
 from training.networks.blocks import Block, CrossBlock, initialize_linears
 from training.objectives.condition import Condition
 
@@ -208,12 +207,8 @@ def samples(points: Tensor, cameras: Tensor, pixels: Tensor) -> Tensor:
     cameras: (B, V, 19), pixels: (B, V, 4, S, S). RGBA, inside the picture or not, and depth less the camera's
     distance from the origin.
     """
-    places, depth = project(points.float(), cameras)
+    color, places, depth = look_up(points, cameras, pixels)
     with float32(cameras):
-        color = F.grid_sample(
-            pixels.float().flatten(0, 1), places.flatten(0, 1)[:, :, None], align_corners=False
-        )
-        color = color.squeeze(3).unflatten(0, pixels.shape[:2]).transpose(2, 3)
         inside = (places.abs() < 1).all(-1, keepdim=True)
         distance = position(cameras).norm(dim=-1)
         return torch.cat([color, inside, (depth - distance[..., None])[..., None]], dim=-1)

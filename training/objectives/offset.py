@@ -1,8 +1,8 @@
-"""Merging without noise: each point of the clouds' consensus moves to where the network says it belongs.
+"""Merging without noise: each point that a rule has chosen moves to where the network says it belongs.
 
 The form of completion networks such as PoinTr (Yu et al. 2021, arXiv:2108.08839): queries are a
-farthest-point sample of what is given, here of the points that another cloud confirms; the network predicts
-offsets in one pass, and the Chamfer distance to the true cloud is the loss. It implements
+farthest-point sample of what is given, here of the points that another cloud or all pictures confirm; the
+network predicts offsets in one pass, and the Chamfer distance to the true cloud is the loss. It implements
 `objective.Objective`; what it says nothing to is noise.
 """
 
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.merging.rules import consensus
+from training.conditioning.cameras import look_up
+from training.merging.rules import consensus, silhouettes
 from training.objectives.objective import Denoiser, Model
 
 
@@ -24,7 +25,7 @@ class Offset:
 
     rest: float = 0.3
     """Weight of color and label against positions."""
-    queries: int = 0
+    moved: int = 0
     """Points that training moves; 0: as many as the true cloud has."""
     outputs: int = 1
 
@@ -36,7 +37,7 @@ class Offset:
         self, model: Model, start: Tensor, t: Tensor, noise: Tensor, **condition: Tensor
     ) -> dict[str, Tensor]:
         """`mse`, the mean squared nearest distances, and `loss`, (B,) each; start: (B, C, N)."""
-        moved = _moved(model, t, self.queries or start.shape[2], condition).to(start.dtype)
+        moved = _moved(model, t, self.moved or start.shape[2], condition).to(start.dtype)
         return _losses(moved, start, self.rest)
 
     def denoiser(self, model: Model, **condition: Tensor) -> Denoiser:
@@ -54,14 +55,31 @@ class Offset:
 
 def _moved(model: Model, t: Tensor, points: int, condition: dict[str, Tensor]) -> Tensor:
     """The queries after one pass, (B, C, points); t: (B,)."""
-    queries = consensus_queries(condition["clouds"], points)
-    return queries + model(queries, t, **condition)[:, : queries.shape[1]]
+    made = queries(condition, points)
+    return made + model(made, t, **condition)[:, : made.shape[1]]
 
 
-def consensus_queries(clouds: Tensor, points: int) -> Tensor:
-    """The consensus of each object's clouds, (B, K, C, M) -> (B, C, points); see `rules.consensus`."""
-    given = clouds.float().cpu().numpy()
-    return torch.from_numpy(np.stack([consensus(list(some), points) for some in given])).to(clouds)
+def queries(condition: dict[str, Tensor], points: int) -> Tensor:
+    """The points that are moved, (B, C, points): of each object's clouds by a rule of `training.merging`.
+
+    `silhouettes` where the network is shown views with cameras, `consensus` where it is not.
+    """
+    clouds = condition["clouds"].float()
+    shown = _least_alpha(clouds, condition) if "pixels" in condition else [None] * len(clouds)
+    made = [
+        consensus(list(some), points) if on is None else silhouettes(list(some), points, on)
+        for some, on in zip(clouds.cpu().numpy(), shown, strict=True)
+    ]
+    return torch.from_numpy(np.stack(made)).to(condition["clouds"])
+
+
+def _least_alpha(clouds: Tensor, condition: dict[str, Tensor]) -> list[np.ndarray | None]:
+    """For each object the least alpha at its points, (K * M,), of views with a camera; None: it has none."""
+    points = clouds[:, :, :3].transpose(1, 2).flatten(2)
+    known = condition["known"]
+    alpha = look_up(points, condition["cameras"], condition["pixels"])[0][..., 3]
+    least = alpha.masked_fill(~known[:, :, None], 1).amin(1).cpu().numpy()
+    return [one if some else None for one, some in zip(least, known.any(1).tolist(), strict=True)]
 
 
 def _losses(made: Tensor, true: Tensor, rest: float) -> dict[str, Tensor]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fuse.export.model import write_ply, write_point_e
 from pipeline.arguments import parse
 from pipeline.cli import module_of
 from render.failures import UserError
 from training.merging.files import merge
-from training.merging.rules import consensus, mean, sample, support, union
+from training.merging.rules import consensus, mean, sample, silhouettes, support, union
 from training.merging.settings import MergeSettings
 from training.scores.clouds import read_cloud
 
@@ -65,6 +67,41 @@ def test_support_is_the_distance_to_the_nearest_of_so_many_clouds() -> None:
     assert support(clouds, least=2) == pytest.approx([3, 2, 3])
     alone = consensus([clouds[0]], 1)
     assert (alone == clouds[0]).all()
+
+
+def test_silhouettes_drop_what_a_picture_rules_out() -> None:
+    clouds = [colored(line(4), 0), colored(line(3, first=10), 1)]
+    shown = np.array([1, 0.2, 0.9, 0, 0.6, 0.5, 0.4])
+    assert places(silhouettes(clouds, 4, shown)) == [0, 2, 10, 11]
+    assert places(silhouettes(clouds, 5, shown)) == [0, 2, 10, 11, 12]  # the nearest to being on the object
+
+
+def test_files_are_merged_by_the_pictures_of_their_object(tmp_path: Path) -> None:
+    """From above, only what is at the left, from the front, only what is below: a quarter stays."""
+    rng, clouds, images, frames = np.random.default_rng(0), [], [], []
+    for name in "ab":
+        clouds.append(tmp_path / f"{name}.ply")
+        write_ply(clouds[-1], rng.uniform(-1, 1, (400, 3)).astype(np.float32), np.zeros((400, 3), np.uint8))
+    above, front = np.eye(4), np.eye(4)
+    above[2, 3], front[:3, :3], front[1, 3] = 6, [[1, 0, 0], [0, 0, -1], [0, 1, 0]], -6
+    for name, pose, box in (("above", above, (0, 0, 32, 64)), ("front", front, (0, 32, 64, 64))):
+        images.append(tmp_path / f"{name}.png")
+        picture = Image.new("RGBA", (64, 64))
+        picture.paste((200, 0, 0, 255), box)
+        picture.save(images[-1])
+        frames.append({"file_path": images[-1].name, "transform_matrix": pose.tolist()})
+    cameras, to = tmp_path / "transforms.json", tmp_path / "merged.ply"
+    cameras.write_text(json.dumps({"camera_angle_x": 0.8, "frames": frames}))
+    settings = MergeSettings(
+        tuple(clouds), to, "silhouettes", image=tuple(images), cameras=cameras, points=100
+    )
+    x, _, z = read_cloud(merge(settings)).xyz.T
+    assert len(x) == 100 and x.max() < 0.03 and z.max() < 0.03 and x.min() < -0.8 and z.min() < -0.8
+    Image.new("RGB", (64, 64)).save(images[0])
+    with pytest.raises(UserError, match=r"above\.png: an opaque picture has no silhouette"):
+        merge(settings)
+    with pytest.raises(UserError, match="silhouettes needs --image"):
+        MergeSettings(tuple(clouds), to, "silhouettes", image=tuple(images))
 
 
 def test_the_mean_of_clouds_moves_partners_together() -> None:

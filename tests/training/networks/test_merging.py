@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 from training.merging.rules import consensus
 from training.networks.merging import NEIGHBORS, MergeTransformer, nearest
 from training.networks.transformer import Shape
-from training.objectives.offset import Offset, consensus_queries
+from training.objectives.offset import Offset, queries
 from training.objectives.sampler import sample
 
 
@@ -76,26 +76,40 @@ def test_images_are_shown_too() -> None:
 def test_without_learning_offsets_are_the_consensus_itself() -> None:
     x, _, clouds, _ = given()
     untrained = MergeTransformer(Shape(32, 1, 2, outputs=1))
-    made = sample(Offset(queries=4), untrained, x, {"clouds": clouds}, steps=7, guidance=1.0)
+    made = sample(Offset(moved=4), untrained, x, {"clouds": clouds}, steps=7, guidance=1.0)
     for cloud, some in zip(made.numpy(), clouds.numpy(), strict=True):
         np.testing.assert_allclose(cloud, consensus(list(some), 16), atol=1e-6)
-    few = consensus_queries(clouds[:, :1, :, :5], 16)
+    few = queries({"clouds": clouds[:, :1, :, :5]}, 16)
     assert few.shape == (2, 6, 16) and len(few[0].T.unique(dim=0)) == 5
 
 
-@pytest.mark.parametrize("queries", [0, 12])
-def test_the_loss_of_offsets_is_the_chamfer_distance(queries: int) -> None:
+@pytest.mark.parametrize("moved", [0, 12])
+def test_the_loss_of_offsets_is_the_chamfer_distance(moved: int) -> None:
     x, t, clouds, _ = given()
 
     def stay(x: torch.Tensor, t: torch.Tensor, **condition: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(x)
 
-    losses = Offset(rest=0, queries=queries).losses(stay, x, t, x, clouds=clouds)
+    losses = Offset(rest=0, moved=moved).losses(stay, x, t, x, clouds=clouds)
     for i, (some, true) in enumerate(zip(clouds.numpy(), x.numpy(), strict=True)):
-        a, b = consensus(list(some), queries or 16)[:3].T, true[:3].T
+        a, b = consensus(list(some), moved or 16)[:3].T, true[:3].T
         there, back = KDTree(b).query(a)[0], KDTree(a).query(b)[0]
         assert np.isclose(float(losses["loss"][i]), (there.mean() + back.mean()) / 2, atol=1e-4)
         assert np.isclose(float(losses["mse"][i]), (there**2).mean() + (back**2).mean(), rtol=1e-4)
+
+
+def test_what_pictures_rule_out_is_not_moved() -> None:
+    """A camera 4 above the origin looks down on a picture whose left half is the object."""
+    _, _, clouds, _ = given()
+    camera = torch.eye(4)
+    camera[2, 3] = 4
+    cameras = torch.tensor([*camera.flatten(), 0.5, 0, 0]).expand(2, 1, 19)
+    pixels = torch.zeros(2, 1, 4, 8, 8)
+    pixels[..., :4] = 1
+    shown = {"clouds": clouds, "cameras": cameras, "pixels": pixels, "known": torch.tensor([[True], [False]])}
+    made = queries(shown, 8)
+    assert made[0, 0].max() < 0 and made[0].T.unique(dim=0).shape == (8, 6)
+    np.testing.assert_array_equal(made[1], consensus(list(clouds[1].numpy()), 8))
 
 
 def test_offsets_learn_a_shift() -> None:
