@@ -28,7 +28,10 @@ def views_of(settings: MergeSettings) -> list[View]:
 
 
 def silhouettes_of(clouds: Sequence[np.ndarray], settings: MergeSettings) -> np.ndarray:
-    """`least_alpha` of the settings' pictures; UserError where those cannot say anything."""
+    """`least_alpha` of the settings' pictures, (sum of N,) for K clouds (C, N).
+
+    UserError where they cannot say anything.
+    """
     views = views_of(settings)
     for path, view in zip(settings.image, views, strict=True):
         if small_pixels(view.image)[..., 3].min() == 255:

@@ -21,7 +21,7 @@ Merge = Callable[[Sequence[np.ndarray], int], np.ndarray]
 
 
 def rule_of(name: MergeRule, radius: float | None = None, shown: np.ndarray | None = None) -> Merge:
-    """A rule by its name; `radius` for `consensus`, `shown` for `silhouettes`."""
+    """A rule by its name; `radius` for `consensus`, `shown`, (N,), for `silhouettes`."""
     if name == "silhouettes":
         if shown is None:
             raise ValueError("silhouettes are those of pictures: give what they show")

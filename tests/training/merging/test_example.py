@@ -44,7 +44,7 @@ def test_every_way_of_merging_is_scored(example: ModuleType, out: Path, tmp_path
     table = (tmp_path / "table.md").read_text()
     names = [line.split(" | ")[0].strip("| ") for line in table.splitlines() if line.startswith("| ")]
     assert {"union", "consensus", "mean of denoisers", "joint views", *example.MERGERS} <= set(names)
-    assert names.count("offset") == 2 and names.count("one view") == 1  # at 1k and at 4k
+    assert names.count("silhouettes") == 2 and names.count("one view") == 1  # at 1k and at 4k
     with Image.open(tmp_path / "picture.png") as drawn:
         assert len(np.unique(np.array(drawn).reshape(-1, 3), axis=0)) > 10
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("step-*.pt")}
