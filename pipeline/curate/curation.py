@@ -75,7 +75,7 @@ def curate(out: Path, options: Options, say: Callable[[str], None] = lambda text
         raise UserError(f"{out}: no clouds to curate. Run `insideout fuse` first.")
     with exclusive(layout):
         packing.sweep(layout)
-        encoder = encoder_of(options.encoder, options.encoder_path, options.device)
+        encoder = encoder_of(options)
         survey(layout, encoder, options.views, say)
         grouped, renewed = _group(layout, encoder.identity, options.clusters)
         before = read_rules(layout)

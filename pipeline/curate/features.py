@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.curate.options import EncoderName
+from pipeline.curate.options import Options
 from training.checkpoints import open_encoder
 from training.conditioning.encoder import Encoder
 from training.config import TrainConfig
@@ -14,9 +14,12 @@ from training.config import TrainConfig
 _BATCH = 64  # images at once
 
 
-def encoder_of(name: EncoderName, path: str | None, device: str) -> Encoder:
-    """One of the trainer's image encoders; `path` has its weights where they are not the default ones."""
-    return open_encoder(TrainConfig(encoder=name, encoder_path=path), device)
+def encoder_of(options: Options) -> Encoder:
+    """The trainer's image encoder that the options name."""
+    size, path = options.image_size, options.encoder_path
+    return open_encoder(
+        TrainConfig(encoder=options.encoder, encoder_path=path, image_size=size), options.device
+    )
 
 
 def features(models: Sequence[Sequence[bytes]], encoder: Encoder) -> np.ndarray:

@@ -19,6 +19,8 @@ class Options:
     download."""
     encoder_path: DisallowNone[str | None] = None
     """The encoder's weights: a local folder or a name on the hub."""
+    image_size: int = 224
+    """Side of the encoder's input, pixels. CLIP takes only the one that it was trained on."""
     views: int = 4
     """Views per model that the encoder sees."""
     clusters: int = 0
