@@ -24,6 +24,7 @@ from render.failures import UserError
 from training.conditioning.encoder import EfficientNetLite0, EfficientNetLite0Fine, Encoder, PooledGrid
 from training.conditioning.encoder_cache import CachedEncoder
 from training.conditioning.encoder_clip import CLIP_L14, DINO_L14, ClipGrid, ClipImage, ClipText, DinoGrid
+from training.conditioning.masks import Segmenter
 from training.conditioning.shown import ViewReader, ViewUse
 from training.config import TrainConfig
 from training.networks import point_e
@@ -159,11 +160,14 @@ def build_encoder(config: TrainConfig, device: torch.device | str) -> CachedEnco
     return CachedEncoder(encoder, config.cache_mib, folder)
 
 
-def build_reader(config: TrainConfig, encoder: CachedEncoder, device: torch.device) -> ViewReader:
+def build_reader(
+    config: TrainConfig, encoder: CachedEncoder, device: torch.device, segmenter: Segmenter | None = None
+) -> ViewReader:
     """What turns views into the network's condition."""
     pixels = config.view_projected or config.segments
-    use = ViewUse(config.uses_cameras, pixels, config.crop, config.crop_jitter)
-    return ViewReader(encoder, use, device)
+    inside = config.see_inside != "none"
+    use = ViewUse(config.uses_cameras, pixels, inside, config.crop, config.crop_jitter)
+    return ViewReader(encoder, use, device, segmenter=segmenter)
 
 
 def build_objective(config: TrainConfig) -> Objective:
@@ -217,7 +221,8 @@ def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStr
 def view_shape(config: TrainConfig) -> ViewShape:
     """What the configuration's network adds for views."""
     tags = config.views_most if config.view_tags else 0
-    return ViewShape(config.view_rays, tags, config.view_projected, config.view_fusion)
+    inside = config.see_inside != "none"
+    return ViewShape(config.view_rays, tags, config.view_projected, inside, config.view_fusion)
 
 
 def load_weights(model: nn.Module, path: Path) -> list[str]:

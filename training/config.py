@@ -73,6 +73,12 @@ class TrainConfig(BaseModel):
     """Add a learned tag per view, by its place in the sequence: for comparison with rays."""
     view_projected: bool = False
     """Add what each view shows where a noisy point falls to the point's token."""
+    see_inside: Literal["none", "true", "predicted", "mixed"] = "none"
+    """Show what lies behind the views' pixels, where an inside is and how many surfaces: as the shards know
+    it, as `segmenter` predicts it from the image, or, chosen per sample, true, predicted or nothing, so that
+    one model serves with and without masks (`mixed`; without a segmenter true or nothing)."""
+    segmenter: str | None = None
+    """A checkpoint of `model: segment`, or its run's folder, which predicts masks for `see_inside`."""
     view_fusion: Literal["tokens", "causal", "state"] = "tokens"
     """How views are combined: in one sequence with the points; each attending to earlier ones alone, once for
     all sampling steps; or read one by one into latents."""
@@ -244,6 +250,16 @@ class TrainConfig(BaseModel):
         return self.view_rays or self.view_projected or self.frame == "first_view"
 
     @property
+    def reads_masks(self) -> bool:
+        """Whether true masks of views are needed."""
+        return self.see_inside in ("true", "mixed")
+
+    @property
+    def predicts_masks(self) -> bool:
+        """Whether masks are predicted from views."""
+        return self.see_inside != "none" and self.segmenter is not None
+
+    @property
     def asks_for_validation(self) -> bool:
         """Whether the settings of validation are not the defaults, so that its absence deserves a message."""
         names = ("val_split", "val_every", "val_clouds", "score_every", "score_count")
@@ -310,11 +326,13 @@ class TrainConfig(BaseModel):
                 "not decrease (views 0: all)"
             )
         several = self.views_most > 1 or self.view_cells or self.view_tags or self.uses_cameras
-        several = several or self.view_fusion != "tokens"
+        several = several or self.view_fusion != "tokens" or self.see_inside != "none"
         if several and (not self.encodes or self.model == "vector" or self.encoder == "clip_text"):
             return (
                 f"model {self.model} with encoder {self.encoder} takes no views; use a grid of image tokens"
             )
+        if self.see_inside == "predicted" and not self.segmenter:
+            return "see_inside predicted needs segmenter, the checkpoint that predicts masks"
         if self.crop_jitter and not self.crop:
             return "crop_jitter varies cut images: it needs crop"
         if self.crop and self.workers and not self.cache_mib and not self.encoder_cache:

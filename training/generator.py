@@ -22,12 +22,13 @@ from training import checkpoints
 from training.checkpoints import CheckpointError
 from training.conditioning.cameras import nowhere
 from training.conditioning.frames import Frame, enter_first
+from training.conditioning.masks import Behind, Segmenter
 from training.conditioning.shown import BLANK, View
 from training.conditioning.view_state import ViewState, read_state
 from training.config import TrainConfig
 from training.learner import arithmetic, pick_device
 from training.networks import point_e
-from training.objectives.condition import Condition, withheld
+from training.objectives.condition import Condition, Inputs, withheld
 from training.objectives.objective import Model
 from training.objectives.sampler import sample
 from training.settings import Precision, Sampling
@@ -39,7 +40,8 @@ Given = bytes | str | Sequence[View] | None
 class Generator:
     """A checkpoint loaded for sampling: one of ours, or an official file and the model's published name.
 
-    `encoder_path` is where the encoder's weights are, if not where they were in training.
+    `encoder_path` is where the encoder's weights are, if not where they were in training; `segmenter`
+    predicts the masks of views that ask for it.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Generator:
         name: str | None = None,
         encoder_path: str | None = None,
         precision: Precision = "auto",
+        segmenter: Segmenter | None = None,
     ):
         self.path, self.device = checkpoint, pick_device(device)
         if name is None:
@@ -61,7 +64,7 @@ class Generator:
             self.model = checkpoints.build_model(self.config, self.encoder.features).to(self.device)
             point_e.load_weights(self.model, checkpoint)
             self.model.eval().requires_grad_(False)
-        self.reader = checkpoints.build_reader(self.config, self.encoder, self.device)
+        self.reader = checkpoints.build_reader(self.config, self.encoder, self.device, segmenter)
         self.objective = checkpoints.build_objective(self.config)
         self._type = arithmetic(precision, self.device)
 
@@ -215,10 +218,11 @@ class Session:
         self.state = state
 
     @torch.inference_mode()
-    def show(self, image: bytes, camera: np.ndarray | None = None) -> Session:
-        """Show a further view: PNG or JPEG, and its camera (19,), see `conditioning.cameras`, if known."""
+    def show(self, image: bytes, camera: np.ndarray | None = None, behind: Behind = None) -> Session:
+        """Show a further view: PNG or JPEG, its camera (19,), see `conditioning.cameras`, if known, and what
+        lies behind it."""
         state = self.state
-        shown = self._generator.reader.read_views([[View(image, camera)]])
+        shown = self._generator.reader.read_views([[View(image, camera, behind)]])
         if not state.views:
             state.posed = camera is not None
         if self._generator.config.frame == "first_view":
@@ -258,8 +262,7 @@ class Session:
         state.add(shown)
 
     def _read(self, memory: Tensor | None, one: Condition) -> Tensor:
-        read, cameras, known = self._generator.model.remembered, one.get("cameras"), one.get("known")
-        return read(memory, one["embeddings"], cameras, known, self.state.views)
+        return self._generator.model.remembered(memory, Inputs(**one), self.state.views)
 
 
 def published_config(name: str, encoder_path: str | None = None) -> TrainConfig:

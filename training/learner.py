@@ -18,6 +18,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from render.failures import UserError
 from training import checkpoints
 from training.conditioning.frames import Frame, enter_first
+from training.conditioning.masks import Behind
 from training.config import TrainConfig
 from training.data.loader import Batch
 from training.distributed import World
@@ -97,18 +98,21 @@ class Learner:
         keep: Tensor | None = None,
         posed: Tensor | None = None,
         cuts: Tensor | None = None,
+        insides: Tensor | None = None,
     ) -> tuple[Condition, Frame | None]:
         """The network's keyword tensors, each (B, ...), and the frame of the cloud, None: the object's.
 
         Nothing is shown where `keep`, (B,) bool, is false, and no camera given where `posed`, (B, V), is;
-        `cuts` are those of the pictures, see `ViewReader.read`.
+        `cuts` are those of the pictures, see `ViewReader.read`; `insides`, (B,) in [0, 1), choose the masks
+        of `see_inside: mixed`, None: predicted ones, or true ones without a segmenter.
         """
         frame = None
         result: Condition = {}
         if self.encoder and self.encoder.takes == "text":
             result["embeddings"] = self.encoder(batch.captions or []).to(self.device)
         elif self.reader:
-            result = self.reader.read(batch.images, batch.cameras, posed, batch.pixels, cuts)
+            behind = self._behind(batch, insides)
+            result = self.reader.read(batch.images, batch.cameras, posed, batch.pixels, cuts, behind)
         if self.truths and batch.masks is not None:
             result["truth"] = self.truths.read(batch.masks).to(self.device)
         if batch.low_res is not None:
@@ -122,6 +126,23 @@ class Learner:
         if frame and "low_res" in result:
             result["low_res"] = frame.enter(result["low_res"])
         return result if keep is None else withheld(result, keep), frame
+
+    def _behind(self, batch: Batch, insides: Tensor | None) -> list[list[Behind]] | None:
+        """What the network is shown behind the images, B times V."""
+        true: list[list[Behind]] = [list(masks) for masks in batch.masks or []]
+        predicted: list[list[Behind]] = [["predicted"] * len(shown) for shown in batch.images]
+        match self.config.see_inside:
+            case "none":
+                return None
+            case "true":
+                return true
+            case "predicted":
+                return predicted
+            case "mixed":
+                nothing: list[list[Behind]] = [[None] * len(shown) for shown in batch.images]
+                ways = [predicted, true, nothing] if self.config.predicts_masks else [true, nothing]
+                chosen = [0.0] * len(batch.images) if insides is None else insides.tolist()
+                return [ways[int(share * len(ways))][i] for i, share in enumerate(chosen)]
 
     def autocast(self) -> torch.autocast:
         """The precision of the network's forward pass."""
@@ -139,7 +160,7 @@ class Learner:
         """The losses of some samples, each (B,); for `learning`, with cameras withheld and varied cuts."""
         some, posed = batch.part(part), random.posed(self.config.camera_drop if learning else 0.0)[part]
         cuts = random.cuts[part] if learning else None
-        condition, frame = self.condition(some, random.keep[part], posed, cuts)
+        condition, frame = self.condition(some, random.keep[part], posed, cuts, random.insides[part])
         if random.low_noise is not None:
             noise = random.low_noise[part].to(self.device)
             condition["low_res"] = condition["low_res"] + self.config.condition_noise * noise

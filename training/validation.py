@@ -159,6 +159,7 @@ def open_loader(config: TrainConfig, clouds: Path, **changes: object) -> CloudLo
         "least": config.views_least,
         "most": config.views_most,
         "cameras": config.uses_cameras,
+        "masks": config.reads_masks,
         "images": config.encodes and config.encoder != "clip_text",
         "captions": config.encoder == "clip_text",
         "masks": config.segments,

@@ -34,7 +34,7 @@ def test_operations_are_those_that_torch_counts(family: str) -> None:
     model = with_published_attention(build(family, 20, width=64, layers=3, heads=4))  # einsum is counted
     coarse = {"low_res": torch.randn(1, 6, 16)} if family == "upsample" else {}
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(torch.randn(1, 6, 40), torch.zeros(1), torch.randn(1, 20, 9), **coarse)
+        model(torch.randn(1, 6, 40), torch.zeros(1), embeddings=torch.randn(1, 20, 9), **coarse)
     extra = 16 if coarse else 0
     assert counter.get_total_flops() == operations(model.shape, 40, 1 + 9 + extra, 20, 9, extra)
 

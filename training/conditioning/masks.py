@@ -7,14 +7,28 @@ shown = inside_map(interior, layers, 64) # (2, 64, 64) float32, what networks ar
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from fuse.dataset.shard import decode
 
 WHOLE = (1.0, 0.0, 0.0)
 """The whole picture as a `shown.Box`."""
+
+
+class Segmenter(Protocol):
+    """What predicts masks from pictures alone."""
+
+    def predict(self, images: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """For cells of the square around each of B pictures, the share of interior and the mean number of
+        surfaces: (B, S, S) float32 both."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,10 @@ class Masks:
         return decode(row, "interior_"), decode(row, "layers_")
 
 
+Behind = Masks | Literal["predicted"] | None
+"""What lies behind a picture: true masks, those that a segmenter predicts, or nothing that is known."""
+
+
 def inside_map(
     interior: np.ndarray, layers: np.ndarray, side: int, box: tuple[float, float, float] = WHOLE
 ) -> np.ndarray:
@@ -48,6 +66,13 @@ def inside_map(
     down = _overlaps(box[0], -box[2], whole, height, side)
     right = _overlaps(box[0], box[1], whole, width, side)
     return down @ values @ right.T
+
+
+def cell_means(inside: Tensor, cells: int) -> Tensor:
+    """The mean over each of a square number of cells, row by row: (B, V, 2, S, S) -> (B, V, cells, 2)."""
+    whole, side = inside.shape[-1], math.isqrt(cells)
+    shares = torch.from_numpy(_overlaps(1, 0, whole, whole, side)).to(inside.device, inside.dtype)
+    return (shares @ inside @ shares.T).flatten(-2).transpose(-1, -2)
 
 
 def _overlaps(share: float, middle: float, whole: int, pixels: int, side: int) -> np.ndarray:

@@ -18,9 +18,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from render.failures import UserError
 from training.conditioning.cameras import nowhere, photographed
 from training.conditioning.encoder import to_rgba
 from training.conditioning.encoder_cache import CachedEncoder
+from training.conditioning.masks import WHOLE, Behind, Masks, Segmenter, inside_map
 from training.objectives.condition import Condition, withheld
 
 Box = tuple[float, float, float]
@@ -42,6 +44,7 @@ class View:
 
     image: bytes
     camera: np.ndarray | None = None  # (19,) float32, see `cameras`; None: unknown
+    behind: Behind = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class ViewUse:
 
     cameras: bool = False
     pixels: bool = False
+    inside: bool = False
+    """Whether it takes what lies behind the pixels."""
     crop: bool = False
     """Whether pictures are cut to what their alpha shows, and cameras with them."""
     jitter: float = 0
@@ -67,13 +72,25 @@ BLANK = _blank()
 
 
 class ViewReader:
-    """Images and their cameras to a condition; decoded pictures are kept, up to `limit_mib`."""
+    """Images and their cameras to a condition; decoded pictures are kept, up to `limit_mib`.
 
-    def __init__(self, encoder: CachedEncoder, use: ViewUse, device: torch.device, limit_mib: float = 128):
+    A `segmenter` predicts the masks of pictures that ask for it.
+    """
+
+    def __init__(
+        self,
+        encoder: CachedEncoder,
+        use: ViewUse,
+        device: torch.device,
+        limit_mib: float = 128,
+        segmenter: Segmenter | None = None,
+    ):
         self._encoder, self._use, self._device = encoder, use, device
+        self._segmenter = segmenter
         self._limit = int(limit_mib * 2**20 / (4 * SIDE * SIDE))
         self._kept: OrderedDict[bytes, np.ndarray] = OrderedDict()
         self._cuts: OrderedDict[bytes, tuple[bytes, Box]] = OrderedDict()
+        self._insides: OrderedDict[bytes, np.ndarray] = OrderedDict()
 
     def read(
         self,
@@ -82,31 +99,39 @@ class ViewReader:
         known: Tensor | None = None,
         decoded: np.ndarray | None = None,
         cuts: Tensor | None = None,
+        behind: Sequence[Sequence[Behind]] | None = None,
     ) -> Condition:
         """The condition of B objects with V images each.
 
         `cameras` (B, V, 19), None: unknown; `known` (B, V) bool, None: all that are given; `decoded`
         (B, V, size, size, 3) uint8 saves the encoder decoding; `cuts` (B, V) in [0, 1): which of a
-        picture's `CUTS` varied cuts is used, None: the exact one.
+        picture's `CUTS` varied cuts is used, None: the exact one; `behind`, B times V, is what lies behind
+        the images, None: nothing is known.
         """
         count, views = len(images), len(images[0])
-        flat = [image for shown in images for image in shown]
+        whole = flat = [image for shown in images for image in shown]
+        boxes: Sequence[Box] = [WHOLE] * len(flat)
         pixels = None if decoded is None else decoded.reshape(-1, *decoded.shape[2:])
         if self._use.crop:
             chosen = [None] * len(flat) if cuts is None else (cuts * CUTS).long().flatten().tolist()
             made = [self._cut(image, cut) for image, cut in zip(flat, chosen, strict=True)]
             flat, pixels = [image for image, _ in made], None
-            boxes = torch.tensor([box for _, box in made]).view(count, views, 3)
+            boxes = [box for _, box in made]
         embeddings = self._encoder(flat, pixels).to(self._device)
         condition = {"embeddings": embeddings.unflatten(0, (count, views))}
         if self._use.cameras:
             condition |= self._pinholes(count, views, cameras, known)
             if self._use.crop:
-                condition["cameras"] = cropped(condition["cameras"], boxes.to(self._device))
+                cut = torch.tensor(boxes, device=self._device).view(count, views, 3)
+                condition["cameras"] = cropped(condition["cameras"], cut)
         if self._use.pixels:
             stack = np.stack([self._small(image) for image in flat])
             small = torch.from_numpy(stack).to(self._device).float() / 255
             condition["pixels"] = small.permute(0, 3, 1, 2).unflatten(0, (count, views)).contiguous()
+        if self._use.inside:
+            given = [None] * len(whole) if behind is None else [one for some in behind for one in some]
+            inside = torch.from_numpy(self._inside(whole, given, boxes)).to(self._device).float()
+            condition["inside"] = inside.unflatten(0, (count, views))
         return condition
 
     def read_views(self, objects: Sequence[Sequence[View]]) -> Condition:
@@ -114,7 +139,8 @@ class ViewReader:
         numbers = [[nowhere() if v.camera is None else v.camera for v in views] for views in objects]
         known = torch.tensor([[view.camera is not None for view in views] for views in objects])
         images = [[view.image for view in views] for views in objects]
-        return self.read(images, torch.from_numpy(np.array(numbers, np.float32)), known)
+        behind = [[view.behind for view in views] for views in objects]
+        return self.read(images, torch.from_numpy(np.array(numbers, np.float32)), known, behind=behind)
 
     def nothing(self, count: int) -> Condition:
         """The condition of `count` objects that nothing is shown of."""
@@ -128,6 +154,33 @@ class ViewReader:
             known = torch.ones(count, views, dtype=torch.bool)
         cameras = torch.where(known[..., None], cameras, photographed(cameras))
         return {"cameras": cameras.to(self._device), "known": known.to(self._device)}
+
+    def _inside(self, images: Sequence[bytes], behind: Sequence[Behind], boxes: Sequence[Box]) -> np.ndarray:
+        """What lies behind whole pictures, in these boxes of them: (N, 2, SIDE, SIDE) float16."""
+        found = np.zeros((len(images), 2, SIDE, SIDE), np.float16)
+        keys = [_inside_key(*one) for one in zip(images, behind, boxes, strict=True)]
+        new = {key: i for i, key in enumerate(keys) if key and key not in self._insides}
+        guessed = {i: images[i] for i in new.values() if behind[i] == "predicted"}
+        guesses = dict(zip(guessed, self._predicted(list(guessed.values())), strict=True))
+        for key, i in new.items():
+            one = behind[i]
+            values = one.decode() if isinstance(one, Masks) else guesses[i]
+            self._insides[key] = inside_map(*values, SIDE, boxes[i]).astype(np.float16)
+        for i, key in enumerate(keys):
+            if key:
+                found[i] = self._insides[key]
+                self._insides.move_to_end(key)
+        while len(self._insides) > self._limit:
+            self._insides.popitem(last=False)
+        return found
+
+    def _predicted(self, images: list[bytes]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each picture its share of interior and mean number of surfaces, (S, S) float32 both."""
+        if not images:
+            return []
+        if self._segmenter is None:
+            raise UserError("Masks are to be predicted, but there is no segmenter. Name its checkpoint.")
+        return list(zip(*self._segmenter.predict(images), strict=True))
 
     def _small(self, image: bytes) -> np.ndarray:
         return _once(self._kept, image, small_pixels, self._limit)
@@ -144,6 +197,14 @@ def _varied_cut(image: bytes, share: float, cut: int) -> tuple[bytes, Box]:
     rng = np.random.default_rng([cut, *hashlib.sha256(image).digest()[:8]])
     wider, right, up = rng.uniform(-share, share, 3).tolist()
     return cut_to_alpha(image, wider, right, up)
+
+
+def _inside_key(image: bytes, behind: Behind, box: Box) -> bytes | None:
+    """What identifies what lies behind a box of a picture; None where nothing is known."""
+    if behind is None:
+        return None
+    source = behind.interior + behind.layers if isinstance(behind, Masks) else image
+    return hashlib.sha256(source).digest() + repr((isinstance(behind, Masks), box)).encode()
 
 
 def _once(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from training.networks.transformer import PointTransformer, Shape
 from training.networks.views import silent
+from training.objectives.condition import Inputs
 
 NEIGHBORS = 8
 """Points of a cloud whose mean a point is told, beside the nearest."""
@@ -67,32 +68,20 @@ class MergeTransformer(PointTransformer):
         nn.init.zeros_(self.cloud_tag.weight)
         self.near = Near(shape.width, shape.channels)
 
-    def forward(
-        self,
-        x: Tensor,
-        t: Tensor,
-        clouds: Tensor | None = None,
-        toward: Tensor | None = None,
-        embeddings: Tensor | None = None,
-        cameras: Tensor | None = None,
-        known: Tensor | None = None,
-        pixels: Tensor | None = None,
-        memory: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """x: (B, channels, N), t: (B,), clouds: (B, K, channels, M) -> (B, outputs * channels, N).
 
         toward: (B, K, 3), the unit directions of the clouds' cameras, 0 where unknown. The rest is as for
         `transformer.ImageGridTransformer`.
         """
-        if clouds is None:
+        given, context, memory = Inputs(**condition), [self.time_token(t)], None
+        if given.clouds is None:
             raise ValueError("a merger needs clouds to merge: give clouds")
-        context = [self.time_token(t)]
-        if embeddings is not None or memory is not None:
-            context, memory = self.shown(context, memory, embeddings, cameras, known)
-        some = clouds[..., : self.cloud_tokens or clouds.shape[3]]
+        if given.embeddings is not None or given.memory is not None:
+            context, memory = self.shown(context, given)
+        some = given.clouds[..., : self.cloud_tokens or given.clouds.shape[3]]
         tokens = self.cond_point_proj(some.transpose(2, 3))
-        if toward is not None:
-            tokens = tokens + self.cloud_tag(toward)[:, :, None]
+        if given.toward is not None:
+            tokens = tokens + self.cloud_tag(given.toward)[:, :, None]
         context.append(tokens.flatten(1, 2))
-        beside = self.near(x, clouds)
-        return self.run(x, context, memory, beside, cameras=cameras, known=known, pixels=pixels)
+        return self.run(x, context, given, memory, self.near(x, given.clouds))

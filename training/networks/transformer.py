@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from training.networks.blocks import MLP, Block, initialize_linears, timestep_embedding
 from training.networks.views import Remembering, Views, ViewShape
+from training.objectives.condition import Inputs
 
 
 @dataclass(frozen=True)
@@ -138,16 +139,16 @@ class PointTransformer(Remembering):
         self,
         x: Tensor,
         context: list[Tensor],
+        given: Inputs = Inputs(),  # noqa: B008, frozen
         memory: Tensor | None = None,
         beside: Tensor | None = None,
-        **sight: Tensor | None,
     ) -> Tensor:
         """x (B, channels, N) and context tokens, each (B, K, width) -> (B, outputs * channels, N).
 
-        `memory` is what `remembered` makes of the views, (B, ...); `beside`, (B, N, width), is added to the
-        points' tokens; `sight` are the views' cameras and pixels.
+        `given` is what the views show where points fall; `memory` is what `remembered` makes of the views,
+        (B, ...); `beside`, (B, N, width), is added to the points' tokens.
         """
-        points = self.views.at_points(self.input_proj(x.transpose(1, 2)), x, **sight)
+        points = self.views.at_points(self.input_proj(x.transpose(1, 2)), x, given)
         points = points if beside is None else points + beside
         if memory is not None and self.views.state is not None:
             context, memory = [*context, memory], None
@@ -204,23 +205,15 @@ class ImageGridTransformer(PointTransformer):
         super().__init__(shape)
         self.clip_embed = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, shape.width))
 
-    def forward(
-        self,
-        x: Tensor,
-        t: Tensor,
-        embeddings: Tensor | None = None,
-        cameras: Tensor | None = None,
-        known: Tensor | None = None,
-        pixels: Tensor | None = None,
-        memory: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """x: (B, channels, N), t: (B,), embeddings: (B, V, features, cells) -> (B, outputs * channels, N).
 
         A grid of zeros means "no image": the normalization turns it into a learned constant. One view may be
         (B, features, cells). The rest is what `Shape.views` asks for (`training.objectives.condition`).
         """
-        context, memory = self.shown([self.time_token(t)], memory, embeddings, cameras, known)
-        return self.run(x, context, memory, cameras=cameras, known=known, pixels=pixels)
+        given = Inputs(**condition)
+        context, memory = self.shown([self.time_token(t)], given)
+        return self.run(x, context, given, memory)
 
 
 class UpsampleTransformer(PointTransformer):
@@ -238,26 +231,17 @@ class UpsampleTransformer(PointTransformer):
         self.clip_embed = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, shape.width))
         self.cond_point_proj = nn.Linear(shape.channels, shape.width)
 
-    def forward(
-        self,
-        x: Tensor,
-        t: Tensor,
-        embeddings: Tensor | None = None,
-        low_res: Tensor | None = None,
-        cameras: Tensor | None = None,
-        known: Tensor | None = None,
-        pixels: Tensor | None = None,
-        memory: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """As ImageGridTransformer; low_res: (B, channels, M), the coarse points in the network's frame.
 
         The published model takes them in Point-E's units; `scaled` converts those.
         """
-        if low_res is None:
+        given = Inputs(**condition)
+        if given.low_res is None:
             raise ValueError("an upsampler needs its coarse cloud: give low_res")
-        context, memory = self.shown([self.time_token(t)], memory, embeddings, cameras, known)
-        context.append(self.cond_point_proj(low_res.transpose(1, 2)))
-        return self.run(x, context, memory, cameras=cameras, known=known, pixels=pixels)
+        context, memory = self.shown([self.time_token(t)], given)
+        context.append(self.cond_point_proj(given.low_res.transpose(1, 2)))
+        return self.run(x, context, given, memory)
 
     def scaled(self, low_res: Tensor) -> Tensor:
         """(B, channels, M), published units (xyz in [-0.5, 0.5], colors 0..255) to the network's frame."""

@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from training.networks.blocks import MLP, Block, CrossBlock, initialize_linears, timestep_embedding
 from training.networks.transformer import Shape
 from training.networks.views import Remembering, Views
+from training.objectives.condition import Inputs
 
 
 class TwoStreamBlock(nn.Module):
@@ -72,25 +73,17 @@ class TwoStreamTransformer(Remembering):
     def channels(self) -> int:
         return self.shape.channels
 
-    def forward(
-        self,
-        x: Tensor,
-        t: Tensor,
-        embeddings: Tensor | None = None,
-        cameras: Tensor | None = None,
-        known: Tensor | None = None,
-        pixels: Tensor | None = None,
-        memory: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """x: (B, channels, N), t: (B,), embeddings: (B, V, features, cells) -> (B, outputs * channels, N).
 
         As `transformer.ImageGridTransformer`. Its memory is what its latents have read of the views.
         """
-        points = self.views.at_points(self.input_proj(x.transpose(1, 2)), x, cameras, known, pixels)
+        given, memory = Inputs(**condition), None
+        points = self.views.at_points(self.input_proj(x.transpose(1, 2)), x, given)
         points = self.ln_points(points)
         tokens = [self.time_embed(timestep_embedding(t, self.shape.width))[:, None]]
-        if embeddings is not None or memory is not None:
-            tokens, memory = self.shown(tokens, memory, embeddings, cameras, known)
+        if given.embeddings is not None or given.memory is not None:
+            tokens, memory = self.shown(tokens, given)
         tokens.insert(0, self.latents.expand(len(x), -1, -1) if memory is None else memory)
         latents = self.ln_latents(torch.cat(tokens, dim=1))
         for block in self.blocks:

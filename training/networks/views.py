@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from training.conditioning.cameras import float32, look_up, position, rays
+from training.conditioning.masks import cell_means
 from training.networks.blocks import Block, CrossBlock, initialize_linears
-from training.objectives.condition import Condition
+from training.objectives.condition import Condition, Inputs
 
 Fusion = Literal["tokens", "causal", "state"]
 """`tokens`: one sequence with the points. `causal`: a view attends to itself and to earlier ones, never to
@@ -33,6 +34,8 @@ class ViewShape:
     """Number of learned tags, added to a view's tokens by its place in the sequence; 0: none."""
     projected: bool = False
     """Add what the views show where a point falls to the point's token."""
+    inside: bool = False
+    """Take what lies behind the views' pixels: with each cell's token, and where a point falls."""
     fusion: Fusion = "tokens"
     """How the tokens of several views are used."""
     latents: int = 64
@@ -48,41 +51,35 @@ class Views(nn.Module):
         with torch.random.fork_rng(devices=[]):  # the rest of the network starts the same with or without
             self.rays = Rays(width) if shape.rays else None
             self.tags = nn.Parameter(torch.zeros(shape.tags, width)) if shape.tags else None
-            self.projected = Projected(width) if shape.projected else None
+            self.projected = Projected(width, inside=shape.inside) if shape.projected else None
+            self.inside = zeros(2, width) if shape.inside else None
             self.state = State(width, heads, shape.latents) if shape.fusion == "state" else None
 
-    def tokens(
-        self, tokens: Tensor, cameras: Tensor | None = None, known: Tensor | None = None, first: int = 0
-    ) -> Tensor:
-        """Tokens that say where they look from, by the camera or by a learned tag per view.
+    def tokens(self, tokens: Tensor, given: Inputs, first: int = 0) -> Tensor:
+        """Tokens that say where they look from, by the camera or by a learned tag, and what lies behind.
 
-        tokens: (B, V, cells, width) of views `first`.., or (B, cells, width) of one; cameras: (B, V, 19);
-        known: (B, V) -> (B, V, cells, width). A view without a known camera gets a learned vector.
+        tokens: (B, V, cells, width) of views `first`.., or (B, cells, width) of one -> (B, V, cells, width).
+        A view without a known camera gets a learned vector.
         """
         tokens = tokens if tokens.dim() == 4 else tokens[:, None]
         if self.rays is not None:
-            if cameras is None or known is None:
+            if given.cameras is None or given.known is None:
                 raise ValueError("this network takes cameras with its views: give cameras and known")
-            tokens = tokens + self.rays(cameras, known, tokens.shape[2])
+            tokens = tokens + self.rays(given.cameras, given.known, tokens.shape[2])
+        if self.inside is not None and given.inside is not None:
+            tokens = tokens + self.inside(cell_means(given.inside, tokens.shape[2]))
         if self.tags is not None:
             places = torch.arange(first, first + tokens.shape[1], device=tokens.device) % len(self.tags)
             tokens = tokens + self.tags[places][:, None]
         return tokens
 
-    def at_points(
-        self,
-        points: Tensor,
-        x: Tensor,
-        cameras: Tensor | None = None,
-        known: Tensor | None = None,
-        pixels: Tensor | None = None,
-    ) -> Tensor:
+    def at_points(self, points: Tensor, x: Tensor, given: Inputs) -> Tensor:
         """points: (B, N, width), the tokens of x (B, C, N) -> the same with what the views show there."""
         if self.projected is None:
             return points
-        if cameras is None or known is None or pixels is None:
+        if given.cameras is None or given.known is None or given.pixels is None:
             raise ValueError("this network looks views up: give cameras, known and pixels")
-        return points + self.projected(x, cameras, known, pixels)
+        return points + self.projected(x, given.cameras, given.known, given.pixels, given.inside)
 
 
 class State(nn.Module):
@@ -115,46 +112,33 @@ class Remembering(nn.Module):
         """The memory (B, ...) with further tokens, (B, T, width)."""
         raise NotImplementedError
 
-    def remembered(
-        self,
-        memory: Tensor | None,
-        embeddings: Tensor,
-        cameras: Tensor | None = None,
-        known: Tensor | None = None,
-        first: int = 0,
-    ) -> Tensor:
-        """The memory (B, ...) with the views `first`.. of embeddings (B, V, features, cells), in order."""
-        tokens = self.views.tokens(self.clip_embed(embeddings.transpose(-1, -2)), cameras, known, first)
-        for view in tokens.unbind(1):
+    def tokens_of(self, given: Inputs, first: int = 0) -> Tensor:
+        """The tokens of the views `first`.., (B, V, cells, width)."""
+        if given.embeddings is None:
+            raise ValueError("the network needs embeddings, or the memory of them")
+        return self.views.tokens(self.clip_embed(given.embeddings.transpose(-1, -2)), given, first)
+
+    def remembered(self, memory: Tensor | None, given: Inputs, first: int = 0) -> Tensor:
+        """The memory (B, ...) with the views `first`.. that are given, in order."""
+        for view in self.tokens_of(given, first).unbind(1):
             memory = self.remember(memory, view)
         assert memory is not None
         return memory
 
-    def shown(
-        self,
-        context: list[Tensor],
-        memory: Tensor | None,
-        embeddings: Tensor | None,
-        cameras: Tensor | None,
-        known: Tensor | None,
-    ) -> tuple[list[Tensor], Tensor | None]:
+    def shown(self, context: list[Tensor], given: Inputs) -> tuple[list[Tensor], Tensor | None]:
         """The context with the tokens of all views, (B, V * cells, width), or the memory (B, ...) of them."""
-        if memory is not None:
-            return context, memory
-        if embeddings is None:
-            raise ValueError("the network needs embeddings, or the memory of them")
+        if given.memory is not None:
+            return context, given.memory
         if self.views.fusion != "tokens":
-            return context, self.remembered(None, embeddings, cameras, known)
-        tokens = self.views.tokens(self.clip_embed(embeddings.transpose(-1, -2)), cameras, known)
-        return [*context, tokens.flatten(1, 2)], None
+            return context, self.remembered(None, given)
+        return [*context, self.tokens_of(given).flatten(1, 2)], None
 
     def prepared(self, condition: Condition) -> Condition:
         """The condition, (B, ...) tensors, with the memory of its views in place of their embeddings."""
         if self.views.fusion == "tokens" or "embeddings" not in condition:
             return condition
         rest = {name: value for name, value in condition.items() if name != "embeddings"}
-        cameras, known = condition.get("cameras"), condition.get("known")
-        return rest | {"memory": self.remembered(None, condition["embeddings"], cameras, known)}
+        return rest | {"memory": self.remembered(None, Inputs(**condition))}
 
 
 class Rays(nn.Module):
@@ -174,18 +158,28 @@ class Rays(nn.Module):
 class Projected(nn.Module):
     """What each view shows where a point falls, over all views with a known camera.
 
-    For each view: premultiplied RGBA at the projection, whether it is inside the picture, and the depth. A
-    shared MLP, then mean, maximum and minimum over the views, in any order and number.
+    For each view: premultiplied RGBA at the projection, whether it is inside the picture, and the depth; and
+    with `inside` what lies behind the pixel. A shared MLP, then mean, maximum and minimum over the views, in
+    any order and number.
     """
 
-    def __init__(self, width: int, hidden: int = 64):
+    def __init__(self, width: int, hidden: int = 64, inside: bool = False):
         super().__init__()
+        self.behind = zeros(2, hidden) if inside else None
         self.each = nn.Sequential(nn.Linear(6, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU())
         self.out = silent(nn.Linear(3 * hidden, width))
 
-    def forward(self, x: Tensor, cameras: Tensor, known: Tensor, pixels: Tensor) -> Tensor:
-        """x: (B, C, N), cameras: (B, V, 19), known: (B, V), pixels: (B, V, 4, S, S) -> (B, N, width)."""
-        features = self.each(samples(x[:, :3], cameras, pixels))  # (B, V, N, hidden)
+    def forward(
+        self, x: Tensor, cameras: Tensor, known: Tensor, pixels: Tensor, inside: Tensor | None = None
+    ) -> Tensor:
+        """x: (B, C, N), cameras: (B, V, 19), known: (B, V), pixels: (B, V, 4, S, S) -> (B, N, width).
+
+        inside: (B, V, 2, S, S), as `Inputs.inside`.
+        """
+        features = self.each[0](samples(x[:, :3], cameras, pixels))  # (B, V, N, hidden)
+        if self.behind is not None and inside is not None:
+            features = features + self.behind(look_up(x[:, :3], cameras, inside)[0])
+        features = self.each[1:](features)
         used = known[:, :, None, None]
         mean = (features * used).sum(1) / used.sum(1).clamp(min=1)
         highest = features.masked_fill(~used, -math.inf).amax(1)
@@ -198,6 +192,14 @@ def silent(layer: nn.Linear) -> nn.Linear:
     """The layer with zero weights: it adds nothing until it is trained."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
+    return layer
+
+
+def zeros(inputs: int, outputs: int) -> nn.Linear:
+    """A layer of zero weights without bias: it adds nothing for zeros, and leaves the random state alone."""
+    with torch.random.fork_rng(devices=[]):
+        layer = nn.Linear(inputs, outputs, bias=False)
+    nn.init.zeros_(layer.weight)
     return layer
 
 

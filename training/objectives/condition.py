@@ -1,32 +1,54 @@
-"""A condition: a network's keyword tensors, whose first axis is the batch.
+"""A condition: a network's keyword tensors, whose first axis is the batch. `Inputs` lists them.
 
-- `embeddings`: the encoder's tokens of V views, (B, V, features, cells), or of a text, (B, features).
-- `cameras` (B, V, 19) and `known` (B, V) bool: the views' cameras (`training.conditioning.cameras`), and
-  whether the network is told them.
-- `pixels` (B, V, 4, S, S): the views' premultiplied RGBA, to sample where a point falls.
-- `memory` (B, ...): what a network has made of `embeddings` before sampling, in their place.
-- `low_res` (B, C, n): an upsampler's coarse cloud.
-- `truth` (B, V, 2, S, S): for a segmenter, what it is to find (`training.segmentation.truth`).
-- `clouds` (B, K, C, M) and `toward` (B, K, 3): a merger's clouds, and the directions of their cameras.
+Losses, samplers and guidance pass them on whole (`model(x, t, **condition)`); a network looks at them as
+`Inputs(**condition)`. One more is no input: `truth` (B, V, 2, S, S), what a segmenter is to find
+(`training.segmentation.truth`).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 Condition = dict[str, Tensor]
-SHOWN = ("embeddings", "known", "pixels")
+SHOWN = ("embeddings", "known", "pixels", "inside")
 """What is withheld where nothing is shown."""
 SHOWN_AS = {"embeddings", "memory"}
 """A condition without one of these shows nothing of the object."""
-PER_VIEW = ("embeddings", "cameras", "known", "pixels")
+PER_VIEW = ("embeddings", "cameras", "known", "pixels", "inside")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network may be given of B objects; it needs some of it, and may do without the rest."""
+
+    embeddings: Tensor | None = None
+    """The encoder's tokens of V views, (B, V, features, cells), or of a text, (B, features)."""
+    cameras: Tensor | None = None
+    """The views' cameras, (B, V, 19), see `training.conditioning.cameras`."""
+    known: Tensor | None = None
+    """Whether the network is told them, (B, V) bool."""
+    pixels: Tensor | None = None
+    """The views' premultiplied RGBA, (B, V, 4, S, S), to sample where a point falls."""
+    inside: Tensor | None = None
+    """What lies behind the views' pixels, (B, V, 2, S, S), see `training.conditioning.masks`; zeros where
+    nothing is known."""
+    memory: Tensor | None = None
+    """What a network has made of the views before sampling, (B, ...), in place of their embeddings."""
+    low_res: Tensor | None = None
+    """An upsampler's coarse cloud, (B, C, n)."""
+    clouds: Tensor | None = None
+    """A merger's clouds, (B, K, C, M)."""
+    toward: Tensor | None = None
+    """The directions of their cameras, (B, K, 3), 0 where unknown."""
 
 
 def withheld(condition: Condition, keep: Tensor | None = None) -> Condition:
     """The condition of objects that nothing is shown of: those where `keep`, (B,) bool, is false; None: all.
 
-    Embeddings and pixels become zeros, and no camera is known. An upsampler keeps its coarse cloud.
+    Embeddings, pixels and masks become zeros, and no camera is known. An upsampler keeps its coarse cloud.
     """
 
     def blank(value: Tensor) -> Tensor:

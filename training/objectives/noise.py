@@ -29,6 +29,7 @@ class StepNoise:
     cuts: Tensor  # (B, V) in [0, 1), which of its cuts is used of a picture
     view_cameras: Tensor  # (B, V) in [0, 1), see `posed`
     object_cameras: Tensor  # (B,) in [0, 1), likewise
+    insides: Tensor  # (B,) in [0, 1), whose masks are shown
 
     def posed(self, drop: float) -> Tensor:
         """Which views keep their cameras, (B, V) bool: all but the share `drop`.
@@ -60,6 +61,7 @@ def step_noise(
     view_cameras = torch.rand(batch, views, generator=generator)
     object_cameras = torch.rand(batch, generator=generator)
     cuts = torch.rand(batch, views, generator=generator)
+    insides = torch.rand(batch, generator=generator)
     count, channels, points = shape
     numbers = np.empty((count, channels, points + low_points), np.float32)
     for i in range(count):
@@ -76,4 +78,5 @@ def step_noise(
         cuts[mine],
         view_cameras[mine],
         object_cameras[mine],
+        insides[mine],
     )

@@ -33,13 +33,15 @@ def given(clouds: int = 3, points: int = 20) -> tuple[torch.Tensor, torch.Tensor
 
 def test_clouds_have_no_order_and_tags_go_with_them() -> None:
     model, (x, t, clouds, toward) = network(), given()
-    made, turn = model(x, t, clouds, toward), [2, 0, 1]
-    assert torch.allclose(made, model(x, t, clouds[:, turn], toward[:, turn]), atol=1e-4)
-    assert not torch.allclose(made, model(x, t, clouds[:, turn], toward), atol=1e-3)
+    made, turn = model(x, t, clouds=clouds, toward=toward), [2, 0, 1]
+    assert torch.allclose(made, model(x, t, clouds=clouds[:, turn], toward=toward[:, turn]), atol=1e-4)
+    assert not torch.allclose(made, model(x, t, clouds=clouds[:, turn], toward=toward), atol=1e-3)
     mixed = clouds[..., torch.randperm(20)]
-    assert torch.allclose(made, model(x, t, mixed, toward), atol=1e-4)
-    assert torch.allclose(model(x, t, clouds), model(x, t, clouds, 0 * toward), atol=1e-6)
-    assert model(x, t, clouds[:, :1], toward[:, :1]).shape == made.shape
+    assert torch.allclose(made, model(x, t, clouds=mixed, toward=toward), atol=1e-4)
+    assert torch.allclose(
+        model(x, t, clouds=clouds), model(x, t, clouds=clouds, toward=0 * toward), atol=1e-6
+    )
+    assert model(x, t, clouds=clouds[:, :1], toward=toward[:, :1]).shape == made.shape
 
 
 def test_a_point_is_told_what_each_cloud_has_nearest_to_it() -> None:
@@ -58,19 +60,23 @@ def test_a_point_is_told_what_each_cloud_has_nearest_to_it() -> None:
 
 def test_points_beyond_the_tokens_are_only_looked_up() -> None:
     model, (x, t, clouds, toward) = network(cloud_tokens=8), given()
-    made = model(x, t, clouds, toward)
+    made = model(x, t, clouds=clouds, toward=toward)
     far = clouds.clone()
     far[..., 8:] += 1000
-    assert not torch.allclose(made, model(x, t, far, toward), atol=1e-3)
+    assert not torch.allclose(made, model(x, t, clouds=far, toward=toward), atol=1e-3)
     torch.nn.init.zeros_(model.near.out.weight)
-    assert torch.allclose(model(x, t, clouds, toward), model(x, t, far, toward), atol=1e-6)
+    assert torch.allclose(
+        model(x, t, clouds=clouds, toward=toward), model(x, t, clouds=far, toward=toward), atol=1e-6
+    )
 
 
 def test_images_are_shown_too() -> None:
     model, (x, t, clouds, toward) = network(features=8), given()
     views = torch.randn(2, 2, 8, 4)
-    made = model(x, t, clouds, toward, embeddings=views)
-    assert not torch.allclose(made, model(x, t, clouds, toward, embeddings=0 * views), atol=1e-3)
+    made = model(x, t, clouds=clouds, toward=toward, embeddings=views)
+    assert not torch.allclose(
+        made, model(x, t, clouds=clouds, toward=toward, embeddings=0 * views), atol=1e-3
+    )
 
 
 def test_without_learning_offsets_are_the_consensus_itself() -> None:

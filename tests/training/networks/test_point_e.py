@@ -114,7 +114,7 @@ def test_recomputing_changes_no_gradient(vectors: Vectors) -> None:
 def test_new_model_predicts_nothing_and_keeps_the_init_scale() -> None:
     torch.manual_seed(0)
     model = build("grid", 32, width=256, layers=2, heads=4)
-    out = model(torch.randn(2, 6, 10), torch.tensor([0.5, 900.0]), torch.randn(2, 32, 4))
+    out = model(torch.randn(2, 6, 10), torch.tensor([0.5, 900.0]), embeddings=torch.randn(2, 32, 4))
     assert out.shape == (2, 12, 10)
     assert not out.any()
     weight = model.state_dict()["backbone.resblocks.1.mlp.c_fc.weight"]

@@ -33,7 +33,7 @@ def test_it_is_equivariant_to_the_order_of_the_points() -> None:
     model, (x, t, grid) = make(), inputs(100)
     order = torch.randperm(100)
     with torch.inference_mode():
-        out = model(x, t, grid)
+        out = model(x, t, embeddings=grid)
         torch.testing.assert_close(model(x[:, :, order], t, grid), out[:, :, order], atol=1e-5, rtol=1e-5)
     assert out.std() > 1e-3
 
@@ -41,9 +41,9 @@ def test_it_is_equivariant_to_the_order_of_the_points() -> None:
 def test_time_image_and_every_point_matter() -> None:
     model, (x, t, grid) = make(), inputs(50)
     with torch.inference_mode():
-        out = model(x, t, grid)
+        out = model(x, t, embeddings=grid)
         assert (model(x, t + 50, grid) - out).abs().max() > 1e-4
-        assert (model(x, t, grid * 0) - out).abs().max() > 1e-4
+        assert (model(x, t, embeddings=grid * 0) - out).abs().max() > 1e-4
         moved = x.clone()
         moved[:, :3, 7] += 3
         assert (model(moved, t, grid) - out)[:, :, :7].abs().max() > 1e-5  # through the latents
@@ -62,7 +62,7 @@ def costs(model: TwoStreamTransformer, points: int) -> tuple[int, int]:
     x, t, grid = inputs(points)
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with FlopCounterMode(display=False) as counter, hooks:
-        model(x, t, grid)
+        model(x, t, embeddings=grid)
     return counter.get_total_flops(), sum(kept)
 
 
@@ -90,7 +90,7 @@ def test_recomputed_activations_give_the_same_gradients() -> None:
     gradients = []
     for recompute in (False, True):
         model = make(Shape(width=32, layers=2, heads=2, outputs=1, recompute=recompute))
-        model(x, t, grid).square().mean().backward()
+        model(x, t, embeddings=grid).square().mean().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b)

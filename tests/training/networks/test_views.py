@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from training import checkpoints
 from training.conditioning.cameras import camera_numbers
+from training.conditioning.masks import cell_means
 from training.config import TrainConfig
 from training.networks.point_e import assemble, load_weights
 from training.networks.transformer import Shape
 from training.networks.views import Remembering, ViewShape, samples
+from training.objectives.condition import Inputs
 
 Vectors = Callable[[str], tuple[dict[str, Any], dict[str, Tensor]]]
 CELLS, FEATURES, POINTS = 4, 8, 12
@@ -173,12 +175,12 @@ def test_views_shown_one_by_one_are_the_views_shown_together(model: str, fusion:
     memory = None
     for view in range(3):
         one = {k: shown[k][:, view : view + 1] for k in ("embeddings", "cameras", "known")}
-        memory = net.remembered(memory, one["embeddings"], one["cameras"], one["known"])
+        memory = net.remembered(memory, Inputs(**one))
     assert memory is not None
     rest = {name: value for name, value in shown.items() if name != "embeddings"}
     torch.testing.assert_close(run(net, rest | {"memory": memory}), together)
     two = {name: value[:, :2] for name, value in shown.items()}
-    earlier = net.remembered(None, two["embeddings"], two["cameras"], two["known"])
+    earlier = net.remembered(None, Inputs(**two))
     if fusion == "causal":  # what is known of the first two does not depend on the third
         torch.testing.assert_close(memory[..., : earlier.shape[-2], :], earlier)
     else:
@@ -196,3 +198,48 @@ def test_remembered_views_weigh_the_same_for_any_number_of_points() -> None:
     torch.testing.assert_close(
         net(x.repeat(1, 1, 3), t, **shown), net(x, t, **shown).repeat(1, 1, 3), atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("model", KINDS)
+def test_what_lies_behind_starts_silent(model: str) -> None:
+    """With masks the network begins as without; once trained, it uses them at its tokens and at its points."""
+    plain, seeing = (
+        checkpoints.build_model(
+            TrainConfig.model_validate(
+                {"model": model, "width": 16, "layers": 2, "heads": 2, "view_rays": True, "view_projected": True}
+                | {"see_inside": see} | KINDS[model]
+            ),
+            FEATURES,
+        )
+        for see in ("none", "true")
+    )  # fmt: skip
+    own, more = plain.state_dict(), seeing.state_dict()
+    assert set(more) - set(own) == {"views.inside.weight", "views.projected.behind.weight"}
+    assert all(torch.equal(more[name], value) for name, value in own.items())
+    shown, behind = condition(2, model), torch.rand(2, 2, 2, 8, 8, generator=torch.Generator().manual_seed(5))
+    nn.init.normal_(plain.output_proj.weight, generator=torch.Generator().manual_seed(3))
+    nn.init.normal_(plain.views.projected.out.weight, generator=torch.Generator().manual_seed(4))
+    seeing.load_state_dict(plain.state_dict(), strict=False)
+    once = run(plain, shown)
+    assert torch.equal(run(seeing, shown | {"inside": behind}), once)
+    for part in (seeing.views.inside, seeing.views.projected.behind):
+        nn.init.normal_(part.weight, std=0.5)
+        assert (run(seeing, shown | {"inside": behind}) - once).abs().max() > 1e-4
+        assert torch.equal(run(seeing, shown | {"inside": 0 * behind}), once)
+        nn.init.zeros_(part.weight)
+
+
+def test_a_remembered_view_keeps_what_lies_behind_it() -> None:
+    behind = torch.rand(2, 3, 2, 8, 8, generator=torch.Generator().manual_seed(5))
+    for fusion in ("causal", "state"):
+        net = network(view_rays=True, view_projected=True, view_fusion=fusion, see_inside="true")
+        shown = condition(3) | {"inside": behind}
+        torch.testing.assert_close(run(net, net.prepared(shown)), run(net, shown))
+        assert (run(net, net.prepared(shown | {"inside": 0 * behind})) - run(net, shown)).abs().max() > 1e-3
+
+
+def test_cells_are_the_means_of_their_part_of_the_masks() -> None:
+    behind = torch.rand(2, 3, 2, 8, 8)
+    blocks = behind.view(2, 3, 2, 4, 2, 4, 2).mean((4, 6)).flatten(3).transpose(2, 3)
+    torch.testing.assert_close(cell_means(behind, 16), blocks)
+    torch.testing.assert_close(cell_means(behind, 9).mean(2), behind.mean((3, 4)))
