@@ -13,6 +13,8 @@ from render.failures import UserError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 """The arithmetic of a network, in training and in sampling."""
+SeeInside = Literal["none", "predicted", "true"]
+"""What is shown behind a view: nothing, masks that a segmenter predicts, or the dataset's own."""
 Rule = Literal["together", "mean", "cycle"]
 """How several views of an object are used: all at once, by a model trained so; or, by a model of one view,
 without training: the mean of its estimates, or the views in turn."""
@@ -107,6 +109,14 @@ class GenerateSettings(Running):
     """Several images: a cloud for each, or one object's views; all at once, for a model trained so, or
     without training: the mean of the model's estimates, or the views in turn. None: each if it was trained
     with one view, else together."""
+    mask: tuple[Path, ...] = ()
+    """The images' interior masks, in their order, for a model that sees insides: white where a surface that
+    no view sees lies behind. None: predicted ones, if a segmenter is known."""
+    mask_layers: tuple[Path, ...] = ()
+    """For masks: 8-bit images of the number of surfaces along each ray; None: 2 where the object is, 4 where
+    it has an inside."""
+    segmenter: Path | None = None
+    """The checkpoint that predicts masks, if not where it was in training."""
     state: Path | None = None
     """A file that keeps what the model makes of an object's views: later calls go on from it, with further
     images or none."""
@@ -120,6 +130,8 @@ class GenerateSettings(Running):
     """The checkpoint is OpenAI's model of this name, such as base40M."""
     points: int = 0
     """Points per cloud; 0: as many as the model was trained with."""
+    part: Literal["all", "outside"] = "all"
+    """What is written of a cloud with labels: all of it, or its outer surface alone."""
     steps: int = 64
     """Sampling steps."""
     guidance: float = 3.0
@@ -132,6 +144,10 @@ class GenerateSettings(Running):
     def __post_init__(self) -> None:
         at_least("count", self.count, 1)
         at_least("points", self.points, 0)
+        if self.mask_layers and len(self.mask_layers) != len(self.mask):
+            raise UserError(
+                f"{len(self.mask_layers)} images of layers for {len(self.mask)} masks. Give one each."
+            )
         if self.state and (self.text or self.upsampler or self.count > 1 or self.view_rule == "each"):
             raise UserError(f"{self.state}: a state makes one cloud of one object's images, not upsampled.")
         if self.state and self.view_rule in ("mean", "cycle"):
@@ -161,6 +177,11 @@ class EvaluateSettings(Scoring, Running):
     """Number of views shown; 0: the most that the model was trained with."""
     view_rule: Rule = "together"
     """How several views are used; `mean` and `cycle` serve a model trained with a single one."""
+    see_inside: tuple[SeeInside, ...] = ()
+    """What a model that sees insides is shown behind the views: none, predicted or true masks; several are
+    compared, object by object from the same noise. None: predicted, or else what training showed."""
+    segmenter: Path | None = None
+    """The checkpoint that predicts masks, if not where it was in training."""
     split: str | None = None
     """The split to evaluate on; None: the held-out objects of the run's validation split, or, where the
     dataset holds none out, the training split."""

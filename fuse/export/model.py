@@ -107,14 +107,15 @@ def write_ply(
     normal: np.ndarray | None = None,
     label: np.ndarray | None = None,
     openness: np.ndarray | None = None,
+    seen: np.ndarray | None = None,
 ) -> None:
-    """Write (N, 3) float32 points, (N, 3) uint8 colors, optional (N, 3) float32 normals, (N,) uint8 labels
-    and (N,) uint8 openness as binary PLY."""
+    """Write (N, 3) float32 points, (N, 3) uint8 colors, optional (N, 3) float32 normals, (N,) uint8 labels,
+    (N,) uint8 openness and (N,) bool `seen` as binary PLY."""
     columns = [(name, "<f4", xyz[:, i]) for i, name in enumerate("xyz")]
     if normal is not None:
         columns += [(f"n{name}", "<f4", normal[:, i]) for i, name in enumerate("xyz")]
     columns += [(name, "u1", rgb[:, i]) for i, name in enumerate(("red", "green", "blue"))]
-    extra = {"label": label, "openness": openness}
+    extra = {"label": label, "openness": openness, "seen": seen}
     columns += [(name, "u1", values) for name, values in extra.items() if values is not None]
     vertices = np.empty(len(xyz), [(name, dtype) for name, dtype, _ in columns])
     for name, _, values in columns:
@@ -125,12 +126,19 @@ def write_ply(
     path.write_bytes(header.encode() + vertices.tobytes())
 
 
-def write_point_e(path: Path, xyz: np.ndarray, rgb: np.ndarray, label: np.ndarray | None = None) -> None:
+def write_point_e(
+    path: Path,
+    xyz: np.ndarray,
+    rgb: np.ndarray,
+    label: np.ndarray | None = None,
+    seen: np.ndarray | None = None,
+) -> None:
     """Write (N, 3) float32 points and (N, 3) uint8 colors for Point-E's `PointCloud.load`: `coords`, in its
-    frame, which is ours halved, and R, G, B in 0..1. (N,) labels become one more channel, `label`.
+    frame, which is ours halved, and R, G, B in 0..1. (N,) labels and (N,) bool `seen` become channels.
     """
     channels = {name: rgb[:, i].astype(np.float32) / 255 for i, name in enumerate("RGB")}
-    channels |= {"label": label.astype(np.float32)} if label is not None else {}
+    more = {"label": label, "seen": seen}
+    channels |= {name: values.astype(np.float32) for name, values in more.items() if values is not None}
     with path.open("wb") as file:  # given a path, np.savez would add a second suffix to some names
         np.savez(file, coords=xyz.astype(np.float32) / 2, **channels)
 

@@ -1,6 +1,7 @@
 """Generated clouds as files that other tools open.
 
-Labels are kept: as a PLY property `label`, an npz array `label` (1 is hidden), or two nodes of a GLB.
+Labels are kept: as a PLY property `label`, an npz array `label` (1 is hidden), or two nodes of a GLB. A PLY
+and an npz also say which points the pictures could have shown (`seen`, 1 or 0).
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from training.data.channels import from_network, hidden_of
 FORMATS = (".ply", ".npz", ".glb")
 
 
-def write_points(path: Path, points: np.ndarray) -> None:
-    """Write (C, N) in the network's frame as .ply, .npz or .glb, by the file's extension."""
+def write_points(path: Path, points: np.ndarray, seen: np.ndarray | None = None) -> None:
+    """Write (C, N) in the network's frame, and (N,) bool `seen`, as .ply, .npz or .glb."""
     (xyz, rgb), hidden = from_network(points), hidden_of(points)
     match path.suffix.lower():
         case ".ply":
-            write_ply(path, xyz, rgb, label=hidden)
+            write_ply(path, xyz, rgb, label=hidden, seen=seen)
         case ".npz":
-            write_point_e(path, xyz, rgb, hidden)
+            write_point_e(path, xyz, rgb, hidden, seen)
         case _:
             write_glb(path, xyz, rgb, hidden)
 

@@ -124,9 +124,8 @@ def test_new_model_predicts_nothing_and_keeps_the_init_scale() -> None:
 @pytest.mark.parametrize(("channels", "outputs"), [(3, 1), (7, 2)])
 def test_channels_and_outputs_are_free(channels: int, outputs: int) -> None:
     model = build("upsample", 8, width=32, layers=1, heads=2, channels=channels, outputs=outputs)
-    out = model(
-        torch.zeros(2, channels, 9), torch.zeros(2), torch.zeros(2, 8, 4), torch.zeros(2, channels, 5)
-    )
+    given = {"embeddings": torch.zeros(2, 8, 4), "low_res": torch.zeros(2, channels, 5)}
+    out = model(torch.zeros(2, channels, 9), torch.zeros(2), **given)
     assert out.shape == (2, channels * outputs, 9)
 
 
@@ -175,11 +174,11 @@ def test_bfloat16_says_nearly_the_same(qk_norm: bool) -> None:
         for name, value in model.named_parameters():
             if "_norm" in name:
                 value.uniform_(0.5, 2)
-    inputs = torch.randn(2, 6, 40), torch.tensor([3.0, 700.0]), torch.randn(2, 20, 9)
-    exact = model(*inputs)
+    inputs, grid = (torch.randn(2, 6, 40), torch.tensor([3.0, 700.0])), torch.randn(2, 20, 9)
+    exact = model(*inputs, embeddings=grid)
     with torch.autocast("cpu", torch.bfloat16), warnings.catch_warnings():
         warnings.simplefilter("error")  # of a slow path
-        half = model(*inputs)
+        half = model(*inputs, embeddings=grid)
     assert half.dtype == torch.bfloat16
     assert off(half.float(), exact) < 0.03
     half.float().square().mean().backward()

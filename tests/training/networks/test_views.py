@@ -46,13 +46,18 @@ def cameras(views: int) -> Tensor:
 
 def network(model: str = "grid", **options: Any) -> nn.Module:
     """A small network whose every weight is random, also those that begin as zero."""
-    settings = {"model": model, "width": 16, "layers": 2, "heads": 2, "views_most": 3}
-    net = checkpoints.build_model(TrainConfig.model_validate(settings | KINDS[model] | options), FEATURES)
+    net = untrained(model, **KINDS[model] | options)
     generator = torch.Generator().manual_seed(1)
     for weight in net.parameters():
         if weight.dim() > 1 or not weight.any():
             nn.init.normal_(weight, std=0.6, generator=generator)
     return net.eval().requires_grad_(False)
+
+
+def untrained(model: str, **options: Any) -> Any:
+    """The same as training begins with it."""
+    settings = {"model": model, "width": 16, "layers": 2, "heads": 2, "views_most": 3}
+    return checkpoints.build_model(TrainConfig.model_validate(settings | options), FEATURES)
 
 
 def run(net: nn.Module, shown: dict[str, Tensor], points: int = POINTS) -> Tensor:
@@ -202,17 +207,9 @@ def test_remembered_views_weigh_the_same_for_any_number_of_points() -> None:
 
 @pytest.mark.parametrize("model", KINDS)
 def test_what_lies_behind_starts_silent(model: str) -> None:
-    """With masks the network begins as without; once trained, it uses them at its tokens and at its points."""
-    plain, seeing = (
-        checkpoints.build_model(
-            TrainConfig.model_validate(
-                {"model": model, "width": 16, "layers": 2, "heads": 2, "view_rays": True, "view_projected": True}
-                | {"see_inside": see} | KINDS[model]
-            ),
-            FEATURES,
-        )
-        for see in ("none", "true")
-    )  # fmt: skip
+    """The network begins as one without masks; once trained, it uses them at its tokens and its points."""
+    options = KINDS[model] | {"view_rays": True, "view_projected": True}
+    plain, seeing = (untrained(model, see_inside=see, **options) for see in ("none", "true"))
     own, more = plain.state_dict(), seeing.state_dict()
     assert set(more) - set(own) == {"views.inside.weight", "views.projected.behind.weight"}
     assert all(torch.equal(more[name], value) for name, value in own.items())
