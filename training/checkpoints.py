@@ -24,7 +24,7 @@ from render.failures import UserError
 from training.conditioning.encoder import EfficientNetLite0, EfficientNetLite0Fine, Encoder, PooledGrid
 from training.conditioning.encoder_cache import CachedEncoder
 from training.conditioning.encoder_clip import CLIP_L14, DINO_L14, ClipGrid, ClipImage, ClipText, DinoGrid
-from training.conditioning.masks import Segmenter
+from training.conditioning.masks import MaskPredictor
 from training.conditioning.shown import ViewReader, ViewUse
 from training.config import TrainConfig
 from training.networks import point_e
@@ -161,7 +161,7 @@ def build_encoder(config: TrainConfig, device: torch.device | str) -> CachedEnco
 
 
 def build_reader(
-    config: TrainConfig, encoder: CachedEncoder, device: torch.device, segmenter: Segmenter | None = None
+    config: TrainConfig, encoder: CachedEncoder, device: torch.device, segmenter: MaskPredictor | None = None
 ) -> ViewReader:
     """What turns views into the network's condition."""
     pixels = config.view_projected or config.segments

@@ -251,8 +251,8 @@ class TrainConfig(BaseModel):
 
     @property
     def reads_masks(self) -> bool:
-        """Whether true masks of views are needed."""
-        return self.see_inside in ("true", "mixed")
+        """Whether true masks of views are needed, to be shown or to be learned."""
+        return self.see_inside in ("true", "mixed") or self.segments
 
     @property
     def predicts_masks(self) -> bool:

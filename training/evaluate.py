@@ -21,10 +21,13 @@ from fuse.dataset.layout import open_dataset
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import Shard, ShardError
 from fuse.dataset.storage import publish_bytes
+from render.failures import UserError
 from training import checkpoints
+from training.conditioning.masks import Behind
 from training.conditioning.shown import View
 from training.config import TrainConfig
 from training.data.drawn import Draws, as_condition
+from training.data.groups import require_views
 from training.data.point_mix import UnionOrder
 from training.data.rows import OpenShards, Recipe, RowGroup, usable_rows
 from training.data.shuffle import Group
@@ -35,7 +38,7 @@ from training.output.pictures import draw_sheet
 from training.scores.clouds import distinct, from_channels
 from training.scores.distances import chamfer_matrix
 from training.scores.report import Report, score
-from training.settings import EvaluateSettings
+from training.settings import EvaluateSettings, SeeInside
 
 EVALUATIONS = "evaluations"
 """In a run's folder: a JSON file per evaluation."""
@@ -114,9 +117,14 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     Raises ShardError where the dataset cannot be read, CheckpointError for a bad checkpoint.
     """
     generator = Generator(
-        settings.checkpoint, settings.device, None, settings.encoder_path, settings.precision
+        settings.checkpoint,
+        settings.device,
+        None,
+        settings.encoder_path,
+        settings.precision,
+        settings.segmenter,
     )
-    config = generator.config
+    config, behind = generator.config, shown_behind(generator, settings)
     if settings.untrained:
         model = checkpoints.build_model(config, generator.encoder.features)
         generator.model = model.to(generator.device).eval().requires_grad_(False)
@@ -124,7 +132,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     clouds = open_dataset(settings.dataset).clouds
     split, objects_of = _chosen_split(clouds, config, settings.split)
     views = range(settings.view, settings.view + (settings.views or config.views_most))
-    samples = read_samples(clouds, config, settings.count, views, points, split)
+    samples = read_samples(clouds, config, settings.count, views, points, split, behind=behind)
     low = [sample.low_res for sample in samples if sample.low_res is not None]
     drawn = Draws(Path(config.draws)) if config.draws else None
     if drawn is not None and config.model == "upsample":
@@ -150,6 +158,17 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         _write_clouds(settings.clouds, truth, generated)
     found = replace(compare(samples, generated), objects_of=objects_of)
     return replace(found, scores=_score(truth, generated, settings)) if settings.scores else found
+
+
+def shown_behind(generator: Generator, settings: EvaluateSettings) -> SeeInside:
+    """What is shown behind the views. UserError where the settings do not fit the model."""
+    if len(settings.see_inside) > 1:
+        raise UserError("One evaluation shows one kind of masks; `compare_insides` compares several.")
+    if not generator.sees_inside:
+        if settings.see_inside and settings.see_inside != ("none",):
+            raise UserError(f"{generator.path}: this model sees no inside. Train one with --see-inside.")
+        return "none"
+    return settings.see_inside[0] if settings.see_inside else "predicted" if generator.segmenter else "true"
 
 
 def keep(found: Recorded, settings: EvaluateSettings) -> Path | None:
@@ -223,12 +242,15 @@ def read_samples(
     points: int,
     split: str,
     captions: bool = False,
+    behind: SeeInside = "none",
 ) -> list[Sample]:
     """`count` rows of a split, evenly spread over the shards, with these views and `points` points.
 
-    `captions`: read them although the model is conditioned on images.
+    `captions`: read them although the model is conditioned on images; `behind` is what is shown behind the
+    views.
     """
-    groups = [group for part in read_manifest(clouds) for group in _groups(clouds / part.file, split, config)]
+    parts, masks = read_manifest(clouds), behind == "true"
+    groups = [group for part in parts for group in _groups(clouds / part.file, split, config, masks)]
     places = [(at, row) for at, group in enumerate(groups) for row in group.rows.tolist()]
     if not places:
         raise ShardError(f"{clouds}: no rows of split {split!r}. Run `insideout fuse` first.")
@@ -236,32 +258,36 @@ def read_samples(
     shown = config.encodes and not texts
     images = shown or all(group.views > max(views) for group in groups)  # else for the pictures alone
     recipe = Recipe(config.mix, points, config.condition_points, points, config.target, images)
-    recipe = replace(recipe, cameras=config.uses_cameras, captions=captions or texts)
+    recipe = replace(recipe, cameras=config.uses_cameras, captions=captions or texts, masks=masks)
     chosen = {places[i] for i in np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)}
     shards, union, samples = OpenShards(), UnionOrder(), []
     for at in sorted({at for at, _ in chosen}):
         if images and max(views) >= groups[at].views:
             raise ShardError(f"{groups[at].path}: it has {groups[at].views} views, so no view {max(views)}.")
         table = shards.read(groups[at], views, recipe, np.random.default_rng(0))
-        samples += [_sample(table, row, recipe, union) for a, row in sorted(chosen) if a == at]
+        guess = "predicted" if behind == "predicted" else None
+        samples += [_sample(table, row, recipe, union, guess) for a, row in sorted(chosen) if a == at]
     return samples
 
 
-def _groups(path: Path, split: str, config: TrainConfig) -> list[Group]:
+def _groups(path: Path, split: str, config: TrainConfig, masks: bool = False) -> list[Group]:
     """The row groups of a shard, with the rows that have points of the model's kind."""
     with Shard(path) as shard:
+        if masks:
+            require_views(shard, masks)
         rows = [usable_rows(shard, i, split, config.mix.kind) for i in range(shard.row_groups)]
         return [Group(path, i, some, shard.views) for i, some in enumerate(rows)]
 
 
-def _sample(table: RowGroup, row: int, recipe: Recipe, union: UnionOrder) -> Sample:
+def _sample(table: RowGroup, row: int, recipe: Recipe, union: UnionOrder, guess: Behind = None) -> Sample:
     cloud = np.empty((recipe.mix.channels, recipe.points), np.float32)
     low = np.empty((recipe.mix.channels, recipe.low_points), np.float32)
     table.fill(row, cloud, low, union)
     caption = table.caption(row) if recipe.captions else None
     which = range(len(table.views))
     cameras = table.cameras(row, which) if recipe.cameras else [None] * len(which)
-    views = tuple(map(View, table.images(row, which), cameras))
+    behind = table.masks(row, which) if recipe.masks else [guess] * len(which)
+    views = tuple(map(View, table.images(row, which), cameras, behind))
     return Sample(table.uid(row), views, cloud, low if recipe.low_points else None, caption)
 
 

@@ -10,17 +10,23 @@ a folder for all three. An upsampler's checkpoint adds points to the cloud.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
 from render.failures import UserError
+from training.conditioning.cameras import NUMBERS
 from training.conditioning.image_files import image_files, read_image
+from training.conditioning.mask_files import read_masks
 from training.conditioning.pose_file import pose_of, read_poses, write_poses
 from training.conditioning.shown import View
+from training.data.channels import hidden_of
 from training.generator import Generator, Given, check_pair, open_upsampler, refine, views_of
 from training.output.cloud_files import FORMATS, write_points
 from training.output.pictures import draw_sides
+from training.output.seen import seen_by
 from training.settings import GenerateSettings
 
 
@@ -35,7 +41,8 @@ def generate(settings: GenerateSettings, report: Callable[[str], None] = print) 
     inputs = list(_inputs(settings.image, settings.text, settings.cameras))
     begun = settings.state is not None and settings.state.exists()
     how = (settings.device, settings.name, settings.encoder_path, settings.precision)
-    base = Generator(settings.checkpoint, *how)
+    base = Generator(settings.checkpoint, *how, settings.segmenter)
+    inputs = with_masks(inputs, base, settings)
     inputs = [("cloud", [])] if begun and not inputs else _objects(base, settings, _fitting(base, inputs))
     inputs = [pair for pair in inputs for _ in range(settings.count)]
     items = [item for _, item in inputs]
@@ -55,9 +62,39 @@ def generate(settings: GenerateSettings, report: Callable[[str], None] = print) 
         clouds = refine(upsampler, items, clouds, settings.sampling, report)
     written = []
     for cloud, target, item in zip(clouds, targets, items, strict=True):
-        written += [*_write(cloud, target), _picture(cloud, target, settings.image)]
+        hidden = hidden_of(cloud)
+        if settings.part == "outside" and hidden is not None:
+            cloud = cloud[:6, ~hidden]
+        cameras = np.zeros((0, NUMBERS)) if begun else base.cameras_of(views_of(item))
+        seen = seen_by(cloud[:3].T, cameras) if len(cameras) else None
+        written += [*_write(cloud, target, seen), _picture(cloud, target, settings.image)]
         written += [] if begun else _cameras(base, item, target)
+        if seen is None:
+            report(f"{target.name}: no camera is known, so it does not say which points were seen")
     return written
+
+
+def with_masks(
+    inputs: list[tuple[str, Given]], base: Generator, settings: GenerateSettings
+) -> list[tuple[str, Given]]:
+    """The inputs with what lies behind their views: given masks, else what the model guesses.
+
+    UserError where masks do not fit the images or the model.
+    """
+    if settings.mask and not base.sees_inside:
+        raise UserError(f"{base.path}: this model takes no masks. Train one with --see-inside true or mixed.")
+    count = sum(len(views_of(item)) for _, item in inputs)
+    if settings.mask and len(settings.mask) != count:
+        raise UserError(f"{len(settings.mask)} masks for {count} images. Give one for each.")
+    files = zip_longest(settings.mask, settings.mask_layers)
+
+    def behind(view: View) -> View:
+        mask, layers = next(files, (None, None))
+        return replace(view, behind=base.guess if mask is None else read_masks(mask, layers, view.image))
+
+    return [
+        (name, [behind(view) for view in item] if isinstance(item, list) else item) for name, item in inputs
+    ]
 
 
 def _continued(base: Generator, settings: GenerateSettings, item: Given, points: int) -> np.ndarray:
@@ -67,7 +104,7 @@ def _continued(base: Generator, settings: GenerateSettings, item: Given, points:
         raise UserError(f"{base.path}: this model keeps no state of images.")
     session = base.begin(state=settings.state if settings.state.exists() else None)
     for view in views_of(item):
-        session.show(view.image, view.camera)
+        session.show(view.image, view.camera, view.behind)
     cloud = session.draw(points, settings.sampling)
     session.save(settings.state)
     return cloud[None]
@@ -138,14 +175,14 @@ def _targets(out: Path, names: list[str]) -> list[Path]:
     return targets
 
 
-def _write(cloud: np.ndarray, target: Path) -> list[Path]:
-    """Write the cloud (C, N) in `target`'s format, or in all formats."""
+def _write(cloud: np.ndarray, target: Path, seen: np.ndarray | None) -> list[Path]:
+    """Write the cloud (C, N), and (N,) bool which points were seen, in `target`'s format or in all."""
     if target.suffix.lower() in FORMATS:
         files = [target]
     else:
         files = [target.with_name(target.name + ending) for ending in FORMATS]
     for file in files:
-        write_points(file, cloud)
+        write_points(file, cloud, seen)
     return files
 
 

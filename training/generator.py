@@ -20,9 +20,9 @@ from torch import Tensor
 from render.failures import UserError
 from training import checkpoints
 from training.checkpoints import CheckpointError
-from training.conditioning.cameras import nowhere
+from training.conditioning.cameras import NUMBERS, nowhere
 from training.conditioning.frames import Frame, enter_first
-from training.conditioning.masks import Behind, Segmenter
+from training.conditioning.masks import Behind
 from training.conditioning.shown import BLANK, View
 from training.conditioning.view_state import ViewState, read_state
 from training.config import TrainConfig
@@ -31,6 +31,7 @@ from training.networks import point_e
 from training.objectives.condition import Condition, Inputs, withheld
 from training.objectives.objective import Model
 from training.objectives.sampler import sample
+from training.segmentation.segmenter import segmenter_of
 from training.settings import Precision, Sampling
 
 Given = bytes | str | Sequence[View] | None
@@ -40,8 +41,8 @@ Given = bytes | str | Sequence[View] | None
 class Generator:
     """A checkpoint loaded for sampling: one of ours, or an official file and the model's published name.
 
-    `encoder_path` is where the encoder's weights are, if not where they were in training; `segmenter`
-    predicts the masks of views that ask for it.
+    `encoder_path` is where the encoder's weights are, if not where they were in training; `segmenter` is the
+    checkpoint that predicts masks, likewise.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Generator:
         name: str | None = None,
         encoder_path: str | None = None,
         precision: Precision = "auto",
-        segmenter: Segmenter | None = None,
+        segmenter: Path | None = None,
     ):
         self.path, self.device = checkpoint, pick_device(device)
         if name is None:
@@ -64,9 +65,20 @@ class Generator:
             self.model = checkpoints.build_model(self.config, self.encoder.features).to(self.device)
             point_e.load_weights(self.model, checkpoint)
             self.model.eval().requires_grad_(False)
-        self.reader = checkpoints.build_reader(self.config, self.encoder, self.device, segmenter)
+        self.segmenter = segmenter_of(self.config, self.device, segmenter)
+        self.reader = checkpoints.build_reader(self.config, self.encoder, self.device, self.segmenter)
         self.objective = checkpoints.build_objective(self.config)
         self._type = arithmetic(precision, self.device)
+
+    @property
+    def sees_inside(self) -> bool:
+        """Whether it is shown what lies behind views."""
+        return self.config.see_inside != "none"
+
+    @property
+    def guess(self) -> Behind:
+        """What it is shown behind a picture without masks: predicted ones, if anything predicts them."""
+        return "predicted" if self.segmenter else None
 
     @property
     def takes(self) -> str | None:
@@ -151,6 +163,9 @@ class Generator:
 
     def cameras_of(self, views: Sequence[View]) -> np.ndarray:
         """The whole pictures' cameras in the frame of the cloud, (V, 19), of those that are known."""
+        if self.config.frame == "object" or not views:
+            known = [view.camera for view in views if view.camera is not None]
+            return np.array(known, np.float32).reshape(-1, NUMBERS)
         condition, _ = self._condition([views], None)
         cameras = condition["cameras"][0].cpu().numpy()
         if views[0].camera is not None:

@@ -25,6 +25,7 @@ from training.distributed import World
 from training.objectives.condition import Condition, withheld
 from training.objectives.noise import VALIDATION, StepNoise, step_noise
 from training.objectives.objective import Objective
+from training.segmentation.segmenter import segmenter_of
 from training.segmentation.truth import Truths
 from training.settings import Precision
 
@@ -39,7 +40,8 @@ class Learner:
         self.config, self.device, self.world = config, device, world
         self.encoder = checkpoints.build_encoder(config, device) if config.encodes else None
         self.objective: Objective = checkpoints.build_objective(config)
-        self.reader = checkpoints.build_reader(config, self.encoder, device) if self.encoder else None
+        masks = segmenter_of(config, device)
+        self.reader = checkpoints.build_reader(config, self.encoder, device, masks) if self.encoder else None
         features = self.encoder.features if self.encoder else 0
         self.truths = Truths() if config.segments else None
         self.model = checkpoints.build_network(config, features).to(device)

@@ -207,6 +207,8 @@ class EvaluateSettings(Scoring, Running):
         at_least("count", self.count, 1)
         at_least("view", self.view, 0)
         at_least("views", self.views, 0)
+        if len(set(self.see_inside)) < len(self.see_inside):
+            raise UserError("see_inside: name each kind of masks once.")
         at_least("points", self.points, 1)
         _ = self.sampling
 

@@ -22,8 +22,12 @@ class Command(EvaluateSettings):
 def run(command: Command) -> int:
     """Evaluate, print a table, and keep the scores in the run's folder."""
     from training.evaluate import evaluate, keep
+    from training.inside_comparison import compare_insides
     from training.segmentation.evaluation import evaluate_masks, is_segmenter
 
+    if len(command.see_inside) > 1:
+        show(*compare_insides(command).lines())
+        return 0
     found = evaluate_masks(command) if is_segmenter(command.checkpoint) else evaluate(command)
     show(*found.summary().splitlines())
     try:

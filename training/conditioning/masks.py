@@ -22,7 +22,7 @@ WHOLE = (1.0, 0.0, 0.0)
 """The whole picture as a `shown.Box`."""
 
 
-class Segmenter(Protocol):
+class MaskPredictor(Protocol):
     """What predicts masks from pictures alone."""
 
     def predict(self, images: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from render.failures import UserError
 from training.conditioning.cameras import nowhere, photographed
 from training.conditioning.encoder import to_rgba
 from training.conditioning.encoder_cache import CachedEncoder
-from training.conditioning.masks import WHOLE, Behind, Masks, Segmenter, inside_map
+from training.conditioning.masks import WHOLE, Behind, MaskPredictor, Masks, inside_map
 from training.objectives.condition import Condition, withheld
 
 Box = tuple[float, float, float]
@@ -83,7 +83,7 @@ class ViewReader:
         use: ViewUse,
         device: torch.device,
         limit_mib: float = 128,
-        segmenter: Segmenter | None = None,
+        segmenter: MaskPredictor | None = None,
     ):
         self._encoder, self._use, self._device = encoder, use, device
         self._segmenter = segmenter

@@ -21,6 +21,7 @@ from render.failures import UserError
 from training import checkpoints
 from training.conditioning.encoder import to_rgba
 from training.conditioning.shown import View
+from training.config import TrainConfig
 from training.segmentation.head import InteriorHead, covered
 
 BATCH = 32
@@ -75,6 +76,14 @@ class Segmenter:
             parts.append((torch.sigmoid(found[:, 0]), found[:, 1].exp(), cover))
         shares, counts, covers = (torch.cat(some) for some in zip(*parts, strict=True))
         return shares, counts, covers
+
+
+def segmenter_of(
+    config: TrainConfig, device: torch.device | str = "cpu", path: Path | None = None
+) -> Segmenter | None:
+    """What predicts masks for a model that is shown them: from `path`, or from where it was in training."""
+    found = path or (Path(config.segmenter) if config.segmenter else None)
+    return None if found is None or config.see_inside == "none" else Segmenter(found, device)
 
 
 def enlarged(values: Tensor, height: int, width: int) -> np.ndarray:
