@@ -265,7 +265,7 @@ def read_samples(
         if images and max(views) >= groups[at].views:
             raise ShardError(f"{groups[at].path}: it has {groups[at].views} views, so no view {max(views)}.")
         table = shards.read(groups[at], views, recipe, np.random.default_rng(0))
-        guess = "predicted" if behind == "predicted" else None
+        guess: Behind = "predicted" if behind == "predicted" else None
         samples += [_sample(table, row, recipe, union, guess) for a, row in sorted(chosen) if a == at]
     return samples
 
@@ -286,7 +286,7 @@ def _sample(table: RowGroup, row: int, recipe: Recipe, union: UnionOrder, guess:
     caption = table.caption(row) if recipe.captions else None
     which = range(len(table.views))
     cameras = table.cameras(row, which) if recipe.cameras else [None] * len(which)
-    behind = table.masks(row, which) if recipe.masks else [guess] * len(which)
+    behind: list[Behind] = list(table.masks(row, which)) if recipe.masks else [guess] * len(which)
     views = tuple(map(View, table.images(row, which), cameras, behind))
     return Sample(table.uid(row), views, cloud, low if recipe.low_points else None, caption)
 

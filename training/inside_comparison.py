@@ -74,7 +74,9 @@ def compare_insides(settings: EvaluateSettings, samples: int = 1) -> InsideCompa
     common = [
         name for name in values[settings.see_inside[0]] if all(name in some for some in values.values())
     ]
-    kept = {kind: {name: some[name] for name in common} for kind, some in values.items()}
+    kept: dict[SeeInside, Mapping[str, np.ndarray]] = {
+        kind: {name: some[name] for name in common} for kind, some in values.items()
+    }
     return InsideComparison(objects_of, samples, kept, correlations)
 
 
@@ -85,7 +87,8 @@ def _means(reports: Sequence[Report]) -> dict[str, np.ndarray]:
         if score.objects is not None and all(_has(report, score.name) for report in reports):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # objects that cannot have the score
-                found[score.name] = np.nanmean([report[score.name].objects for report in reports], axis=0)
+                each = np.array([report[score.name].objects for report in reports], float)
+                found[score.name] = np.nanmean(each, axis=0)
     return found
 
 

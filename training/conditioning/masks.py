@@ -47,7 +47,8 @@ class Masks:
         return decode(row, "interior_"), decode(row, "layers_")
 
 
-Behind = Masks | Literal["predicted"] | None
+Predicted = Literal["predicted"]
+Behind = Masks | Predicted | None
 """What lies behind a picture: true masks, those that a segmenter predicts, or nothing that is known."""
 
 

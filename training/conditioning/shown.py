@@ -129,7 +129,9 @@ class ViewReader:
             small = torch.from_numpy(stack).to(self._device).float() / 255
             condition["pixels"] = small.permute(0, 3, 1, 2).unflatten(0, (count, views)).contiguous()
         if self._use.inside:
-            given = [None] * len(whole) if behind is None else [one for some in behind for one in some]
+            given: list[Behind] = [None] * len(whole)
+            if behind is not None:
+                given = [one for some in behind for one in some]
             inside = torch.from_numpy(self._inside(whole, given, boxes)).to(self._device).float()
             condition["inside"] = inside.unflatten(0, (count, views))
         return condition
@@ -139,7 +141,7 @@ class ViewReader:
         numbers = [[nowhere() if v.camera is None else v.camera for v in views] for views in objects]
         known = torch.tensor([[view.camera is not None for view in views] for views in objects])
         images = [[view.image for view in views] for views in objects]
-        behind = [[view.behind for view in views] for views in objects]
+        behind: list[list[Behind]] = [[view.behind for view in views] for views in objects]
         return self.read(images, torch.from_numpy(np.array(numbers, np.float32)), known, behind=behind)
 
     def nothing(self, count: int) -> Condition:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from training.conditioning.cameras import project
 
@@ -25,7 +25,7 @@ def seen_by(xyz: np.ndarray, cameras: np.ndarray) -> np.ndarray:
     """Whether any view could show a point: (N, 3) float32 and cameras (V, 19) -> (N,) bool."""
     points, views = torch.from_numpy(xyz.T.copy())[None].float(), torch.from_numpy(cameras)[None].float()
     places, depths = (values[0].numpy() for values in project(points, views))
-    spacing = float(np.median(cKDTree(xyz).query(xyz, 2)[0][:, 1])) if len(xyz) > 1 else 0.0
+    spacing = float(np.median(KDTree(xyz).query(xyz, 2)[0][:, 1])) if len(xyz) > 1 else 0.0
     found = np.zeros(len(xyz), bool)
     for place, depth, camera in zip(places, depths, cameras, strict=True):
         found |= _seen(place, depth, spacing, spacing / float(camera[16]))

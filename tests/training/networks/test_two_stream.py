@@ -30,24 +30,24 @@ def inputs(points: int, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_it_is_equivariant_to_the_order_of_the_points() -> None:
-    model, (x, t, grid) = make(), inputs(100)
+    model, (x, t, embeddings=grid) = make(), inputs(100)
     order = torch.randperm(100)
     with torch.inference_mode():
         out = model(x, t, embeddings=grid)
-        torch.testing.assert_close(model(x[:, :, order], t, grid), out[:, :, order], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model(x[:, :, order], t, embeddings=grid), out[:, :, order], atol=1e-5, rtol=1e-5)
     assert out.std() > 1e-3
 
 
 def test_time_image_and_every_point_matter() -> None:
-    model, (x, t, grid) = make(), inputs(50)
+    model, (x, t, embeddings=grid) = make(), inputs(50)
     with torch.inference_mode():
         out = model(x, t, embeddings=grid)
-        assert (model(x, t + 50, grid) - out).abs().max() > 1e-4
+        assert (model(x, t + 50, embeddings=grid) - out).abs().max() > 1e-4
         assert (model(x, t, embeddings=grid * 0) - out).abs().max() > 1e-4
         moved = x.clone()
         moved[:, :3, 7] += 3
-        assert (model(moved, t, grid) - out)[:, :, :7].abs().max() > 1e-5  # through the latents
-        twice = model(torch.cat([x, x], dim=2), t, grid)  # the same distribution, read the same
+        assert (model(moved, t, embeddings=grid) - out)[:, :, :7].abs().max() > 1e-5  # through the latents
+        twice = model(torch.cat([x, x], dim=2), t, embeddings=grid)  # the same distribution, read the same
         torch.testing.assert_close(twice[:, :, :50], out, atol=1e-5, rtol=1e-5)
 
 
@@ -82,7 +82,7 @@ def test_the_published_size_reads_sixteen_thousand_points_on_a_processor() -> No
     model = TwoStreamTransformer(Shape(width=256, layers=1, heads=4, outputs=1), features=20)
     x, t, grid = inputs(16_384, batch=1)
     with torch.inference_mode():
-        assert model.eval()(x, t, grid).shape == (1, 6, 16_384)
+        assert model.eval()(x, t, embeddings=grid).shape == (1, 6, 16_384)
 
 
 def test_recomputed_activations_give_the_same_gradients() -> None:

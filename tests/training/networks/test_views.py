@@ -230,6 +230,7 @@ def test_a_remembered_view_keeps_what_lies_behind_it() -> None:
     behind = torch.rand(2, 3, 2, 8, 8, generator=torch.Generator().manual_seed(5))
     for fusion in ("causal", "state"):
         net = network(view_rays=True, view_projected=True, view_fusion=fusion, see_inside="true")
+        assert isinstance(net, Remembering)
         shown = condition(3) | {"inside": behind}
         torch.testing.assert_close(run(net, net.prepared(shown)), run(net, shown))
         assert (run(net, net.prepared(shown | {"inside": 0 * behind})) - run(net, shown)).abs().max() > 1e-3
