@@ -22,7 +22,7 @@ import tyro
 from tyro.conf import Positional
 
 from training.config import TrainConfig
-from training.inside_comparison import compare_insides
+from training.segmentation.comparison import compare_insides
 from training.settings import EvaluateSettings, SeeInside
 from training.train import train
 

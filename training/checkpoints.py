@@ -166,7 +166,7 @@ def build_reader(
     """What turns views into the network's condition."""
     pixels = config.view_projected or config.segments
     inside = config.see_inside != "none"
-    use = ViewUse(config.uses_cameras, pixels, inside, config.crop, config.crop_jitter)
+    use = ViewUse(config.uses_cameras, pixels, config.crop, config.crop_jitter, inside)
     return ViewReader(encoder, use, device, segmenter=segmenter)
 
 

@@ -22,7 +22,7 @@ class Command(EvaluateSettings):
 def run(command: Command) -> int:
     """Evaluate, print a table, and keep the scores in the run's folder."""
     from training.evaluate import evaluate, keep
-    from training.inside_comparison import compare_insides
+    from training.segmentation.comparison import compare_insides
     from training.segmentation.evaluation import evaluate_masks, is_segmenter
 
     if len(command.see_inside) > 1:

@@ -23,8 +23,8 @@ from training.distributed import World
 from training.evaluate import evaluate
 from training.generate import generate
 from training.generator import Generator
-from training.inside_comparison import compare_insides
 from training.learner import Learner
+from training.segmentation.comparison import compare_insides
 from training.settings import EvaluateSettings, GenerateSettings, Sampling
 from training.train import train
 

@@ -53,12 +53,12 @@ class ViewUse:
 
     cameras: bool = False
     pixels: bool = False
-    inside: bool = False
-    """Whether it takes what lies behind the pixels."""
     crop: bool = False
     """Whether pictures are cut to what their alpha shows, and cameras with them."""
     jitter: float = 0
     """Share by which the cuts of training vary, see `cut_to_alpha`."""
+    inside: bool = False
+    """Whether it takes what lies behind the pixels."""
 
 
 def _blank() -> bytes:

@@ -13,6 +13,7 @@ from torch import Tensor
 from training.conditioning.cameras import camera_numbers, nowhere, photographed, project
 from training.conditioning.encoder_cache import CachedEncoder
 from training.conditioning.frames import enter_first, frame_of
+from training.conditioning.masks import Masks
 from training.conditioning.shown import MARGIN, SIDE, ViewReader, ViewUse, cropped, cut_to_alpha
 from training.networks.views import samples
 from training.objectives.condition import Condition
@@ -74,7 +75,7 @@ class Colors:
 
 def reader(jitter: float) -> ViewReader:
     encoder = CachedEncoder(Colors(), 1)  # pyright: ignore[reportArgumentType]
-    return ViewReader(encoder, ViewUse(True, True, True, jitter), torch.device("cpu"))
+    return ViewReader(encoder, ViewUse(True, True, True, jitter, inside=True), torch.device("cpu"))
 
 
 def test_training_varies_cuts_and_use_does_not() -> None:
@@ -94,6 +95,22 @@ def test_training_varies_cuts_and_use_does_not() -> None:
     exact = read(0.3, reader(0))
     assert all(torch.equal(exact[name], read(None)[name]) for name in exact)
     assert cuts[0]["pixels"].shape == (1, 1, 4, SIDE, SIDE)
+
+
+def test_masks_are_cut_with_their_pictures() -> None:
+    """A mask that is the picture's alpha stays so in every cut of training; without masks there is nothing."""
+    with Image.open(io.BytesIO(photograph())) as opened:
+        alpha = opened.getchannel("A")
+    data = io.BytesIO()
+    alpha.save(data, "PNG")
+    behind = [[Masks(data.getvalue(), data.getvalue())]]
+    found = []
+    for cut in (0, 0.3, 0.5, 0.9):
+        shown = reader(0.2).read([[photograph()]], camera(), cuts=torch.tensor([[cut]]), behind=behind)
+        found.append(shown["inside"][0, 0, 0])
+        assert (found[-1] - shown["pixels"][0, 0, 3]).abs().mean() < 0.02
+    assert all((found[i] - found[i + 1]).abs().max() > 0.5 for i in range(3))
+    assert not reader(0.2).read([[photograph()]], camera())["inside"].any()
 
 
 def test_a_camera_of_unknown_lens_is_moved_until_the_object_looks_as_large() -> None:

@@ -30,16 +30,18 @@ def inputs(points: int, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_it_is_equivariant_to_the_order_of_the_points() -> None:
-    model, (x, t, embeddings=grid) = make(), inputs(100)
+    model, (x, t, grid) = make(), inputs(100)
     order = torch.randperm(100)
     with torch.inference_mode():
         out = model(x, t, embeddings=grid)
-        torch.testing.assert_close(model(x[:, :, order], t, embeddings=grid), out[:, :, order], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            model(x[:, :, order], t, embeddings=grid), out[:, :, order], atol=1e-5, rtol=1e-5
+        )
     assert out.std() > 1e-3
 
 
 def test_time_image_and_every_point_matter() -> None:
-    model, (x, t, embeddings=grid) = make(), inputs(50)
+    model, (x, t, grid) = make(), inputs(50)
     with torch.inference_mode():
         out = model(x, t, embeddings=grid)
         assert (model(x, t + 50, embeddings=grid) - out).abs().max() > 1e-4
