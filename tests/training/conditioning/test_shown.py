@@ -98,7 +98,7 @@ def test_training_varies_cuts_and_use_does_not() -> None:
 
 
 def test_masks_are_cut_with_their_pictures() -> None:
-    """A mask that is the picture's alpha stays so in every cut of training; without masks there is nothing."""
+    """A mask that is the picture's alpha stays so in every cut of training."""
     with Image.open(io.BytesIO(photograph())) as opened:
         alpha = opened.getchannel("A")
     data = io.BytesIO()
