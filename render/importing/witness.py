@@ -105,13 +105,14 @@ def disagreement(path: Path, kind: str, vertices: np.ndarray, faces: np.ndarray)
         said = read(path)
         if said is None or not len(said) or not np.isfinite(said).all():
             return None
-        return _compared(vertices[faces], said, lambda: _used(path, kind, said))
+        ours = vertices[faces] if said.ndim == 3 else _of_faces(vertices, faces)
+        return _compared(ours, said, lambda: _used(path, kind, said))
     except _UNREADABLE:
         return None
 
 
 def _compared(ours: np.ndarray, said: np.ndarray, again: Callable[[], np.ndarray]) -> Doubt | None:
-    """What differs between two sets of triangles (F, 3, 3) or points (N, 3).
+    """What differs between two sets of triangles (F, 3, 3) or of points (N, 3).
 
     Only where something does, what takes its time: an importer may drop vertices without faces (`again` gives
     those with faces), and equal or empty faces.
@@ -119,6 +120,13 @@ def _compared(ours: np.ndarray, said: np.ndarray, again: Callable[[], np.ndarray
     if _measured(ours).differs(_measured(said)) is None:
         return None
     return _measured(_distinct(ours)).differs(_measured(_distinct(again())))
+
+
+def _of_faces(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Those of `points` (N, 3) that any corner names."""
+    used = np.zeros(len(points), bool)
+    used[corners] = True
+    return points[used]
 
 
 def _measured(corners: np.ndarray) -> Measures:
@@ -284,7 +292,7 @@ def _usd(path: Path) -> np.ndarray | None:
             total += len(points)
             if total > _MOST_TRIANGLES:
                 return None
-            points = points[np.unique(np.array(mesh.GetFaceVertexIndicesAttr().Get(), np.int64))]
+            points = _of_faces(points, np.array(mesh.GetFaceVertexIndicesAttr().Get()))
             matrix = np.array(cache.GetLocalToWorldTransform(mesh.GetPrim()))
             found.append(points @ matrix[:3, :3] + matrix[3, :3])
         turn = np.eye(3) if UsdGeom.GetStageUpAxis(stage) == "Z" else _Y_UP
