@@ -80,8 +80,8 @@ def _scene_box() -> tuple[np.ndarray, np.ndarray] | None:
 def _box_corners(mesh: bpy.types.Mesh) -> np.ndarray:
     """(8, 3) float64, own frame: the corners of the box around a mesh's faces; (0, 3) if none is finite."""
     points, corners = np.empty(len(mesh.vertices) * 3, np.float32), np.empty(len(mesh.loops), np.int32)
-    mesh.vertices.foreach_get("co", points)
-    mesh.loops.foreach_get("vertex_index", corners)
+    mesh.attributes["position"].data.foreach_get("vector", points)  # far faster than from `vertices`, `loops`
+    mesh.attributes[".corner_vert"].data.foreach_get("value", corners)
     points = points.reshape(-1, 3)
     used = np.isfinite(points).all(1)
     of_faces = np.zeros(len(points), bool)
