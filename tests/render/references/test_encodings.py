@@ -1,0 +1,63 @@
+"""Names of files and materials that are not UTF-8, in the text or on disk; staged and imported for real."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.textured_models import (
+    OBJ,
+    RED,
+    imported,
+    obj,
+    picture,
+    text,
+)
+
+CHAIR = "椅子"
+TEXTS = {
+    "gbk in an mtl, utf-8 on disk": ("gbk", None),
+    "utf-8 in an mtl, gbk on disk": (None, "gbk"),
+    "gbk in both": ("gbk", "gbk"),
+    "shift-jis in an mtl": ("cp932", None),
+    "shift-jis in both": ("cp932", "cp932"),
+    "big5 on disk": (None, "big5"),
+    "utf-8 in both": (None, None),
+}
+
+
+@pytest.mark.parametrize("encoding", ["mac_roman", "cp437", "cp1252"])
+def test_western_names_in_other_encodings(encoding: str, tmp_path: Path):
+    root = tmp_path / "models"
+    obj(root / "c", "Stühle.png".encode(encoding))
+    picture(root / "c/Stühle.png")
+    found, staged = imported(root, "c/m.obj", tmp_path)
+    assert (found["colors"], found["missing"]) == ([RED], []), staged
+
+
+@pytest.mark.parametrize("case", TEXTS)
+def test_names_in_other_encodings(case: str, tmp_path: Path):
+    inside, outside = TEXTS[case]
+    root = tmp_path / "models"
+    image = f"{CHAIR}表.png"
+    obj(root / "c", image.encode(inside or "utf-8"))
+    (root / "c" / os.fsdecode(image.encode(outside or "utf-8"))).write_bytes(b"")
+    picture(root / "c/wood.png")
+    (root / "c/wood.png").rename(root / "c" / os.fsdecode(image.encode(outside or "utf-8")))
+    found, staged = imported(root, "c/m.obj", tmp_path)
+    assert (found["colors"], found["missing"]) == ([RED], []), staged
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "cp932", "utf-16", "utf-16-le", "utf-8-sig", "cp1252"])
+def test_materials_named_in_other_encodings(encoding: str, tmp_path: Path):
+    """The last byte of a name in Shift-JIS may be a backslash, which would continue its line."""
+    root = tmp_path / "models"
+    name = "stühl" if encoding == "cp1252" else "表"
+    body = OBJ.format(mtllib="mtllib m.mtl\n", usemtl=f"usemtl {name}\n")
+    text(root / "c/m.obj", body.encode(encoding))
+    text(root / "c/m.mtl", f"newmtl {name}\nKd 1 1 1\nmap_Kd wood.png\n".encode(encoding))
+    picture(root / "c/wood.png")
+    found, staged = imported(root, "c/m.obj", tmp_path)
+    assert (found["colors"], found["missing"]) == ([RED], []), staged
