@@ -24,10 +24,10 @@ from render.srgb import linear_to_srgb, srgb_to_linear
 
 VIEWS = 6  # views whose further layers are read; all are if they show few hidden points
 FEW = 1 / 4  # per hidden point wanted
-CELLS = (0.5, 1.0)  # footprints: one point is kept per cell; the larger cells if MANY are left
+CELLS = (0.5, 0.75)  # footprints: one point is kept per cell; the larger cells if MANY are left
 MANY = 16  # points per hidden point wanted
-LOOK = 30  # directions tried before points are thinned to SURPLUS
-SURPLUS = 1.125  # candidates per hidden point wanted
+LOOK = 14  # directions tried before points are thinned
+SURPLUS = 1.125  # candidates per hidden point wanted; more where too many of them are open
 SPARE = 1 / 16  # more outside points than wanted, where some may turn out to be hidden
 CRACK = 1.5  # footprints: an open point without a seen one nearer than that is in a crack
 NEIGHBORS = 8  # seen points that estimate the light in a crack
@@ -149,12 +149,20 @@ def label(points: Points, count: np.ndarray, caster: Raycaster, wanted: int) -> 
     """Split N points, of whose rays (N,) `count` escape in LOOK directions, into hidden ones, evenly thinned
     to about SURPLUS times `wanted`, and open ones; and what the openness of hidden ones is at most."""
     closed = np.flatnonzero(count < openness.DIRECTIONS)
-    index = _thinned(points.xyz, closed[count[closed] == 0], closed[count[closed] > 0], wanted)
-    count = openness.tally(caster, points.xyz[index], LOOK, count=count[index])
-    share = count / openness.DIRECTIONS
-    limit = openness.steadiest(points.xyz[index], share)
+    dark, dim = closed[count[closed] == 0], closed[count[closed] > 0]
+    index, most = _NO_INDEX, int(SURPLUS * wanted)
+    while True:
+        more = np.setdiff1d(_thinned(points.xyz, dark, dim, most), index)
+        index = np.concatenate([index, more])
+        count[more] = openness.tally(caster, points.xyz[more], LOOK, count=count[more])
+        share = count[index] / openness.DIRECTIONS
+        limit = openness.steadiest(points.xyz[index], share)
+        missing = wanted - np.count_nonzero(share <= limit)
+        if missing <= 0 or most >= len(dark):
+            break
+        most += 2 * missing
     if limit:
-        share = openness.refined(caster, points.xyz[index], count)
+        share = openness.refined(caster, points.xyz[index], count[index])
         limit = openness.steadiest(points.xyz[index], share)
     found = share <= limit
     hidden = replace(points.take(index), openness=share).take(found)
@@ -164,12 +172,14 @@ def label(points: Points, count: np.ndarray, caster: Raycaster, wanted: int) -> 
     return hidden, points.take(is_open), limit
 
 
-def _thinned(xyz: np.ndarray, dark: np.ndarray, dim: np.ndarray, wanted: int) -> np.ndarray:
-    """Evenly spread ones of the (N, 3) points at `dark`, which no ray has left, and at `dim`, which few have:
-    as dense as the others, but not more than `wanted`."""
-    dark_kept = dark[farthest_points(xyz[dark], int(SURPLUS * wanted))]
-    share = len(dark_kept) / len(dark) if len(dark) else 1.0
-    return np.concatenate([dark_kept, dim[farthest_points(xyz[dim], min(wanted, int(share * len(dim))))]])
+def _thinned(xyz: np.ndarray, dark: np.ndarray, dim: np.ndarray, most: int) -> np.ndarray:
+    """Evenly spread ones of the (N, 3) points: at most `most` of those at `dark`, which no ray has left, and
+    of those at `dim`, which few have, as dense. More are the same and others."""
+    share = min(1.0, most / max(len(dark), 1))
+    counts = (most, min(most, int(share * len(dim))))
+    return np.concatenate(
+        [some[farthest_points(xyz[some], n)] for some, n in zip((dark, dim), counts, strict=True)]
+    )
 
 
 def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
