@@ -29,6 +29,7 @@ VERBS = {
     "segment": "pictures -> masks of what lies inside, from a trained segmenter",
     "draw": "clouds of a dataset's objects from checkpoints, for mergers and upsamplers to learn from",
     "merge": "several clouds of one object -> one better cloud",
+    "compose": "pictures of one object -> masks, a cloud each, merged, refined, cut open",
     "evaluate": "generate clouds of held-out objects and score them",
     "score": "scores of clouds against true clouds: files or folders",
     "view": "one model of a dataset in Rerun: cameras, layers, labeled points",

@@ -31,7 +31,7 @@ EXTRAS = {
 NEEDS = {
     **dict.fromkeys(("samples", "render", "fuse", "retry", "bench"), "render"),
     "view": "view",
-    **dict.fromkeys(("train", "generate", "segment", "evaluate", "score", "merge"), "train"),
+    **dict.fromkeys(("train", "generate", "segment", "evaluate", "score", "merge", "compose"), "train"),
     **dict.fromkeys(("curate", "export-model"), "train"),
 }
 """Verb -> extra."""

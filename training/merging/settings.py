@@ -1,4 +1,4 @@
-"""The settings of `merge` and `draw`, which are also their command-line flags.
+"""The settings of `merge`, `draw` and `compose`, which are also their command-line flags.
 
 Nothing heavy is imported here.
 """
@@ -100,3 +100,40 @@ class DrawSettings(Running):
         """What the clouds depend on, in plain values, beside the checkpoints and the dataset."""
         names = ("clouds", "views", "view_range", "split", "points", "steps", "guidance", "seed", "batch")
         return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class ComposeSettings(Running):
+    """Pictures of one object to one labeled cloud: masks, a cloud per picture, merged, refined, cut open."""
+
+    image: tuple[Path, ...]
+    """Two or more pictures of one object, or a folder of them; the object is what their alpha shows."""
+    checkpoint: Path
+    """The base, which makes a cloud of each picture: a checkpoint, or a run's folder."""
+    to: Path
+    """The folder to write: masks, clouds and `picture.png`."""
+    cameras: Path | None = None
+    """The pictures' cameras, a transforms.json of NeRF tools, in the object's frame."""
+    segmenter: Path | None = None
+    """A segmenter, which predicts what lies inside each picture, for a base that was trained with masks."""
+    merge: str = "consensus"
+    """How the clouds become one: a rule (union, sample, consensus, mean) or a merger's checkpoint."""
+    upsampler: Path | None = None
+    """An upsampler, which adds points to the merged cloud."""
+    points: int = 0
+    """Points per cloud and of the merged one; 0: as many as the base was trained with."""
+    steps: int = 64
+    """Sampling steps."""
+    guidance: float = 3.0
+    """Weight of the pictures; 1: no guidance."""
+    seed: int = 0
+    """Seed of the noise."""
+
+    def __post_init__(self) -> None:
+        at_least("points", self.points, 0)
+        _ = self.sampling
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the clouds are sampled."""
+        return Sampling(self.steps, self.guidance, self.seed)

@@ -1,0 +1,115 @@
+"""Three pictures to one labeled cloud in one command: each step makes what its own verb would make."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fuse.dataset.manifest import describe, write_manifest
+from fuse.dataset.shard import image_column, table_of, write_shard
+from render.failures import UserError
+from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
+from training.conditioning.cameras import camera_numbers
+from training.conditioning.pose_file import write_poses
+from training.config import TrainConfig
+from training.merging.compose import compose
+from training.merging.files import as_channels
+from training.merging.rules import consensus
+from training.merging.settings import ComposeSettings
+from training.scores.clouds import read_cloud
+from training.train import train
+
+POINTS = 32
+SMALL = {
+    "steps": 2, "batch": 2, "points": POINTS, "step_points": 0, "image_size": 64, "width": 32, "layers": 1,
+    "heads": 2, "threads": 1, "device": "cpu", "precision": "float32", "prediction": "flow",
+    "points_from": "outside+hidden", "target": "albedo", "val_every": 0, "score_every": 0, "sample_every": 0,
+    "tensorboard": False,
+}  # fmt: skip
+RUNS = {
+    "base": {"view_rays": True, "view_projected": True},
+    "segment": {"model": "segment", "encoder": "efficientnet_lite0_fine"},
+    "finer": {"model": "upsample", "condition_points": POINTS, "points": 96},
+}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> ComposeSettings:
+    """Three pictures of a ball with their cameras, and networks that have taken two steps."""
+    folder = tmp_path_factory.mktemp("compose")
+    clouds = folder / "out" / "clouds"
+    clouds.mkdir(parents=True)
+    rows = [make_row(i, 3, 256, hidden=128) for i in range(4)]
+    write_shard(clouds / "part-00000.parquet", [table_of(row) for row in rows], "hash", {})
+    write_manifest(clouds, [describe(clouds / "part-00000.parquet")])
+    for name, changes in RUNS.items():
+        train(TrainConfig.model_validate(SMALL | changes), folder / "out", name, report=lambda line: None)
+    pictures = [folder / f"{view}.png" for view in range(3)]
+    for view, path in enumerate(pictures):
+        path.write_bytes(rows[0][image_column(view)])
+    cameras = [(one["camera_to_world"].reshape(4, 4), one["fov"]) for one in rows[0]["cameras"]]
+    poses = {f"{view}.png": camera_numbers(*camera) for view, camera in enumerate(cameras)}
+    write_poses(folder / "transforms.json", poses)
+    runs = folder / "out" / "checkpoints"
+    return ComposeSettings(
+        tuple(pictures),
+        runs / "base",
+        folder / "made",
+        folder / "transforms.json",
+        runs / "segment",
+        upsampler=runs / "finer",
+        steps=2,
+        guidance=1.0,
+        device="cpu",
+        precision="float32",
+    )
+
+
+def test_three_pictures_become_one_refined_labeled_cloud(settings: ComposeSettings):
+    written = compose(settings, report=lambda line: None)
+    names = {path.name for path in written}
+    each = {f"{i}-{i}.{kind}" for i in range(3) for kind in ("ply", "mask.png")}
+    assert names == {*each, "merged.ply", "cloud.ply", "picture.png"}
+    three = as_channels([read_cloud(settings.to / f"{i}-{i}.ply") for i in range(3)])
+    merged, cloud = as_channels([read_cloud(settings.to / f"{name}.ply") for name in ("merged", "cloud")])
+    assert merged.shape == (7, POINTS) and cloud.shape == (7, POINTS + 96)
+    np.testing.assert_array_equal(merged[:3], consensus(three, POINTS)[:3])
+    np.testing.assert_array_equal(cloud[:, :POINTS], merged)
+    assert not np.array_equal(three[0], three[1])  # each picture has noise of its own
+    mask = np.asarray(Image.open(settings.to / "0-0.mask.png"))
+    assert mask.shape == (64, 64) and not mask[:8].any() and mask[32, 32] > 0
+    assert Image.open(settings.to / "picture.png").size == (3 * 256, 4 * 256)
+
+
+def test_the_same_seed_gives_the_same_files(settings: ComposeSettings, tmp_path: Path):
+    again = compose(replace(settings, to=tmp_path), report=lambda line: None)
+    assert all(path.read_bytes() == (settings.to / path.name).read_bytes() for path in again)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"merge": "vote"}, "neither a rule"),
+        ({"points": 16}, "this upsampler takes 32 points"),
+        ({"image": 1}, "two or more pictures"),
+        ({"checkpoint": "finer"}, "not a model that makes a cloud of a picture"),
+        ({"merge": "base"}, "not a merger"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_written(
+    settings: ComposeSettings, tmp_path: Path, changes: dict[str, object], message: str
+):
+    runs = settings.checkpoint.parent
+    if "image" in changes:
+        changes = {"image": settings.image[:1]}
+    if "checkpoint" in changes:
+        changes = {"checkpoint": runs / "finer", "upsampler": None}
+    if changes.get("merge") == "base":
+        changes = {"merge": str(runs / "base")}
+    with pytest.raises(UserError, match=message):
+        compose(replace(settings, to=tmp_path / "made", **changes), report=lambda line: None)  # pyright: ignore[reportArgumentType]
+    assert not (tmp_path / "made").exists()

@@ -1,0 +1,170 @@
+"""From pictures of one object to one labeled cloud, cut open: masks, a cloud per picture, merged, refined.
+
+    compose(ComposeSettings((Path("a.png"), Path("b.png"), Path("c.png")), Path("BASE"), Path("out")))
+
+Each step is a verb of its own (`segment`, `generate`, `merge`); together they need no files in between, but
+write them all, so that one can look at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from PIL import Image
+
+from fuse.dataset.shard import decode
+from fuse.preview.cutaway import draw_inside, marked, on_gray
+from fuse.preview.picture import BACKGROUND, draw_cloud
+from render.failures import UserError
+from training.conditioning.image_files import image_files, read_image
+from training.conditioning.pose_file import pose_of, read_poses
+from training.conditioning.shown import View
+from training.data.channels import from_network, hidden_of
+from training.generator import Generator, check_pair, open_upsampler, refine
+from training.learner import pick_device
+from training.merging.merger import merge_by, open_merger
+from training.merging.rules import rule_of
+from training.merging.settings import ComposeSettings, MergeRule
+from training.output.cloud_files import write_points
+from training.segmentation.files import gray
+from training.segmentation.segmenter import Segmenter
+
+TILE = 256
+"""Pixels of a tile of the picture."""
+
+
+def compose(settings: ComposeSettings, report: Callable[[str], None] = print) -> list[Path]:
+    """Write masks, a cloud for each picture, the merged and the refined cloud, and a picture of all of it.
+
+    Returns the files. UserError for pictures, checkpoints and settings that do not fit, before it generates.
+    """
+    files = [file for path in settings.image for file in image_files(path)]
+    views = _views(files, settings.cameras)
+    segmenter = _segmenter(settings)
+    base = Generator(
+        settings.checkpoint, settings.device, None, settings.encoder_path, settings.precision, segmenter
+    )
+    points, merger = settings.points or base.config.points, _merger(settings)
+    upsampler = _upsampler(settings, base, points)
+    _check(settings, base, views)
+
+    masks = _masks(segmenter, views)
+    if segmenter is not None and base.config.see_inside != "none":
+        views = [replace(view, behind="predicted") for view in views]
+    clouds = base.sample([[view] for view in views], points, settings.sampling, report=report)
+    merged = merger(clouds, views, points)
+    report(f"merged {len(clouds)} clouds of {points} points by {settings.merge}")
+    cloud = merged
+    if upsampler is not None:
+        cloud = refine(upsampler, [views], merged[None], settings.sampling, report)[0]
+    names = [f"{i}-{file.stem}" for i, file in enumerate(files)]
+    return _write(settings.to, names, masks, clouds, merged, cloud, views)
+
+
+Merger = Callable[[Sequence[np.ndarray], Sequence[View], int], np.ndarray]
+
+
+def _merger(settings: ComposeSettings) -> Merger:
+    """What merges clouds (C, N): a rule, or a network that may look at the views."""
+    if settings.merge in get_args(MergeRule):
+        rule = rule_of(settings.merge)
+        return lambda clouds, views, points: rule(clouds, points)
+    if not Path(settings.merge).exists():
+        rules = ", ".join(get_args(MergeRule))
+        raise UserError(f"{settings.merge}: neither a rule ({rules}) nor a merger's checkpoint.")
+    network = open_merger(Path(settings.merge), settings.device, settings.encoder_path)
+    sampling = replace(settings.sampling, guidance=1.0)
+    return lambda clouds, views, points: merge_by(network, clouds, views, points, sampling)
+
+
+def _segmenter(settings: ComposeSettings) -> Segmenter | None:
+    if settings.segmenter is None:
+        return None
+    return Segmenter(settings.segmenter, pick_device(settings.device), settings.encoder_path)
+
+
+def _upsampler(settings: ComposeSettings, base: Generator, points: int) -> Generator | None:
+    if settings.upsampler is None:
+        return None
+    found = open_upsampler(settings.upsampler, settings.device, settings.encoder_path, settings.precision)
+    check_pair(base, found, points)
+    return found
+
+
+def _views(files: Sequence[Path], cameras: Path | None) -> list[View]:
+    poses = read_poses(cameras) if cameras else {}
+    return [View(read_image(file), pose_of(file, poses, cameras) if cameras else None) for file in files]
+
+
+def _check(settings: ComposeSettings, base: Generator, views: Sequence[View]) -> None:
+    if base.takes != "image" or base.config.model == "upsample":
+        raise UserError(f"{base.path}: not a model that makes a cloud of a picture.")
+    if len(views) < 2:
+        raise UserError("Give two or more pictures of one object.")
+    if base.config.frame != "object" and settings.cameras is None:
+        raise UserError(f"{base.path}: its clouds stand as in their pictures. Give --cameras to merge them.")
+    if base.config.see_inside == "predicted" and settings.segmenter is None:
+        raise UserError(f"{base.path}: this model is shown masks. Give a --segmenter.")
+
+
+def _masks(segmenter: Segmenter | None, views: Sequence[View]) -> list[np.ndarray]:
+    """The probability of an inside at the pixels of each view, (H, W) float32; none without a segmenter."""
+    if segmenter is None:
+        return []
+    return [found.interior for found in segmenter.at_pixels([view.image for view in views])]
+
+
+def _write(
+    to: Path,
+    names: Sequence[str],
+    masks: Sequence[np.ndarray],
+    clouds: np.ndarray,
+    merged: np.ndarray,
+    cloud: np.ndarray,
+    views: Sequence[View],
+) -> list[Path]:
+    """The files: masks, clouds, the merged cloud, the refined one, the picture."""
+    to.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, mask in zip(names, masks, strict=False):
+        written.append(to / f"{name}.mask.png")
+        Image.fromarray(gray(mask, None)).save(written[-1])
+    for name, one in zip([*names, "merged", "cloud"], [*clouds, merged, cloud], strict=True):
+        written.append(to / f"{name}.ply")
+        write_points(written[-1], one)
+    written.append(to / "picture.png")
+    draw([view.image for view in views], masks, clouds, cloud).save(written[-1])
+    return written
+
+
+def draw(
+    images: Sequence[bytes], masks: Sequence[np.ndarray], clouds: Sequence[np.ndarray], cloud: np.ndarray
+) -> Image.Image:
+    """Rows of tiles: pictures; their masks (H, W), red; their clouds (C, N); and of the last cloud, (C, N),
+    the outside, hidden points within the faint outside, and both cut open."""
+    pictures = [_pixels(image) for image in images]
+    rows = [[on_gray(one) for one in pictures]]
+    if masks:
+        rows.append([marked(one, mask) for one, mask in zip(pictures, masks, strict=True)])
+    rows.append([np.asarray(draw_cloud(*from_network(one), TILE)) for one in clouds])
+    (xyz, rgb), hidden = from_network(cloud), hidden_of(cloud)
+    hidden = np.zeros(len(xyz), bool) if hidden is None else hidden
+    inside = draw_inside(xyz[~hidden], rgb[~hidden], xyz[hidden], rgb[hidden], TILE)
+    sheet = Image.new("RGB", (TILE * max(3, len(images)), TILE * (len(rows) + 1)), BACKGROUND)
+    for down, row in enumerate(rows):
+        for right, pixels in enumerate(row):
+            tile = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+            tile.thumbnail((TILE, TILE))
+            larger = tile.resize((TILE, TILE * tile.height // tile.width)) if tile.width < TILE else tile
+            sheet.paste(larger, (right * TILE, down * TILE))
+    sheet.paste(inside, (0, len(rows) * TILE))
+    return sheet
+
+
+def _pixels(image: bytes) -> np.ndarray:
+    """A picture's pixels, (H, W, 4) uint8."""
+    return decode({"image_": image}, "image_")
