@@ -30,6 +30,7 @@ from training.merging.merger import merge_by, open_merger
 from training.merging.rules import rule_of
 from training.merging.settings import ComposeSettings, MergeRule
 from training.output.cloud_files import write_points
+from training.output.seen import seen_by
 from training.segmentation.files import gray
 from training.segmentation.segmenter import Segmenter
 
@@ -44,17 +45,15 @@ def compose(settings: ComposeSettings, report: Callable[[str], None] = print) ->
     """
     files = [file for path in settings.image for file in image_files(path)]
     views = _views(files, settings.cameras)
-    segmenter = _segmenter(settings)
-    base = Generator(
-        settings.checkpoint, settings.device, None, settings.encoder_path, settings.precision, segmenter
-    )
+    how = (settings.device, None, settings.encoder_path, settings.precision, settings.segmenter)
+    base = Generator(settings.checkpoint, *how)
+    segmenter = base.segmenter or _segmenter(settings)
     points, merger = settings.points or base.config.points, _merger(settings)
     upsampler = _upsampler(settings, base, points)
     _check(settings, base, views)
 
     masks = _masks(segmenter, views)
-    if segmenter is not None and base.config.see_inside != "none":
-        views = [replace(view, behind="predicted") for view in views]
+    views = [replace(view, behind=base.guess) for view in views]
     clouds = base.sample([[view] for view in views], points, settings.sampling, report=report)
     merged = merger(clouds, views, points)
     report(f"merged {len(clouds)} clouds of {points} points by {settings.merge}")
@@ -82,6 +81,7 @@ def _merger(settings: ComposeSettings) -> Merger:
 
 
 def _segmenter(settings: ComposeSettings) -> Segmenter | None:
+    """What predicts masks to look at, for a base that is not shown any."""
     if settings.segmenter is None:
         return None
     return Segmenter(settings.segmenter, pick_device(settings.device), settings.encoder_path)
@@ -107,8 +107,6 @@ def _check(settings: ComposeSettings, base: Generator, views: Sequence[View]) ->
         raise UserError("Give two or more pictures of one object.")
     if base.config.frame != "object" and settings.cameras is None:
         raise UserError(f"{base.path}: its clouds stand as in their pictures. Give --cameras to merge them.")
-    if base.config.see_inside == "predicted" and settings.segmenter is None:
-        raise UserError(f"{base.path}: this model is shown masks. Give a --segmenter.")
 
 
 def _masks(segmenter: Segmenter | None, views: Sequence[View]) -> list[np.ndarray]:
@@ -133,9 +131,10 @@ def _write(
     for name, mask in zip(names, masks, strict=False):
         written.append(to / f"{name}.mask.png")
         Image.fromarray(gray(mask, None)).save(written[-1])
+    cameras = np.array([view.camera for view in views if view.camera is not None])
     for name, one in zip([*names, "merged", "cloud"], [*clouds, merged, cloud], strict=True):
         written.append(to / f"{name}.ply")
-        write_points(written[-1], one)
+        write_points(written[-1], one, seen_by(one[:3].T, cameras) if len(cameras) else None)
     written.append(to / "picture.png")
     draw([view.image for view in views], masks, clouds, cloud).save(written[-1])
     return written
