@@ -60,6 +60,30 @@ def relative_difference(these: np.ndarray, those: np.ndarray, seed: int = 0) -> 
     )
 
 
+def ratio_interval(over: np.ndarray, under: np.ndarray, seed: int = 0) -> Interval:
+    """The ratio of the sums of (K,) values each of K objects."""
+    ratios = _ratios(over, under, seed)
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return Interval(float(over.sum() / under.sum()), float(low), float(high), len(over))
+
+
+def ratio_difference(
+    these: tuple[np.ndarray, np.ndarray], those: tuple[np.ndarray, np.ndarray], seed: int = 0
+) -> Interval:
+    """The ratio of the sums of these less that of those, pairs of (K,) values of the same K objects."""
+    gaps = _ratios(*these, seed) - _ratios(*those, seed)
+    low, high = np.percentile(gaps, [2.5, 97.5])
+    (over, under), (other, below) = these, those
+    gap = over.sum() / under.sum() - other.sum() / below.sum()
+    return Interval(float(gap), float(low), float(high), len(over))
+
+
+def _ratios(over: np.ndarray, under: np.ndarray, seed: int) -> np.ndarray:
+    """The ratios of the sums in `RESAMPLES` samples with replacement, (RESAMPLES,)."""
+    chosen = np.random.default_rng(seed).integers(0, len(over), (RESAMPLES, len(over)))
+    return over[chosen].sum(1) / under[chosen].sum(1)
+
+
 def _means(values: np.ndarray, seed: int) -> np.ndarray:
     """The means of `RESAMPLES` samples with replacement, (RESAMPLES,)."""
     rng = np.random.default_rng(seed)

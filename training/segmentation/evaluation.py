@@ -1,12 +1,13 @@
 """How good predicted masks are on objects that a segmenter has not seen: IoU beside that of no prediction.
 
 The baselines look at no picture beyond its alpha: all of the object; and where in a view the training
-objects, or those of the category, have insides, at the threshold that suits the training objects best.
+objects, or those of the category, have insides. Whatever has a threshold has the one that gives the training
+objects the highest mean IoU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,18 +22,25 @@ from fuse.dataset.shard import Row, Shard, ShardError, decode, image_column, int
 from fuse.preview.cutaway import marked, on_gray
 from training import checkpoints
 from training.learner import pick_device
-from training.scores.bootstrap import Difference, Interval, mean_interval, paired_difference
+from training.scores.bootstrap import (
+    Difference,
+    Interval,
+    mean_interval,
+    paired_difference,
+    ratio_difference,
+    ratio_interval,
+)
 from training.segmentation.segmenter import Segmenter, enlarged
 from training.segmentation.truth import cell_means
 from training.settings import EvaluateSettings
 
 PREDICTED, WHOLE = "predicted", "whole object"
 MEAN, CATEGORY = "mean mask", "mean mask of the category"
-SURE = 0.5
-"""Probability from which a predicted pixel counts as interior."""
 _THRESHOLDS = np.linspace(0.05, 0.95, 19)
 _LEARNED = 400
 """Training objects, evenly chosen, that the mean masks are of."""
+_TUNED = 48
+"""Those among them that the prediction's threshold is of."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +61,15 @@ class MaskEvaluation:
 
     objects_of: str
     views: int
+    threshold: float
+    """Probability from which a predicted pixel counts as interior."""
     ious: dict[str, Interval]
+    """The mean over objects."""
     gains: dict[str, Difference]
     """What the prediction's IoU is above a baseline's, per object."""
+    pooled: dict[str, Interval]
+    """The IoU of all objects' pixels together, in which an object counts by its inside."""
+    pooled_gains: dict[str, Interval]
     off: Interval
     """How far the predicted number of surfaces is from the true one, mean over the object's pixels."""
     off_mean: Interval
@@ -71,10 +85,15 @@ class MaskEvaluation:
         """A table in lines."""
         known = self.ious[PREDICTED].count
         lines = [f"{self.objects_of}, {self.views} views each; IoU over the {known} that have an inside"]
-        for name, iou in self.ious.items():
-            gain = self.gains.get(name)
-            beside = "" if gain is None else f"   prediction better by {_signed(gain)}"
-            lines.append(f"  {name:26} {iou}{beside}")
+        for kind, ious, gains in (
+            ("mean over objects", self.ious, self.gains),
+            ("all pixels together", self.pooled, self.pooled_gains),
+        ):
+            lines.append(f"{kind}:")
+            for name, found in ious.items():
+                beside = f"   prediction better by {_signed(gains[name])}" if name in gains else ""
+                lines.append(f"  {name:26} {found}{beside}")
+        lines.append(f"the prediction's threshold is {self.threshold:.2f}")
         lines.append(f"number of surfaces off by {self.off}; the training objects' mean by {self.off_mean}")
         if self.marked.count:
             lines.append(f"without an inside ({self.marked.count}): {self.marked} of the object marked")
@@ -100,51 +119,79 @@ def evaluate_masks(settings: EvaluateSettings) -> MaskEvaluation:
         split, held = config.split, list(subjects(clouds, config.split, settings.count, settings.view, views))
     if not held:
         raise ShardError(f"{clouds}: no rows of split {split!r}. Run `insideout fuse` first.")
-    means = MeanMasks.of(subjects(clouds, config.split, _LEARNED, 0, views))
+    learned = list(subjects(clouds, config.split, _LEARNED, 0, views))
+    means, threshold = MeanMasks.of(learned), _threshold(segmenter, learned[:: -(-len(learned) // _TUNED)])
     objects_of = f"{len(held)} objects of split {split!r}" + (" (learned)" if split == config.split else "")
     predicted = [_predicted(segmenter, subject) for subject in held]
     if settings.pictures:
         shown = [(one, interior) for one, (interior, _) in zip(held, predicted, strict=True)]
         draw_masks(shown).save(settings.pictures)
-    return compare(held, predicted, means, objects_of)
+    return compare(held, predicted, means, threshold, objects_of)
 
 
 def compare(
     held: Sequence[Subject],
     predicted: Sequence[tuple[np.ndarray, np.ndarray]],
     means: MeanMasks,
+    threshold: float,
     objects_of: str,
 ) -> MaskEvaluation:
     """The scores of K predictions: probabilities and numbers of surfaces, (V, H, W) float32 each."""
-    found: dict[str, list[float]] = {name: [] for name in (PREDICTED, WHOLE, MEAN, CATEGORY)}
+    counts: dict[str, list[tuple[int, int]]] = {name: [] for name in (PREDICTED, WHOLE, MEAN, CATEGORY)}
     off, off_mean, wrong = [], [], []
     for subject, (interior, layers) in zip(held, predicted, strict=True):
-        sure = (interior >= SURE) & subject.cover
-        found[PREDICTED].append(iou(sure, subject.interior))
-        found[WHOLE].append(iou(subject.cover, subject.interior))
-        found[MEAN].append(iou(means.mask(subject, None), subject.interior))
-        found[CATEGORY].append(iou(means.mask(subject, subject.category), subject.interior))
+        sure = (interior >= threshold) & subject.cover
+        masks = {
+            PREDICTED: sure,
+            WHOLE: subject.cover,
+            MEAN: means.mask(subject, None),
+            CATEGORY: means.mask(subject, subject.category),
+        }
+        if subject.interior.any():
+            for name, mask in masks.items():
+                counts[name].append(overlap(mask, subject.interior))
         off.append(np.abs(layers - subject.layers)[subject.cover].mean())
         off_mean.append(np.abs(means.layers - subject.layers)[subject.cover].mean())
         if not subject.interior.any():
             wrong.append(sure.sum() / max(1, subject.cover.sum()))
-    ious = {name: np.array(values) for name, values in found.items()}
+    pairs = {name: tuple(np.array(values, float).reshape(-1, 2).T) for name, values in counts.items()}
+    ious = {name: both / either for name, (both, either) in pairs.items()}
+    others, own = list(ious)[1:], PREDICTED
     return MaskEvaluation(
         objects_of,
         len(held[0].images),
+        threshold,
         {name: mean_interval(values) for name, values in ious.items()},
-        {name: paired_difference(ious[PREDICTED], values) for name, values in list(ious.items())[1:]},
+        {name: paired_difference(ious[own], ious[name]) for name in others},
+        {name: ratio_interval(*pair) for name, pair in pairs.items()},
+        {name: ratio_difference(pairs[own], pairs[name]) for name in others},
         mean_interval(np.array(off)),
         mean_interval(np.array(off_mean)),
         mean_interval(np.array(wrong)),
     )
 
 
+def overlap(these: np.ndarray, those: np.ndarray) -> tuple[int, int]:
+    """Pixels of the intersection and of the union of two masks, (V, H, W) bool, over all views."""
+    return int((these & those).sum()), int((these | those).sum())
+
+
 def iou(these: np.ndarray, those: np.ndarray) -> float:
-    """Intersection over union of two masks, (V, H, W) bool, over all views; NaN where `those` is empty."""
-    if not those.any():
-        return float("nan")
-    return float((these & those).sum() / (these | those).sum())
+    """Intersection over union of two masks, (V, H, W) bool, over all views; NaN where both are empty."""
+    both, either = overlap(these, those)
+    return both / either if either else float("nan")
+
+
+def _threshold(segmenter: Segmenter, learned: Sequence[Subject]) -> float:
+    """The probability that gives training objects the highest mean IoU; 0.5 if none has an inside."""
+    having = [(one, _predicted(segmenter, one)[0]) for one in learned if one.interior.any()]
+    if not having:
+        return 0.5
+    means = [
+        np.mean([iou((interior >= threshold) & one.cover, one.interior) for one, interior in having])
+        for threshold in _THRESHOLDS
+    ]
+    return float(_THRESHOLDS[int(np.argmax(means))])
 
 
 @dataclass(frozen=True)
@@ -157,7 +204,7 @@ class MeanMasks:
     """The mean number of surfaces at a pixel of an object."""
 
     @classmethod
-    def of(cls, learned: Iterator[Subject]) -> MeanMasks:
+    def of(cls, learned: Iterable[Subject]) -> MeanMasks:
         """The means over training objects."""
         cells: dict[str | None, list[np.ndarray]] = {None: []}
         counts = []
@@ -192,11 +239,11 @@ def _best(place: np.ndarray, learned: Sequence[np.ndarray]) -> float:
     if not having:
         return 1.0
 
-    def overlap(own: np.ndarray, threshold: float) -> float:
+    def soft(own: np.ndarray, threshold: float) -> float:
         interior, marked = own[:, 0], own[:, 1] * (place >= threshold)
         return np.minimum(interior, marked).sum() / np.maximum(interior, marked).sum()
 
-    means = [np.mean([overlap(own, threshold) for own in having]) for threshold in _THRESHOLDS]
+    means = [np.mean([soft(own, threshold) for own in having]) for threshold in _THRESHOLDS]
     return float(_THRESHOLDS[int(np.argmax(means))])
 
 
@@ -257,5 +304,5 @@ def draw_masks(shown: Sequence[tuple[Subject, np.ndarray]], columns: int = 4) ->
     return Image.fromarray(np.concatenate(lines).clip(0, 255).astype(np.uint8))
 
 
-def _signed(gain: Difference) -> str:
+def _signed(gain: Interval) -> str:
     return f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"

@@ -11,7 +11,13 @@ from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance_nd
 
 from training.scores.alignment import align, best_azimuth, icp, turn
-from training.scores.bootstrap import mean_interval, paired_difference, relative_difference
+from training.scores.bootstrap import (
+    mean_interval,
+    paired_difference,
+    ratio_difference,
+    ratio_interval,
+    relative_difference,
+)
 from training.scores.distances import (
     chamfer,
     chamfer_matrix,
@@ -139,3 +145,16 @@ def test_pairs_show_what_unpaired_means_do_not():
     assert mean_interval(one).high > mean_interval(other).low
     share = relative_difference(2 * hard, hard)
     assert (share.mean, share.low, share.high, share.lower) == (1, 1, 1, 0)
+
+
+def test_ratios_of_sums_weigh_objects_by_what_they_have():
+    over, under = np.array([1.0, 30.0, 5.0]), np.array([10.0, 40.0, 10.0])
+    found = ratio_interval(over, under)
+    assert found.mean == 36 / 60 and found.low == pytest.approx(0.1) and found.high == pytest.approx(0.75)
+    alike = ratio_interval(over, np.full(3, 50.0))
+    assert (alike.low, alike.high) == pytest.approx(
+        (mean_interval(over).low / 50, mean_interval(over).high / 50), rel=1e-6
+    )
+    same = ratio_difference((over, under), (over, under))
+    assert (same.mean, same.low, same.high) == (0, 0, 0)
+    assert ratio_difference((over, under), (over, 2 * under)).mean == pytest.approx(0.3)

@@ -76,7 +76,7 @@ def test_iou_is_that_of_rectangles():
     these[:, :6, :5], those[:, 3:, :5] = True, True  # 30 and 35 pixels, 15 in common
     assert iou(these, those) == 15 / 50
     assert iou(those, those) == 1
-    assert math.isnan(iou(these, np.zeros_like(these)))
+    assert iou(these, np.zeros_like(these)) == 0 and math.isnan(iou(these & False, these & False))
 
 
 def test_only_the_head_learns(scenes: Path):
