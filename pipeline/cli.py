@@ -27,6 +27,7 @@ VERBS = {
     "train": "shards -> an image-conditioned point-cloud generator",
     "generate": "checkpoint and image -> colored point cloud",
     "segment": "pictures -> masks of what lies inside, from a trained segmenter",
+    "layers": "pictures with cameras -> the surfaces along their rays, as a labeled cloud",
     "draw": "clouds of a dataset's objects from checkpoints, for mergers and upsamplers to learn from",
     "merge": "several clouds of one object -> one better cloud",
     "compose": "pictures of one object -> masks, a cloud each, merged, refined, cut open",

@@ -39,8 +39,9 @@ from training.objectives.flow import Edm, RectifiedFlow
 from training.objectives.objective import Objective
 from training.objectives.offset import Offset
 from training.output.model_folder import is_model, read_model
-from training.segmentation.head import InteriorHead
+from training.segmentation.head import InteriorHead, ViewHead
 from training.segmentation.interiors import Interiors
+from training.segmentation.layered import Layered, LayerHead
 
 VERSION = 1
 """The format of checkpoints: 0 had no version and no encoder."""
@@ -50,7 +51,7 @@ BEST = "best.pt"
 """The checkpoint with the best score."""
 
 
-Network = PointTransformer | TwoStreamTransformer | InteriorHead
+Network = PointTransformer | TwoStreamTransformer | ViewHead
 
 
 class CheckpointError(UserError):
@@ -164,7 +165,7 @@ def build_reader(
     config: TrainConfig, encoder: CachedEncoder, device: torch.device, segmenter: MaskPredictor | None = None
 ) -> ViewReader:
     """What turns views into the network's condition."""
-    pixels = config.view_projected or config.segments
+    pixels = config.view_projected or not config.samples
     inside = config.see_inside != "none"
     use = ViewUse(config.uses_cameras, pixels, config.crop, config.crop_jitter, inside)
     return ViewReader(encoder, use, device, segmenter=segmenter)
@@ -172,8 +173,8 @@ def build_reader(
 
 def build_objective(config: TrainConfig) -> Objective:
     """The configuration's training objective."""
-    if config.segments:
-        return Interiors()
+    if not config.samples:
+        return Interiors() if config.segments else Layered()
     match config.prediction:
         case "flow":
             return RectifiedFlow()
@@ -187,11 +188,12 @@ def build_objective(config: TrainConfig) -> Objective:
 
 def build_network(config: TrainConfig, features: int) -> Network:
     """The untrained network, determined by the seed; `features` is the width of the encoder's tokens."""
-    if not config.segments:
+    if config.samples:
         return build_model(config, features)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return InteriorHead(features, config.width, config.layers)
+        head = InteriorHead if config.segments else LayerHead
+        return head(features, config.width, config.layers)
 
 
 def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStreamTransformer:
@@ -214,7 +216,7 @@ def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStr
             return TwoStreamTransformer(shape, features, config.latents, config.latent_layers)
         if config.model == "merge":
             return MergeTransformer(shape, features if config.merge_images else 0, config.merge_tokens)
-        assert config.model != "segment", "see build_network"
+        assert config.model not in ("segment", "layers"), "see build_network"
         return assemble(config.model, shape, features)
 
 
@@ -234,10 +236,10 @@ def load_model(
     path: Path, device: torch.device | str = "cpu", encoder_path: str | None = None
 ) -> tuple[TrainConfig, PointTransformer | TwoStreamTransformer, CachedEncoder]:
     """What sampling needs: the configuration, the model with its mean weights, and the encoder; see
-    `load_network`. CheckpointError for a segmenter."""
+    `load_network`. CheckpointError for one that samples no clouds."""
     config, model, encoder = load_network(path, device, encoder_path)
-    if isinstance(model, InteriorHead):
-        raise CheckpointError(f"{path}: a segmenter, which makes no clouds. Use `insideout segment`.")
+    if isinstance(model, ViewHead):
+        raise CheckpointError(f"{path}: of model {config.model}, which samples no clouds. Use its own verb.")
     return config, model, encoder
 
 

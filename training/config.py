@@ -93,10 +93,12 @@ class TrainConfig(BaseModel):
     """Share of views whose camera is withheld, half of them for whole objects, so that the model also takes
     views without one. The first view of `first_view` then counts as a photograph of the usual lens."""
 
-    model: Literal["uncond", "vector", "grid", "upsample", "two_stream", "merge", "segment"] = "grid"
+    model: Literal["uncond", "vector", "grid", "upsample", "two_stream", "merge", "segment", "layers"] = (
+        "grid"
+    )
     """The network: one of Point-E's, by its condition; `two_stream`, for any number of points; `merge`,
-    conditioned on several clouds of the object; or `segment`, which makes no cloud but predicts each view's
-    interior mask and number of surfaces."""
+    conditioned on several clouds of the object; or, from each view alone and without sampling, `segment`, its
+    interior mask and number of surfaces, and `layers`, the surfaces along its rays."""
     draws: str | None = None
     """A folder of drawn clouds (`insideout draw`): those that `merge` merges, or, for `upsample`, the coarse
     clouds in place of true ones. Objects without drawn clouds are left out."""
@@ -236,18 +238,24 @@ class TrainConfig(BaseModel):
 
     @property
     def segments(self) -> bool:
-        """Whether the network predicts masks of views, and no cloud."""
+        """Whether the network predicts masks of views."""
         return self.model == "segment"
 
     @property
+    def samples(self) -> bool:
+        """Whether the network makes clouds of noise, and not numbers of a view's cells."""
+        return self.model not in ("segment", "layers")
+
+    @property
     def drop(self) -> float:
-        """Share of samples whose condition is dropped; a segmenter needs its own."""
-        return 0 if self.segments else self.cond_drop
+        """Share of samples whose condition is dropped; what predicts cells needs its view."""
+        return self.cond_drop if self.samples else 0
 
     @property
     def uses_cameras(self) -> bool:
         """Whether the model is told the views' cameras."""
-        return self.view_rays or self.view_projected or self.frame == "first_view"
+        told = self.view_rays or self.view_projected or self.frame == "first_view"
+        return told or self.model == "layers"
 
     @property
     def reads_masks(self) -> bool:
@@ -305,17 +313,21 @@ class TrainConfig(BaseModel):
         return None
 
     def _wrong_masks(self) -> str | None:
-        """What is wrong with the settings of a segmenter."""
-        if not self.segments:
+        """What is wrong with the settings of a network that predicts cells."""
+        if self.samples:
             return None
+        name = f"model {self.model}"
         if self.encoder in ("clip_image", "clip_text"):
-            return f"model segment with encoder {self.encoder}: use an encoder with a grid of image tokens"
-        if self.uses_cameras or self.view_cells or self.view_tags or self.view_fusion != "tokens":
-            return "model segment takes each view by itself, without its camera"
+            return f"{name} with encoder {self.encoder}: use an encoder with a grid of image tokens"
+        told = self.view_rays or self.view_projected or self.frame == "first_view"
+        if told or self.view_cells or self.view_tags or self.view_fusion != "tokens":
+            return f"{name} takes each view by itself, without its camera"
         if self.crop:
-            return "model segment takes whole pictures, as masks are: leave crop off"
+            return f"{name} takes whole pictures: leave crop off"
         if self.width % 16:
-            return f"width {self.width}: for model segment, a multiple of 16"
+            return f"width {self.width}: for {name}, a multiple of 16"
+        if self.model == "layers" and self.points_from != "outside+hidden":
+            return f"{name} learns from labeled clouds: points_from outside+hidden and target albedo"
         return None
 
     def _wrong_views(self) -> str | None:

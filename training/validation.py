@@ -24,7 +24,7 @@ from training.learner import Learner
 from training.objectives.sampler import sample
 from training.output.pictures import draw_sheet
 from training.scores.distances import chamfer
-from training.segmentation.head import InteriorHead
+from training.segmentation.head import ViewHead
 
 
 class Validation:
@@ -37,9 +37,9 @@ class Validation:
         self._shown: Batch | None = None
         if config.val_every:
             self._held = _read(config, clouds, config.val_split, config.val_clouds)
-        if config.score_every and not config.segments:
+        if config.score_every and config.samples:
             self._scored = _read(config, clouds, config.val_split, config.score_count, step_points=0)
-        if config.sample_every and not config.segments and journal.world.first:
+        if config.sample_every and config.samples and journal.world.first:
             self._shown = _to_draw(config, clouds)
 
     def start(self, report: Callable[[str], None]) -> None:
@@ -86,7 +86,7 @@ class Validation:
     def _generate(self, batch: Batch, mine: slice) -> Tensor:
         """Clouds (B, C, N) of the mean weights for some of a batch's objects, always from the same noise."""
         config, learner = self._config, self._learner
-        assert not isinstance(learner.ema, InteriorHead), "a segmenter makes no clouds"
+        assert not isinstance(learner.ema, ViewHead), "it samples no clouds"
         points = config.points if config.model == "upsample" else config.sample_points
         shape = (len(batch.points), config.mix.channels, points)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(config.seed))

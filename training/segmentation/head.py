@@ -30,14 +30,13 @@ class ConvBlock(nn.Module):
         return x + self.conv_2(F.gelu(self.norm_2(self.conv_1(F.gelu(self.norm_1(x))))))
 
 
-class InteriorHead(nn.Module):
-    """For each cell of a view, the logit of its share of interior and the log of its number of surfaces.
+class ViewHead(nn.Module):
+    """`outputs` numbers for each cell of a view, from it alone.
 
-    Both are of the part of the cell that the object covers, which the picture's alpha says already. The
-    blocks work at half the cells' resolution, near the encoder's.
+    The blocks work at half the cells' resolution, near the encoder's.
     """
 
-    outputs = 2
+    outputs: int
 
     def __init__(self, features: int, width: int, layers: int):
         super().__init__()
@@ -61,6 +60,15 @@ class InteriorHead(nn.Module):
             x = block(x)
         x = self.mix(F.gelu(fine + _resized(self.back(x), fine)))
         return self.out(F.gelu(self.norm(x))).unflatten(0, views)
+
+
+class InteriorHead(ViewHead):
+    """For each cell of a view, the logit of its share of interior and the log of its number of surfaces.
+
+    Both are of the part of the cell that the object covers, which the picture's alpha says already.
+    """
+
+    outputs = 2
 
 
 def _resized(x: Tensor, like: Tensor) -> Tensor:

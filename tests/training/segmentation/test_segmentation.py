@@ -166,7 +166,7 @@ def test_masks_go_nowhere_else(tmp_path: Path):
 
 
 def test_a_segmenter_makes_no_clouds_and_a_generator_no_masks(segmenter: Path):
-    with pytest.raises(CheckpointError, match="a segmenter, which makes no clouds"):
+    with pytest.raises(CheckpointError, match="samples no clouds"):
         load_model(segmenter)
 
 
