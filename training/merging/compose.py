@@ -54,7 +54,7 @@ def compose(settings: ComposeSettings, report: Callable[[str], None] = print) ->
 
     masks = _masks(segmenter, views)
     views = [replace(view, behind=base.guess) for view in views]
-    clouds = base.sample([[view] for view in views], points, settings.sampling, report=report)
+    clouds = list(base.sample([[view] for view in views], points, settings.sampling, report=report))
     merged = merger(clouds, views, points)
     report(f"merged {len(clouds)} clouds of {points} points by {settings.merge}")
     cloud = merged
@@ -69,12 +69,12 @@ Merger = Callable[[Sequence[np.ndarray], Sequence[View], int], np.ndarray]
 
 def _merger(settings: ComposeSettings) -> Merger:
     """What merges clouds (C, N): a rule, or a network that may look at the views."""
-    if settings.merge in get_args(MergeRule):
-        rule = rule_of(settings.merge)
+    rules: dict[str, MergeRule] = {name: name for name in get_args(MergeRule)}
+    if settings.merge in rules:
+        rule = rule_of(rules[settings.merge])
         return lambda clouds, views, points: rule(clouds, points)
     if not Path(settings.merge).exists():
-        rules = ", ".join(get_args(MergeRule))
-        raise UserError(f"{settings.merge}: neither a rule ({rules}) nor a merger's checkpoint.")
+        raise UserError(f"{settings.merge}: neither a rule ({', '.join(rules)}) nor a merger's checkpoint.")
     network = open_merger(Path(settings.merge), settings.device, settings.encoder_path)
     sampling = replace(settings.sampling, guidance=1.0)
     return lambda clouds, views, points: merge_by(network, clouds, views, points, sampling)
@@ -120,7 +120,7 @@ def _write(
     to: Path,
     names: Sequence[str],
     masks: Sequence[np.ndarray],
-    clouds: np.ndarray,
+    clouds: Sequence[np.ndarray],
     merged: np.ndarray,
     cloud: np.ndarray,
     views: Sequence[View],
