@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -27,6 +28,7 @@ from training.data.channels import from_network, hidden_of
 from training.generator import Generator, check_pair, open_upsampler, refine
 from training.learner import pick_device
 from training.merging.merger import merge_by, open_merger
+from training.merging.pictures import least_alpha
 from training.merging.rules import rule_of
 from training.merging.settings import ComposeSettings, MergeRule
 from training.output.cloud_files import write_points
@@ -71,13 +73,17 @@ def _merger(settings: ComposeSettings) -> Merger:
     """What merges clouds (C, N): a rule, or a network that may look at the views."""
     rules: dict[str, MergeRule] = {name: name for name in get_args(MergeRule)}
     if settings.merge in rules:
-        rule = rule_of(rules[settings.merge])
-        return lambda clouds, views, points: rule(clouds, points)
+        return partial(_by_rule, rules[settings.merge])
     if not Path(settings.merge).exists():
         raise UserError(f"{settings.merge}: neither a rule ({', '.join(rules)}) nor a merger's checkpoint.")
     network = open_merger(Path(settings.merge), settings.device, settings.encoder_path)
     sampling = replace(settings.sampling, guidance=1.0)
     return lambda clouds, views, points: merge_by(network, clouds, views, points, sampling)
+
+
+def _by_rule(name: MergeRule, clouds: Sequence[np.ndarray], views: Sequence[View], points: int) -> np.ndarray:
+    shown = least_alpha(clouds, views) if name == "silhouettes" else None
+    return rule_of(name, shown=shown)(clouds, points)
 
 
 def _segmenter(settings: ComposeSettings) -> Segmenter | None:
@@ -105,6 +111,8 @@ def _check(settings: ComposeSettings, base: Generator, views: Sequence[View]) ->
         raise UserError(f"{base.path}: not a model that makes a cloud of a picture.")
     if len(views) < 2:
         raise UserError("Give two or more pictures of one object.")
+    if settings.merge == "silhouettes" and settings.cameras is None:
+        raise UserError("rule silhouettes needs the pictures' --cameras.")
     if base.config.frame != "object" and settings.cameras is None:
         raise UserError(f"{base.path}: its clouds stand as in their pictures. Give --cameras to merge them.")
 

@@ -117,7 +117,7 @@ class ComposeSettings(Running):
     segmenter: Path | None = None
     """A segmenter, which predicts what lies inside each picture, for a base that was trained with masks."""
     merge: str = "consensus"
-    """How the clouds become one: a rule (union, sample, consensus, mean) or a merger's checkpoint."""
+    """How the clouds become one: a rule of `merge` or a merger's checkpoint."""
     upsampler: Path | None = None
     """An upsampler, which adds points to the merged cloud."""
     points: int = 0
