@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fuse.dataset.manifest import describe, write_manifest
 from fuse.dataset.shard import table_of, write_shard
 from render.failures import UserError
 from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
+from training.conditioning.cameras import camera_numbers
 from training.conditioning.shown import View
 from training.config import TrainConfig
 from training.data.loader import CloudLoader
@@ -24,6 +26,7 @@ from training.evaluate import evaluate
 from training.generate import generate
 from training.generator import Generator
 from training.learner import Learner
+from training.output.seen import seen_by
 from training.segmentation.comparison import compare_insides
 from training.settings import EvaluateSettings, GenerateSettings, Sampling
 from training.train import train
@@ -128,6 +131,14 @@ def test_generate_takes_masks_or_predicts_them(data: Path, run: Path, tmp_path: 
     sampling = Sampling(steps=2)
     view = View(row["image_00"], behind="predicted")
     np.testing.assert_array_equal(generator.sample([[view]], 48, sampling)[0, :3].T / 2, guessed["coords"])
+    pose = np.reshape(row["cameras"][0]["camera_to_world"], (4, 4))
+    frame = {"file_path": "a.png", "transform_matrix": pose.tolist()}
+    cameras = tmp_path / "transforms.json"
+    cameras.write_text(json.dumps({"camera_angle_x": 0.7, "frames": [frame]}))
+    posed = made("posed", cameras=cameras)
+    expected = seen_by(2 * posed["coords"], camera_numbers(pose, 0.7)[None])
+    np.testing.assert_array_equal(posed["seen"] == 1, expected)
+    assert 0 < expected.sum() < 48
     outside = made("outside", mask=(mask,), mask_layers=(layers,), part="outside")
     assert "label" not in outside
     np.testing.assert_array_equal(outside["coords"], true["coords"][true["label"] == 0])
