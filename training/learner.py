@@ -9,6 +9,7 @@ import contextlib
 import copy
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ class Learner:
         self.config, self.device, self.world = config, device, world
         self.encoder = checkpoints.build_encoder(config, device) if config.encodes else None
         self.objective: Objective = checkpoints.build_objective(config)
-        masks = segmenter_of(config, device)
+        masks = segmenter_of(config, device, Path(config.segmenter) if config.segmenter else None)
         self.reader = checkpoints.build_reader(config, self.encoder, device, masks) if self.encoder else None
         features = self.encoder.features if self.encoder else 0
         self.truths = Truths() if config.segments else None

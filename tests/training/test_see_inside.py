@@ -142,6 +142,11 @@ def test_generate_takes_masks_or_predicts_them(data: Path, run: Path, tmp_path: 
     outside = made("outside", mask=(mask,), mask_layers=(layers,), part="outside")
     assert "label" not in outside
     np.testing.assert_array_equal(outside["coords"], true["coords"][true["label"] == 0])
+    state = torch.load(run, weights_only=True)
+    state["config"]["segmenter"] = str(tmp_path / "gone")
+    torch.save(state, tmp_path / "moved.pt")
+    moved = Generator(tmp_path / "moved.pt", precision="float32")
+    assert moved.guess is None and moved.sees_inside
     with pytest.raises(UserError, match="2 masks for 1 images"):
         made("wrong", mask=(mask, mask))
     small = io.BytesIO()

@@ -81,9 +81,10 @@ class Segmenter:
 def segmenter_of(
     config: TrainConfig, device: torch.device | str = "cpu", path: Path | None = None
 ) -> Segmenter | None:
-    """What predicts masks for a model that is shown them: from `path`, or from where it was in training."""
-    found = path or (Path(config.segmenter) if config.segmenter else None)
-    return None if found is None or config.see_inside == "none" else Segmenter(found, device)
+    """What predicts masks for a model that is shown them: from `path`, or where training had it, if there."""
+    if path is None and config.segmenter and Path(config.segmenter).exists():
+        path = Path(config.segmenter)
+    return None if path is None or config.see_inside == "none" else Segmenter(path, device)
 
 
 def enlarged(values: Tensor, height: int, width: int) -> np.ndarray:
