@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from render.failures import UserError
-from tests.helpers.commands import insideout
 from training.conditioning.cameras import camera_numbers, project
 from training.conditioning.pose_file import write_poses
 from training.conditioning.shown import View
 from training.config import TrainConfig
+from training.merging.files import merge
+from training.merging.settings import MergeSettings
 from training.scores.clouds import read_cloud
-from training.segmentation.layer_cloud import LayerPredictor
+from training.segmentation.layer_cloud import LayerPredictor, predict_layers
 from training.segmentation.layered import (
     MOST,
     NUMBERS,
@@ -26,6 +27,7 @@ from training.segmentation.layered import (
     layer_losses,
     surfaces_of,
 )
+from training.segmentation.settings import LayerSettings
 from training.train import train
 
 MakeDataset = Callable[..., Path]
@@ -117,14 +119,13 @@ def test_a_head_learns_a_ball_in_a_ball_and_gives_it_back(make_dataset: MakeData
     for path, view in zip(pictures, views, strict=True):
         path.write_bytes(view.image)
     write_poses(tmp_path / "transforms.json", {f"{i}.png": view.camera for i, view in enumerate(views)})  # pyright: ignore[reportArgumentType]
-    to = tmp_path / "layered.ply"
-    done = insideout(
-        "layers", *pictures, "--cameras", tmp_path / "transforms.json", "--checkpoint", run, "--to", to
+    settings = LayerSettings(
+        tuple(pictures), tmp_path / "transforms.json", run, tmp_path / "layered.ply", "cpu"
     )
-    assert done.returncode == 0, done.stderr
+    to = predict_layers(settings)
     np.testing.assert_allclose(read_cloud(to).xyz, cloud[:3].T, atol=1e-4)
-    merged = insideout("merge", to, to, "--to", tmp_path / "merged.ply", "--points", 64, "--rule", "union")
-    assert merged.returncode == 0 and len(read_cloud(tmp_path / "merged.ply")) == 64
+    merged = read_cloud(merge(MergeSettings((to, to), tmp_path / "merged.ply", "union", points=64)))
+    assert len(merged) == 64 and merged.hidden is not None and merged.hidden.any()
 
 
 def read_row(out: Path) -> dict:
