@@ -20,10 +20,11 @@ def test_the_published_attention_is_the_same_network() -> None:
     ours = build("grid", 20, width=64, layers=2, heads=4)
     torch.nn.init.normal_(ours.output_proj.weight)
     theirs = with_published_attention(ours)
-    inputs = torch.randn(2, 6, 40), torch.tensor([3.0, 700.0]), torch.randn(2, 20, 9)
+    x, t, grid = torch.randn(2, 6, 40), torch.tensor([3.0, 700.0]), torch.randn(2, 20, 9)
     for model in (ours, theirs):
-        model(*inputs).square().mean().backward()
-    torch.testing.assert_close(theirs(*inputs), ours(*inputs), atol=1e-4, rtol=1e-4)
+        model(x, t, embeddings=grid).square().mean().backward()
+    mine = ours(x, t, embeddings=grid)
+    torch.testing.assert_close(theirs(x, t, embeddings=grid), mine, atol=1e-4, rtol=1e-4)
     for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         assert a.grad is not None and b.grad is not None, name
         torch.testing.assert_close(a.grad, b.grad, atol=1e-4, rtol=1e-3)
