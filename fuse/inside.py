@@ -22,8 +22,7 @@ from render.bundle import Bundle, Mesh, Surface
 from render.shading.raycaster import Raycaster
 from render.srgb import linear_to_srgb, srgb_to_linear
 
-VIEWS = 6  # views whose further layers are read; all are if they show few hidden points
-FEW = 1 / 4  # per hidden point wanted
+VIEWS = 6  # views whose further layers are read; all are if these show fewer hidden points than wanted
 CELLS = (0.5, 0.75)  # footprints: one point is kept per cell; the larger cells if MANY are left
 MANY = 16  # points per hidden point wanted
 LOOK = 14  # directions tried before points are thinned
@@ -87,7 +86,7 @@ def look_inside(bundle: Bundle, mesh: Mesh, caster: Raycaster, seen: Fused, want
     for views in (spread_views(bundle), range(len(bundle))):
         further = further_points(bundle, views, seen, wanted)
         count = openness.tally(caster, further.xyz, 0, LOOK)
-        if not 0 < np.count_nonzero(count == 0) < FEW * wanted:
+        if not 0 < np.count_nonzero(count == 0) < wanted:
             break
     hidden, further, limit = label(further, count, caster, wanted)
     gaps = cracks(seen.cloud, further, seen.footprint)
