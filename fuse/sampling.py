@@ -63,8 +63,8 @@ def spacing(xyz: np.ndarray, probes: int = 512, neighbor: int = 1) -> float:
         return 0.0
     from scipy.spatial import KDTree  # nor is this needed there
 
-    distance, _ = KDTree(xyz).query(xyz[:probes], [neighbor + 1])
-    return float(np.median(distance))
+    distance, _ = KDTree(xyz).query(xyz[:probes], neighbor + 1)
+    return float(np.median(distance[:, -1]))
 
 
 def _height(points: int) -> int:

@@ -96,13 +96,13 @@ def test_what_lies_on_a_seen_surface_needs_no_rays_but_what_is_behind_a_thin_wal
     rng = np.random.default_rng(0)
     asked = np.pad(rng.uniform(0, 1, (500, 2)), ((0, 0), (0, 1))).astype(np.float32)
     assert on_seen(asked, seen, 0.01).mean() > 0.95
-    for beside in (np.float32([0, 0, -1.5e-3]), np.float32([2, 0, 0])):
-        assert not on_seen(asked + beside, seen, 0.01).any()
+    for beside in ([0, 0, -1.5e-3], [2, 0, 0]):
+        assert not on_seen(asked + np.array(beside, np.float32), seen, 0.01).any()
 
 
 def cloud_of(points: np.ndarray) -> Cloud:
     gray = np.full(points.shape, 128, np.uint8)
-    return Cloud(points, gray, gray, np.tile(np.float32([0, 0, 1]), (len(points), 1)))
+    return Cloud(points, gray, gray, np.tile(np.array([0, 0, 1], np.float32), (len(points), 1)))
 
 
 def test_seen_points_in_a_gaps_shade_are_hidden_but_none_that_no_ray_leaves() -> None:
