@@ -25,7 +25,7 @@ from scipy.sparse.csgraph import connected_components
 from render.bundle import Mesh
 
 PAPER = 2e-3
-"""A solid thinner than this (2 volume / area; the longest side is 2) is paper."""
+"""A solid thinner than this (`thickness`; the longest side of a model is 2) is paper."""
 OUTWARD = 1e-4
 """How far from a shell its surroundings are probed."""
 PROBES = 8
@@ -79,13 +79,13 @@ def find_shells(mesh: Mesh) -> Shells:
     sides = edges(single)
     drawn = Surface(single, components(sides))
     cycle = is_cycle(sides, drawn.part)
-    volume, area = measures(vertices, drawn)
-    sound = (cycle & (_thickness(volume, area) > PAPER))[drawn.part]
+    sound = (cycle & (thickness(vertices, drawn) > PAPER))[drawn.part]
     repaired, sheets = _repair(vertices, np.concatenate([single[~sound], pairs]))
-    closed = _with_cavities(vertices, joined(Surface(single[sound], drawn.part[sound]), repaired))
+    closed = with_cavities(vertices, joined(Surface(single[sound], drawn.part[sound]), repaired))
     apart = measures(vertices, Surface(pairs, np.zeros(len(pairs), np.int64)))[1]
     closed_area = measures(vertices, closed)[1].sum()
-    share = float(closed_area / max(area.sum() + apart.sum(), 1e-30))
+    area = measures(vertices, drawn)[1].sum() + apart.sum()
+    share = float(closed_area / max(area, 1e-30))
     return Shells(vertices, closed, sheets, share)
 
 
@@ -155,9 +155,22 @@ def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.cross(b - a, c - a)
 
 
-def _thickness(volume: np.ndarray, area: np.ndarray) -> np.ndarray:
-    """(parts,) twice the volume over the area: a plate's thickness, two thirds of a ball's radius."""
-    return np.abs(volume) * 2 / area.clip(1e-30)
+def thickness(vertices: np.ndarray, surface: Surface) -> np.ndarray:
+    """(parts,) float64: the thinnest side of the box that has a part's volume, area and length.
+
+    A plate's, however bent, is twice its volume over its area; a straight rod's or a ball's is its side or
+    diameter, a cube's a sixth less, a bent wire's up to a half less. `vertices` are (V, 3) float64.
+    """
+    volume, area = measures(vertices, surface)
+    corners, part, count = vertices[surface.faces], surface.part, np.bincount(surface.part) * 3
+    middle = np.stack([np.bincount(part, axis) for axis in corners.sum(1).T], 1) / count[:, None]
+    reach = np.linalg.norm(corners - middle[part, None], axis=2).max(1)
+    order = np.lexsort((reach, part))
+    last = np.flatnonzero(np.diff(part[order], append=surface.parts))
+    longest = 2 * reach[order[last]].clip(1e-30)
+    section = np.abs(volume) / longest  # the product of the two other sides
+    around = (area / 2 - section) / longest  # their sum
+    return 2 * section / (around + np.sqrt((around**2 - 4 * section).clip(0))).clip(1e-30)
 
 
 def _repair(vertices: np.ndarray, faces: np.ndarray) -> tuple[Surface, Surface]:
@@ -169,10 +182,10 @@ def _repair(vertices: np.ndarray, faces: np.ndarray) -> tuple[Surface, Surface]:
     flip, orientable = _orientation(vertices, faces[core], sides, patch)
     turned = np.where(flip[:, None], faces[core][:, ::-1], faces[core])
     surface = Surface(turned, patch)
-    thickness = _thickness(*measures(vertices, surface))
+    thick = thickness(vertices, surface) > PAPER
     cycle = is_cycle(Edges(sides.number, np.where(flip[:, None], -sides.way, sides.way)), patch)
-    closed = (cycle & orientable & (thickness > PAPER))[patch]
-    nothing = (~orientable | (cycle & (thickness <= PAPER)))[patch]
+    closed = (cycle & orientable & thick)[patch]
+    nothing = (~orientable | (cycle & ~thick))[patch]
     left = np.ones(len(faces), bool)
     left[np.flatnonzero(core)[closed | nothing]] = False
     rest = faces[left]
@@ -252,8 +265,8 @@ def _neighbors(sides: Edges) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return one // 3, two // 3, way[one] == way[two]
 
 
-def _with_cavities(vertices: np.ndarray, shells: Surface) -> Surface:
-    """Orient solids outward and cavities inward."""
+def with_cavities(vertices: np.ndarray, shells: Surface) -> Surface:
+    """Solids oriented outward and cavities inward, of shells that are closed or almost so."""
     if shells.parts == 0:
         return shells
     drawn = np.sign(measures(vertices, shells)[0])

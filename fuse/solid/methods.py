@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fuse.solid.closed_shells import Shells, Surface, joined, measures, winding_numbers
+from fuse.solid.closed_shells import Shells, Surface, joined, winding_numbers, with_cavities
 from fuse.solid.flood import pockets
 from fuse.solid.ray_lattice import Chords, Hits, Lattice, Scene, by_part, gaps, odd_gaps
 
@@ -70,13 +70,12 @@ def sort_parts(shells: Shells, lattice: Lattice) -> Parts:
         part = np.where(rest[part], len(rest), part)
         together = replace(hits, part=np.where(rest[hits.part], len(rest), hits.part))
         signed, even = _judged(together, len(rest) + 1, lattice)
-    outward = measures(vertices, Surface(faces, part))[0][part] >= 0
-    turned = np.where(outward[:, None], faces, faces[:, ::-1])
     winding, stabbing = signed[part], (even & ~signed)[part]
     flood = ~winding & ~stabbing
+    almost = Surface(faces[winding], part[winding])
     left = joined(Surface(faces[flood], shells.sheets.part[flood]))
     return Parts(
-        winding=Scene(vertices, joined(shells.closed, Surface(turned[winding], part[winding]))),
+        winding=Scene(vertices, with_cavities(vertices, joined(shells.closed, almost))),
         closed=shells.closed.parts,
         stabbing=Scene(vertices, joined(Surface(faces[stabbing], part[stabbing]))),
         flood=scene if flood.all() else Scene(vertices, left),

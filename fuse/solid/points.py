@@ -36,7 +36,7 @@ class Solid:
     watertight: bool  # all but a thousandth of the surface belongs to closed shells
     closed_share: float  # share of the surface's area that belongs to closed shells
     shells: int  # closed shells, cavities included
-    volume: float  # cubic normalized units, from the rays: a few percent off for thin walls
+    volume: float  # cubic normalized units, from the rays
     volume_fraction: float  # of the bounding box
     thickness: tuple[float, float, float]  # shortest chord through a point: 5th, 50th, 95th percentile
 
@@ -65,15 +65,17 @@ def _search(
     shells: Shells, low: np.ndarray, high: np.ndarray, count: int, seed: int
 ) -> tuple[Parts, Found, Lattice]:
     """What is solid by each method, and the lattice that shows it: fine enough for thin walls."""
-    lattice = lattice_of(low, high, PITCH, seed)
-    parts = sort_parts(shells, lattice)
-    found = find_solid(parts, lattice, METHODS)
-    for finer in range(1, FINER + 1):
-        # a flood over a finer lattice is expensive, and many rays hit any pocket large enough to count
-        if not found or "flood" in found or len(union(found.values()).ray) >= count:
-            break
+    parts = sort_parts(shells, lattice_of(low, high, PITCH, seed))
+    if len(parts.flood.surface.faces):
+        lattice = lattice_of(low, high, PITCH, seed, meets=True)
+        found = find_solid(parts, lattice, METHODS)
+        if "flood" in found:  # over a finer lattice it is expensive, and many rays hit any pocket that counts
+            return parts, found, lattice
+    for finer in range(FINER + 1):
         lattice = lattice_of(low, high, PITCH / 2**finer, seed)
         found = find_solid(parts, lattice, METHODS[:2])
+        if not found or len(union(found.values()).ray) >= count:
+            break
     return parts, found, lattice
 
 

@@ -1,8 +1,9 @@
 """A lattice of rays along the three axes through a mesh, and the pieces of those rays that lie in its solid.
 
-The lattice's lines are jittered, so that none runs within an axis-aligned face; lines of different axes meet
-in the lattice's points. Rays see every wall that they cross, however thin; sampling the volume would miss
-some. `Chords` are a set of pieces of rays; `union` merges several sets, `spread` puts points on them evenly.
+Each ray is jittered within its cell on its own, so that a wall along an axis holds its share of the rays,
+however thin; the lines of a lattice that `meets` are jittered together, so that those of different axes meet
+in the lattice's points. Rays see every wall that they cross; sampling the volume would miss some. `Chords`
+are a set of pieces of rays; `union` merges several sets, `spread` puts points on them evenly.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ APART = 1e-6
 
 @dataclass(frozen=True)
 class Lattice:
-    """The jittered coordinates of lines, one rising array per axis."""
+    """Rays along the three axes, those along x first."""
 
-    ticks: tuple[np.ndarray, np.ndarray, np.ndarray]
+    ticks: tuple[np.ndarray, np.ndarray, np.ndarray]  # jittered coordinates, one rising array per axis
+    places: np.ndarray  # (R, 2) float64: each ray's coordinates on the next axis and the one after
     start: np.ndarray  # (3,) float64, where rays along each axis begin
     pitch: np.ndarray  # (3,) float64, mean distance of the lines along each axis
 
@@ -44,16 +46,10 @@ class Lattice:
     def at(self, ray: np.ndarray, t: np.ndarray | float) -> np.ndarray:
         """(N, 3) float64 places on (N,) rays, at distances `t` from their starts."""
         axis = self.axis(ray)
-        one, two = np.array([1, 2, 0])[axis], np.array([2, 0, 1])[axis]
-        within = ray - np.concatenate([[0], np.cumsum(self.rays)])[axis]
-        sizes = np.array([len(ticks) for ticks in self.ticks])
-        offsets = np.concatenate([[0], np.cumsum(sizes)])
-        lines = np.concatenate(self.ticks)
-        places = np.empty((len(ray), 3))
-        rows = np.arange(len(ray))
+        places, rows = np.empty((len(ray), 3)), np.arange(len(ray))
         places[rows, axis] = self.start[axis] + t
-        places[rows, one] = lines[offsets[one] + within // sizes[two]]
-        places[rows, two] = lines[offsets[two] + within % sizes[two]]
+        places[rows, (axis + 1) % 3] = self.places[ray, 0]
+        places[rows, (axis + 2) % 3] = self.places[ray, 1]
         return places
 
     def area(self) -> np.ndarray:
@@ -89,18 +85,27 @@ class Chords:
         return Chords(self.ray[which], self.start[which], self.end[which])
 
 
-def lattice_of(low: np.ndarray, high: np.ndarray, pitch: float, seed: int) -> Lattice:
+def lattice_of(low: np.ndarray, high: np.ndarray, pitch: float, seed: int, meets: bool = False) -> Lattice:
     """Lines about `pitch` apart through the box from `low` to `high`, both (3,), and at least 8 across each
-    side; `seed` determines the jitter."""
+    side; `seed` determines the jitter. They meet if asked to."""
     rng = np.random.default_rng(seed)
     low, size = low.astype(np.float64), (high - low).astype(np.float64)
     counts = np.maximum(8, np.ceil(size / pitch)).astype(np.int64)
-    ticks = []
-    for a, extent, count in zip(low, size, counts, strict=True):
-        line = a + (np.arange(count) + rng.uniform(0.1, 0.9, count)) / count * extent
-        # float32, as rays are cast in it: a place is then on its line exactly
-        ticks.append(line.astype(np.float32).astype(np.float64))
-    return Lattice((ticks[0], ticks[1], ticks[2]), low - MARGIN, size / counts)
+    cell = size / counts
+    corners = [a + np.arange(count) * step for a, count, step in zip(low, counts, cell, strict=True)]
+    # float32, as rays are cast in it: a place is then on its line exactly
+    jitter = [rng.uniform(0.1, 0.9, count) * step for count, step in zip(counts, cell, strict=True)]
+    ticks = [_float32(corner + move) for corner, move in zip(corners, jitter, strict=True)]
+    places = []
+    for one, two in ((1, 2), (2, 0), (0, 1)):
+        lines = (ticks[one], ticks[two]) if meets else (corners[one], corners[two])
+        place = np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 2)
+        places.append(place if meets else _float32(place + rng.uniform(0, cell[[one, two]], place.shape)))
+    return Lattice((ticks[0], ticks[1], ticks[2]), np.concatenate(places), low - MARGIN, cell)
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32).astype(np.float64)
 
 
 class Scene:

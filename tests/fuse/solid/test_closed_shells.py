@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import trimesh
 
 from fuse.solid.closed_shells import edges, find_shells, is_cycle, measures, winding_numbers
 from render.bundle import Mesh
@@ -52,6 +53,19 @@ def test_flipped_faces_and_seams_are_mended(make: type) -> None:
     assert winding_numbers(shells.vertices, shells.closed.faces, np.zeros((1, 3))) == pytest.approx(
         1, abs=0.01
     )
+
+
+@pytest.mark.parametrize(
+    ("sides", "share"), [((1, 1, 1), 0.82), ((1000, 1, 1), 1), ((1000, 10, 1), 1), ((1000, 1000, 1), 1)]
+)
+def test_a_cube_a_rod_a_strip_and_a_plate_are_paper_by_their_thinnest_side(
+    sides: tuple[float, ...], share: float
+) -> None:
+    turn = trimesh.transformations.random_rotation_matrix(np.array([0.2, 0.7, 0.4]))
+    for scale, closed in ((1.9e-3, 0), (2.1e-3 / share, 1)):
+        box = trimesh.creation.box(np.array(sides) * scale, turn)
+        mesh = Mesh(box.vertices.astype(np.float32), box.faces.astype(np.int32))
+        assert find_shells(mesh).closed.parts == closed
 
 
 @pytest.mark.parametrize("sides", ["all", "some", "both"])

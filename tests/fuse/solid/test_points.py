@@ -48,6 +48,40 @@ def test_points_fill_the_matter_and_nothing_else(name: str) -> None:
     assert abs(found.volume / size - 1) < 0.05
 
 
+@pytest.mark.parametrize(("size", "wall"), [((2, 2, 2), 0.035), ((2, 1.2, 0.6), 0.02)])
+def test_walls_along_the_axes_and_thinner_than_the_rays_are_apart_keep_their_volume(
+    size: tuple[float, ...], wall: float
+) -> None:
+    outer, inner = trimesh.creation.box(size), trimesh.creation.box(np.array(size) - 2 * wall)
+    inner.invert()
+    mesh = mesh_of(outer, inner)
+    for seed in range(3):
+        found = solid_points(mesh, COUNT, seed)
+        assert found.volume == pytest.approx(outer.volume + inner.volume, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("hole", "one_sheet", "two_sheets"), [(0.05, 4.19, 0.48), (0.12, 4.19, 0.48), (0.2, 0, 0.48), (0.7, 0, 0)]
+)
+def test_a_ball_with_a_hole_is_matter_up_to_a_seventh_of_its_radius_and_its_wall_alone_if_it_has_two_sides(
+    hole: float, one_sheet: float, two_sheets: float
+) -> None:
+    ball = trimesh.creation.icosphere(5)
+    centers = ball.triangles_center
+    ball.update_faces((np.hypot(*centers.T[:2]) > hole) | (centers[:, 2] < 0))
+    inner = ball.copy().apply_scale(0.96)
+    inner.invert()
+    assert solid_points(mesh_of(ball), 512).volume == pytest.approx(one_sheet, rel=0.03)
+    assert solid_points(mesh_of(ball, inner), 512).volume == pytest.approx(two_sheets, rel=0.05)
+
+
+def mesh_of(*parts: trimesh.Trimesh) -> Mesh:
+    first = np.cumsum([0, *(len(part.vertices) for part in parts)])
+    faces = [part.faces + offset for part, offset in zip(parts, first, strict=False)]
+    vertices = np.concatenate([part.vertices for part in parts])
+    return Mesh(vertices.astype(np.float32), np.concatenate(faces).astype(np.int32))
+
+
 @pytest.mark.parametrize("name", shapes.SHEETS)
 def test_what_encloses_nothing_has_no_points(name: str) -> None:
     found = solid_points(shapes.SHEETS[name]().mesh, COUNT)
