@@ -230,7 +230,8 @@ def test_a_stop_leaves_no_process_and_no_file_and_is_resumed(tmp_path: Path, num
         text=True,
         start_new_session=True,
     )
-    wait_for(lambda: len(outputs(tmp_path / "out")) == 2 and hanging(driver.pid) == 2, 90)
+    ledger = tmp_path / "out" / "ledger" / "faulty"  # an output is there a moment before its row
+    wait_for(lambda: sum(row.ok for row in read_rows(ledger)) == 2 and hanging(driver.pid) == 2, 90)
     below = psutil.Process(driver.pid).children(recursive=True)
     os.killpg(driver.pid, number) if number == signal.SIGINT else driver.send_signal(number)
     text, _ = driver.communicate(timeout=60)
@@ -240,7 +241,7 @@ def test_a_stop_leaves_no_process_and_no_file_and_is_resumed(tmp_path: Path, num
     assert not alive
     assert os.listdir(short) == []
     assert not Layout(tmp_path / "out").temporary.exists()
-    assert sum(row.ok for row in read_rows(tmp_path / "out" / "ledger" / "faulty")) == 2
+    assert sum(row.ok for row in read_rows(ledger)) == 2
     os.rmdir(short)
 
 

@@ -65,7 +65,7 @@ def test_the_fine_map_is_what_the_last_map_is_made_of(encoder: EfficientNetLite0
     for block in net._blocks[11:]:
         x = block(x)
     last = net._swish(net._bn1(net._conv_head(x))).flatten(2)
-    torch.testing.assert_close(last, encoder([image]))
+    torch.testing.assert_close(last, encoder([image]), atol=1e-4, rtol=1e-4)
 
 
 def test_a_text_is_refused(encoder: EfficientNetLite0) -> None:
