@@ -14,6 +14,7 @@ sampler works with all of them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -52,6 +53,25 @@ class Objective(Protocol):
     def levels(self, steps: int) -> list[float]:
         """The noise levels of a sampler's `steps` steps: decreasing, ending with 0."""
         ...
+
+
+@dataclass(frozen=True)
+class Noiseless:
+    """The part of an objective that networks share which predict in one pass: no noise, and the time is 0."""
+
+    outputs: int = 1
+
+    def times(self, quantiles: Tensor) -> Tensor:
+        """(B,): always 0."""
+        return torch.zeros_like(quantiles)
+
+    def denoiser(self, model: Model, **condition: Tensor) -> Denoiser:
+        """No clouds are sampled, unless an objective says how."""
+        raise NotImplementedError(f"{type(self).__name__}: no clouds are sampled")
+
+    def levels(self, steps: int) -> list[float]:
+        """No clouds are sampled, unless an objective says how."""
+        raise NotImplementedError(f"{type(self).__name__}: no clouds are sampled")
 
 
 def even_quantiles(count: int, generator: torch.Generator) -> Tensor:

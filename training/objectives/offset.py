@@ -16,22 +16,17 @@ from torch import Tensor
 
 from training.conditioning.cameras import look_up
 from training.merging.rules import consensus, silhouettes
-from training.objectives.objective import Denoiser, Model
+from training.objectives.objective import Denoiser, Model, Noiseless
 
 
 @dataclass(frozen=True)
-class Offset:
+class Offset(Noiseless):
     """Offsets of all channels, by the Chamfer distance of positions and the difference of the rest."""
 
     rest: float = 0.3
     """Weight of color and label against positions."""
     moved: int = 0
     """Points that training moves; 0: as many as the true cloud has."""
-    outputs: int = 1
-
-    def times(self, quantiles: Tensor) -> Tensor:
-        """(B,): always 0."""
-        return torch.zeros_like(quantiles)
 
     def losses(
         self, model: Model, start: Tensor, t: Tensor, noise: Tensor, **condition: Tensor

@@ -12,19 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.objectives.objective import Denoiser, Model
+from training.objectives.objective import Model, Noiseless
 from training.segmentation.head import covered
 
 
 @dataclass(frozen=True)
-class Interiors:
+class Interiors(Noiseless):
     """Cross-entropy of the shares of interior, and Poisson likelihood of the numbers of surfaces."""
-
-    outputs: int = 1
-
-    def times(self, quantiles: Tensor) -> Tensor:
-        """(B,): always 0."""
-        return torch.zeros_like(quantiles)
 
     def losses(
         self, model: Model, start: Tensor, t: Tensor, noise: Tensor, **condition: Tensor
@@ -36,14 +30,6 @@ class Interiors:
         pixels = condition["pixels"]
         found = model(condition["embeddings"], pixels).float()
         return head_losses(found, condition["truth"], covered(pixels))
-
-    def denoiser(self, model: Model, **condition: Tensor) -> Denoiser:
-        """A segmenter makes no clouds."""
-        raise NotImplementedError("a segmenter makes no clouds")
-
-    def levels(self, steps: int) -> list[float]:
-        """A segmenter makes no clouds."""
-        raise NotImplementedError("a segmenter makes no clouds")
 
 
 def head_losses(found: Tensor, truth: Tensor, cover: Tensor) -> dict[str, Tensor]:

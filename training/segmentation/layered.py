@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.conditioning.cameras import position, project, rotation
-from training.objectives.objective import Denoiser, Model
+from training.objectives.objective import Model, Noiseless
 from training.segmentation.head import SIDE, ViewHead, covered
 
 MOST = 4
@@ -99,14 +99,8 @@ def as_surfaces(found: Tensor) -> Surfaces:
 
 
 @dataclass(frozen=True)
-class Layered:
+class Layered(Noiseless):
     """Whether each surface is there, where, of which color and label. An objective without noise or time."""
-
-    outputs: int = 1
-
-    def times(self, quantiles: Tensor) -> Tensor:
-        """(B,): always 0."""
-        return torch.zeros_like(quantiles)
 
     def losses(
         self, model: Model, start: Tensor, t: Tensor, noise: Tensor, **condition: Tensor
@@ -115,14 +109,6 @@ class Layered:
         pixels = condition["pixels"]
         found = model(condition["embeddings"], pixels)
         return layer_losses(found, surfaces_of(start, condition["cameras"]), covered(pixels))
-
-    def denoiser(self, model: Model, **condition: Tensor) -> Denoiser:
-        """It samples no clouds."""
-        raise NotImplementedError("layers are predicted, not sampled")
-
-    def levels(self, steps: int) -> list[float]:
-        """It samples no clouds."""
-        raise NotImplementedError("layers are predicted, not sampled")
 
 
 def layer_losses(found: Tensor, true: Surfaces, cover: Tensor) -> dict[str, Tensor]:
