@@ -18,9 +18,9 @@ import numpy as np
 
 from render.failures import UserError
 from training.conditioning.cameras import NUMBERS
-from training.conditioning.image_files import image_files, read_image
+from training.conditioning.image_files import read_views
 from training.conditioning.mask_files import read_masks
-from training.conditioning.pose_file import pose_of, read_poses, write_poses
+from training.conditioning.pose_file import write_poses
 from training.conditioning.shown import View
 from training.data.channels import hidden_of
 from training.generator import Generator, Given, check_pair, open_upsampler, refine, views_of
@@ -148,11 +148,8 @@ def _inputs(
     """A name for each output, and the image or text that it is generated from."""
     if images and texts:
         raise UserError("Give images or texts, not both.")
-    poses = read_poses(cameras) if cameras else {}
-    for path in images:
-        for file in image_files(path):
-            camera = pose_of(file, poses, cameras) if cameras else None
-            yield file.stem, [View(read_image(file), camera)]
+    for file, view in read_views(images, cameras):
+        yield file.stem, [view]
     for text in texts:
         yield "-".join("".join(c if c.isalnum() else " " for c in text).split())[:60] or "text", text
 

@@ -266,7 +266,8 @@ def _neighbors(sides: Edges) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def with_cavities(vertices: np.ndarray, shells: Surface) -> Surface:
-    """Solids oriented outward and cavities inward, of shells that are closed or almost so."""
+    """Orient solids outward and cavities inward: shells that are closed or almost so. vertices (V, 3)
+    float64."""
     if shells.parts == 0:
         return shells
     drawn = np.sign(measures(vertices, shells)[0])

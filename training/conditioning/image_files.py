@@ -1,15 +1,31 @@
-"""Pictures in files, named by a person: one, or a folder of them."""
+"""Pictures in files, named by a person: some, or folders of them, with their cameras if these are known."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from render.failures import UserError
+from training.conditioning.pose_file import pose_of, read_poses
+from training.conditioning.shown import View
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def read_views(paths: Sequence[Path], cameras: Path | None) -> list[tuple[Path, View]]:
+    """All pictures of files and folders, with the cameras of a transforms.json, if one is given.
+
+    UserError for a picture that cannot be read or has no camera in the file.
+    """
+    poses = read_poses(cameras) if cameras else {}
+    return [
+        (file, View(read_image(file), pose_of(file, poses, cameras) if cameras else None))
+        for path in paths
+        for file in image_files(path)
+    ]
 
 
 def image_files(path: Path) -> list[Path]:

@@ -1,8 +1,8 @@
 """What lies behind a view's pixels: where a surface that no view sees is, and how many surfaces there are.
 
 masks = Masks(row["interior_00"], row["layers_00"])
-interior, layers = masks.decode()        # (H, W) bool, (H, W) uint8
-shown = inside_map(interior, layers, 64) # (2, 64, 64) float32, what networks are shown of them
+interior, layers = masks.decode()         # (H, W) bool, (H, W) uint8
+shown = inside_map(interior, layers, 64)  # (2, 64, 64) float32, what networks are shown of them
 """
 
 from __future__ import annotations

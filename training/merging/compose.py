@@ -21,8 +21,7 @@ from fuse.dataset.shard import decode
 from fuse.preview.cutaway import draw_inside, marked, on_gray
 from fuse.preview.picture import BACKGROUND, draw_cloud
 from render.failures import UserError
-from training.conditioning.image_files import image_files, read_image
-from training.conditioning.pose_file import pose_of, read_poses
+from training.conditioning.image_files import read_views
 from training.conditioning.shown import View
 from training.data.channels import from_network, hidden_of
 from training.generator import Generator, check_pair, open_upsampler, refine
@@ -45,8 +44,8 @@ def compose(settings: ComposeSettings, report: Callable[[str], None] = print) ->
 
     Returns the files. UserError for pictures, checkpoints and settings that do not fit, before it generates.
     """
-    files = [file for path in settings.image for file in image_files(path)]
-    views = _views(files, settings.cameras)
+    given = read_views(settings.image, settings.cameras)
+    views = [view for _, view in given]
     how = (settings.device, None, settings.encoder_path, settings.precision, settings.segmenter)
     base = Generator(settings.checkpoint, *how)
     segmenter = base.segmenter or _segmenter(settings)
@@ -62,7 +61,7 @@ def compose(settings: ComposeSettings, report: Callable[[str], None] = print) ->
     cloud = merged
     if upsampler is not None:
         cloud = refine(upsampler, [views], merged[None], settings.sampling, report)[0]
-    names = [f"{i}-{file.stem}" for i, file in enumerate(files)]
+    names = [f"{i}-{file.stem}" for i, (file, _) in enumerate(given)]
     return _write(settings.to, names, masks, clouds, merged, cloud, views)
 
 
@@ -99,11 +98,6 @@ def _upsampler(settings: ComposeSettings, base: Generator, points: int) -> Gener
     found = open_upsampler(settings.upsampler, settings.device, settings.encoder_path, settings.precision)
     check_pair(base, found, points)
     return found
-
-
-def _views(files: Sequence[Path], cameras: Path | None) -> list[View]:
-    poses = read_poses(cameras) if cameras else {}
-    return [View(read_image(file), pose_of(file, poses, cameras) if cameras else None) for file in files]
 
 
 def _check(settings: ComposeSettings, base: Generator, views: Sequence[View]) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from render.failures import UserError
+from training.conditioning.image_files import read_views
 from training.conditioning.shown import View
 from training.data.drawn import toward_of
 from training.generator import Generator
-from training.merging.pictures import views_of
 from training.merging.rules import union
 from training.merging.settings import MergeSettings
 from training.settings import Sampling
@@ -24,9 +24,8 @@ FAR = 1.5
 def by_merger(clouds: Sequence[np.ndarray], checkpoint: Path, settings: MergeSettings) -> np.ndarray:
     """K clouds (C, N) merged by a checkpoint's network, (C, points); see `merge_by`."""
     sampling = Sampling(settings.steps, guidance=1.0, seed=settings.seed)
-    return merge_by(
-        open_merger(checkpoint, settings.device), clouds, views_of(settings), settings.points, sampling
-    )
+    views = [view for _, view in read_views(settings.image, settings.cameras)]
+    return merge_by(open_merger(checkpoint, settings.device), clouds, views, settings.points, sampling)
 
 
 def open_merger(checkpoint: Path, device: str = "auto", encoder_path: str | None = None) -> Generator:

@@ -9,8 +9,7 @@ import torch
 
 from render.failures import UserError
 from training.conditioning.cameras import look_up
-from training.conditioning.image_files import read_image
-from training.conditioning.pose_file import pose_of, read_poses
+from training.conditioning.image_files import read_views
 from training.conditioning.shown import View, small_pixels
 from training.merging.settings import MergeSettings
 
@@ -18,25 +17,16 @@ SIDE = 256
 """Side of the pictures in which points are looked up."""
 
 
-def views_of(settings: MergeSettings) -> list[View]:
-    """The pictures, with their cameras if there is a file of them."""
-    poses = read_poses(settings.cameras) if settings.cameras else {}
-    return [
-        View(read_image(path), pose_of(path, poses, settings.cameras) if settings.cameras else None)
-        for path in settings.image
-    ]
-
-
 def silhouettes_of(clouds: Sequence[np.ndarray], settings: MergeSettings) -> np.ndarray:
     """`least_alpha` of the settings' pictures, (sum of N,) for K clouds (C, N).
 
     UserError where they cannot say anything.
     """
-    views = views_of(settings)
-    for path, view in zip(settings.image, views, strict=True):
+    given = read_views(settings.image, settings.cameras)
+    for path, view in given:
         if small_pixels(view.image)[..., 3].min() == 255:
             raise UserError(f"{path}: an opaque picture has no silhouette. Cut the object out.")
-    shown = least_alpha(clouds, views)
+    shown = least_alpha(clouds, [view for _, view in given])
     if shown.max() < 0.5:
         raise UserError("no point is on the object in all pictures: give the cameras in the clouds' frame.")
     return shown

@@ -13,8 +13,7 @@ import torch
 
 from render.failures import UserError
 from training import checkpoints
-from training.conditioning.image_files import image_files, read_image
-from training.conditioning.pose_file import pose_of, read_poses
+from training.conditioning.image_files import read_views
 from training.conditioning.shown import View
 from training.learner import pick_device
 from training.output.cloud_files import FORMATS, write_points
@@ -27,11 +26,7 @@ def predict_layers(settings: LayerSettings) -> Path:
     """Write the surfaces along the pictures' rays as a cloud; returns its path. UserError if that fails."""
     if settings.to.suffix.lower() not in FORMATS:
         raise UserError(f"{settings.to}: cannot write this. Give a {', '.join(FORMATS)} file.")
-    files, poses = (
-        [file for path in settings.image for file in image_files(path)],
-        read_poses(settings.cameras),
-    )
-    views = [View(read_image(file), pose_of(file, poses, settings.cameras)) for file in files]
+    views = [view for _, view in read_views(settings.image, settings.cameras)]
     predictor = LayerPredictor(settings.checkpoint, pick_device(settings.device), settings.encoder_path)
     cloud = predictor.cloud(views)
     settings.to.parent.mkdir(parents=True, exist_ok=True)
