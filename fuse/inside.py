@@ -8,7 +8,7 @@ outside's cracks: grooves, gaps, the depth between leaves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import open3d as o3d
@@ -49,8 +49,7 @@ class Points:
 
     def take(self, index: np.ndarray) -> Points:
         """The points at `index`, (M,) integers or an (N,) boolean mask, in that order."""
-        names = ("xyz", "albedo", "normal", "layer", "facing", "openness")
-        return Points(*(getattr(self, name)[index] for name in names))
+        return Points(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 _NO_POINTS = Points(
@@ -62,8 +61,8 @@ _NO_INDEX = np.zeros(0, np.int64)
 
 def joined(parts: Sequence[Points]) -> Points:
     """All points, in order."""
-    names = ("xyz", "albedo", "normal", "layer", "facing", "openness")
-    return Points(*(np.concatenate([getattr(part, name) for part in (_NO_POINTS, *parts)]) for name in names))
+    some = (_NO_POINTS, *parts)
+    return Points(*(np.concatenate([getattr(part, field.name) for part in some]) for field in fields(Points)))
 
 
 @dataclass(frozen=True)

@@ -79,13 +79,13 @@ def find_shells(mesh: Mesh) -> Shells:
     sides = edges(single)
     drawn = Surface(single, components(sides))
     cycle = is_cycle(sides, drawn.part)
-    sound = (cycle & (thickness(vertices, drawn) > PAPER))[drawn.part]
+    volume, area = measures(vertices, drawn)
+    sound = (cycle & (thickness(vertices, drawn, volume, area) > PAPER))[drawn.part]
     repaired, sheets = _repair(vertices, np.concatenate([single[~sound], pairs]))
     closed = with_cavities(vertices, joined(Surface(single[sound], drawn.part[sound]), repaired))
     apart = measures(vertices, Surface(pairs, np.zeros(len(pairs), np.int64)))[1]
     closed_area = measures(vertices, closed)[1].sum()
-    area = measures(vertices, drawn)[1].sum() + apart.sum()
-    share = float(closed_area / max(area, 1e-30))
+    share = float(closed_area / max(area.sum() + apart.sum(), 1e-30))
     return Shells(vertices, closed, sheets, share)
 
 
@@ -155,13 +155,13 @@ def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.cross(b - a, c - a)
 
 
-def thickness(vertices: np.ndarray, surface: Surface) -> np.ndarray:
+def thickness(vertices: np.ndarray, surface: Surface, volume: np.ndarray, area: np.ndarray) -> np.ndarray:
     """(parts,) float64: the thinnest side of the box that has a part's volume, area and length.
 
     A plate's, however bent, is twice its volume over its area; a straight rod's or a ball's is its side or
-    diameter, a cube's a sixth less, a bent wire's up to a half less. `vertices` are (V, 3) float64.
+    diameter, a cube's a sixth less, a bent wire's up to a half less. `vertices` are (V, 3) float64, `volume`
+    and `area` (parts,) what `measures` finds.
     """
-    volume, area = measures(vertices, surface)
     corners, part, count = vertices[surface.faces], surface.part, np.bincount(surface.part) * 3
     middle = np.stack([np.bincount(part, axis) for axis in corners.sum(1).T], 1) / count[:, None]
     reach = np.linalg.norm(corners - middle[part, None], axis=2).max(1)
@@ -182,7 +182,7 @@ def _repair(vertices: np.ndarray, faces: np.ndarray) -> tuple[Surface, Surface]:
     flip, orientable = _orientation(vertices, faces[core], sides, patch)
     turned = np.where(flip[:, None], faces[core][:, ::-1], faces[core])
     surface = Surface(turned, patch)
-    thick = thickness(vertices, surface) > PAPER
+    thick = thickness(vertices, surface, *measures(vertices, surface)) > PAPER
     cycle = is_cycle(Edges(sides.number, np.where(flip[:, None], -sides.way, sides.way)), patch)
     closed = (cycle & orientable & thick)[patch]
     nothing = (~orientable | (cycle & ~thick))[patch]

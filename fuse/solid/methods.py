@@ -72,10 +72,13 @@ def sort_parts(shells: Shells, lattice: Lattice) -> Parts:
         signed, even = _judged(together, len(rest) + 1, lattice)
     winding, stabbing = signed[part], (even & ~signed)[part]
     flood = ~winding & ~stabbing
-    almost = Surface(faces[winding], part[winding])
+    closed = shells.closed
+    if winding.any():  # else its cavities are known
+        almost = Surface(faces[winding], part[winding])
+        closed = with_cavities(vertices, joined(shells.closed, almost))
     left = joined(Surface(faces[flood], shells.sheets.part[flood]))
     return Parts(
-        winding=Scene(vertices, with_cavities(vertices, joined(shells.closed, almost))),
+        winding=Scene(vertices, closed),
         closed=shells.closed.parts,
         stabbing=Scene(vertices, joined(Surface(faces[stabbing], part[stabbing]))),
         flood=scene if flood.all() else Scene(vertices, left),

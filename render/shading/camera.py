@@ -69,17 +69,12 @@ class ViewCamera:
     def _show(self, rows: slice, columns: slice) -> None:
         self.window = Window(rows, columns, self._size)
         render = bpy.context.scene.render
-        # Blender rounds down; a quarter of a pixel keeps float32 from falling below a whole one
-        render.border_min_x, render.border_max_x = (
-            (columns.start + 0.25) / self._size,
-            self._end(columns.stop),
-        )
-        render.border_min_y, render.border_max_y = (
-            (self._size - rows.stop + 0.25) / self._size,
-            self._end(self._size - rows.start),
-        )
+        render.border_min_x, render.border_max_x = self._border(columns.start), self._border(columns.stop)
+        render.border_min_y = self._border(self._size - rows.stop)
+        render.border_max_y = self._border(self._size - rows.start)
 
-    def _end(self, pixel: int) -> float:
+    def _border(self, pixel: int) -> float:
+        """Blender rounds down; a quarter of a pixel keeps float32 from falling below a whole one."""
         return min((pixel + 0.25) / self._size, 1.0)
 
 

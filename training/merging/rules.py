@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
-from fuse.sampling import farthest_points
+from fuse.sampling import farthest_points, spacing
 from training.merging.settings import MergeRule
 
 Merge = Callable[[Sequence[np.ndarray], int], np.ndarray]
@@ -119,9 +119,5 @@ def _spread(cloud: np.ndarray, points: int) -> np.ndarray:
     return np.resize(farthest_points(np.ascontiguousarray(cloud[:3].T, np.float32), points), points)
 
 
-def _spacing(cloud: np.ndarray, probes: int = 512) -> float:
-    """The median distance of the first points of (C, N) to their nearest neighbors; 0 for a single point."""
-    if cloud.shape[1] < 2:
-        return 0.0
-    xyz = cloud[:3].T
-    return float(np.median(KDTree(xyz).query(xyz[:probes], k=2)[0][:, 1]))
+def _spacing(cloud: np.ndarray) -> float:
+    return spacing(np.ascontiguousarray(cloud[:3].T, np.float32))

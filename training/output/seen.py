@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.spatial import KDTree
 
+from fuse.sampling import spacing
 from training.conditioning.cameras import project
 
 SIDE = 256
@@ -25,14 +25,14 @@ def seen_by(xyz: np.ndarray, cameras: np.ndarray) -> np.ndarray:
     """Whether any view could show a point: (N, 3) float32 and cameras (V, 19) -> (N,) bool."""
     points, views = torch.from_numpy(xyz.T.copy())[None].float(), torch.from_numpy(cameras)[None].float()
     places, depths = (values[0].numpy() for values in project(points, views))
-    spacing = float(np.median(KDTree(xyz).query(xyz, 2)[0][:, 1])) if len(xyz) > 1 else 0.0
+    apart = spacing(xyz, len(xyz))
     found = np.zeros(len(xyz), bool)
     for place, depth, camera in zip(places, depths, cameras, strict=True):
-        found |= _seen(place, depth, spacing, spacing / float(camera[16]))
+        found |= _seen(place, depth, apart, apart / float(camera[16]))
     return found
 
 
-def _seen(place: np.ndarray, depth: np.ndarray, spacing: float, radius: float) -> np.ndarray:
+def _seen(place: np.ndarray, depth: np.ndarray, apart: float, radius: float) -> np.ndarray:
     """The same for one view, in which points are at (N, 2) and at depths (N,).
 
     `radius` is that of a disc at depth 1, in half widths of the picture.
@@ -48,5 +48,5 @@ def _seen(place: np.ndarray, depth: np.ndarray, spacing: float, radius: float) -
             some = (right**2 + down**2 <= radii**2) & (at >= 0).all(1) & (at < SIDE).all(1)
             np.minimum.at(buffer, (at[some, 1], at[some, 0]), depth[some])
     found = np.zeros(len(depth), bool)
-    found[shown] = depth[shown] <= buffer[pixels[shown, 1], pixels[shown, 0]] + SLACK * spacing
+    found[shown] = depth[shown] <= buffer[pixels[shown, 1], pixels[shown, 0]] + SLACK * apart
     return found
