@@ -77,6 +77,7 @@ class Arm:
 
 SEVERAL = (1, 2, 4, 8)
 PROJECTED = {"view_rays": True, "view_projected": True}
+OUTLINE = PROJECTED | {"view_outline": True}
 FIRST = PROJECTED | {"views_most": 4, "frame": "first_view"}
 ARMS = {
     "today": Arm({}, rules=((2, "cycle"), (4, "cycle"), (8, "cycle"), (2, "mean"), (4, "mean"), (8, "mean"))),
@@ -86,6 +87,7 @@ ARMS = {
     "rays, 1 view": Arm({"view_rays": True}),
     "projected, 1 view": Arm(PROJECTED),
     "projected": Arm(PROJECTED | {"views_most": 4}, SEVERAL),
+    "projected, outline": Arm(OUTLINE | {"views_most": 4}, SEVERAL),
     "rays": Arm({"view_rays": True, "views_most": 4}, SEVERAL),
     "tags": Arm({"view_tags": True, "views_most": 4}, SEVERAL),
     "projected, causal": Arm(PROJECTED | {"views_most": 4, "view_fusion": "causal"}, SEVERAL),

@@ -167,7 +167,7 @@ def build_reader(
     """What turns views into the network's condition."""
     pixels = config.view_projected or not config.samples
     inside = config.see_inside != "none"
-    use = ViewUse(config.uses_cameras, pixels, config.crop, config.crop_jitter, inside)
+    use = ViewUse(config.uses_cameras, pixels, config.crop, config.crop_jitter, inside, config.view_outline)
     return ViewReader(encoder, use, device, segmenter=segmenter)
 
 
@@ -224,7 +224,14 @@ def view_shape(config: TrainConfig) -> ViewShape:
     """What the configuration's network adds for views."""
     tags = config.views_most if config.view_tags else 0
     inside = config.see_inside != "none"
-    return ViewShape(config.view_rays, tags, config.view_projected, inside, config.view_fusion)
+    return ViewShape(
+        config.view_rays,
+        tags,
+        config.view_projected,
+        inside,
+        config.view_fusion,
+        outline=config.view_outline,
+    )
 
 
 def load_weights(model: nn.Module, path: Path) -> list[str]:

@@ -73,6 +73,9 @@ class TrainConfig(BaseModel):
     """Add a learned tag per view, by its place in the sequence: for comparison with rays."""
     view_projected: bool = False
     """Add what each view shows where a noisy point falls to the point's token."""
+    view_outline: bool = False
+    """With `view_projected`: add the way from the noisy point to each view's silhouette, and how deep within
+    it falls."""
     see_inside: Literal["none", "true", "predicted", "mixed"] = "none"
     """Show what lies behind the views' pixels, where an inside is and how many surfaces: as the shards know
     it, as `segmenter` predicts it from the image, or, chosen per sample, true, predicted or nothing, so that
@@ -343,6 +346,8 @@ class TrainConfig(BaseModel):
             return (
                 f"model {self.model} with encoder {self.encoder} takes no views; use a grid of image tokens"
             )
+        if self.view_outline and not self.view_projected:
+            return "view_outline is part of what views show where points fall: it needs view_projected"
         if self.see_inside == "predicted" and not self.segmenter:
             return "see_inside predicted needs segmenter, the checkpoint that predicts masks"
         if self.crop_jitter and not self.crop:

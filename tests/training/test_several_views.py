@@ -28,7 +28,7 @@ MakeDataset = Callable[..., Path]
 SMALL = TrainConfig(
     steps=3, batch=4, points=64, step_points=32, image_size=64, width=32, layers=2, heads=2, threads=1,
     device="cpu", precision="float32", sample_every=0, tensorboard=False, views_most=3, view_rays=True,
-    view_projected=True,
+    view_projected=True, view_outline=True,
 )  # fmt: skip
 TWO = Sampling(steps=2)
 
@@ -194,7 +194,9 @@ def test_several_images_of_one_object_by_every_rule(make_dataset: MakeDataset, t
 
 def test_rules_without_training_serve_a_model_of_one_view(make_dataset: MakeDataset) -> None:
     """The mean of the same view twice is that view; in turn, too."""
-    generator = trained(make_dataset(rows=4), views_most=1, view_rays=False, view_projected=False)
+    generator = trained(
+        make_dataset(rows=4), views_most=1, view_rays=False, view_projected=False, view_outline=False
+    )
     one, other = views()[0], View(make_row(2, 1, 16)["image_00"])
     alone = generator.sample([[one]], 32, TWO)
     for rule in ("mean", "cycle"):

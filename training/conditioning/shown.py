@@ -23,6 +23,7 @@ from training.conditioning.cameras import nowhere, photographed
 from training.conditioning.encoder import to_rgba
 from training.conditioning.encoder_cache import CachedEncoder
 from training.conditioning.masks import WHOLE, Behind, MaskPredictor, Masks, inside_map
+from training.conditioning.outlines import outline_map
 from training.objectives.condition import Condition, withheld
 
 Box = tuple[float, float, float]
@@ -59,6 +60,8 @@ class ViewUse:
     """Share by which the cuts of training vary, see `cut_to_alpha`."""
     inside: bool = False
     """Whether it takes what lies behind the pixels."""
+    outlines: bool = False
+    """Whether it takes where the silhouettes are."""
 
 
 def _blank() -> bytes:
@@ -89,6 +92,7 @@ class ViewReader:
         self._segmenter = segmenter
         self._limit = int(limit_mib * 2**20 / (4 * SIDE * SIDE))
         self._kept: OrderedDict[bytes, np.ndarray] = OrderedDict()
+        self._outlines: OrderedDict[bytes, np.ndarray] = OrderedDict()
         self._cuts: OrderedDict[bytes, tuple[bytes, Box]] = OrderedDict()
         self._insides: OrderedDict[bytes, np.ndarray] = OrderedDict()
 
@@ -128,6 +132,9 @@ class ViewReader:
             stack = np.stack([self._small(image) for image in flat])
             small = torch.from_numpy(stack).to(self._device).float() / 255
             condition["pixels"] = small.permute(0, 3, 1, 2).unflatten(0, (count, views)).contiguous()
+        if self._use.outlines:
+            outlines = torch.from_numpy(np.stack([self._outline(image) for image in flat]))
+            condition["outlines"] = outlines.to(self._device).unflatten(0, (count, views))
         if self._use.inside:
             given: list[Behind] = [None] * len(whole)
             if behind is not None:
@@ -186,6 +193,9 @@ class ViewReader:
 
     def _small(self, image: bytes) -> np.ndarray:
         return _once(self._kept, image, small_pixels, self._limit)
+
+    def _outline(self, image: bytes) -> np.ndarray:
+        return _once(self._outlines, image, lambda image: outline_map(self._small(image)), self._limit)
 
     def _cut(self, image: bytes, cut: int | None) -> tuple[bytes, Box]:
         if cut is None or not self._use.jitter:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from training.conditioning.cameras import float32, look_up, position, rays
 from training.conditioning.masks import cell_means
+from training.conditioning.outlines import toward_outlines
 from training.networks.blocks import Block, CrossBlock, initialize_linears
 from training.objectives.condition import Condition, Inputs
 
@@ -40,6 +41,8 @@ class ViewShape:
     """How the tokens of several views are used."""
     latents: int = 64
     """For `state`: its latents; 0: the network has its own."""
+    outline: bool = False
+    """Add the way from a point to each view's silhouette to what is `projected`."""
 
 
 class Views(nn.Module):
@@ -51,7 +54,9 @@ class Views(nn.Module):
         with torch.random.fork_rng(devices=[]):  # the rest of the network starts the same with or without
             self.rays = Rays(width) if shape.rays else None
             self.tags = nn.Parameter(torch.zeros(shape.tags, width)) if shape.tags else None
-            self.projected = Projected(width, inside=shape.inside) if shape.projected else None
+            self.projected = None
+            if shape.projected:
+                self.projected = Projected(width, inside=shape.inside, outline=shape.outline)
             self.inside = zeros(2, width) if shape.inside else None
             self.state = State(width, heads, shape.latents) if shape.fusion == "state" else None
 
@@ -77,9 +82,7 @@ class Views(nn.Module):
         """points: (B, N, width), the tokens of x (B, C, N) -> the same with what the views show there."""
         if self.projected is None:
             return points
-        if given.cameras is None or given.known is None or given.pixels is None:
-            raise ValueError("this network looks views up: give cameras, known and pixels")
-        return points + self.projected(x, given.cameras, given.known, given.pixels, given.inside)
+        return points + self.projected(x, given)
 
 
 class State(nn.Module):
@@ -158,34 +161,68 @@ class Rays(nn.Module):
 class Projected(nn.Module):
     """What each view shows where a point falls, over all views with a known camera.
 
-    For each view: premultiplied RGBA at the projection, whether it is inside the picture, and the depth; and
-    with `inside` what lies behind the pixel. A shared MLP, then mean, maximum and minimum over the views, in
-    any order and number.
+    For each view: premultiplied RGBA at the projection, whether it is inside the picture, and the depth; with
+    `inside` what lies behind the pixel, and with `outline` the way to the silhouette. A shared MLP, then mean,
+    maximum and minimum over the views, in any order and number.
     """
 
-    def __init__(self, width: int, hidden: int = 64, inside: bool = False):
+    def __init__(self, width: int, hidden: int = 64, inside: bool = False, outline: bool = False):
         super().__init__()
         self.behind = zeros(2, hidden) if inside else None
+        self.outline = Outline(width, hidden) if outline else None
         self.each = nn.Sequential(nn.Linear(6, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU())
         self.out = silent(nn.Linear(3 * hidden, width))
 
-    def forward(
-        self, x: Tensor, cameras: Tensor, known: Tensor, pixels: Tensor, inside: Tensor | None = None
-    ) -> Tensor:
-        """x: (B, C, N), cameras: (B, V, 19), known: (B, V), pixels: (B, V, 4, S, S) -> (B, N, width).
+    def forward(self, x: Tensor, given: Inputs) -> Tensor:
+        """x: (B, C, N) -> (B, N, width)."""
+        if given.cameras is None or given.known is None or given.pixels is None:
+            raise ValueError("this network looks views up: give cameras, known and pixels")
+        points, used = x[:, :3], given.known[:, :, None, None]
+        features = self.each[0](samples(points, given.cameras, given.pixels))  # (B, V, N, hidden)
+        if self.behind is not None and given.inside is not None:
+            features = features + self.behind(look_up(points, given.cameras, given.inside)[0])
+        if self.outline is None:
+            return self._pooled(features, used)
+        if given.outlines is None:
+            raise ValueError("this network looks for silhouettes: give outlines")
+        ways = toward_outlines(points, given.cameras, given.outlines)
+        return self._pooled(features + self.outline.of_view(ways), used) + self.outline(ways, used)
 
-        inside: (B, V, 2, S, S), as `Inputs.inside`.
-        """
-        features = self.each[0](samples(x[:, :3], cameras, pixels))  # (B, V, N, hidden)
-        if self.behind is not None and inside is not None:
-            features = features + self.behind(look_up(x[:, :3], cameras, inside)[0])
+    def _pooled(self, features: Tensor, used: Tensor) -> Tensor:
+        """features: (B, V, N, hidden) of the first layer, used: (B, V, 1, 1) bool -> (B, N, width)."""
         features = self.each[1:](features)
-        used = known[:, :, None, None]
         mean = (features * used).sum(1) / used.sum(1).clamp(min=1)
         highest = features.masked_fill(~used, -math.inf).amax(1)
         lowest = features.masked_fill(~used, math.inf).amin(1)
         pooled = torch.cat([mean, highest, lowest], dim=-1)
         return self.out(pooled.masked_fill(~used.any(1), 0))
+
+
+class Outline(nn.Module):
+    """The ways from a point to the views' silhouettes (`conditioning.outlines`): their mean and the longest.
+
+    A point far from the object in any view learns from them where the object is, whatever else it falls on.
+    """
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.each = zeros(5, hidden)
+        self.out = zeros(6, width)
+
+    def of_view(self, ways: Tensor) -> Tensor:
+        """ways: (B, V, N, 4), see `toward_outlines` -> (B, V, N, hidden), for the MLP of each view."""
+        return self.each(torch.cat([ways, ways[..., :3].norm(dim=-1, keepdim=True)], dim=-1))
+
+    def forward(self, ways: Tensor, used: Tensor) -> Tensor:
+        """ways: (B, V, N, 4), used: (B, V, 1, 1) bool -> (B, N, width), 0 without a view."""
+        return self.out(mean_and_longest(ways[..., :3], used))
+
+
+def mean_and_longest(ways: Tensor, used: Tensor) -> Tensor:
+    """Over the views that are used, (B, V, 1, 1) bool: ways (B, V, N, 3) -> (B, N, 6), 0 without a view."""
+    ways = ways * used
+    longest = ways.norm(dim=-1, keepdim=True).argmax(1, keepdim=True).expand(-1, -1, -1, 3)
+    return torch.cat([ways.sum(1) / used.sum(1).clamp(min=1), ways.gather(1, longest)[:, 0]], dim=-1)
 
 
 def silent(layer: nn.Linear) -> nn.Linear:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 Condition = dict[str, Tensor]
-SHOWN = ("embeddings", "known", "pixels", "inside")
+SHOWN = ("embeddings", "known", "pixels", "outlines", "inside")
 """What is withheld where nothing is shown."""
 SHOWN_AS = {"embeddings", "memory"}
 """A condition without one of these shows nothing of the object."""
-PER_VIEW = ("embeddings", "cameras", "known", "pixels", "inside")
+PER_VIEW = ("embeddings", "cameras", "known", "pixels", "outlines", "inside")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Inputs:
     """Whether the network is told them, (B, V) bool."""
     pixels: Tensor | None = None
     """The views' premultiplied RGBA, (B, V, 4, S, S), to sample where a point falls."""
+    outlines: Tensor | None = None
+    """Where the views' silhouettes are, (B, V, 3, S, S) float16, see `training.conditioning.outlines`."""
     inside: Tensor | None = None
     """What lies behind the views' pixels, (B, V, 2, S, S), see `training.conditioning.masks`; zeros where
     nothing is known."""

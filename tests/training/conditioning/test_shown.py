@@ -14,6 +14,7 @@ from training.conditioning.cameras import camera_numbers, nowhere, photographed,
 from training.conditioning.encoder_cache import CachedEncoder
 from training.conditioning.frames import enter_first, frame_of
 from training.conditioning.masks import Masks
+from training.conditioning.outlines import toward_outlines
 from training.conditioning.shown import MARGIN, SIDE, ViewReader, ViewUse, cropped, cut_to_alpha
 from training.networks.views import samples
 from training.objectives.condition import Condition
@@ -75,7 +76,8 @@ class Colors:
 
 def reader(jitter: float) -> ViewReader:
     encoder = CachedEncoder(Colors(), 1)  # pyright: ignore[reportArgumentType]
-    return ViewReader(encoder, ViewUse(True, True, True, jitter, inside=True), torch.device("cpu"))
+    use = ViewUse(True, True, True, jitter, inside=True, outlines=True)
+    return ViewReader(encoder, use, torch.device("cpu"))
 
 
 def test_training_varies_cuts_and_use_does_not() -> None:
@@ -95,6 +97,19 @@ def test_training_varies_cuts_and_use_does_not() -> None:
     exact = read(0.3, reader(0))
     assert all(torch.equal(exact[name], read(None)[name]) for name in exact)
     assert cuts[0]["pixels"].shape == (1, 1, 4, SIDE, SIDE)
+
+
+def test_outlines_are_those_of_cut_pictures() -> None:
+    """In every cut, points that follow them fall on the object."""
+    points = POINT + 0.7 * torch.randn(1, 3, 50, generator=torch.Generator().manual_seed(0))
+    for cut in (None, 0, 0.3, 0.9):
+        cuts = None if cut is None else torch.tensor([[cut]])
+        shown = reader(0.2).read([[photograph()]], camera(), cuts=cuts)
+        assert shown["outlines"].shape == (1, 1, 3, SIDE, SIDE)
+        ways = toward_outlines(points, shown["cameras"], shown["outlines"])[0, 0, :, :3]
+        before, after = (samples(at, shown["cameras"], shown["pixels"])[0, 0, :, 3]
+                         for at in (points, points + ways.T[None]))  # fmt: skip
+        assert (before < 0.1).sum() > 20 and (after > 0.3).all()
 
 
 def test_masks_are_cut_with_their_pictures() -> None:

@@ -19,11 +19,12 @@ from training.conditioning.masks import cell_means
 from training.config import TrainConfig
 from training.networks.point_e import assemble, load_weights
 from training.networks.transformer import Shape
-from training.networks.views import Remembering, ViewShape, samples
+from training.networks.views import Remembering, ViewShape, mean_and_longest, samples
 from training.objectives.condition import Inputs
 
 Vectors = Callable[[str], tuple[dict[str, Any], dict[str, Tensor]]]
 CELLS, FEATURES, POINTS = 4, 8, 12
+LOOKS = {"view_rays": True, "view_projected": True, "view_outline": True}
 KINDS = {"grid": {}, "upsample": {"condition_points": 16}, "two_stream": {"latents": 8, "latent_layers": 1}}
 
 
@@ -34,6 +35,7 @@ def condition(views: int = 3, model: str = "grid", seed: int = 0) -> dict[str, T
         "cameras": cameras(views).expand(2, views, -1),
         "known": torch.ones(2, views, dtype=torch.bool),
         "pixels": torch.rand(2, views, 4, 8, 8, generator=generator),
+        "outlines": torch.rand(2, views, 3, 8, 8, generator=generator).half(),
     }
     return shown | ({"low_res": torch.rand(2, 6, 16, generator=generator)} if model == "upsample" else {})
 
@@ -94,7 +96,7 @@ def test_one_view_of_a_published_network_with_new_parts_gives_the_published_numb
 
 @pytest.mark.parametrize("model", KINDS)
 def test_the_order_of_views_does_not_matter(model: str) -> None:
-    net, shown = network(model, view_rays=True, view_projected=True), condition(3, model)
+    net, shown = network(model, **LOOKS), condition(3, model)
     straight = run(net, shown)
     torch.testing.assert_close(run(net, permuted(shown, [2, 0, 1])), straight, atol=1e-4, rtol=1e-4)
     exchanged = shown | {"cameras": shown["cameras"][:, [2, 0, 1]]}  # each picture with another's camera
@@ -121,11 +123,12 @@ def test_rays_say_where_a_cell_is_and_features_alone_do_not() -> None:
 
 @pytest.mark.parametrize("model", KINDS)
 def test_a_view_without_a_camera_adds_only_its_tokens(model: str) -> None:
-    net, shown = network(model, view_rays=True, view_projected=True), condition(2, model)
+    net, shown = network(model, **LOOKS), condition(2, model)
     shown["known"][:, 1] = False
     straight = run(net, shown)
     other = {name: value.clone() for name, value in shown.items()}
     other["cameras"][:, 1], other["pixels"][:, 1] = other["cameras"][:, 0], 0.5
+    other["outlines"][:, 1] = 0.5
     torch.testing.assert_close(run(net, other), straight)
     other["embeddings"][:, 1] = 0
     assert (run(net, other) - straight).abs().max() > 1e-3
@@ -152,7 +155,7 @@ def test_points_see_the_pixels_that_they_fall_on() -> None:
 def test_new_parts_leave_the_rest_of_the_network_as_it_was() -> None:
     """Arms of a comparison begin with the same weights."""
     plain = checkpoints.build_model(TrainConfig(width=16, layers=1), FEATURES).state_dict()
-    config = TrainConfig(width=16, layers=1, view_rays=True, view_projected=True, view_tags=True)
+    config = TrainConfig.model_validate({"width": 16, "layers": 1, "view_tags": True} | LOOKS)
     richer = checkpoints.build_model(config, FEATURES).state_dict()
     assert {name for name in richer if not name.startswith("views.")} == set(plain)
     assert all(torch.equal(richer[name], value) for name, value in plain.items())
@@ -172,7 +175,7 @@ SEQUENTIAL = [(model, "state") for model in KINDS] + [("grid", "causal"), ("upsa
 @pytest.mark.parametrize(("model", "fusion"), SEQUENTIAL)
 def test_views_shown_one_by_one_are_the_views_shown_together(model: str, fusion: str, skips: bool) -> None:
     """What is remembered of them serves every time and cloud, and grows with each view."""
-    net = network(model, view_rays=True, view_projected=True, view_fusion=fusion, long_skips=skips)
+    net = network(model, **LOOKS, view_fusion=fusion, long_skips=skips)
     assert isinstance(net, Remembering)
     shown = condition(3, model)
     together = run(net, shown)
@@ -190,7 +193,8 @@ def test_views_shown_one_by_one_are_the_views_shown_together(model: str, fusion:
         torch.testing.assert_close(memory[..., : earlier.shape[-2], :], earlier)
     else:
         assert memory.shape == earlier.shape
-    fewer = rest | {"memory": earlier} | {k: shown[k][:, :2] for k in ("cameras", "known", "pixels")}
+    fewer = rest | {"memory": earlier}
+    fewer |= {k: shown[k][:, :2] for k in ("cameras", "known", "pixels", "outlines")}
     assert (run(net, fewer) - together).abs().max() > 1e-3
 
 
@@ -224,6 +228,35 @@ def test_what_lies_behind_starts_silent(model: str) -> None:
         assert (run(seeing, shown | {"inside": behind}) - once).abs().max() > 1e-4
         assert torch.equal(run(seeing, shown | {"inside": 0 * behind}), once)
         nn.init.zeros_(part.weight)
+
+
+@pytest.mark.parametrize("model", KINDS)
+def test_ways_to_silhouettes_start_silent(model: str) -> None:
+    """A network trained without them goes on as it was; once trained, both parts use them."""
+    options = KINDS[model] | LOOKS
+    plain, richer = (untrained(model, **options | {"view_outline": on}) for on in (False, True))
+    own, more = plain.state_dict(), richer.state_dict()
+    parts = {f"views.projected.outline.{part}.weight" for part in ("each", "out")}
+    assert set(more) - set(own) == parts and all(
+        torch.equal(more[name], value) for name, value in own.items()
+    )
+    trained, shown = network(model, **options | {"view_outline": False}), condition(2, model)
+    assert set(richer.load_state_dict(trained.state_dict(), strict=False).missing_keys) == parts
+    once = run(trained, {name: value for name, value in shown.items() if name != "outlines"})
+    assert torch.equal(run(richer, shown), once)
+    for part in (richer.views.projected.outline.each, richer.views.projected.outline.out):
+        nn.init.normal_(part.weight, std=0.5)
+        assert (run(richer, shown) - once).abs().max() > 1e-4
+        nn.init.zeros_(part.weight)
+    with pytest.raises(ValueError, match="give outlines"):
+        run(richer, {name: value for name, value in shown.items() if name != "outlines"})
+
+
+def test_the_mean_and_the_longest_way_are_those_of_known_views() -> None:
+    ways = torch.tensor([[[1.0, 0, 0]], [[0, -3, 0]], [[9, 9, 9]]])[None]  # (1, 3, 1, 3)
+    used = torch.tensor([True, True, False]).view(1, 3, 1, 1)
+    assert mean_and_longest(ways, used)[0, 0].tolist() == [0.5, -1.5, 0, 0, -3, 0]
+    assert not mean_and_longest(ways, torch.zeros_like(used)).any()
 
 
 def test_a_remembered_view_keeps_what_lies_behind_it() -> None:

@@ -1,0 +1,54 @@
+"""Where the silhouette of a picture is, seen from each of its pixels, and the same for points in space.
+
+outline = outline_map(small_pixels(image))  # (3, 64, 64) float16, once per picture
+onto = toward_outlines(points, cameras, outlines)  # what moves points onto each view's silhouette
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from training.conditioning.cameras import float32, project, rotation
+
+OPAQUE = 128
+"""Alpha from here on is the silhouette."""
+
+
+def outline_map(rgba: np.ndarray) -> np.ndarray:
+    """From each pixel the way to the nearest one of the silhouette, and how deep within it is: (3, S, S) float16.
+
+    rgba: (S, S, 4) uint8. x to the right, y down and depth are in units of half the picture's side. All is 0
+    for a picture without silhouette, or without anything outside it: such a picture has no outline.
+    """
+    side, solid = len(rgba), rgba[..., 3] >= OPAQUE
+    if not solid.any() or solid.all():
+        return np.zeros((3, side, side), np.float16)
+    rows, columns = distance_transform_edt(~solid, return_distances=False, return_indices=True)
+    across, down = columns - np.arange(side), rows - np.arange(side)[:, None]
+    depth = distance_transform_edt(solid)
+    return (np.stack([across, down, depth]) * (2 / side)).astype(np.float16)
+
+
+def toward_outlines(points: Tensor, cameras: Tensor, outlines: Tensor) -> Tensor:
+    """The way of points (B, 3, N) to each view's silhouette, and how deep within it they fall: (B, V, N, 4).
+
+    cameras: (B, V, 19), outlines: (B, V, 3, S, S) -> xyz parallel to the picture, then the depth within, in
+    the points' unit; 0 for points that fall on the silhouette, and outside it. A point beyond the edge of the
+    picture goes to the edge first.
+    """
+    places, depth = project(points.float(), cameras)
+    edge = 1 - 1 / outlines.shape[-1]
+    with float32(cameras):
+        held = places.clamp(-edge, edge)
+        found = F.grid_sample(
+            outlines.float().flatten(0, 1), held.flatten(0, 1)[:, :, None], align_corners=False
+        )
+        found = found.squeeze(3).unflatten(0, outlines.shape[:2]).transpose(2, 3)  # (B, V, N, 3)
+        unit = (cameras[:, :, None, 16] * depth)[..., None]  # of the picture, where the point is
+        way = unit * (found[..., :2] + held - places) * places.new_tensor([1, -1])
+        turned = way @ rotation(cameras)[..., :2].transpose(-1, -2)
+        return torch.cat([turned, unit * found[..., 2:]], dim=-1)
