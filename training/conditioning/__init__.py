@@ -1,5 +1,5 @@
 """What a cloud is conditioned on: frozen encoders of images and texts, a cache of embeddings, views' cameras.
 
-May import: torch, Pillow, transformers (optional), `render.failures` and `training.objectives.condition`.
+May import: torch, Pillow, scipy, transformers (optional), `render.failures`, `training.objectives.condition`.
 Start reading with `encoder.py`, or with `shown.py` for several views.
 """

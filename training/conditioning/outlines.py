@@ -19,7 +19,7 @@ OPAQUE = 128
 
 
 def outline_map(rgba: np.ndarray) -> np.ndarray:
-    """From each pixel the way to the nearest one of the silhouette, and how deep within it is: (3, S, S) float16.
+    """From each pixel the way to the silhouette's nearest one, and how deep within it is: (3, S, S) float16.
 
     rgba: (S, S, 4) uint8. x to the right, y down and depth are in units of half the picture's side. All is 0
     for a picture without silhouette, or without anything outside it: such a picture has no outline.
@@ -27,9 +27,10 @@ def outline_map(rgba: np.ndarray) -> np.ndarray:
     side, solid = len(rgba), rgba[..., 3] >= OPAQUE
     if not solid.any() or solid.all():
         return np.zeros((3, side, side), np.float16)
-    rows, columns = distance_transform_edt(~solid, return_distances=False, return_indices=True)
-    across, down = columns - np.arange(side), rows - np.arange(side)[:, None]
-    depth = distance_transform_edt(solid)
+    nearest, depth = np.zeros((2, side, side), np.int32), np.zeros((side, side))
+    distance_transform_edt(~solid, return_distances=False, return_indices=True, indices=nearest)
+    distance_transform_edt(solid, distances=depth)
+    across, down = nearest[1] - np.arange(side), nearest[0] - np.arange(side)[:, None]
     return (np.stack([across, down, depth]) * (2 / side)).astype(np.float16)
 
 

@@ -162,7 +162,7 @@ class Projected(nn.Module):
     """What each view shows where a point falls, over all views with a known camera.
 
     For each view: premultiplied RGBA at the projection, whether it is inside the picture, and the depth; with
-    `inside` what lies behind the pixel, and with `outline` the way to the silhouette. A shared MLP, then mean,
+    `inside` what lies behind the pixel, with `outline` the way to the silhouette. A shared MLP, then mean,
     maximum and minimum over the views, in any order and number.
     """
 

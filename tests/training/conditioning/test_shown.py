@@ -107,8 +107,8 @@ def test_outlines_are_those_of_cut_pictures() -> None:
         shown = reader(0.2).read([[photograph()]], camera(), cuts=cuts)
         assert shown["outlines"].shape == (1, 1, 3, SIDE, SIDE)
         ways = toward_outlines(points, shown["cameras"], shown["outlines"])[0, 0, :, :3]
-        before, after = (samples(at, shown["cameras"], shown["pixels"])[0, 0, :, 3]
-                         for at in (points, points + ways.T[None]))  # fmt: skip
+        moved = points + ways.T[None]
+        before, after = (samples(at, shown["cameras"], shown["pixels"])[0, 0, :, 3] for at in (points, moved))
         assert (before < 0.1).sum() > 20 and (after > 0.3).all()
 
 
