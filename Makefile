@@ -5,7 +5,9 @@ OUT ?= out/dataset
 MODELS ?= out/samples
 DEMO ?= out/demo
 ADDRESS ?= http://127.0.0.1:8265
+JOBS ?= 2
 ARGS ?=
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
 
 .DEFAULT_GOAL := help
@@ -70,11 +72,11 @@ demo: setup ## the whole main job on the sample models, into out/demo
 		"$(DEMO)/evaluation.png" "every sample: picture, generated cloud, true cloud" \
 		"$(DEMO)/dataset/README.md" "the dataset card"
 
-test: setup ## proves this installation: ARGS="-k name"
-	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+test: setup ## proves this installation, in JOBS=2 processes: ARGS="-k name"
+	$(PYTEST) -m "not soak" $(ARGS)
 
 soak: setup ## the long forms of the tests: every broken file, kill time and real model
-	$(BIN)/python -m pytest -m soak $(ARGS)
+	$(PYTEST) -m soak $(ARGS)
 
 check: setup ## lint, format, types, shell scripts
 	$(BIN)/ruff check .

@@ -94,11 +94,10 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 class _Watch:
-    """The most memory that processes of ours have together, beyond what is used at the start."""
+    """The most memory that processes of ours have together."""
 
     def __enter__(self) -> _Watch:
         self.peak, self._over = 0.0, threading.Event()
-        self._before = psutil.virtual_memory().used
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
         return self
