@@ -2,7 +2,7 @@
 
     python examples/inside_conditioning.py out/furniture/data out/inside --segmenter SEGMENTER
 
-takes a dataset of 20 views fused at schema 3 (examples/it_learns.sh makes it; fuse with `--validation 0.15`)
+takes a dataset of 20 views fused at schema 3 (examples/it_learns.sh makes it; fuse with `--validation 0.1`)
 and a checkpoint of `--config segment_cpu`. A small model learns clouds of outside and hidden points from one
 view, half of the time with the view's true masks (`see_inside: mixed`). Then it generates the held-out
 objects from a view that no step has shown, each time from the same noise. OUT/table.md is the outcome; a run
@@ -31,9 +31,9 @@ SEEN = 12
 SMALL = TrainConfig(
     batch=16, points=512, step_points=128, width=64, layers=3, heads=2, prediction="flow", lr=2e-3,
     points_from="outside+hidden", hidden_share=0.5, target="albedo", view_rays=True, view_projected=True,
-    see_inside="mixed", warmup=30, ema=0.99, views=SEEN, image_size=128, cond_drop=0, device="cpu", threads=1,
-    precision="float32", val_every=0, score_every=0, sample_every=0, checkpoint_every=250, log_every=50,
-    keep=1, tensorboard=False,
+    view_outline=True, see_inside="mixed", warmup=30, ema=0.99, views=SEEN, image_size=128, cond_drop=0,
+    device="cpu", threads=1, precision="float32", val_every=0, score_every=0, sample_every=0,
+    checkpoint_every=250, log_every=50, keep=1, tensorboard=False,
 )  # fmt: skip
 """The model and its training; an image of 128 pixels is 4 x 4 tokens."""
 

@@ -75,7 +75,7 @@ class TrainConfig(BaseModel):
     """Add what each view shows where a noisy point falls to the point's token."""
     view_outline: bool = False
     """With `view_projected`: add the way from the noisy point to each view's silhouette, and how deep within
-    it falls."""
+    it falls; with `see_inside` also to where an inside lies behind the view."""
     see_inside: Literal["none", "true", "predicted", "mixed"] = "none"
     """Show what lies behind the views' pixels, where an inside is and how many surfaces: as the shards know
     it, as `segmenter` predicts it from the image, or, chosen per sample, true, predicted or nothing, so that

@@ -1,5 +1,7 @@
 """Where the silhouette of a picture is, seen from each of its pixels, and the same for points in space.
 
+The same for the inside that lies behind a picture, of which a mask is the silhouette.
+
 outline = outline_map(small_pixels(image))  # (3, 64, 64) float16, once per picture
 onto = toward_outlines(points, cameras, outlines)  # what moves points onto each view's silhouette
 """
@@ -16,6 +18,8 @@ from training.conditioning.cameras import float32, project, rotation
 
 OPAQUE = 128
 """Alpha from here on is the silhouette."""
+INSIDE = 0.25
+"""Share of interior from here on is the silhouette of the inside: hidden surfaces are often thin."""
 
 
 def outline_map(rgba: np.ndarray) -> np.ndarray:
@@ -24,7 +28,20 @@ def outline_map(rgba: np.ndarray) -> np.ndarray:
     rgba: (S, S, 4) uint8. x to the right, y down and depth are in units of half the picture's side. All is 0
     for a picture without silhouette, or without anything outside it: such a picture has no outline.
     """
-    side, solid = len(rgba), rgba[..., 3] >= OPAQUE
+    return _ways_onto(rgba[..., 3] >= OPAQUE)
+
+
+def interior_outline(share: np.ndarray) -> np.ndarray:
+    """The same for the inside behind a picture: (3, S, S) float16; all is 0 where nothing is inside.
+
+    share: (S, S), of interior at each pixel.
+    """
+    return _ways_onto(share >= INSIDE)
+
+
+def _ways_onto(solid: np.ndarray) -> np.ndarray:
+    """solid: (S, S) bool -> (3, S, S) float16."""
+    side = len(solid)
     if not solid.any() or solid.all():
         return np.zeros((3, side, side), np.float16)
     nearest, depth = np.zeros((2, side, side), np.int32), np.zeros((side, side))

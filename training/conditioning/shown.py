@@ -23,7 +23,7 @@ from training.conditioning.cameras import nowhere, photographed
 from training.conditioning.encoder import to_rgba
 from training.conditioning.encoder_cache import CachedEncoder
 from training.conditioning.masks import WHOLE, Behind, MaskPredictor, Masks, inside_map
-from training.conditioning.outlines import outline_map
+from training.conditioning.outlines import interior_outline, outline_map
 from training.objectives.condition import Condition, withheld
 
 Box = tuple[float, float, float]
@@ -61,7 +61,7 @@ class ViewUse:
     inside: bool = False
     """Whether it takes what lies behind the pixels."""
     outlines: bool = False
-    """Whether it takes where the silhouettes are."""
+    """Whether it takes where the silhouettes are, and with `inside` those of what lies behind."""
 
 
 def _blank() -> bytes:
@@ -139,8 +139,12 @@ class ViewReader:
             given: list[Behind] = [None] * len(whole)
             if behind is not None:
                 given = [one for some in behind for one in some]
-            inside = torch.from_numpy(self._inside(whole, given, boxes)).to(self._device).float()
+            found = self._inside(whole, given, boxes)
+            inside = torch.from_numpy(found).to(self._device).float()
             condition["inside"] = inside.unflatten(0, (count, views))
+            if self._use.outlines:
+                ways = torch.from_numpy(np.stack([self._interior(one[0]) for one in found]))
+                condition["interiors"] = ways.to(self._device).unflatten(0, (count, views))
         return condition
 
     def read_views(self, objects: Sequence[Sequence[View]]) -> Condition:
@@ -196,6 +200,10 @@ class ViewReader:
 
     def _outline(self, image: bytes) -> np.ndarray:
         return _once(self._outlines, image, lambda image: outline_map(self._small(image)), self._limit)
+
+    def _interior(self, share: np.ndarray) -> np.ndarray:
+        key = share.tobytes() + b"inside"
+        return _once(self._outlines, key, lambda _: interior_outline(share), self._limit)
 
     def _cut(self, image: bytes, cut: int | None) -> tuple[bytes, Box]:
         if cut is None or not self._use.jitter:

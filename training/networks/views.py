@@ -162,14 +162,15 @@ class Projected(nn.Module):
     """What each view shows where a point falls, over all views with a known camera.
 
     For each view: premultiplied RGBA at the projection, whether it is inside the picture, and the depth; with
-    `inside` what lies behind the pixel, with `outline` the way to the silhouette. A shared MLP, then mean,
-    maximum and minimum over the views, in any order and number.
+    `inside` what lies behind the pixel, and with `outline` the way to the silhouette, and to that of the
+    inside. A shared MLP, then mean, maximum and minimum over the views, in any order and number.
     """
 
     def __init__(self, width: int, hidden: int = 64, inside: bool = False, outline: bool = False):
         super().__init__()
         self.behind = zeros(2, hidden) if inside else None
         self.outline = Outline(width, hidden) if outline else None
+        self.interior = Outline(width, hidden) if outline and inside else None
         self.each = nn.Sequential(nn.Linear(6, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU())
         self.out = silent(nn.Linear(3 * hidden, width))
 
@@ -181,12 +182,22 @@ class Projected(nn.Module):
         features = self.each[0](samples(points, given.cameras, given.pixels))  # (B, V, N, hidden)
         if self.behind is not None and given.inside is not None:
             features = features + self.behind(look_up(points, given.cameras, given.inside)[0])
-        if self.outline is None:
-            return self._pooled(features, used)
-        if given.outlines is None:
-            raise ValueError("this network looks for silhouettes: give outlines")
-        ways = toward_outlines(points, given.cameras, given.outlines)
-        return self._pooled(features + self.outline.of_view(ways), used) + self.outline(ways, used)
+        ways = self._ways(points, given.cameras, given)
+        for part, way in ways:
+            features = features + part.of_view(way)
+        return sum((part(way, used) for part, way in ways), self._pooled(features, used))
+
+    def _ways(self, points: Tensor, cameras: Tensor, given: Inputs) -> list[tuple[Outline, Tensor]]:
+        """The ways of points (B, 3, N) to silhouettes and to insides, (B, V, N, 4), with what takes them."""
+        found = []
+        if self.outline is not None:
+            if given.outlines is None:
+                raise ValueError("this network looks for silhouettes: give outlines")
+            found.append((self.outline, toward_outlines(points, cameras, given.outlines)))
+        if self.interior is not None and given.interiors is not None:
+            shown = given.interiors.flatten(2).any(-1)[..., None, None]  # else it adds nothing
+            found.append((self.interior, shown * toward_outlines(points, cameras, given.interiors)))
+        return found
 
     def _pooled(self, features: Tensor, used: Tensor) -> Tensor:
         """features: (B, V, N, hidden) of the first layer, used: (B, V, 1, 1) bool -> (B, N, width)."""

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 Condition = dict[str, Tensor]
-SHOWN = ("embeddings", "known", "pixels", "outlines", "inside")
+SHOWN = ("embeddings", "known", "pixels", "outlines", "inside", "interiors")
 """What is withheld where nothing is shown."""
 SHOWN_AS = {"embeddings", "memory"}
 """A condition without one of these shows nothing of the object."""
-PER_VIEW = ("embeddings", "cameras", "known", "pixels", "outlines", "inside")
+PER_VIEW = ("embeddings", "cameras", "known", "pixels", "outlines", "inside", "interiors")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Inputs:
     inside: Tensor | None = None
     """What lies behind the views' pixels, (B, V, 2, S, S), see `training.conditioning.masks`; zeros where
     nothing is known."""
+    interiors: Tensor | None = None
+    """Where the insides are that lie behind the views, as `outlines`; zeros where none is known."""
     memory: Tensor | None = None
     """What a network has made of the views before sampling, (B, ...), in place of their embeddings."""
     low_res: Tensor | None = None

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from training.conditioning.cameras import camera_numbers, project, rotation
-from training.conditioning.outlines import outline_map, toward_outlines
+from training.conditioning.outlines import interior_outline, outline_map, toward_outlines
 
 SIDE, PIXEL = 64, 2 / 64
 CENTER, RADIUS = np.array([0.3, -0.25]), 0.4  # to the right and down, in units of half a picture
@@ -86,6 +86,12 @@ def test_a_picture_without_an_outline_says_no_more_than_its_frame(solid: bool) -
     points = torch.tensor([[0.2, 0.3, 0.0], [-3, 0, 0]]).T[None]
     found = toward_outlines(points, CAMERAS[0], outlines_of(picture(np.full((SIDE, SIDE), solid))))[0, 0]
     assert not found[0].any() and found[1, 0] > 1
+
+
+def test_the_outline_of_an_inside_is_that_of_its_mask() -> None:
+    solid = disc()[..., 3] > 0
+    np.testing.assert_array_equal(interior_outline(0.4 * solid.astype(np.float32)), outline_map(disc()))
+    assert not interior_outline(0.1 * solid.astype(np.float32)).any()  # hardly any of a pixel
 
 
 def test_every_view_has_its_own_silhouette() -> None:

@@ -124,8 +124,10 @@ def test_masks_are_cut_with_their_pictures() -> None:
         shown = reader(0.2).read([[photograph()]], camera(), cuts=torch.tensor([[cut]]), behind=behind)
         found.append(shown["inside"][0, 0, 0])
         assert (found[-1] - shown["pixels"][0, 0, 3]).abs().mean() < 0.02
+        assert (shown["interiors"] - shown["outlines"]).abs().max() <= 4 / SIDE  # two pixels
     assert all((found[i] - found[i + 1]).abs().max() > 0.5 for i in range(3))
-    assert not reader(0.2).read([[photograph()]], camera())["inside"].any()
+    nothing = reader(0.2).read([[photograph()]], camera())
+    assert not nothing["inside"].any() and not nothing["interiors"].any()
 
 
 def test_a_camera_of_unknown_lens_is_moved_until_the_object_looks_as_large() -> None:

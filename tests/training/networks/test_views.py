@@ -252,6 +252,25 @@ def test_ways_to_silhouettes_start_silent(model: str) -> None:
         run(richer, {name: value for name, value in shown.items() if name != "outlines"})
 
 
+@pytest.mark.parametrize("model", KINDS)
+def test_ways_to_insides_start_silent_and_need_masks(model: str) -> None:
+    """A network trained without them goes on as it was, and so does any where no inside is known."""
+    options = KINDS[model] | LOOKS
+    plain, seeing = network(model, **options), untrained(model, see_inside="true", **options)
+    parts = {f"views.projected.interior.{part}.weight" for part in ("each", "out")}
+    missing = seeing.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert set(missing) == {*parts, "views.inside.weight", "views.projected.behind.weight"}
+    shown = condition(2, model)
+    once = run(plain, shown)
+    behind = {"interiors": shown["outlines"].flip(1)}
+    assert torch.equal(run(seeing, shown | behind), once)
+    for part in (seeing.views.projected.interior.each, seeing.views.projected.interior.out):
+        nn.init.normal_(part.weight, std=0.5)
+        assert (run(seeing, shown | behind) - once).abs().max() > 1e-4
+        assert torch.equal(run(seeing, shown | {"interiors": 0 * behind["interiors"]}), once)
+        nn.init.zeros_(part.weight)
+
+
 def test_the_mean_and_the_longest_way_are_those_of_known_views() -> None:
     ways = torch.tensor([[[1.0, 0, 0]], [[0, -3, 0]], [[9, 9, 9]]])[None]  # (1, 3, 1, 3)
     used = torch.tensor([True, True, False]).view(1, 3, 1, 1)
