@@ -88,6 +88,8 @@ ARMS = {
     "projected, 1 view": Arm(PROJECTED),
     "projected": Arm(PROJECTED | {"views_most": 4}, SEVERAL),
     "projected, outline": Arm(OUTLINE | {"views_most": 4}, SEVERAL),
+    "projected, outline, causal": Arm(OUTLINE | {"views_most": 4, "view_fusion": "causal"}, SEVERAL),
+    "first view, outline": Arm(FIRST | {"view_outline": True}, SEVERAL, unposed=(1, 4)),
     "rays": Arm({"view_rays": True, "views_most": 4}, SEVERAL),
     "tags": Arm({"view_tags": True, "views_most": 4}, SEVERAL),
     "projected, causal": Arm(PROJECTED | {"views_most": 4, "view_fusion": "causal"}, SEVERAL),

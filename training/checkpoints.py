@@ -231,6 +231,7 @@ def view_shape(config: TrainConfig) -> ViewShape:
         inside,
         config.view_fusion,
         outline=config.view_outline,
+        most=config.views_most,
     )
 
 

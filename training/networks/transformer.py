@@ -153,8 +153,7 @@ class PointTransformer(Remembering):
         if memory is not None and self.views.state is not None:
             context, memory = [*context, memory], None
         tokens = torch.cat([*context, points], dim=1)
-        keys = tokens.shape[1] + (0 if memory is None else memory.shape[4])
-        shift = self._shift(keys, x.shape[2], tokens.device)
+        shift = self._shift(tokens, x.shape[2], given, memory)
         tokens = self.ln_post(self.backbone(self.ln_pre(tokens), shift, memory))
         return self.output_proj(tokens[:, -x.shape[2] :]).transpose(1, 2)
 
@@ -164,12 +163,22 @@ class PointTransformer(Remembering):
             return self.views.state(tokens, memory)
         return self.backbone.extend(self.ln_pre(tokens), memory)
 
-    def _shift(self, keys: int, points: int, device: torch.device) -> Tensor | None:
-        """The shift of each key's logits, (K,), the points last; None for as many points as in training."""
-        if self.shape.seen in (0, points):
+    def _shift(self, tokens: Tensor, points: int, given: Inputs, memory: Tensor | None) -> Tensor | None:
+        """The shift of each key's logits, (K,): of the memory, then of tokens (B, T, width), points last.
+
+        None for as many points as in training, and no more views.
+        """
+        seen = self.shape.seen or points
+        spare = math.log(min(1, self.views.most / given.views)) if self.views.most else 0.0
+        if seen == points and not spare:
             return None
-        shift = torch.zeros(keys, device=device)
-        shift[-points:] = math.log(self.shape.seen / points)
+        remembered = 0 if memory is None else memory.shape[4]
+        shift = torch.zeros(remembered + tokens.shape[1], device=tokens.device)
+        if remembered:
+            shift[:remembered] = spare
+        elif given.embeddings is not None:
+            shift[1 : 1 + given.views * given.embeddings.shape[-1]] = spare  # after the time's token
+        shift[-points:] = math.log(seen / points)
         return shift
 
 

@@ -43,6 +43,10 @@ class ViewShape:
     """For `state`: its latents; 0: the network has its own."""
     outline: bool = False
     """Add the way from a point to each view's silhouette to what is `projected`."""
+    most: int = 0
+    """Most views per training step. The attention logits of more of them, V, are shifted by log(most / V), so
+    that together they weigh as much as that many; 0: no shift. Not for `state`, nor between points and
+    latents."""
 
 
 class Views(nn.Module):
@@ -51,6 +55,7 @@ class Views(nn.Module):
     def __init__(self, width: int, heads: int, shape: ViewShape):
         super().__init__()
         self.fusion = shape.fusion
+        self.most = 0 if shape.fusion == "state" else shape.most
         with torch.random.fork_rng(devices=[]):  # the rest of the network starts the same with or without
             self.rays = Rays(width) if shape.rays else None
             self.tags = nn.Parameter(torch.zeros(shape.tags, width)) if shape.tags else None

@@ -48,6 +48,13 @@ class Inputs:
     toward: Tensor | None = None
     """The directions of their cameras, (B, K, 3), 0 where unknown."""
 
+    @property
+    def views(self) -> int:
+        """V; 1 where no tensor says it: a text, or a memory of views without cameras."""
+        if self.known is not None:
+            return self.known.shape[1]
+        return self.embeddings.shape[1] if self.embeddings is not None and self.embeddings.dim() == 4 else 1
+
 
 def withheld(condition: Condition, keep: Tensor | None = None) -> Condition:
     """The condition of objects that nothing is shown of: those where `keep`, (B,) bool, is false; None: all.

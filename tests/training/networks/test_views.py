@@ -58,7 +58,7 @@ def network(model: str = "grid", **options: Any) -> nn.Module:
 
 def untrained(model: str, **options: Any) -> Any:
     """The same as training begins with it."""
-    settings = {"model": model, "width": 16, "layers": 2, "heads": 2, "views_most": 3}
+    settings = {"model": model, "width": 16, "layers": 2, "heads": 2, "views_most": 2}
     return checkpoints.build_model(TrainConfig.model_validate(settings | options), FEATURES)
 
 
@@ -228,6 +228,20 @@ def test_what_lies_behind_starts_silent(model: str) -> None:
         assert (run(seeing, shown | {"inside": behind}) - once).abs().max() > 1e-4
         assert torch.equal(run(seeing, shown | {"inside": 0 * behind}), once)
         nn.init.zeros_(part.weight)
+
+
+@pytest.mark.parametrize("model", ["grid", "upsample"])
+@pytest.mark.parametrize("step_points", [6, POINTS])  # fewer than are generated, as many
+def test_more_views_than_in_training_weigh_as_much_as_the_most_of_training(
+    model: str, step_points: int
+) -> None:
+    """Showing each of two views twice says nothing new."""
+    shown = condition(2, model)
+    twice = permuted(shown, [0, 1, 1, 0])
+    two, four = (network(model, **LOOKS, step_points=step_points, views_most=most) for most in (2, 4))
+    straight = run(two, shown)
+    torch.testing.assert_close(run(two, twice), straight, atol=1e-4, rtol=1e-4)
+    assert (run(four, twice) - straight).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("model", KINDS)
