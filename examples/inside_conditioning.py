@@ -58,8 +58,8 @@ class Options:
     """Clouds per object and kind of masks."""
     points: int = 512
     """Points per cloud."""
-    radius: float = 0.05
-    """Distance at which a hidden point counts as found."""
+    radius: tuple[float, ...] = (0.05, 0.1)
+    """Distances at which a hidden point counts as found."""
 
 
 def main(options: Options) -> None:

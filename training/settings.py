@@ -66,8 +66,8 @@ class Scoring:
     """Points per cloud, chosen at random from clouds that have more; all clouds are reduced to one number."""
     thresholds: tuple[float, ...] = (0.02, 0.05, 0.1)
     """Distances at which the F-score counts a point as found."""
-    radius: float = 0.05
-    """Distance at which a hidden point counts as found."""
+    radius: tuple[float, ...] = (0.05,)
+    """Distances at which a hidden point counts as found."""
     align: Literal["none", "azimuth", "icp"] = "none"
     """Turn each cloud to its true one first: about the vertical axis, or by ICP from there."""
     dcd_alpha: float = 1000.0

@@ -61,12 +61,19 @@ def inside_map(
     (H, W) bool, or float32 in [0, 1] where they are predicted, and (H, W) -> (2, side, side) float32. The
     square is the masks' own, or the part `box` of it (`shown.Box`); beyond the masks there is nothing.
     """
-    height, width = interior.shape
+    values = np.stack([interior, np.log2(1 + layers.astype(np.float32))])
+    return square_means(values, side, box)
+
+
+def square_means(values: np.ndarray, side: int, box: tuple[float, float, float] = WHOLE) -> np.ndarray:
+    """The mean of a picture's values (..., H, W) in each cell of a square around it, or of the part `box` of
+    that: (..., side, side) float32. Beyond the picture there is nothing.
+    """
+    *_, height, width = values.shape
     whole = max(height, width)
-    values = np.stack([interior, np.log2(1 + layers.astype(np.float32))]).astype(np.float32)
     down = _overlaps(box[0], -box[2], whole, height, side)
     right = _overlaps(box[0], box[1], whole, width, side)
-    return down @ values @ right.T
+    return down @ values.astype(np.float32) @ right.T
 
 
 def cell_means(inside: Tensor, cells: int) -> Tensor:

@@ -14,14 +14,17 @@ from training.scores.distances import chamfer, nearest
 NAN = float("nan")
 
 
-def inside_scores(generated: Cloud, true: Cloud, radius: float) -> dict[str, float]:
-    """Every score of one pair of labeled clouds; hidden points match within `radius`."""
+def inside_scores(generated: Cloud, true: Cloud, *radii: float) -> dict[str, float]:
+    """Every score of one pair of labeled clouds; hidden points match within each of `radii`."""
     drawn, wanted = _hidden(generated), _hidden(true)
     hidden, hidden_true = generated.xyz[drawn], true.xyz[wanted]
     share, share_true = float(drawn.mean()), float(wanted.mean())
-    return {
-        f"hidden recall@{radius:g}": _near(hidden_true, hidden, radius) if wanted.any() else NAN,
-        f"hidden precision@{radius:g}": _near(hidden, hidden_true, radius) if wanted.any() else NAN,
+    matches = {}
+    for radius in radii:
+        recall, precision = _near(hidden_true, hidden, radius), _near(hidden, hidden_true, radius)
+        matches[f"hidden recall@{radius:g}"] = recall if wanted.any() else NAN
+        matches[f"hidden precision@{radius:g}"] = precision if wanted.any() else NAN
+    return matches | {
         "label accuracy": float((wanted[nearest(generated.xyz, true.xyz)[1]] == drawn).mean()),
         "hidden share, bias": share - share_true,
         "falsely hidden": NAN if wanted.any() else share,

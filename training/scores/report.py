@@ -145,7 +145,7 @@ def pair_values(generated: Sequence[Cloud], true: Sequence[Cloud], how: Scoring)
     for a, b in zip(generated, true, strict=True):
         moved = Cloud(a.name, align(a.xyz, b.xyz, how.align), a.hidden)
         row = {name: function(moved.xyz, b.xyz) for name, function in pair_scores(how).items()}
-        rows.append(row | (inside.inside_scores(moved, b, how.radius) if labeled else {}))
+        rows.append(row | (inside.inside_scores(moved, b, *how.radius) if labeled else {}))
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 

@@ -21,6 +21,7 @@ from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import Row, Shard, ShardError, decode, image_column, interior_column, layers_column
 from fuse.preview.cutaway import marked, on_gray
 from training import checkpoints
+from training.conditioning.masks import square_means
 from training.learner import pick_device
 from training.scores.bootstrap import (
     Difference,
@@ -30,8 +31,8 @@ from training.scores.bootstrap import (
     ratio_difference,
     ratio_interval,
 )
+from training.segmentation.head import SIDE
 from training.segmentation.segmenter import Segmenter, enlarged
-from training.segmentation.truth import cell_means
 from training.settings import EvaluateSettings
 
 PREDICTED, WHOLE = "predicted", "whole object"
@@ -210,7 +211,7 @@ class MeanMasks:
         counts = []
         for subject in learned:
             pairs = zip(subject.interior, subject.cover, strict=True)
-            own = np.stack([[cell_means(mask), cell_means(cover)] for mask, cover in pairs])
+            own = np.stack([square_means(np.stack(pair), SIDE) for pair in pairs])
             counts.append(subject.layers[subject.cover].mean())
             for name in {None, subject.category}:
                 cells.setdefault(name, []).append(own)

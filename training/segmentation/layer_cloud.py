@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from render.failures import UserError
-from training import checkpoints
 from training.conditioning.image_files import read_views
 from training.conditioning.shown import View
 from training.learner import pick_device
 from training.output.cloud_files import FORMATS, write_points
 from training.segmentation.head import covered
 from training.segmentation.layered import LayerHead, as_surfaces, back_projected
+from training.segmentation.segmenter import load_head
 from training.segmentation.settings import LayerSettings
 
 
@@ -39,11 +39,8 @@ class LayerPredictor:
 
     def __init__(self, checkpoint: Path, device: torch.device | str = "cpu", encoder_path: str | None = None):
         self.path = checkpoint
-        self.config, model, encoder = checkpoints.load_network(checkpoint, device, encoder_path)
-        if not isinstance(model, LayerHead):
-            raise UserError(f"{checkpoint}: not of `model: layers`. Train one with `--config layers_cpu`.")
-        self._model = model
-        self._reader = checkpoints.build_reader(self.config, encoder, torch.device(device))
+        loaded = load_head(checkpoint, LayerHead, "layers", device, encoder_path)
+        self.config, self._model, self._reader = loaded
 
     @torch.inference_mode()
     def cloud(self, views: Sequence[View]) -> np.ndarray:

@@ -10,6 +10,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,12 +21,13 @@ from torch import Tensor
 from render.failures import UserError
 from training import checkpoints
 from training.conditioning.encoder import to_rgba
-from training.conditioning.shown import View
+from training.conditioning.shown import View, ViewReader
 from training.config import TrainConfig
-from training.segmentation.head import InteriorHead, covered
+from training.segmentation.head import InteriorHead, ViewHead, covered
 
 BATCH = 32
 """Pictures at a time."""
+Head = TypeVar("Head", bound=ViewHead)
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,8 @@ class Segmenter:
 
     def __init__(self, checkpoint: Path, device: torch.device | str = "cpu", encoder_path: str | None = None):
         self.path = checkpoint
-        self.config, model, encoder = checkpoints.load_network(checkpoint, device, encoder_path)
-        if not isinstance(model, InteriorHead):
-            raise UserError(f"{checkpoint}: not a segmenter. Train one with `--config segment_cpu`.")
-        self._model = model
-        self._reader = checkpoints.build_reader(self.config, encoder, torch.device(device))
+        loaded = load_head(checkpoint, InteriorHead, "segment", device, encoder_path)
+        self.config, self._model, self._reader = loaded
 
     def predict(self, images: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         """For each cell of B pictures its share of interior, 0 to 1, and its mean number of surfaces.
@@ -76,6 +75,16 @@ class Segmenter:
             parts.append((torch.sigmoid(found[:, 0]), found[:, 1].exp(), cover))
         shares, counts, covers = (torch.cat(some) for some in zip(*parts, strict=True))
         return shares, counts, covers
+
+
+def load_head(
+    checkpoint: Path, kind: type[Head], name: str, device: torch.device | str, encoder_path: str | None
+) -> tuple[TrainConfig, Head, ViewReader]:
+    """A checkpoint of `model: NAME`, and what reads views for it. UserError for another model's."""
+    config, model, encoder = checkpoints.load_network(checkpoint, device, encoder_path)
+    if not isinstance(model, kind):
+        raise UserError(f"{checkpoint}: not of `model: {name}`. Train one with `--config {name}_cpu`.")
+    return config, model, checkpoints.build_reader(config, encoder, torch.device(device))
 
 
 def segmenter_of(

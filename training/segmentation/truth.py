@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from training.conditioning.masks import Masks
+from training.conditioning.masks import Masks, square_means
 from training.segmentation.head import SIDE
 
 
@@ -33,18 +32,8 @@ class Truths:
         key = hashlib.sha256(masks.interior + masks.layers).digest()
         if key not in self._kept:
             interior, layers = masks.decode()
-            self._kept[key] = np.stack([cell_means(interior), cell_means(layers)])
+            self._kept[key] = np.stack([square_means(one, SIDE) for one in (interior, layers)])
         self._kept.move_to_end(key)
         if len(self._kept) > self._limit:
             self._kept.popitem(last=False)
         return self._kept[key]
-
-
-def cell_means(values: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """The mean of a picture's values (H, W) in each cell of a square around it: (side, side) float32."""
-    height, width = values.shape
-    longest = max(height, width)
-    square = np.zeros((longest, longest), np.float32)
-    top, left = (longest - height) // 2, (longest - width) // 2
-    square[top : top + height, left : left + width] = values
-    return np.asarray(Image.fromarray(square).resize((side, side), Image.Resampling.BOX))

@@ -15,7 +15,7 @@ from render.failures import UserError
 from tests.helpers.commands import insideout
 from tests.training.segmentation.conftest import SMALL, png, scene
 from training.checkpoints import CheckpointError, load, load_model
-from training.conditioning.masks import Masks
+from training.conditioning.masks import Masks, square_means
 from training.config import TrainConfig
 from training.distributed import World
 from training.learner import Learner
@@ -25,7 +25,7 @@ from training.segmentation.head import InteriorHead
 from training.segmentation.interiors import head_losses
 from training.segmentation.segmenter import Segmenter
 from training.segmentation.settings import SegmentSettings
-from training.segmentation.truth import Truths, cell_means
+from training.segmentation.truth import Truths
 from training.settings import EvaluateSettings
 from training.train import train
 from training.validation import open_loader
@@ -63,7 +63,7 @@ def test_what_the_object_does_not_cover_counts_nothing():
 def test_truth_is_the_mean_of_each_cell():
     values = np.zeros((64, 32), np.uint8)
     values[:, :16] = 4  # the picture's left half, which is centered on a square: columns 16..31 of 64
-    means = cell_means(values, 8)
+    means = square_means(values, 8)
     assert np.array_equal(means, np.tile(np.repeat([0, 4, 0], [2, 2, 4]), (8, 1)))
     _, interior, layers = scene(0)
     read = Truths().read([[Masks(png(interior), png(layers))]])[0, 0]
