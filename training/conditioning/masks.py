@@ -66,8 +66,9 @@ def inside_map(
 
 
 def square_means(values: np.ndarray, side: int, box: tuple[float, float, float] = WHOLE) -> np.ndarray:
-    """The mean of a picture's values (..., H, W) in each cell of a square around it, or of the part `box` of
-    that: (..., side, side) float32. Beyond the picture there is nothing.
+    """The mean of a picture's values in each cell of a square around it, or of the part `box` of that.
+
+    (H, W), or a stack of them, of any dtype -> (side, side) float32. Beyond the picture there is nothing.
     """
     *_, height, width = values.shape
     whole = max(height, width)
