@@ -66,12 +66,13 @@ def needless(samples: Samples, footprint: float, grades: Sequence[int] = (FILM, 
     result = np.zeros(len(samples.cloud), bool)
     # cells of half the reach: a block of 3 x 3 x 3 around a point reaches 0.5 to 1 REACH to every side
     keys, side = _grid(samples.cloud.xyz, REACH / 2 * footprint)
-    for grade in grades:
+    better = np.unique(keys[samples.grade < min(grades, default=CLEAN)])
+    for grade in sorted(grades):
         asked = samples.grade == grade
-        better = np.unique(keys[samples.grade < grade])
-        if asked.any() and len(better):
-            cells, back = np.unique(keys[asked], return_inverse=True)
+        cells, back = np.unique(keys[asked], return_inverse=True)
+        if len(better):
             result[asked] = _has_neighbor(cells, better, side)[back]
+        better = np.union1d(better, cells)
     return result
 
 

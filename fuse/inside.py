@@ -11,22 +11,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-import open3d as o3d
+from scipy.spatial import KDTree
 
 from fuse import openness
 from fuse.cloud import Cloud
 from fuse.fusion import Fused, best_of_cells, cell_keys, near
 from fuse.projection import project_surface
 from fuse.sampling import farthest_points
+from fuse.solid.closed_shells import face_normals
 from render.bundle import Bundle, Mesh, Surface
 from render.shading.raycaster import Raycaster
 from render.srgb import linear_to_srgb, srgb_to_linear
 
 VIEWS = 6  # views whose further layers are read; all are if these show fewer hidden points than wanted
-CELLS = (0.5, 0.75)  # footprints: one point is kept per cell; the larger cells if MANY are left
+CELLS = (0.5, 1.0)  # footprints: one point is kept per cell; the larger cells if MANY are left
 MANY = 16  # points per hidden point wanted
 LOOK = 14  # directions tried before points are thinned
-SURPLUS = 1.125  # candidates per hidden point wanted; more where too many of them are open
+SURPLUS = 1.03  # candidates per hidden point wanted; more where too many of them are open
 SPARE = 1 / 16  # more outside points than wanted, where some may turn out to be hidden
 CRACK = 1.5  # footprints: an open point without a seen one nearer than that is in a crack
 NEIGHBORS = 8  # seen points that estimate the light in a crack
@@ -191,10 +192,10 @@ def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
     far = candidates.take(~near(candidates.xyz, seen.xyz, CRACK * footprint))
     if not len(far):
         return seen.take(_NO_INDEX)
-    search = o3d.core.nns.NearestNeighborSearch(o3d.core.Tensor.from_numpy(seen.xyz))
-    search.knn_index()
-    neighbors, _ = search.knn_search(o3d.core.Tensor.from_numpy(far.xyz), min(NEIGHBORS, len(seen)))
-    light = np.median(_light(seen)[neighbors.numpy()], axis=1)
+    # neither balanced nor compact: to build the tree costs more than the few queries
+    search = KDTree(seen.xyz, balanced_tree=False, compact_nodes=False)
+    _, neighbors = search.query(far.xyz, min(NEIGHBORS, len(seen)))
+    light = np.median(_light(seen)[neighbors.reshape(len(far), -1)], axis=1)
     return Cloud(far.xyz, _lit(far.albedo, light), far.albedo, far.normal)
 
 
@@ -233,14 +234,14 @@ def _of_first(cloud: Cloud, share: np.ndarray) -> Points:
 def hidden_share(mesh: Mesh, limit: float, caster: Raycaster, seed: int) -> float:
     """The share of the mesh's area whose openness is at most `limit`, from AREA_SAMPLES points spread evenly
     by area."""
-    corners = mesh.vertices[mesh.faces].astype(np.float64)
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    area = np.linalg.norm(face_normals(mesh.vertices.astype(np.float64), mesh.faces), axis=1)
     rng = np.random.default_rng(seed)
     place = (np.arange(AREA_SAMPLES) + rng.random(AREA_SAMPLES)) / AREA_SAMPLES * area.sum()
     face = np.searchsorted(np.cumsum(area), place).clip(max=len(area) - 1)
     root, along = np.sqrt(rng.random(AREA_SAMPLES)), rng.random(AREA_SAMPLES)
     weights = np.stack([1 - root, root * (1 - along), root * along], 1)  # uniform in a triangle
-    points = np.einsum("ni,nij->nj", weights, corners[face]).astype(np.float32)
+    corners = mesh.vertices[mesh.faces[face]].astype(np.float64)
+    points = np.einsum("ni,nij->nj", weights, corners).astype(np.float32)
     return float((openness.tally(caster, points) <= limit * openness.DIRECTIONS).mean())
 
 

@@ -82,10 +82,11 @@ def tally(
 
 def refined(caster: Raycaster, xyz: np.ndarray, count: np.ndarray) -> np.ndarray:
     """(N,) float64 openness of (N, 3) points from their (N,) escapes in all DIRECTIONS; those in doubt are
-    asked in FINE directions."""
+    asked in others, FINE in all."""
     openness = count / DIRECTIONS
     doubt = (count >= DOUBT[0]) & (count <= DOUBT[1])
-    openness[doubt] = _escapes(caster, xyz[doubt], fibonacci_sphere(FINE).astype(np.float32)) / FINE
+    others = fibonacci_sphere(FINE - DIRECTIONS).astype(np.float32)
+    openness[doubt] = (count[doubt] + _escapes(caster, xyz[doubt], others)) / FINE
     return openness
 
 

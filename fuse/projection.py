@@ -83,34 +83,45 @@ def grade_pixels(view: View) -> np.ndarray:
     A pixel is MIXED when a neighbor lies more than STEP footprints off its tangent plane, and FILM when it
     is partly transparent beside a miss: an evenly translucent surface is clean.
     """
-    hit = view.depth > 0
-    far = np.where(hit, view.depth, -np.inf).astype(np.float32)
-    near = np.where(hit, view.depth, np.inf).astype(np.float32)
-    jump = np.maximum(_spread(far, np.maximum) - view.depth, view.depth - _spread(near, np.minimum))
-    footprint = view.depth * (2 * np.tan(view.camera.fov / 2) / view.depth.shape[1])
+    grade = np.full(view.depth.shape, CLEAN, np.uint8)
+    window = _window(view.depth > 0)
+    depth, alpha = view.depth[window], view.rgba[window][..., 3]
+    hit = depth > 0
+    far, near = np.where(hit, depth, np.float32(-np.inf)), np.where(hit, depth, np.float32(np.inf))
+    jump = np.maximum(_spread(far, np.maximum) - depth, depth - _spread(near, np.minimum))
+    width = np.float32(2 * np.tan(view.camera.fov / 2) / view.depth.shape[1])  # of a pixel at depth 1
     # where depth hardly changes nothing is STEP off the plane: spare most pixels the exact test
-    steps = hit & (jump > 0.75 * STEP * footprint)
-    mixed = hit & (view.rgba[..., 3] == 0)
-    mixed[steps] |= _off_plane(view, steps) > STEP * footprint[steps]
-    film = hit & ~_spread(hit, np.minimum) & (view.rgba[..., 3] < 255)
-    return np.where(mixed, MIXED, np.where(film, FILM, CLEAN)).astype(np.uint8)
+    steps = hit & (jump > 0.75 * STEP * width * depth)
+    mixed = hit & (alpha == 0)
+    mixed[steps] |= _off_plane(view, window, steps, width) > STEP * width * depth[steps]
+    film = hit & ~_spread(hit, np.minimum) & (alpha < 255)
+    grade[window] = np.where(mixed, MIXED, np.where(film, FILM, CLEAN))
+    return grade
 
 
-def _off_plane(view: View, where: np.ndarray) -> np.ndarray:
-    """(M,) float32, for the pixels in `where`: the largest distance of the eight neighbors from the tangent
-    plane."""
-    rays = pixel_rays(view.depth.shape[0], view.camera.fov).astype(np.float32)
-    points = np.pad(rays * view.depth[..., None], ((1, 1), (1, 1), (0, 0))).reshape(-1, 3)
-    hit = np.pad(view.depth > 0, 1).ravel()
-    normal = view.normal[where] @ view.camera.camera_to_world[:3, :3].astype(np.float32)
-    width = where.shape[1] + 2
-    place = np.flatnonzero(np.pad(where, 1))
-    center = points[place]
-    off = np.zeros(len(center), np.float32)
+def _window(hit: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of an (H, W) mask that hold all of it, and one more on each side."""
+    ranges = []
+    for axis in (1, 0):
+        where = np.flatnonzero(hit.any(axis))
+        ranges.append(slice(max(where[0] - 1, 0), where[-1] + 2) if len(where) else slice(0, 1))
+    return ranges[0], ranges[1]
+
+
+def _off_plane(view: View, window: tuple[slice, slice], where: np.ndarray, width: np.float32) -> np.ndarray:
+    """(M,) float32, for the pixels in `where`, a mask of the window: the largest distance of the eight
+    neighbors from the tangent plane. Pixels are `width` apart at depth 1."""
+    normal = view.normal[window][where] @ view.camera.camera_to_world[:3, :3].astype(np.float32)
+    rays = pixel_rays(view.depth.shape[0], view.camera.fov, np.float32)[window][where]
+    along = _dot(rays, normal)
+    padded = np.pad(view.depth[window], 1)
+    place, depth = np.flatnonzero(np.pad(where, 1)), padded.ravel()
+    level = depth[place] * along  # of the plane, from the camera along its normal
+    off = np.zeros(len(place), np.float32)
     for i, j in _NEIGHBORS:
-        beside = place + (i * width + j)
-        distance = np.abs(_dot(points[beside] - center, normal))
-        np.maximum(off, np.where(hit[beside], distance, 0), out=off)
+        beside = depth[place + (i * padded.shape[1] + j)]
+        distance = np.abs(beside * (along + width * (j * normal[:, 0] - i * normal[:, 1])) - level)
+        np.maximum(off, np.where(beside > 0, distance, 0), out=off)
     return off
 
 

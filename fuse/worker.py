@@ -5,7 +5,7 @@ Runs in a child process of the engine; its interface is `process`, with a job an
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from fuse.job import FuseJob, FuseRecord
 from fuse.projection import project
 from fuse.sampling import farthest_points, spacing
 from fuse.solid.points import Solid, solid_points
-from render.bundle import Bundle, BundleError, View
+from render.bundle import Bundle, BundleError, Camera, Mesh
 from render.failures import FailureClass, ModelFailure
 from render.job import Placement
 from render.seeds import seed_for
@@ -36,6 +36,16 @@ from render.stopwatch import Stopwatch
 
 JOB = FuseJob
 GAUGES = 256  # solid points that measure the volume where none are wanted
+
+
+@dataclass(frozen=True)
+class _SurfacePoints:
+    """What views and rays found on a model's surfaces."""
+
+    outside: Cloud
+    openness: np.ndarray  # (N,) float64, of the outside points
+    hidden: Points
+    quality: Row
 
 
 def process(job: FuseJob, place: Placement) -> FuseRecord:
@@ -66,16 +76,18 @@ def process(job: FuseJob, place: Placement) -> FuseRecord:
 
 def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch) -> Row:
     """The row of one bundle."""
-    with watch("decode"):
-        views = list(bundle.views(hidden=False))
-    with watch("project"):
-        samples = project(views)
-    with watch("merge"):
-        seen = fuse_samples(samples, mean_footprint(views), config.merge, config.points)
-    if len(seen.cloud) == 0:
-        message = f"none of {len(views)} views shows a surface. Is the model fully transparent?"
-        raise ModelFailure(FailureClass.EMPTY, f"{bundle.path}: {message}")
     mesh = bundle.mesh()
+    surface = _surface(bundle, mesh, config, seed, watch)
+    with watch("solid"):  # the views and the triangles that rays met are gone: large meshes need the memory
+        solid = solid_points(mesh, config.solid_points or GAUGES, seed_for(seed, bundle.meta["uid"], "solid"))
+        if not config.solid_points:
+            solid = replace(solid, xyz=solid.xyz[:0], method="none")
+    return _row(bundle, surface, solid, seed)
+
+
+def _surface(bundle: Bundle, mesh: Mesh, config: FuseConfig, seed: int, watch: Stopwatch) -> _SurfacePoints:
+    """The outside and hidden points of one bundle."""
+    seen = _seen(bundle, config, watch)
     with watch("label"):
         caster = openness.caster_of(mesh)
         area_seed = seed_for(seed, bundle.meta["uid"], "area")
@@ -85,16 +97,21 @@ def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch)
         cloud, share, shade = outside_of(dense, config.points, inside.limit, caster)
         hidden = joined([inside.hidden, shade])
         hidden = hidden.take(farthest_points(hidden.xyz, config.hidden_points))
-    with watch("solid"):
-        solid = solid_points(mesh, config.solid_points or GAUGES, seed_for(seed, bundle.meta["uid"], "solid"))
-        if not config.solid_points:
-            solid = replace(solid, xyz=solid.xyz[:0], method="none")
-    quality = _quality(cloud, dense, seen, inside) | _solidity(solid)
-    row = _row(bundle, views, cloud, hidden, solid, quality, seed)
-    return row | {
-        "outside_openness": openness.encode(share),
-        "hidden_openness": openness.encode(hidden.openness),
-    }
+    return _SurfacePoints(cloud, share, hidden, _quality(cloud, dense, seen, inside))
+
+
+def _seen(bundle: Bundle, config: FuseConfig, watch: Stopwatch) -> Fused:
+    """What the views show."""
+    with watch("decode"):
+        views = list(bundle.views(hidden=False))
+    with watch("project"):
+        samples = project(views)
+    with watch("merge"):
+        seen = fuse_samples(samples, mean_footprint(views), config.merge, config.points)
+    if len(seen.cloud) == 0:
+        message = f"none of {len(views)} views shows a surface. Is the model fully transparent?"
+        raise ModelFailure(FailureClass.EMPTY, f"{bundle.path}: {message}")
+    return seen
 
 
 def singular_values(xyz: np.ndarray) -> np.ndarray:
@@ -135,15 +152,8 @@ def _solidity(solid: Solid) -> Row:
     }
 
 
-def _row(
-    bundle: Bundle,
-    views: list[View],
-    cloud: Cloud,
-    hidden: Points,
-    solid: Solid,
-    quality: Row,
-    seed: int,
-) -> Row:
+def _row(bundle: Bundle, surface: _SurfacePoints, solid: Solid, seed: int) -> Row:
+    cloud, hidden = surface.outside, surface.hidden
     meta = bundle.meta
     return {
         **{name: meta[name] for name in ("uid", "source", "source_sha256", "format", "scale")},
@@ -165,8 +175,10 @@ def _row(
         "solid_method": solid.method,
         **{image_column(i): bundle.image_bytes(i) for i in range(len(bundle))},
         **_inside_columns(bundle),
-        "cameras": [_camera(view) for view in views],
-        "quality": quality,
+        "outside_openness": openness.encode(surface.openness),
+        "hidden_openness": openness.encode(hidden.openness),
+        "cameras": [_camera(bundle.camera(index)) for index in range(len(bundle))],
+        "quality": surface.quality | _solidity(solid),
         "cluster": None,
         "weight": 1.0 if meta.get("weight") is None else meta["weight"],
         "seed": seed,
@@ -181,5 +193,5 @@ def _inside_columns(bundle: Bundle) -> Row:
     }
 
 
-def _camera(view: View) -> Row:
-    return {"camera_to_world": view.camera.camera_to_world.ravel().tolist(), "fov": view.camera.fov}
+def _camera(camera: Camera) -> Row:
+    return {"camera_to_world": camera.camera_to_world.ravel().tolist(), "fov": camera.fov}

@@ -233,9 +233,9 @@ class Bundle:
         return self.read(name) if name else b""
 
     def view(self, index: int, hidden: bool = True) -> View:
-        """One view, with the layers behind the first only where `hidden` asks for them."""
+        """One view; what lies behind its first surfaces only where `hidden` asks for it."""
         frame = self.frames[index]
-        first, interior = self._layer(frame), frame.interior_file_path
+        first, interior = self._layer(frame), frame.interior_file_path if hidden else None
         return View(
             camera=self.camera(index),
             rgba=self._image(frame.file_path, "RGBA"),

@@ -22,6 +22,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from fuse.sampling import lexicographic
 from render.bundle import Mesh
 
 PAPER = 2e-3
@@ -30,6 +31,8 @@ OUTWARD = 1e-4
 """How far from a shell its surroundings are probed."""
 PROBES = 8
 """Places at which each shell's surroundings are probed."""
+BLOCK = 1 << 18
+"""Faces whose winding number is asked for at once: libigl takes 200 bytes for each."""
 MAJORITY = 0.6
 """Share of a repaired shell's area that must agree before its original orientation counts."""
 
@@ -38,7 +41,7 @@ MAJORITY = 0.6
 class Surface:
     """Triangles and the component that each belongs to."""
 
-    faces: np.ndarray  # (F, 3) int64 into the welded vertices
+    faces: np.ndarray  # (F, 3) int32 into the welded vertices
     part: np.ndarray  # (F,) int64, 0 .. parts - 1
 
     @property
@@ -50,8 +53,8 @@ class Surface:
 class Edges:
     """For each corner of faces, the edge that follows it."""
 
-    number: np.ndarray  # (F, 3) int64: of the undirected edge
-    way: np.ndarray  # (F, 3) int64: 1 or -1, by its direction
+    number: np.ndarray  # (F, 3) int32: of the undirected edge
+    way: np.ndarray  # (F, 3) int8: 1 or -1, by its direction
 
     def take(self, which: np.ndarray) -> Edges:
         """Those of the faces at `which`, (M,) integers or an (F,) boolean mask; numbers stay."""
@@ -76,9 +79,7 @@ def find_shells(mesh: Mesh) -> Shells:
     """Take a mesh apart; it may be any set of triangles, even empty."""
     vertices, faces = weld(mesh)
     single, pairs = _distinct(faces)
-    sides = edges(single)
-    drawn = Surface(single, components(sides))
-    cycle = is_cycle(sides, drawn.part)
+    drawn, cycle = _connected(single)
     volume, area = measures(vertices, drawn)
     sound = (cycle & (thickness(vertices, drawn, volume, area) > PAPER))[drawn.part]
     repaired, sheets = _repair(vertices, np.concatenate([single[~sound], pairs]))
@@ -89,17 +90,23 @@ def find_shells(mesh: Mesh) -> Shells:
     return Shells(vertices, closed, sheets, share)
 
 
+def _connected(faces: np.ndarray) -> tuple[Surface, np.ndarray]:
+    """The components of (F, 3) faces, and which (parts,) of them are cycles."""
+    sides = edges(faces)
+    part = components(sides)
+    total = np.bincount(sides.number.ravel(), sides.way.ravel())  # an edge is in one component only
+    return Surface(faces, part), ~_touched(part, part, (total != 0)[sides.number].any(1))
+
+
 def weld(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct vertices (V, 3) float64, and the (F, 3) int64 faces whose corners are three different ones."""
-    places = mesh.vertices + np.float32(0)  # + 0: there is one zero, not two
-    order = np.lexsort(places.T)
-    placed = places[order]
-    first = np.concatenate([[True], (placed[1:] != placed[:-1]).any(1)])[: len(order)]
-    index = np.empty(len(order), np.int64)
+    """Distinct vertices (V, 3) float64, and the (F, 3) int32 faces whose corners are three different ones."""
+    bits = (mesh.vertices[:, ::-1] + np.float32(0)).view(np.uint32)  # + 0: there is one zero, not two
+    order, first = lexicographic(bits)
+    index = np.empty(len(order), np.int32)
     index[order] = np.cumsum(first) - 1
-    faces = index[mesh.faces] if len(mesh.faces) else np.zeros((0, 3), np.int64)
+    faces = index[mesh.faces] if len(mesh.faces) else np.zeros((0, 3), np.int32)
     a, b, c = faces.T
-    return placed[first].astype(np.float64), faces[(a != b) & (b != c) & (c != a)]
+    return mesh.vertices[order[first]].astype(np.float64), faces[(a != b) & (b != c) & (c != a)]
 
 
 def components(sides: Edges) -> np.ndarray:
@@ -108,11 +115,11 @@ def components(sides: Edges) -> np.ndarray:
 
 
 def edges(faces: np.ndarray) -> Edges:
-    """The edges of (F, 3) int64 faces."""
+    """The edges of (F, 3) integer faces."""
     start, end = faces, np.roll(faces, -1, axis=1)
-    key = np.minimum(start, end) << np.int64(32) | np.maximum(start, end)
-    number = np.unique(key.ravel(), return_inverse=True)[1].reshape(key.shape)
-    return Edges(number, np.where(start < end, 1, -1))
+    key = np.minimum(start, end).astype(np.int64) << 32 | np.maximum(start, end)
+    number = np.unique(key.ravel(), return_inverse=True)[1].astype(np.int32).reshape(key.shape)
+    return Edges(number, np.where(start < end, 1, -1).astype(np.int8))
 
 
 def joined(*surfaces: Surface) -> Surface:
@@ -141,18 +148,22 @@ def measures(vertices: np.ndarray, surface: Surface) -> tuple[np.ndarray, np.nda
 
 
 def winding_numbers(vertices: np.ndarray, faces: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(N,) float64 generalized winding number of triangles, (V, 3) float64 and (F, 3) int64, at (N, 3)
+    """(N,) float64 generalized winding number of triangles, (V, 3) float64 and (F, 3) int32, at (N, 3)
     places.
 
     Within 0.01 of the exact sum over solid angles. Barill et al., "Fast winding numbers" (2018); libigl.
     """
-    return np.asarray(igl.fast_winding_number(vertices, faces, places))
+    number = np.zeros(len(places))
+    for start in range(0, len(faces), BLOCK):
+        number += np.asarray(igl.fast_winding_number(vertices, faces[start : start + BLOCK], places))
+    return number
 
 
 def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(F, 3) float64 normals of length twice the area; vertices (V, 3) float64, faces (F, 3) int64."""
-    a, b, c = np.moveaxis(vertices[faces], 1, 0)
-    return np.cross(b - a, c - a)
+    """(F, 3) float64 normals of length twice the area; vertices (V, 3) float64, faces (F, 3) integers."""
+    corner = vertices[faces[:, 0]]
+    (ax, ay, az), (bx, by, bz) = ((vertices[faces[:, i]] - corner).T for i in (1, 2))
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 1)
 
 
 def thickness(vertices: np.ndarray, surface: Surface, volume: np.ndarray, area: np.ndarray) -> np.ndarray:
@@ -162,12 +173,15 @@ def thickness(vertices: np.ndarray, surface: Surface, volume: np.ndarray, area: 
     diameter, a cube's a sixth less, a bent wire's up to a half less. `vertices` are (V, 3) float64, `volume`
     and `area` (parts,) what `measures` finds.
     """
-    corners, part, count = vertices[surface.faces], surface.part, np.bincount(surface.part) * 3
-    middle = np.stack([np.bincount(part, axis) for axis in corners.sum(1).T], 1) / count[:, None]
-    reach = np.linalg.norm(corners - middle[part, None], axis=2).max(1)
-    order = np.lexsort((reach, part))
-    last = np.flatnonzero(np.diff(part[order], append=surface.parts))
-    longest = 2 * reach[order[last]].clip(1e-30)
+    part, corners = surface.part, [vertices[corner] for corner in surface.faces.T]
+    count = np.bincount(part)[:, None] * 3
+    middle = np.stack([np.bincount(part, axis) for axis in (corners[0] + corners[1] + corners[2]).T], 1)
+    middle /= count
+    reach = np.zeros(surface.parts)
+    for corner in corners:
+        offset = corner - middle[part]
+        np.maximum.at(reach, part, np.einsum("ij,ij->i", offset, offset))
+    longest = 2 * np.sqrt(reach).clip(1e-30)
     section = np.abs(volume) / longest  # the product of the two other sides
     around = (area / 2 - section) / longest  # their sum
     return 2 * section / (around + np.sqrt((around**2 - 4 * section).clip(0))).clip(1e-30)
@@ -198,8 +212,8 @@ def _distinct(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rotated = np.take_along_axis(faces, (start[:, None] + np.arange(3)) % 3, 1)
     turned = rotated[:, 1] > rotated[:, 2]
     key = np.where(turned[:, None], rotated[:, [0, 2, 1]], rotated)
-    order = np.lexsort(key.T[::-1])
-    head = np.flatnonzero(np.concatenate([[True], (np.diff(key[order], axis=0) != 0).any(1)])[: len(order)])
+    order, first = lexicographic(key.view(np.uint32))
+    head = np.flatnonzero(first)
     if len(head) == 0:
         return faces, faces
     net = np.add.reduceat(np.where(turned, -1, 1)[order], head)
@@ -314,7 +328,7 @@ def _by_part(sides: Edges, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     key = np.repeat(part, 3) * (int(edge.max()) + 1 if len(edge) else 1) + edge
     order = np.argsort(key)
     head = np.flatnonzero(np.concatenate([[True], np.diff(key[order]) != 0])[: len(key)])
-    total = np.add.reduceat(direction[order], head) if len(head) else np.zeros(0)
+    total = np.add.reduceat(direction[order], head, dtype=np.int64) if len(head) else np.zeros(0)
     return np.repeat(part, 3)[order[head]], total != 0
 
 

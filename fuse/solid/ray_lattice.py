@@ -117,9 +117,11 @@ class Scene:
         self._order = np.argsort(piece, kind="stable")
         sizes = np.bincount(piece, minlength=1)
         self._offsets = np.cumsum(sizes) - sizes
-        corners = vertices[surface.faces[self._order]].astype(np.float32)
+        corners = vertices.astype(np.float32)[surface.faces[self._order]]
         pieces = np.split(corners, self._offsets[1:])
-        self._caster = Raycaster((p.reshape(-1, 3), np.arange(3 * len(p)).reshape(-1, 3)) for p in pieces)
+        self._caster = Raycaster(
+            (p.reshape(-1, 3), np.arange(3 * len(p), dtype=np.uint32).reshape(-1, 3)) for p in pieces
+        )
 
     def crossings(self, lattice: Lattice) -> Hits:
         """Every crossing of every ray of the lattice."""
@@ -131,7 +133,8 @@ class Scene:
         cast = np.concatenate([lattice.at(ray, 0), np.eye(3)[axis]], 1).astype(np.float32)
         ray, t, piece, triangle = self._caster.crossings(cast)
         face = self._order[self._offsets[piece] + triangle]
-        sign = np.sign(face_normals(self.vertices, self.surface.faces)[face, axis[ray]])
+        normals = face_normals(self.vertices, self.surface.faces[face])
+        sign = np.sign(normals[np.arange(len(face)), axis[ray]])
         order = np.lexsort((face, t, ray))
         return Hits(ray[order], t[order], self.surface.part[face[order]], sign[order])
 
