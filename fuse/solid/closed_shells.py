@@ -174,9 +174,8 @@ def thickness(vertices: np.ndarray, surface: Surface, volume: np.ndarray, area: 
     and `area` (parts,) what `measures` finds.
     """
     part, corners = surface.part, [vertices[corner] for corner in surface.faces.T]
-    count = np.bincount(part)[:, None] * 3
-    middle = np.stack([np.bincount(part, axis) for axis in (corners[0] + corners[1] + corners[2]).T], 1)
-    middle /= count
+    total = np.stack([np.bincount(part, axis) for axis in (corners[0] + corners[1] + corners[2]).T], 1)
+    middle = total / (3 * np.bincount(part))[:, None]
     reach = np.zeros(surface.parts)
     for corner in corners:
         offset = corner - middle[part]
