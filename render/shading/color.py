@@ -14,6 +14,7 @@ from render.config import RenderConfig
 from render.seeds import seed_for
 from render.shading.camera import ViewCamera
 from render.shading.coverage import Occluder, coverage
+from render.shading.denoiser import Denoiser
 from render.shading.lights import Lights
 from render.srgb import linear_to_srgb
 
@@ -41,8 +42,9 @@ def lit_views(
     lights = Lights(config, uid)
     _use_engine(config, seed_for(config.seed, uid, "noise"), threads)
     shots = _Shots(ViewCamera(config.resolution), lights, outline, scratch)
-    if config.denoised:
-        images = _denoised_views(cameras, occluder, shots, config.color_samples)
+    if config.denoise != "off" and config.denoised:
+        with Denoiser(config.denoise, threads) as denoiser:
+            images = _denoised_views(cameras, occluder, shots, config.color_samples, denoiser)
     else:
         images = [shots.take(camera) for camera in cameras]
     # Frees the session, so that sample settings are read again.
@@ -78,18 +80,19 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _denoised_views(
-    cameras: list[Camera], occluder: Occluder | None, shots: _Shots, samples: int
+    cameras: list[Camera], occluder: Occluder | None, shots: _Shots, samples: int, denoiser: Denoiser
 ) -> list[np.ndarray]:
-    """Denoised color with an alpha of its own: the color is premultiplied, so alpha must be good.
+    """Denoised color with an alpha of its own.
 
     Samples stay within their pixel, and `_spread` widens the filter afterwards: so each serves the pixels
     beside it too, and the denoiser meets less noise, none of it shared between pixels.
     """
     scene = bpy.context.scene
     scene.cycles.pixel_filter_type = "BOX"
-    scene.render.image_settings.file_format = "OPEN_EXR"
-    scene.render.image_settings.color_depth = "32"
+    settings = scene.render.image_settings
+    settings.file_format, settings.color_depth, settings.exr_codec = "OPEN_EXR", "32", "NONE"
     shown = [shots.take(camera) for camera in cameras]
+    colors = [_clean_color(image, denoiser) for image in shown]
     alphas = [image[..., 3] for image in shown]
     if occluder is not None:
         alphas = [coverage(alpha, camera, occluder) for alpha, camera in zip(alphas, cameras, strict=True)]
@@ -102,8 +105,30 @@ def _denoised_views(
                 for alpha, camera in zip(alphas, cameras, strict=True)
             ]
         alphas = [_spread(alpha, SPREAD) for alpha in alphas]
-    colors = [np.dstack([_spread(image[..., i], SPREAD) for i in range(3)]) for image in shown]
-    return [_straight_bytes(color, alpha) for color, alpha in zip(colors, alphas, strict=True)]
+    return [_bytes(color, alpha) for color, alpha in zip(colors, alphas, strict=True)]
+
+
+def _clean_color(image: np.ndarray, denoiser: Denoiser) -> np.ndarray:
+    """(H, W, 4) float32 linear, premultiplied -> (H, W, 3) float32 linear, straight: what the samples met.
+
+    Straight color has no edge where the model ends, if what is beside it looks like it; so the denoiser
+    blurs nothing across.
+    """
+    alpha = image[..., 3]
+    there = alpha > 0
+    color = np.zeros((*alpha.shape, 3), np.float32)
+    if not there.any():
+        return color
+    straight = (image[there, :3] / alpha[there, None]).clip(0, 1)
+    color[:] = straight.mean(0)
+    color[there] = straight
+    box = np.ix_(there.any(1), there.any(0))
+    color[box] = denoiser.clean(color[box])
+    share = _spread(alpha, SPREAD)
+    known = share > 0
+    for channel in np.moveaxis(color, 2, 0):
+        channel[known] = _spread(channel * alpha, SPREAD)[known] / share[known]
+    return color
 
 
 def _only_alpha(lights: Lights, taken: int) -> None:
@@ -113,23 +138,15 @@ def _only_alpha(lights: Lights, taken: int) -> None:
     scene.render.use_persistent_data = False  # a persistent session ignores a change of samples
     scene.render.use_persistent_data = True
     cycles = scene.cycles
-    cycles.samples, cycles.use_denoising = ALPHA_SAMPLES, False
+    cycles.samples = ALPHA_SAMPLES
     cycles.use_sample_subset, cycles.sample_offset = True, taken
     cycles.sample_subset_length = ALPHA_SAMPLES - taken
     cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = cycles.transmission_bounces = 0
 
 
-def _straight_bytes(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """(H, W, 3) linear color times alpha, and (H, W) alpha -> (H, W, 4) uint8 sRGB, straight.
-
-    The denoiser blurs a little across edges. So where alpha is partial, the straight color is that of the
-    3 x 3 neighborhood: color over alpha, each weighted alike, which gains 2 dB there.
-    """
-    partial = (alpha > 0) & (alpha < 1)
-    straight = color.copy()
-    near = [_spread(image, 0.25)[partial] for image in (*np.moveaxis(color, 2, 0), alpha)]
-    straight[partial] = np.stack(near[:3], -1) / near[3][:, None]
-    rgb = np.where(alpha[..., None] > 0, linear_to_srgb(straight.clip(0, 1)), 0)
+def _bytes(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(H, W, 3) linear straight color and (H, W) alpha -> (H, W, 4) uint8 sRGB, straight."""
+    rgb = np.where(alpha[..., None] > 0, linear_to_srgb(color.clip(0, 1)), 0)
     return np.rint(np.dstack([rgb, alpha.clip(0, 1)]) * 255).astype(np.uint8)
 
 
@@ -169,12 +186,7 @@ def _cycles(config: RenderConfig, noise_seed: int) -> None:
     cycles = bpy.context.scene.cycles
     cycles.device = "GPU" if config.device != "cpu" and _use_gpu(required=config.device == "gpu") else "CPU"
     cycles.samples, cycles.seed = config.color_samples, noise_seed & 0x7FFFFFFF
-    cycles.use_adaptive_sampling = cycles.use_sample_subset = False
-    cycles.use_denoising = config.denoised
-    if config.denoised:
-        cycles.denoiser, cycles.denoising_use_gpu = "OPENIMAGEDENOISE", False
-        cycles.denoising_input_passes, cycles.denoising_prefilter = "RGB", "NONE"
-        cycles.denoising_quality = config.denoise.upper()
+    cycles.use_adaptive_sampling = cycles.use_sample_subset = cycles.use_denoising = False
     cycles.max_bounces = GLASS_BOUNCES
     cycles.diffuse_bounces = cycles.glossy_bounces = BOUNCES
     cycles.transmission_bounces = GLASS_BOUNCES
