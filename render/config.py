@@ -28,8 +28,8 @@ class RenderConfig(BaseModel):
     engine: Literal["cycles", "eevee", "workbench"] = "cycles"
     """Renderer of the lit color. Geometry (depth, albedo, normals) always comes from Cycles."""
     samples: int = Field(default=0, ge=0)
-    """Color samples per pixel; 0: 6 where color is denoised, else 16. Depth is always one sample at the pixel
-    center."""
+    """Color samples per pixel; 0: 4 where color is denoised, or 8 if 4 are noisy; else 16. Depth is always
+    one sample at the pixel center."""
     denoise: Literal["off", "fast", "balanced", "high"] = "fast"
     """Quality of Open Image Denoise on lit color (Cycles only). Alpha is never denoised: rays find it."""
     lights: Literal["standard", "random", "camera"] = "standard"
@@ -58,5 +58,5 @@ class RenderConfig(BaseModel):
 
     @property
     def color_samples(self) -> int:
-        """Color samples per pixel."""
-        return self.samples or (6 if self.denoised else 16)
+        """Color samples per pixel, at first."""
+        return self.samples or (4 if self.denoised else 16)

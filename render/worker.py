@@ -53,7 +53,7 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
     with watch("color"):
         alphas = materials.triangle_alphas(frozen.objects)
         occluder = None if alphas is None else Occluder(frozen.mesh, alphas)
-        rgba = lit_views(config, job.uid, cameras, occluder, outline, threads, scratch)
+        rgba, samples = lit_views(config, job.uid, cameras, occluder, outline, threads, scratch)
     with watch("geometry"):
         views, notes = _geometry_views(config, cameras, rgba, outline, threads, scratch)
         _require_visible(path.name, views)
@@ -62,7 +62,7 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
             masks = interior_masks(views)
             views = [replace(view, interior=mask) for view, mask in zip(views, masks, strict=True)]
     with watch("write"):
-        meta = _meta(job, place, imported, frozen, missing, [*relinked, *notes])
+        meta = _meta(job, place, imported, frozen, missing, [*relinked, *notes], samples)
         write_bundle(place.output, views, frozen.mesh, meta)
     return RenderRecord(
         views=len(views),
@@ -126,6 +126,7 @@ def _meta(
     frozen: scene.FrozenScene,
     missing: list[str],
     notes: list[str],
+    samples: int,
 ) -> dict[str, Any]:
     """The contents of meta.json: where the model came from, what it contains, how it was rendered."""
     return {
@@ -140,7 +141,7 @@ def _meta(
         "missing_textures": missing,
         "notes": [*place.notes, *imported.notes, *frozen.notes, *notes],
         "engine": job.config.engine,
-        "samples": job.config.color_samples,
+        "samples": samples,
         "denoise": job.config.denoise if job.config.denoised else "off",
         "seed": job.config.seed,
         "blender": bpy.app.version_string,

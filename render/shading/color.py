@@ -21,6 +21,8 @@ from render.srgb import linear_to_srgb
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
 BOUNCES = 2  # further bounces add nothing that a colored cloud could show
 GLASS_BOUNCES = 6
+NOISY_SAMPLES = 8  # where fewer leave more than NOISE in TRIALS of the views
+NOISE, TRIALS = 0.035, 3
 ALPHA_SAMPLES = 16  # of transparent materials, where color has fewer
 SPREAD = 0.07  # of a pixel's denoised light to each side: with the box, Cycles' default filter within 5 %
 CARD_LAYERS = 64  # stacked alpha cards after which a ray turns black
@@ -34,8 +36,9 @@ def lit_views(
     outline: np.ndarray,
     threads: int,
     scratch: Path,
-) -> list[np.ndarray]:
-    """Lit views, each (H, W, 4) uint8 sRGB with straight alpha; `outline` (N, 3) as in `ViewCamera.move`.
+) -> tuple[list[np.ndarray], int]:
+    """Lit views, each (H, W, 4) uint8 sRGB with straight alpha, and samples per pixel; `outline` (N, 3) as in
+    `ViewCamera.move`.
 
     `occluder` is the scene's, unless some alpha varies over its surface.
     """
@@ -44,12 +47,12 @@ def lit_views(
     shots = _Shots(ViewCamera(config.resolution), lights, outline, scratch)
     if config.denoise != "off" and config.denoised:
         with Denoiser(config.denoise, threads) as denoiser:
-            images = _denoised_views(cameras, occluder, shots, config.color_samples, denoiser)
+            images, samples = _denoised_views(cameras, occluder, shots, config, denoiser)
     else:
-        images = [shots.take(camera) for camera in cameras]
+        images, samples = [shots.take(camera) for camera in cameras], config.color_samples
     # Frees the session, so that sample settings are read again.
     bpy.context.scene.render.use_persistent_data = False
-    return images
+    return images, samples
 
 
 class _Shots:
@@ -80,9 +83,9 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _denoised_views(
-    cameras: list[Camera], occluder: Occluder | None, shots: _Shots, samples: int, denoiser: Denoiser
-) -> list[np.ndarray]:
-    """Denoised color with an alpha of its own.
+    cameras: list[Camera], occluder: Occluder | None, shots: _Shots, config: RenderConfig, denoiser: Denoiser
+) -> tuple[list[np.ndarray], int]:
+    """Denoised color with an alpha of its own, and the number of samples.
 
     Samples stay within their pixel, and `_spread` widens the filter afterwards: so each serves the pixels
     beside it too, and the denoiser meets less noise, none of it shared between pixels.
@@ -91,8 +94,17 @@ def _denoised_views(
     scene.cycles.pixel_filter_type = "BOX"
     settings = scene.render.image_settings
     settings.file_format, settings.color_depth, settings.exr_codec = "OPEN_EXR", "32", "NONE"
+    samples, most = config.color_samples, max(config.color_samples, 0 if config.samples else NOISY_SAMPLES)
+    _use_samples(0, samples, most)
     shown = [shots.take(camera) for camera in cameras]
-    colors = [_clean_color(image, denoiser) for image in shown]
+    if samples < most and _noise(shown[:: -(-len(shown) // TRIALS)], denoiser) > NOISE:
+        _use_samples(samples, most, most)
+        further = (shots.take(camera) for camera in cameras)
+        shown = [
+            (samples * one + (most - samples) * two) / most for one, two in zip(shown, further, strict=True)
+        ]
+        samples = most
+    colors = [_color(image, denoiser) for image in shown]
     alphas = [image[..., 3] for image in shown]
     if occluder is not None:
         alphas = [coverage(alpha, camera, occluder) for alpha, camera in zip(alphas, cameras, strict=True)]
@@ -105,25 +117,42 @@ def _denoised_views(
                 for alpha, camera in zip(alphas, cameras, strict=True)
             ]
         alphas = [_spread(alpha, SPREAD) for alpha in alphas]
-    return [_bytes(color, alpha) for color, alpha in zip(colors, alphas, strict=True)]
+    return [_bytes(color, alpha) for color, alpha in zip(colors, alphas, strict=True)], samples
 
 
-def _clean_color(image: np.ndarray, denoiser: Denoiser) -> np.ndarray:
-    """(H, W, 4) float32 linear, premultiplied -> (H, W, 3) float32 linear, straight: what the samples met.
+def _use_samples(first: int, end: int, of: int) -> None:
+    """Take samples `first` to `end` of a sequence of `of`: all of its parts together are the whole."""
+    scene = bpy.context.scene
+    scene.render.use_persistent_data = False  # a persistent session ignores a change of samples
+    scene.render.use_persistent_data = True
+    cycles = scene.cycles
+    cycles.samples, cycles.use_sample_subset = of, end - first < of
+    cycles.sample_offset, cycles.sample_subset_length = first, end - first
 
-    Straight color has no edge where the model ends, if what is beside it looks like it; so the denoiser
-    blurs nothing across.
-    """
+
+def _only_alpha(lights: Lights, taken: int) -> None:
+    """The rest of ALPHA_SAMPLES, after those `taken`: what the camera's rays meet, without any light."""
+    lights.turn_off()
+    _use_samples(taken, ALPHA_SAMPLES, ALPHA_SAMPLES)
+    cycles = bpy.context.scene.cycles
+    cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = cycles.transmission_bounces = 0
+
+
+def _noise(images: list[np.ndarray], denoiser: Denoiser) -> float:
+    """Root mean square, in sRGB from 0 to 1, of what denoising takes from views as `_color` has them."""
+    taken = []
+    for image in images:
+        noisy, there = _straight(image), image[..., 3] > 0
+        clean = _clean(noisy, there, denoiser)
+        taken.append(linear_to_srgb(noisy[there]) - linear_to_srgb(clean[there].clip(0, 1)))
+    every = np.concatenate(taken)
+    return float(np.sqrt(np.mean(every**2))) if len(every) else 0.0
+
+
+def _color(image: np.ndarray, denoiser: Denoiser) -> np.ndarray:
+    """(H, W, 4) float32 linear, premultiplied, noisy -> (H, W, 3) float32 linear, straight, denoised."""
     alpha = image[..., 3]
-    there = alpha > 0
-    color = np.zeros((*alpha.shape, 3), np.float32)
-    if not there.any():
-        return color
-    straight = (image[there, :3] / alpha[there, None]).clip(0, 1)
-    color[:] = straight.mean(0)
-    color[there] = straight
-    box = np.ix_(there.any(1), there.any(0))
-    color[box] = denoiser.clean(color[box])
+    color = _clean(_straight(image), alpha > 0, denoiser)
     share = _spread(alpha, SPREAD)
     known = share > 0
     for channel in np.moveaxis(color, 2, 0):
@@ -131,17 +160,27 @@ def _clean_color(image: np.ndarray, denoiser: Denoiser) -> np.ndarray:
     return color
 
 
-def _only_alpha(lights: Lights, taken: int) -> None:
-    """The rest of ALPHA_SAMPLES, after those `taken`: what the camera's rays meet, without any light."""
-    lights.turn_off()
-    scene = bpy.context.scene
-    scene.render.use_persistent_data = False  # a persistent session ignores a change of samples
-    scene.render.use_persistent_data = True
-    cycles = scene.cycles
-    cycles.samples = ALPHA_SAMPLES
-    cycles.use_sample_subset, cycles.sample_offset = True, taken
-    cycles.sample_subset_length = ALPHA_SAMPLES - taken
-    cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = cycles.transmission_bounces = 0
+def _straight(image: np.ndarray) -> np.ndarray:
+    """(H, W, 4) float32 linear, premultiplied -> (H, W, 3) float32 linear in 0..1.
+
+    What is beside the model has its mean color: where the denoiser sees no edge, it blurs nothing across.
+    """
+    there = image[..., 3] > 0
+    color = np.zeros((*there.shape, 3), np.float32)
+    if there.any():
+        known = (image[there, :3] / image[there, 3:]).clip(0, 1)
+        color[:] = known.mean(0)
+        color[there] = known
+    return color
+
+
+def _clean(color: np.ndarray, there: np.ndarray, denoiser: Denoiser) -> np.ndarray:
+    """(H, W, 3) float32 linear color -> the same, denoised in the box around what is `there`, (H, W) bool."""
+    color = color.copy()
+    if there.any():
+        box = np.ix_(there.any(1), there.any(0))
+        color[box] = denoiser.clean(color[box])
+    return color
 
 
 def _bytes(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
