@@ -124,6 +124,38 @@ def test_few_denoised_samples_are_nearer_many_than_as_many_raw_ones(
     assert np.abs(clean - many)[..., 3].mean() < 0.8 * np.abs(raw - many)[..., 3].mean()
 
 
+@pytest.mark.parametrize(("checks", "samples"), [(1, 4), (60, 8)])
+def test_noisy_models_have_more_samples(
+    render: Render, blender: Blender, tmp_path: Path, checks: int, samples: int
+) -> None:
+    path = tmp_path / "ball.blend"
+    blender(
+        BALL.format(path=path, alpha=1)
+        + f"""
+    texture = material.node_tree.nodes.new("ShaderNodeTexChecker")
+    texture.inputs["Scale"].default_value = {checks}
+    color = material.node_tree.nodes["Principled BSDF"].inputs["Base Color"]
+    material.node_tree.links.new(texture.outputs["Color"], color)
+    bpy.ops.wm.save_as_mainfile(filepath="{path}")
+"""
+    )
+    bundle = render(path, "ball", views=2, resolution=64, hidden=False, samples=0)
+    assert bundle.meta["samples"] == samples
+
+
+def test_the_denoiser_takes_noise_and_leaves_light(blender: Blender) -> None:
+    blender("""
+        import numpy as np
+        from render.shading.denoiser import Denoiser
+        light = np.linspace(0.2, 0.8, 61, dtype=np.float32)[:, None, None] * np.ones((1, 47, 3), np.float32)
+        noisy = light + np.random.default_rng(0).normal(0, 0.05, light.shape).astype(np.float32)
+        with Denoiser("fast", 1) as denoiser:
+            clean = denoiser.clean(noisy)
+        assert clean.shape == light.shape
+        assert np.abs(clean - light).mean() < 0.3 * np.abs(noisy - light).mean()
+    """)
+
+
 @pytest.mark.parametrize("alpha", [1, 0.5])
 def test_same_bytes_with_any_number_of_threads(
     render: Render, blender: Blender, tmp_path: Path, alpha: float
