@@ -11,8 +11,11 @@ import torch
 from training.conditioning.frames import frame_of
 from training.conditioning.shown import View, cropped, cut_to_alpha
 from training.evaluate import Sample
-from training.scores.bootstrap import Difference, relative_difference
+from training.scores.bootstrap import relative_difference
 from training.scores.distances import chamfer, f_score
+
+COUNTS = (1, 2, 4, 8)
+"""Numbers of views, the table's columns."""
 
 
 @dataclass(frozen=True)
@@ -57,28 +60,25 @@ def judged(clouds: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
 
 
 def table(results: Sequence[Result]) -> str:
-    """As Markdown, with paired differences: to one view of today's model, after as many steps and at no less
-    CPU, and to the arm's fewer views."""
+    """As Markdown: a line per arm with Chamfer distances and paired differences, then those at equal CPU.
+
+    The differences are to one view of today's model, after as many steps, and of eight views to four.
+    """
     base = next((r for r in results if (r.arm, r.views) == ("today", 1)), results[0])
-    names = ("arm", "views", "Chamfer", "F@0.1", "against today's", "lower for", "at equal CPU")
-    names += ("against fewer views", "CPU-s")
-    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-    for result in results:
-        fewer = [r for r in results if (r.arm, r.way) == (result.arm, result.way) and r.views < result.views]
-        change, equal = _change(result, base), as_costly(results, result)
-        cells = [
-            result.arm + ("" if result.way == "together" else f", {result.way}"),
-            f"{result.views}",
-            f"{np.mean(result.chamfer):.4f}",
-            f"{np.mean(result.f_score):.3f}",
-            "" if result is base else _percent(change),
-            "" if result is base else f"{change.lower} of {change.count}",
-            _percent(_change(result, equal)) if equal else "",
-            _percent(_change(result, fewer[-1])) if fewer else "",
-            f"{result.train_seconds:.0f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    names = ("arm", *(f"{count} view{'s' * (count > 1)}" for count in COUNTS))
+    names += ("one against today's", "four against today's", "eight against four", "CPU-s")
+    lines, equal = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"], [""]
+    for arm, way in dict.fromkeys((r.arm, r.way) for r in results):
+        found = {r.views: r for r in results if (r.arm, r.way) == (arm, way)}
+        one, four, eight = (found.get(count) for count in (1, 4, 8))
+        name, some = arm + ("" if way == "together" else f", {way}"), next(iter(found.values()))
+        cells = [name, *(f"{np.mean(found[n].chamfer):.4f}" if n in found else "" for n in COUNTS)]
+        cells += [_percent(one, base), _percent(four, base), _percent(eight, four)]
+        lines.append(f"| {' | '.join([*cells, f'{some.train_seconds:.0f}'])} |")
+        if costly := as_costly(results, some):
+            changes = f"one view {_percent(one, costly)}, four views {_percent(four, costly)}"
+            equal.append(f"- {name}, against {costly.arm}: {changes}")
+    return "\n".join(lines + equal)
 
 
 def as_costly(results: Sequence[Result], result: Result) -> Result | None:
@@ -93,9 +93,8 @@ def as_costly(results: Sequence[Result], result: Result) -> Result | None:
     return min(dearer, key=lambda r: r.train_seconds)
 
 
-def _change(result: Result, base: Result) -> Difference:
-    return relative_difference(np.array(result.chamfer), np.array(base.chamfer))
-
-
-def _percent(change: Difference) -> str:
+def _percent(these: Result | None, those: Result | None) -> str:
+    if these is None or those is None or these is those:
+        return ""
+    change = relative_difference(np.array(these.chamfer), np.array(those.chamfer))
     return f"{change.mean:+.1%} [{change.low:+.1%}, {change.high:+.1%}]"
