@@ -107,6 +107,8 @@ ARMS = {
     "projected, 80 models": Arm(PROJECTED | {"views_most": 4}, SEVERAL, models=80),
     "projected, 20 models": Arm(PROJECTED | {"views_most": 4}, SEVERAL, models=20),
 }
+DRAWN = "projected, outline"
+"""The arm that the picture shows beside today's model."""
 
 
 @dataclass(frozen=True)
@@ -235,11 +237,11 @@ class Experiment:
 
 
 def picture(experiment: Experiment, count: int = 8, size: int = 144) -> Image.Image:
-    """Columns of held-out objects: image, today's model, the projected one with four views, truth."""
+    """Columns of held-out objects: image, today's model, `DRAWN` with four views, truth."""
     every = experiment.held_out
     samples = [every[i] for i in np.linspace(0, len(every) - 1, count).astype(int)]
     rows = []
-    for name, views in (("today", 1), ("projected", 4)):
+    for name, views in (("today", 1), (DRAWN, 4)):
         checkpoint, _ = experiment.train(name, ARMS[name])
         given = [sample.views[:views] for sample in samples]
         rows.append(experiment.sample(Generator(checkpoint, "cpu"), given, "together", 4 * POINTS)[0])
@@ -263,7 +265,7 @@ def main(options: Options) -> None:
     results.sort(key=lambda r: (list(ARMS).index(r.arm), r.way, r.views))
     (options.out / "table.md").write_text(table(results) + "\n")
     print(table(results))
-    if {"today", "projected"} <= {result.arm for result in results}:
+    if {"today", DRAWN} <= {result.arm for result in results}:
         picture(experiment).save(options.out / "picture.png")
 
 

@@ -63,14 +63,14 @@ def test_two_arms_give_a_table_and_a_picture(
     monkeypatch.setattr(example, "POINTS", 64)
     monkeypatch.setattr(example, "SAMPLING_STEPS", 2)
     arms = {"today": replace(example.ARMS["today"], rules=((2, "cycle"),))}
-    arms["projected"] = replace(example.ARMS["projected"], views=(1, 4))
+    arms[example.DRAWN] = replace(example.ARMS[example.DRAWN], views=(1, 4))
     monkeypatch.setattr(example, "ARMS", arms)
     data, out = make_dataset(rows=6, views=20, validation=3), tmp_path / "compared"
-    options = example.Options(data, out, ("today", "projected"), steps=2)
+    options = example.Options(data, out, ("today", example.DRAWN), steps=2)
     example.main(options)
     lines = (out / "table.md").read_text().splitlines()
     arms = [line.split(" | ")[0] for line in lines if line.startswith("| ")]
-    assert arms == ["| arm", "| today, cycle", "| today", "| projected"]
+    assert arms == ["| arm", "| today, cycle", "| today", f"| {example.DRAWN}"]
     with Image.open(out / "picture.png") as sheet:
         assert len(np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)) > 10
     before = (out / "results.jsonl").read_bytes()
