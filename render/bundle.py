@@ -11,7 +11,7 @@
     mesh.npz               the evaluated triangles in the normalized frame
     meta.json              where the model came from, what it contains, how it was rendered
 
-The bytes depend on the contents only, never on time or machine. Needs numpy and Pillow only.
+The bytes depend on the contents only, never on time or machine. Needs numpy, Pillow and zlib-ng only.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy as np
 from PIL import Image
 from pydantic import ValidationError
 
+from render import png
 from render.bundle_members import (
     MESH,
     META,
@@ -385,7 +386,8 @@ def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, An
     """Write one view's images; return its frame for transforms.json."""
 
     def write(path: str, pixels: np.ndarray) -> str:
-        _add(archive, path, _png(pixels))
+        smooth = pixels.dtype == np.uint16 or pixels.shape[2:] == (4,)  # depth, lit color
+        _add(archive, path, png.encode(pixels, smooth))
         return path
 
     hidden, count = [], (view.depth > 0).astype(np.int64)
@@ -433,12 +435,6 @@ def _transforms(views: Sequence[View], frames: list[dict[str, Any]]) -> dict[str
 def _lens(fov: float, width: int) -> dict[str, float]:
     focal = float(width / 2 / np.tan(fov / 2))
     return {"camera_angle_x": fov, "fl_x": focal, "fl_y": focal}
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=4)
-    return buffer.getvalue()
 
 
 def _npz(**arrays: np.ndarray) -> bytes:
