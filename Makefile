@@ -53,13 +53,21 @@ demo: setup ## the whole main job on the sample models, into out/demo
 	$(BIN)/insideout verify "$(DEMO)/dataset"
 	$(BIN)/insideout sheet "$(DEMO)/dataset" --to "$(DEMO)/sheet.png" --most 100
 	$(BIN)/insideout train "$(DEMO)/dataset" --config quickstart --run demo
+	$(BIN)/insideout train "$(DEMO)/dataset" --config segment_cpu --run segment --steps 120 --views 6 \
+		--val-every 0 --score-every 0 --sample-every 0
+	$(BIN)/insideout train "$(DEMO)/dataset" --config upsample_cpu --run finer --steps 220 --views 8 \
+		--val-every 0 --score-every 0 --sample-every 0
 	$(BIN)/insideout export "$(DEMO)/dataset" car.glb --to "$(DEMO)/car"
 	$(BIN)/insideout export "$(DEMO)/dataset" car.glb --to "$(DEMO)/car.ply"
 	$(BIN)/insideout generate --checkpoint "$(DEMO)/dataset/checkpoints/demo" \
-		--image "$(DEMO)/car/rgba/000.png" --to "$(DEMO)/generated.ply"
+		--image "$(DEMO)/car/rgba/000.png" --cameras "$(DEMO)/car/transforms.json" --to "$(DEMO)/generated.ply"
 	$(BIN)/insideout generate --checkpoint "$(DEMO)/dataset/checkpoints/demo" --view-rule mean --steps 16 \
 		--image "$(DEMO)/car/rgba/000.png" "$(DEMO)/car/rgba/005.png" "$(DEMO)/car/rgba/010.png" \
-		--to "$(DEMO)/generated-of-three.ply"
+		--cameras "$(DEMO)/car/transforms.json" --to "$(DEMO)/generated-of-three.ply"
+	$(BIN)/insideout compose --checkpoint "$(DEMO)/dataset/checkpoints/demo" --steps 16 --guidance 2 \
+		--segmenter "$(DEMO)/dataset/checkpoints/segment" --upsampler "$(DEMO)/dataset/checkpoints/finer" \
+		"$(DEMO)/car/rgba/000.png" "$(DEMO)/car/rgba/005.png" "$(DEMO)/car/rgba/010.png" \
+		--cameras "$(DEMO)/car/transforms.json" --to "$(DEMO)/composed"
 	$(BIN)/insideout evaluate "$(DEMO)/dataset" --checkpoint "$(DEMO)/dataset/checkpoints/demo" \
 		--split train --pictures "$(DEMO)/evaluation.png"
 	$(BIN)/insideout report "$(DEMO)/dataset"
@@ -67,8 +75,9 @@ demo: setup ## the whole main job on the sample models, into out/demo
 	@printf '  %-38s %s\n' \
 		"$(DEMO)/dataset/report/index.html" "every model, in 3D too; the run's curves and samples" \
 		"$(DEMO)/sheet.png" "the dataset: lit view, depth, albedo and cloud of every model" \
-		"$(DEMO)/generated.png" "a cloud generated from one picture of the car" \
+		"$(DEMO)/generated.png" "a cloud generated from one picture of the car, with its inside" \
 		"$(DEMO)/generated-of-three.png" "a cloud generated from three pictures of the car" \
+		"$(DEMO)/composed/picture.png" "three pictures, what lies inside each, their clouds; merged, refined, cut open" \
 		"$(DEMO)/evaluation.png" "every sample: picture, generated cloud, true cloud" \
 		"$(DEMO)/dataset/README.md" "the dataset card"
 

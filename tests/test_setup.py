@@ -252,7 +252,8 @@ def test_the_demo_ends_with_where_to_look(machine: Machine):
     assert done.returncode == 0, done.stderr
     verbs = [call[1:].partition("]")[0] for call in machine.calls()[1:]]
     assert verbs[:4] == ["samples", "render", "fuse", "verify"] and verbs[-2:] == ["evaluate", "report"]
-    pictures = ["sheet.png", "generated.png", "generated-of-three.png", "evaluation.png"]
+    clouds = ["generated.png", "generated-of-three.png", "composed/picture.png"]
+    pictures = ["sheet.png", *clouds, "evaluation.png"]
     names = ["dataset/report/index.html", *pictures, "dataset/README.md"]
     lines = done.stdout.splitlines()[-len(names) :]
     assert [line.split("  ")[1].strip() for line in lines] == [f"my demo/{name}" for name in names]
