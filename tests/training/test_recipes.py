@@ -18,7 +18,7 @@ from training.networks.point_e import PUBLISHED
 from training.train import train
 
 CONFIGS = ROOT / "configs"
-RECIPES = ["point_e_base40M", "point_e_upsample", "flow_base40M", "two_stream", "tiny_cpu"]
+RECIPES = ["point_e_base40M", "point_e_upsample", "flow_base40M", "two_stream", "tiny_cpu", "upsample_cpu"]
 REDUCED = {
     "steps": 3, "batch": 4, "points": 48, "width": 32, "layers": 2, "heads": 2, "latents": 16,
     "latent_layers": 1, "encoder": "efficientnet_lite0", "image_size": 64, "device": "cpu", "threads": 1,
