@@ -38,9 +38,9 @@ from training.data.drawn import Draws, as_condition
 from training.evaluate import read_samples
 from training.generator import Generator, refine
 from training.merging.draw import draw
-from training.merging.pictures import least_alpha
-from training.merging.rules import consensus, sample, silhouettes, union
-from training.merging.settings import DrawSettings
+from training.merging.pictures import shown_by
+from training.merging.rules import consensus, rule_of, sample, union
+from training.merging.settings import DrawSettings, MergeRule
 from training.scores.bootstrap import mean_interval, relative_difference
 from training.scores.distances import chamfer, f_score
 from training.settings import Sampling
@@ -173,10 +173,12 @@ class Experiment:
         """A rule's clouds of all held-out objects, (K, C, POINTS)."""
         return np.stack([rule(held.clouds, POINTS) for held in self.held_out])
 
-    def on_object(self, clouds: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-        """Those points of some clouds of each object that all pictures confirm, (K, C, POINTS)."""
+    def by_pictures(self, rule: MergeRule, clouds: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+        """What a rule makes of some clouds of each object and its pictures, (K, C, POINTS)."""
         pairs = zip(clouds, self.held_out, strict=True)
-        return np.stack([silhouettes(some, POINTS, least_alpha(some, held.views)) for some, held in pairs])
+        return np.stack(
+            [rule_of(rule, shown=shown_by(some, one.views, POINTS))(some, POINTS) for some, one in pairs]
+        )
 
     def by_merger(self, name: str) -> np.ndarray:
         """A merger's clouds, (K, C, POINTS)."""
@@ -238,12 +240,13 @@ def main(options: Options) -> None:
         "union": lambda: experiment.by_rule(union),
         "sample": lambda: experiment.by_rule(sample),
         "consensus": lambda: experiment.by_rule(consensus),
-        "silhouettes": lambda: experiment.on_object([one.clouds for one in held]),
-        "silhouettes of uniform points": lambda: experiment.on_object([[uniform()]] * len(held)),
-        "joint views": experiment.together,
-        "joint views, silhouettes": lambda: experiment.on_object(
-            list(zip(*(experiment.together(seed) for seed in range(CLOUDS)), strict=True))
+        "silhouettes": lambda: experiment.by_pictures("silhouettes", [one.clouds for one in held]),
+        "hull": lambda: experiment.by_pictures("hull", [one.clouds for one in held]),
+        "hull without clouds": lambda: experiment.by_pictures(
+            "hull", [[np.zeros((6, 0), np.float32)]] * len(held)
         ),
+        "joint views": experiment.together,
+        "joint views, hull": lambda: experiment.by_pictures("hull", [[one] for one in experiment.together()]),
         "mean of denoisers": experiment.denoisers,
     }
     arms |= {name: partial(experiment.by_merger, name) for name in MERGERS}
@@ -269,12 +272,6 @@ def main(options: Options) -> None:
         fine = {name: judged(some, held) for name, some in finer.items()}
         experiment.publish([*table(scores), "", *table(fine)])
     print((options.out / "table.md").read_text())
-
-
-def uniform(points: int = 60_000) -> np.ndarray:
-    """Gray points anywhere in the normalized cube, (6, points) float32: what pictures say without a model."""
-    xyz = np.random.default_rng(0).uniform(-1, 1, (3, points))
-    return np.concatenate([xyz, np.zeros((3, points))]).astype(np.float32)
 
 
 def judged(clouds: np.ndarray, held: Sequence[Held]) -> np.ndarray:

@@ -23,7 +23,7 @@ from training.conditioning.mask_files import read_masks
 from training.conditioning.pose_file import write_poses
 from training.conditioning.shown import View
 from training.data.channels import hidden_of
-from training.generator import Generator, Given, check_pair, open_upsampler, refine, views_of
+from training.generator import Generator, Given, refine, upsampler_for, views_of
 from training.output.cloud_files import FORMATS, write_points
 from training.output.pictures import draw_sides
 from training.output.seen import seen_by
@@ -47,12 +47,8 @@ def generate(settings: GenerateSettings, report: Callable[[str], None] = print) 
     inputs = [pair for pair in inputs for _ in range(settings.count)]
     items = [item for _, item in inputs]
     points = settings.points or base.config.points
-    upsampler = None
-    if settings.upsampler:
-        upsampler = open_upsampler(
-            settings.upsampler, settings.device, settings.encoder_path, settings.precision
-        )
-        check_pair(base, upsampler, points)
+    opening = (settings.device, settings.encoder_path, settings.precision)
+    upsampler = upsampler_for(base, points, settings.upsampler, *opening)
     targets = _targets(settings.to, [name for name, _ in inputs])
     if settings.state:
         clouds = _continued(base, settings, items[0], points)

@@ -315,6 +315,25 @@ def open_upsampler(
     return upsampler
 
 
+def upsampler_for(
+    base: Generator,
+    points: int,
+    path: Path | None,
+    device: str = "auto",
+    encoder_path: str | None = None,
+    precision: Precision = "auto",
+) -> Generator | None:
+    """The upsampler at `path`, if one is given, which takes the base's clouds of `points` points.
+
+    CheckpointError if it is another model, or takes others.
+    """
+    if path is None:
+        return None
+    found = open_upsampler(path, device, encoder_path, precision)
+    check_pair(base, found, points)
+    return found
+
+
 def check_pair(base: Generator, upsampler: Generator, points: int) -> None:
     """CheckpointError if the upsampler cannot take the base's clouds of `points` points."""
     takes = (upsampler.model.channels, upsampler.config.condition_points)

@@ -24,12 +24,12 @@ from render.failures import UserError
 from training.conditioning.image_files import read_views
 from training.conditioning.shown import View
 from training.data.channels import from_network, hidden_of
-from training.generator import Generator, check_pair, open_upsampler, refine
+from training.generator import Generator, refine, upsampler_for
 from training.learner import pick_device
 from training.merging.merger import merge_by, open_merger
-from training.merging.pictures import least_alpha
+from training.merging.pictures import shown_by
 from training.merging.rules import rule_of
-from training.merging.settings import ComposeSettings, MergeRule
+from training.merging.settings import FROM_PICTURES, ComposeSettings, MergeRule
 from training.output.cloud_files import write_points
 from training.output.seen import seen_by
 from training.segmentation.files import gray
@@ -50,7 +50,8 @@ def compose(settings: ComposeSettings, report: Callable[[str], None] = print) ->
     base = Generator(settings.checkpoint, *how)
     segmenter = base.segmenter or _segmenter(settings)
     points, merger = settings.points or base.config.points, _merger(settings)
-    upsampler = _upsampler(settings, base, points)
+    opening = (settings.device, settings.encoder_path, settings.precision)
+    upsampler = upsampler_for(base, points, settings.upsampler, *opening)
     _check(settings, base, views)
 
     masks = _masks(segmenter, views)
@@ -81,7 +82,7 @@ def _merger(settings: ComposeSettings) -> Merger:
 
 
 def _by_rule(name: MergeRule, clouds: Sequence[np.ndarray], views: Sequence[View], points: int) -> np.ndarray:
-    shown = least_alpha(clouds, views) if name == "silhouettes" else None
+    shown = shown_by(clouds, views, points) if name in FROM_PICTURES else None
     return rule_of(name, shown=shown)(clouds, points)
 
 
@@ -92,21 +93,13 @@ def _segmenter(settings: ComposeSettings) -> Segmenter | None:
     return Segmenter(settings.segmenter, pick_device(settings.device), settings.encoder_path)
 
 
-def _upsampler(settings: ComposeSettings, base: Generator, points: int) -> Generator | None:
-    if settings.upsampler is None:
-        return None
-    found = open_upsampler(settings.upsampler, settings.device, settings.encoder_path, settings.precision)
-    check_pair(base, found, points)
-    return found
-
-
 def _check(settings: ComposeSettings, base: Generator, views: Sequence[View]) -> None:
     if base.takes != "image" or base.config.model == "upsample":
         raise UserError(f"{base.path}: not a model that makes a cloud of a picture.")
     if len(views) < 2:
         raise UserError("Give two or more pictures of one object.")
-    if settings.merge == "silhouettes" and settings.cameras is None:
-        raise UserError("rule silhouettes needs the pictures' --cameras.")
+    if settings.merge in FROM_PICTURES and settings.cameras is None:
+        raise UserError(f"rule {settings.merge} needs the pictures' --cameras.")
     if base.config.frame != "object" and settings.cameras is None:
         raise UserError(f"{base.path}: its clouds stand as in their pictures. Give --cameras to merge them.")
 

@@ -10,7 +10,7 @@ import numpy as np
 from render.failures import UserError
 from training.data.channels import GRAY, to_network
 from training.merging.rules import rule_of
-from training.merging.settings import MergeSettings
+from training.merging.settings import FROM_PICTURES, MergeSettings
 from training.output.cloud_files import FORMATS, write_points
 from training.scores.clouds import Cloud, read_cloud
 
@@ -28,10 +28,10 @@ def merge(settings: MergeSettings) -> Path:
         merged = by_merger(clouds, settings.checkpoint, settings)
     else:
         shown = None
-        if settings.rule == "silhouettes":
-            from training.merging.pictures import silhouettes_of
+        if settings.rule in FROM_PICTURES:
+            from training.merging.pictures import shown_in
 
-            shown = silhouettes_of(clouds, settings)
+            shown = shown_in(clouds, settings)
         merged = rule_of(settings.rule, settings.radius, shown)(clouds, settings.points)
     settings.to.parent.mkdir(parents=True, exist_ok=True)
     write_points(settings.to, merged)

@@ -1,4 +1,4 @@
-"""What pictures of an object, whose cameras are known, say of the points of its clouds."""
+"""What pictures of an object, whose cameras are known, say of the points of its clouds, and of space."""
 
 from __future__ import annotations
 
@@ -6,40 +6,72 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from render.failures import UserError
 from training.conditioning.cameras import look_up
 from training.conditioning.image_files import read_views
 from training.conditioning.shown import View, small_pixels
+from training.merging.rules import ON_OBJECT, Shown
 from training.merging.settings import MergeSettings
 
 SIDE = 256
 """Side of the pictures in which points are looked up."""
+ROUGH = 2**12
+"""Points of the cube that are looked up to find where the object is."""
+TRIED = 16
+"""Points of that box that are looked up for each point of the hull."""
 
 
-def silhouettes_of(clouds: Sequence[np.ndarray], settings: MergeSettings) -> np.ndarray:
-    """`least_alpha` of the settings' pictures, (sum of N,) for K clouds (C, N).
+def shown_in(clouds: Sequence[np.ndarray], settings: MergeSettings) -> Shown:
+    """`shown_by` of K clouds (C, N), with the settings' pictures and points.
 
-    UserError where they cannot say anything.
+    UserError where pictures cannot say anything.
     """
     given = read_views(settings.image, settings.cameras)
     for path, view in given:
         if small_pixels(view.image)[..., 3].min() == 255:
             raise UserError(f"{path}: an opaque picture has no silhouette. Cut the object out.")
-    shown = least_alpha(clouds, [view for _, view in given])
-    if shown.max() < 0.5:
+    shown = shown_by(clouds, [view for _, view in given], settings.points)
+    if shown.alpha.max() < ON_OBJECT:
         raise UserError("no point is on the object in all pictures: give the cameras in the clouds' frame.")
     return shown
 
 
-def least_alpha(clouds: Sequence[np.ndarray], views: Sequence[View]) -> np.ndarray:
-    """For each point of K clouds (C, N), in order, the least alpha of the views where it falls.
+def shown_by(clouds: Sequence[np.ndarray], views: Sequence[View], points: int) -> Shown:
+    """What views, all with cameras, say of K clouds (C, N), and up to `points` points of their hull."""
+    cameras = torch.from_numpy(np.stack([view.camera for view in views if view.camera is not None]))
+    pixels = np.stack([small_pixels(view.image, SIDE) for view in views]).transpose(0, 3, 1, 2)
+    pixels = torch.from_numpy(pixels / np.float32(255))
+    every = np.concatenate(clouds, axis=1)
+    alpha = least_alpha(torch.from_numpy(every[:3]), cameras, pixels).numpy()
+    return Shown(alpha, visual_hull(cameras, pixels, points, len(every)))
 
-    (sum of N,) float32 in 0..1, 0 beyond the edge of a picture. All views have cameras.
+
+def least_alpha(points: Tensor, cameras: Tensor, pixels: Tensor) -> Tensor:
+    """For each of the points (3, N) the least alpha of the views where it falls, (N,), 0 beyond their edges.
+
+    cameras: (V, 19), pixels: (V, 4, S, S), RGBA in 0..1.
     """
-    points = torch.from_numpy(np.concatenate([cloud[:3] for cloud in clouds], axis=1))[None]
-    cameras = np.stack([view.camera for view in views if view.camera is not None])
-    alpha = np.stack([small_pixels(view.image, SIDE)[..., 3] for view in views]) / np.float32(255)
-    pixels = torch.from_numpy(alpha)[None, :, None]
-    found, _, _ = look_up(points, torch.from_numpy(cameras)[None], pixels)
-    return found[0, :, :, 0].amin(0).numpy()
+    return look_up(points[None], cameras[None], pixels[None, :, 3:])[0][0, :, :, 0].amin(0)
+
+
+def visual_hull(cameras: Tensor, pixels: Tensor, points: int, channels: int) -> np.ndarray:
+    """Random points of the normalized cube that fall on the object in all views: (channels, M), M <= points.
+
+    Each has the mean color of what the views show there, and the label of outside. cameras: (V, 19), pixels:
+    (V, 4, S, S), premultiplied RGBA in 0..1. The same views give the same points.
+    """
+    generator = torch.Generator().manual_seed(0)
+    rough, fine = (2 * torch.rand(3, n, generator=generator) - 1 for n in (ROUGH, TRIED * points))
+    found = rough[:, least_alpha(rough.to(cameras), cameras, pixels).cpu() >= ON_OBJECT]
+    if found.shape[1]:
+        gap = 2 / ROUGH ** (1 / 3)
+        low, high = found.amin(1, keepdim=True) - gap, found.amax(1, keepdim=True) + gap
+        fine = ((low + high + fine * (high - low)) / 2).clamp(-1, 1)
+    fine = fine.to(cameras)
+    hull = fine[:, least_alpha(fine, cameras, pixels) >= ON_OBJECT][:, :points]
+    seen = look_up(hull[None], cameras[None], pixels[None])[0][0].sum(0)  # (M, 4)
+    rgb = 2 * seen[:, :3] / seen[:, 3:] - 1
+    rest = hull.new_full((max(0, channels - 6), hull.shape[1]), -1)
+    return torch.cat([hull, rgb.T, rest])[:channels].cpu().numpy()

@@ -6,6 +6,7 @@ All channels of a point (color, label) stay with it; only `mean` mixes them. The
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,16 +17,30 @@ from scipy.spatial.distance import cdist
 from fuse.sampling import farthest_points, spacing
 from training.merging.settings import MergeRule
 
+ON_OBJECT = 0.5
+"""Alpha from here on is the object."""
 Merge = Callable[[Sequence[np.ndarray], int], np.ndarray]
 """K clouds (C, N) of any sizes and a number of points -> a cloud (C, points)."""
 
 
-def rule_of(name: MergeRule, radius: float | None = None, shown: np.ndarray | None = None) -> Merge:
-    """A rule by its name; `radius` for `consensus`, `shown`, (N,), for `silhouettes`."""
-    if name == "silhouettes":
+@dataclass(frozen=True)
+class Shown:
+    """What posed pictures say of K clouds (C, N) (`pictures.shown_by`)."""
+
+    alpha: np.ndarray
+    """(sum of N,) float32: for each of their points, in order, the least alpha of the pictures there."""
+    hull: np.ndarray
+    """(C, M) float32: points anywhere in the visual hull, what all pictures leave of space."""
+
+
+def rule_of(name: MergeRule, radius: float | None = None, shown: Shown | None = None) -> Merge:
+    """A rule by its name; `radius` for `consensus`, `shown` for `silhouettes` and `hull`."""
+    if name in ("silhouettes", "hull"):
         if shown is None:
             raise ValueError("silhouettes are those of pictures: give what they show")
-        return partial(silhouettes, shown=shown)
+        return (
+            partial(silhouettes, shown=shown.alpha) if name == "silhouettes" else partial(hull, shown=shown)
+        )
     return {"union": union, "sample": sample, "consensus": partial(consensus, radius=radius), "mean": mean}[
         name
     ]
@@ -73,7 +88,17 @@ def silhouettes(clouds: Sequence[np.ndarray], points: int, shown: np.ndarray) ->
     `shown`: (sum of N,), for each point in order the least alpha of the pictures where it falls
     (`pictures.least_alpha`). If fewer than `points` fall on it, those nearest to doing so follow.
     """
-    return _best(np.concatenate(clouds, axis=1), -shown, shown >= 0.5, points)
+    return _best(np.concatenate(clouds, axis=1), -shown, shown >= ON_OBJECT, points)
+
+
+def hull(clouds: Sequence[np.ndarray], points: int, shown: Shown) -> np.ndarray:
+    """The union of the visual hull and of those points of K clouds (C, N) that fall on the object in every
+    picture, (C, points).
+
+    Few points of a weak model's clouds fall on the object; the hull fills the rest of it.
+    """
+    confirmed = np.concatenate(clouds, axis=1)[:, shown.alpha >= ON_OBJECT]
+    return union([confirmed, shown.hull], points)
 
 
 def support(clouds: Sequence[np.ndarray], least: int = 1) -> np.ndarray:

@@ -12,8 +12,10 @@ from typing import Literal
 from render.failures import UserError
 from training.settings import Running, Sampling, at_least
 
-MergeRule = Literal["union", "sample", "consensus", "silhouettes", "mean"]
+MergeRule = Literal["union", "sample", "consensus", "silhouettes", "hull", "mean"]
 """How clouds of one object are merged without learning (`training.merging.rules`)."""
+FROM_PICTURES = ("silhouettes", "hull")
+"""Rules that need posed pictures."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,14 @@ class MergeSettings:
     rule: MergeRule = "consensus"
     """union: a farthest-point sample of all points; sample: an equal share of each cloud's; consensus: the
     union of the points that another cloud confirms; silhouettes: of those that fall on the object in every
-    picture; mean: of the points of the first cloud and their partners in the others."""
+    picture; hull: of these and of points anywhere that do; mean: of the points of the first cloud and their
+    partners in the others."""
     radius: float | None = None
     """For `consensus`: the distance within which a point confirms another; None: the spacing."""
     checkpoint: Path | None = None
     """A merger in place of a rule: a checkpoint of `model: merge`, or its run's folder."""
     image: tuple[Path, ...] = ()
-    """For `silhouettes` and a checkpoint of `merge_images`: pictures of the whole object."""
+    """For `silhouettes`, `hull` and a checkpoint of `merge_images`: pictures of the whole object."""
     cameras: Path | None = None
     """The pictures' cameras, a transforms.json of NeRF tools. With a picture per cloud they also tell a
     checkpoint from where each cloud was generated."""
@@ -50,8 +53,8 @@ class MergeSettings:
         at_least("points", self.points, 1)
         at_least("steps", self.steps, 1)
         at_least("seed", self.seed, 0)
-        if self.rule == "silhouettes" and not self.checkpoint and not (self.image and self.cameras):
-            raise UserError("rule silhouettes needs --image, pictures of the object, and their --cameras.")
+        if self.rule in FROM_PICTURES and not self.checkpoint and not (self.image and self.cameras):
+            raise UserError(f"rule {self.rule} needs --image, pictures of the object, and their --cameras.")
 
 
 @dataclass(frozen=True)

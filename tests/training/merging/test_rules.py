@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from pipeline.arguments import parse
 from pipeline.cli import module_of
 from render.failures import UserError
 from training.merging.files import merge
-from training.merging.rules import consensus, mean, sample, silhouettes, support, union
+from training.merging.rules import Shown, consensus, hull, mean, sample, silhouettes, support, union
 from training.merging.settings import MergeSettings
 from training.scores.clouds import read_cloud
 
@@ -76,6 +77,13 @@ def test_silhouettes_drop_what_a_picture_rules_out() -> None:
     assert places(silhouettes(clouds, 5, shown)) == [0, 2, 10, 11, 12]  # the nearest to being on the object
 
 
+def test_a_hull_fills_what_the_clouds_leave_of_the_object() -> None:
+    clouds = [colored(line(4), 0)]
+    shown = Shown(np.array([1, 0.2, 0.9, 0]), colored(line(3, first=10), 1))
+    assert places(hull(clouds, 5, shown)) == [0, 2, 10, 11, 12]
+    assert set(places(hull(clouds, 6, shown))) == {0, 2, 10, 11, 12}  # rather repeated than off the object
+
+
 def test_files_are_merged_by_the_pictures_of_their_object(tmp_path: Path) -> None:
     """From above, only what is at the left, from the front, only what is below: a quarter stays."""
     rng, clouds, images, frames = np.random.default_rng(0), [], [], []
@@ -97,6 +105,10 @@ def test_files_are_merged_by_the_pictures_of_their_object(tmp_path: Path) -> Non
     )
     x, _, z = read_cloud(merge(settings)).xyz.T
     assert len(x) == 100 and x.max() < 0.03 and z.max() < 0.03 and x.min() < -0.8 and z.min() < -0.8
+    filled = read_cloud(merge(replace(settings, rule="hull", clouds=tuple(clouds), points=1000)))
+    x, _, z = filled.xyz.T
+    assert len(np.unique(filled.xyz, axis=0)) == 1000 and max(x.max(), z.max()) < 0.03 and x.min() < -0.8
+    assert filled.rgb is not None and (filled.rgb[:, 0] > 190).mean() > 0.8  # of the pictures, but for 100
     Image.new("RGB", (64, 64)).save(images[0])
     with pytest.raises(UserError, match=r"above\.png: an opaque picture has no silhouette"):
         merge(settings)
