@@ -66,14 +66,20 @@ MERGE: dict[str, Any] = {
 }
 OFFSET: dict[str, Any] = {"prediction": "offset", "step_points": 256, "batch": 8}
 """A Chamfer distance between few points says little of the surface."""
-IMAGES: dict[str, Any] = BASE | {"merge_images": True, "views_most": CLOUDS}
-MERGERS = {
-    "merger": (False, False),
-    "offset": (True, False),
-    "merger with images": (False, True),
-    "offset with images": (True, True),
+TOGETHER: dict[str, Any] = BASE | {"view_outline": True, "views_most": CLOUDS}
+IMAGES: dict[str, Any] = TOGETHER | {"merge_images": True}
+SELECT: dict[str, Any] = {"prediction": "select", "step_points": 256, "width": 96, "layers": 1, "steps": 300}
+MERGERS: dict[str, dict[str, Any]] = {
+    "merger": {},
+    "offset": OFFSET,
+    "select": SELECT,
+    "merger with images": IMAGES,
+    "offset with images": OFFSET | IMAGES,
+    "select with images": SELECT | IMAGES | {"views_least": CLOUDS, "camera_drop": 0},
 }
-"""Networks that merge, by their arms: without noise or not, and with the pictures or not."""
+"""Networks that merge, by their arms."""
+FINER = ("union", "consensus", "hull", "select with images", "joint views")
+"""The arms that get a picture, and 4,096 points."""
 UPSAMPLE: dict[str, Any] = {"model": "upsample", "points": 3072, "condition_points": POINTS, "batch": 8}
 
 
@@ -131,7 +137,7 @@ class Experiment:
     @cached_property
     def joint(self) -> Path:
         """A model that is shown all views at once, of all objects."""
-        return self.train("joint", BASE | {"views_most": CLOUDS})
+        return self.train("joint", TOGETHER)
 
     def drawn(self, split: str, views: tuple[int, int]) -> Draws:
         """The bases' clouds of a split's objects."""
@@ -146,9 +152,7 @@ class Experiment:
 
     def merger(self, name: str) -> Path:
         """A merger that has learned from the training objects' clouds."""
-        without_noise, images = MERGERS[name]
-        changes = MERGE | {"draws": str(self.drawn("train", (0, SEEN)).folder)}
-        changes |= (OFFSET if without_noise else {}) | (IMAGES if images else {})
+        changes = MERGE | MERGERS[name] | {"draws": str(self.drawn("train", (0, SEEN)).folder)}
         return self.train(name.replace(" ", "-"), changes)
 
     @cached_property
@@ -223,8 +227,8 @@ class Experiment:
         folder = options.out / f"merged-{options.steps}-{options.seed}"
         merged = draw(
             DrawSettings(
-                options.data, (self.merger("offset"),), folder, 1, draws=drawn.folder, split=("train",),
-                points=POINTS, steps=SAMPLING_STEPS, device="cpu",
+                options.data, (self.merger("select with images"),), folder, 1, draws=drawn.folder,
+                split=("train",), points=POINTS, steps=SAMPLING_STEPS, device="cpu",
             )
         )  # fmt: skip
         return self.train("upsampler", UPSAMPLE | {"draws": str(merged.folder)})
@@ -243,7 +247,7 @@ def main(options: Options) -> None:
         "silhouettes": lambda: experiment.by_pictures("silhouettes", [one.clouds for one in held]),
         "hull": lambda: experiment.by_pictures("hull", [one.clouds for one in held]),
         "hull without clouds": lambda: experiment.by_pictures(
-            "hull", [[np.zeros((6, 0), np.float32)]] * len(held)
+            "hull", [[np.zeros((6, 1), np.float32)]] * len(held)
         ),
         "joint views": experiment.together,
         "joint views, hull": lambda: experiment.by_pictures("hull", [[one] for one in experiment.together()]),
@@ -256,9 +260,7 @@ def main(options: Options) -> None:
         scores[name] = judged(clouds[name], held)
         if "union" in scores:
             experiment.publish(table(scores))
-    picture(held, [clouds[name] for name in ("union", "consensus", "silhouettes", "joint views")]).save(
-        options.out / "picture.png"
-    )
+    picture(held, [clouds[name] for name in FINER]).save(options.out / "picture.png")
     if options.upsample:
         upsampler = Generator(experiment.upsampler, "cpu")
         items = [one.views[:1] for one in held]
@@ -267,7 +269,7 @@ def main(options: Options) -> None:
                 f"{name}, finer",
                 lambda name=name: refine(upsampler, items, clouds[name], experiment.sampling()),
             )
-            for name in ("union", "consensus", "silhouettes", "joint views")
+            for name in FINER
         }
         fine = {name: judged(some, held) for name, some in finer.items()}
         experiment.publish([*table(scores), "", *table(fine)])

@@ -30,6 +30,7 @@ from training.config import TrainConfig
 from training.networks import point_e
 from training.networks.merging import MergeTransformer
 from training.networks.point_e import assemble
+from training.networks.scoring import PointScorer
 from training.networks.torch_files import TorchFileError, load_tensors
 from training.networks.transformer import PointTransformer, Shape
 from training.networks.two_stream import TwoStreamTransformer
@@ -38,6 +39,7 @@ from training.objectives.diffusion import Diffusion
 from training.objectives.flow import Edm, RectifiedFlow
 from training.objectives.objective import Objective
 from training.objectives.offset import Offset
+from training.objectives.select import Select
 from training.output.model_folder import is_model, read_model
 from training.segmentation.head import InteriorHead, ViewHead
 from training.segmentation.interiors import Interiors
@@ -51,7 +53,8 @@ BEST = "best.pt"
 """The checkpoint with the best score."""
 
 
-Network = PointTransformer | TwoStreamTransformer | ViewHead
+CloudModel = PointTransformer | TwoStreamTransformer | PointScorer
+Network = CloudModel | ViewHead
 
 
 class CheckpointError(UserError):
@@ -182,6 +185,8 @@ def build_objective(config: TrainConfig) -> Objective:
             return Edm()
         case "offset":
             return Offset(moved=config.seen)
+        case "select":
+            return Select(seen=config.seen)
         case prediction:
             return Diffusion(prediction, config.schedule)
 
@@ -196,7 +201,7 @@ def build_network(config: TrainConfig, features: int) -> Network:
         return head(features, config.width, config.layers)
 
 
-def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStreamTransformer:
+def build_model(config: TrainConfig, features: int) -> CloudModel:
     """The same for a network that makes clouds."""
     shape = Shape(
         config.width,
@@ -212,6 +217,8 @@ def build_model(config: TrainConfig, features: int) -> PointTransformer | TwoStr
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
+        if config.prediction == "select":
+            return PointScorer(config.mix.channels, config.width, config.layers, config.merge_images)
         if config.model == "two_stream":
             return TwoStreamTransformer(shape, features, config.latents, config.latent_layers)
         if config.model == "merge":
@@ -242,7 +249,7 @@ def load_weights(model: nn.Module, path: Path) -> list[str]:
 
 def load_model(
     path: Path, device: torch.device | str = "cpu", encoder_path: str | None = None
-) -> tuple[TrainConfig, PointTransformer | TwoStreamTransformer, CachedEncoder]:
+) -> tuple[TrainConfig, CloudModel, CachedEncoder]:
     """What sampling needs: the configuration, the model with its mean weights, and the encoder; see
     `load_network`. CheckpointError for one that samples no clouds."""
     config, model, encoder = load_network(path, device, encoder_path)

@@ -50,8 +50,8 @@ class TrainConfig(BaseModel):
     """For `upsample`: standard deviation of the noise on the coarse cloud; Point-E had none."""
     step_points: int = Field(default=128, ge=0)
     """Points of each cloud that a step sees, chosen at random each time; 0: all. Steps cost less, and
-    attention is corrected for the number of points that sampling generates. For `prediction: offset`, the
-    number of points that a step moves; it compares them with the whole true cloud."""
+    attention is corrected for the number of points that sampling generates. For `prediction: offset` and
+    `select`, the number of points that a step moves or judges, by the whole true cloud."""
     target: Literal["rgb", "albedo"] = "rgb"
     """The color of a point: lit, or the material's. Hidden points have only the latter."""
     split: str = "train"
@@ -134,10 +134,11 @@ class TrainConfig(BaseModel):
     init_from: str | None = None
     """Start from these weights: an official checkpoint, one of ours, or a run's folder."""
 
-    prediction: Literal["epsilon", "v", "flow", "edm", "offset"] = "v"
+    prediction: Literal["epsilon", "v", "flow", "edm", "offset", "select"] = "v"
     """What the network predicts: the noise, as in Point-E; the velocity, learned in far fewer steps; the
     direction of a rectified flow; EDM's mixture; or, for `merge` without noise, where each point that two
-    clouds agree on belongs."""
+    clouds agree on belongs (`offset`), or how far points of the clouds and of the pictures' visual hull lie
+    from the surface, of which the nearest are the merged cloud (`select`: a small network)."""
     schedule: Literal["cosine", "linear"] = "cosine"
     """Noise schedule for epsilon and v; Point-E's upsampler uses `linear`."""
 
@@ -250,6 +251,11 @@ class TrainConfig(BaseModel):
         return self.model not in ("segment", "layers")
 
     @property
+    def compares_whole(self) -> bool:
+        """Whether a step's points are compared with the whole true cloud."""
+        return self.prediction in ("offset", "select")
+
+    @property
     def drop(self) -> float:
         """Share of samples whose condition is dropped; what predicts cells needs its view."""
         return self.cond_drop if self.samples else 0
@@ -309,8 +315,10 @@ class TrainConfig(BaseModel):
             return f"fold {self.fold}: of 2 folds, the first is 0/2 and the second 1/2"
         if self.draws and self.model not in ("merge", "upsample"):
             return f"draws: model {self.model} takes no drawn clouds; merge and upsample do"
-        if self.prediction == "offset" and self.model != "merge":
-            return f"prediction offset moves the points of clouds; model {self.model} has none"
+        if self.compares_whole and self.model != "merge":
+            return f"prediction {self.prediction} takes the points of clouds; model {self.model} has none"
+        if self.prediction == "select" and self.merge_images and not self.view_outline:
+            return "prediction select with merge_images needs view_projected and view_outline"
         if self.model == "merge" and (self.frame != "object" or self.encoder == "clip_text"):
             return "model merge works in the object's frame, with images or without"
         return None

@@ -28,6 +28,7 @@ from training.conditioning.view_state import ViewState, read_state
 from training.config import TrainConfig
 from training.learner import arithmetic, pick_device
 from training.networks import point_e
+from training.networks.views import Remembering
 from training.objectives.condition import Condition, Inputs, withheld
 from training.objectives.objective import Model
 from training.objectives.sampler import sample
@@ -269,7 +270,7 @@ class Session:
 
     def _remember(self, shown: Condition) -> None:
         state = self.state
-        if self._generator.model.views.fusion != "tokens":
+        if self._model.views.fusion != "tokens":
             with self._generator.autocast():
                 kept = zip(state.memories or (None, None), (shown, withheld(shown)), strict=True)
                 state.memories = [self._read(memory, one) for memory, one in kept]
@@ -277,7 +278,13 @@ class Session:
         state.add(shown)
 
     def _read(self, memory: Tensor | None, one: Condition) -> Tensor:
-        return self._generator.model.remembered(memory, Inputs(**one), self.state.views)
+        return self._model.remembered(memory, Inputs(**one), self.state.views)
+
+    @property
+    def _model(self) -> Remembering:
+        model = self._generator.model
+        assert isinstance(model, Remembering), "what scores points keeps no state"
+        return model
 
 
 def published_config(name: str, encoder_path: str | None = None) -> TrainConfig:

@@ -245,7 +245,7 @@ def arithmetic(precision: Precision, device: torch.device) -> torch.dtype | None
 def compile_blocks(model: nn.Module) -> None:
     """Compile the repeated blocks in place: names are kept, and all blocks share one compilation."""
     backbone = getattr(model, "backbone", None)
-    blocks = backbone.resblocks if backbone is not None else model.blocks
+    blocks = backbone.resblocks if backbone is not None else getattr(model, "blocks", ())
     for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
         block.compile()
 

@@ -151,7 +151,7 @@ def open_loader(config: TrainConfig, clouds: Path, **changes: object) -> CloudLo
         "batch": config.batch,
         "points": config.points,
         "low_points": config.condition_points,
-        "step_points": 0 if config.prediction == "offset" else config.step_points,
+        "step_points": 0 if config.compares_whole else config.step_points,
         "mix": config.mix,
         "target": config.target,
         "split": config.split,

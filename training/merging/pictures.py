@@ -56,21 +56,24 @@ def least_alpha(points: Tensor, cameras: Tensor, pixels: Tensor) -> Tensor:
     return look_up(points[None], cameras[None], pixels[None, :, 3:])[0][0, :, :, 0].amin(0)
 
 
-def visual_hull(cameras: Tensor, pixels: Tensor, points: int, channels: int) -> np.ndarray:
+def visual_hull(
+    cameras: Tensor, pixels: Tensor, points: int, channels: int, seed: int = 0, least: float = ON_OBJECT
+) -> np.ndarray:
     """Random points of the normalized cube that fall on the object in all views: (channels, M), M <= points.
 
     Each has the mean color of what the views show there, and the label of outside. cameras: (V, 19), pixels:
-    (V, 4, S, S), premultiplied RGBA in 0..1. The same views give the same points.
+    (V, 4, S, S), premultiplied RGBA in 0..1. There alpha is `least` or more.
+    The same views and seed give the same points.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     rough, fine = (2 * torch.rand(3, n, generator=generator) - 1 for n in (ROUGH, TRIED * points))
-    found = rough[:, least_alpha(rough.to(cameras), cameras, pixels).cpu() >= ON_OBJECT]
+    found = rough[:, least_alpha(rough.to(cameras), cameras, pixels).cpu() >= least]
     if found.shape[1]:
         gap = 2 / ROUGH ** (1 / 3)
         low, high = found.amin(1, keepdim=True) - gap, found.amax(1, keepdim=True) + gap
         fine = ((low + high + fine * (high - low)) / 2).clamp(-1, 1)
     fine = fine.to(cameras)
-    hull = fine[:, least_alpha(fine, cameras, pixels) >= ON_OBJECT][:, :points]
+    hull = fine[:, least_alpha(fine, cameras, pixels) >= least][:, :points]
     seen = look_up(hull[None], cameras[None], pixels[None])[0][0].sum(0)  # (M, 4)
     rgb = 2 * seen[:, :3] / seen[:, 3:] - 1
     rest = hull.new_full((max(0, channels - 6), hull.shape[1]), -1)

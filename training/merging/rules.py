@@ -95,8 +95,11 @@ def hull(clouds: Sequence[np.ndarray], points: int, shown: Shown) -> np.ndarray:
     """The union of the visual hull and of those points of K clouds (C, N) that fall on the object in every
     picture, (C, points).
 
-    Few points of a weak model's clouds fall on the object; the hull fills the rest of it.
+    Few points of a weak model's clouds fall on the object; the hull fills the rest of it. Without any of
+    either, those nearest to falling on it follow.
     """
+    if shown.hull.shape[1] == 0:
+        return silhouettes(clouds, points, shown.alpha)
     confirmed = np.concatenate(clouds, axis=1)[:, shown.alpha >= ON_OBJECT]
     return union([confirmed, shown.hull], points)
 

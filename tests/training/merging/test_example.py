@@ -28,8 +28,15 @@ def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         "SEEN": 2, "UNSEEN": (1, 3), "CLOUDS": 2, "POINTS": 24, "SAMPLING_STEPS": 1,
         "SMALL": module.SMALL.model_copy(update=small | {"views": 2}),
         "MERGE": module.MERGE | {"merge_clouds": 2, "merge_points": 8},
-        "OFFSET": module.OFFSET | {"step_points": 16, "batch": 2},
-        "IMAGES": module.IMAGES | {"views_most": 2},
+        "TOGETHER": module.TOGETHER | {"views_most": 2},
+        "MERGERS": {
+            name: changes
+            | ({"step_points": 16, "batch": 2} if "step_points" in changes else {})
+            | {views: 2 for views in ("views_least", "views_most") if views in changes}
+            | ({"steps": 1} if "steps" in changes else {})
+            for name, changes in module.MERGERS.items()
+            if name in ("merger", "offset with images", "select", "select with images")
+        },
         "picture": partial(module.picture, count=1, size=32),
         "UPSAMPLE": module.UPSAMPLE | {"points": 72, "condition_points": 24, "batch": 2},
     }  # fmt: skip
@@ -44,7 +51,7 @@ def test_every_way_of_merging_is_scored(example: ModuleType, out: Path, tmp_path
     table = (tmp_path / "table.md").read_text()
     names = [line.split(" | ")[0].strip("| ") for line in table.splitlines() if line.startswith("| ")]
     assert {"union", "consensus", "mean of denoisers", "joint views", *example.MERGERS} <= set(names)
-    assert names.count("silhouettes") == 2 and names.count("one view") == 1  # at 1k and at 4k
+    assert names.count("hull") == 2 and names.count("one view") == 1  # at 1k and at 4k
     with Image.open(tmp_path / "picture.png") as drawn:
         assert len(np.unique(np.array(drawn).reshape(-1, 3), axis=0)) > 10
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("step-*.pt")}

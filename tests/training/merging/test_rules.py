@@ -82,6 +82,8 @@ def test_a_hull_fills_what_the_clouds_leave_of_the_object() -> None:
     shown = Shown(np.array([1, 0.2, 0.9, 0]), colored(line(3, first=10), 1))
     assert places(hull(clouds, 5, shown)) == [0, 2, 10, 11, 12]
     assert set(places(hull(clouds, 6, shown))) == {0, 2, 10, 11, 12}  # rather repeated than off the object
+    none = Shown(shown.alpha, colored(line(0), 1))
+    assert places(hull(clouds, 3, none)) == [0, 1, 2]  # but for nothing at all
 
 
 def test_files_are_merged_by_the_pictures_of_their_object(tmp_path: Path) -> None:
