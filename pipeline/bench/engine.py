@@ -1,8 +1,9 @@
 """What the engine itself costs, and whether its children stay small: `insideout bench`, with `--memory 500`.
 
 Cost: a stage whose job burns a known time of one core is run at 1 and at 2 workers, through the real runner,
-with inputs and outputs as large as a typical model's. What a model takes beyond its job is the engine's. Not
-counted are the first models, in which Ray's workers and their children start.
+with inputs and outputs as large as a typical model's, and once more with small ones. What a model takes
+beyond its job is the engine's. Not counted are the first models, in which Ray's workers and their children
+start.
 
 Memory: real models, again and again under new names, through `render` at a small size, in children that are
 never replaced. The resident peak of every model is in the ledger.
@@ -37,7 +38,8 @@ from pipeline.stages.render import render
 from render.config import RenderConfig
 from render.job import Job, Placement, Record
 
-_INPUT, _OUTPUT = 5 << 20, 4 << 20  # bytes: a textured model, its bundle
+_TYPICAL = (5 << 20, 4 << 20)  # bytes: a textured model, its bundle
+_SMALL = (50 << 10, 100 << 10)
 _SETTLING = 1  # models of a worker, in a run of their own, for Ray's workers to start
 _TINY = RenderConfig(resolution=64, views=2, samples=1)
 _NEVER = 1 << 20  # models or MiB: children are not replaced
@@ -48,6 +50,7 @@ class Cost:
     """What the engine took, a model."""
 
     workers: int
+    sizes: tuple[int, int]  # bytes of an input and an output
     models_per_second: float
     job: float  # seconds of the job itself
     beyond: float  # seconds beyond it that its worker was taken
@@ -59,6 +62,8 @@ class BurnJob(Job):
 
     burn: float
     """CPU-seconds."""
+    size: int
+    """Bytes of the output."""
 
 
 JOB = BurnJob
@@ -69,34 +74,35 @@ def process(job: BurnJob, place: Placement) -> Record:
     began, cpu = time.perf_counter(), time.process_time()
     while time.process_time() - cpu < job.burn:
         sum(range(1000))
-    place.output.write_bytes(os.urandom(_OUTPUT))
+    place.output.write_bytes(os.urandom(job.size))
     return Record(seconds={"burn": time.perf_counter() - began})
 
 
 def engine_table(burn: float, count: int) -> str:
     """A Markdown table of the engine's cost at 1 and 2 workers, for jobs of `burn` CPU-seconds."""
-    one, two = (cost(workers, burn, count) for workers in (1, 2))
+    one, two, small = cost(1, burn, count), cost(2, burn, count), cost(1, burn, count, _SMALL)
     lines = [
         f"The engine itself: jobs of {burn:g} CPU-seconds, {count} models a worker, children up\n",
-        "| workers | models/s | job, s | beyond the job, ms | share | engine's CPU, ms a model |",
-        "|---|---|---|---|---|---|",
+        "| workers | KiB in, out | models/s | job, s | beyond it, ms | share | engine's CPU, ms per model |",
+        "|---|---|---|---|---|---|---|",
     ]
-    lines += [_line(one), _line(two)]
+    lines += [_line(one), _line(two), _line(small)]
     efficiency = two.models_per_second / (2 * one.models_per_second)
     return "\n".join([*lines, f"\nParallel efficiency from 1 to 2 workers: {efficiency:.1%}\n"])
 
 
 def _line(cost: Cost) -> str:
     share = cost.beyond / cost.job
-    speed = f"{cost.workers} | {cost.models_per_second:.3f} | {cost.job:.3f}"
+    sizes = ", ".join(f"{size >> 10}" for size in cost.sizes)
+    speed = f"{cost.workers} | {sizes} | {cost.models_per_second:.3f} | {cost.job:.3f}"
     return f"| {speed} | {1000 * cost.beyond:.0f} | {share:.1%} | {1000 * cost.cpu:.0f} |"
 
 
-def cost(workers: int, burn: float, count: int) -> Cost:
+def cost(workers: int, burn: float, count: int, sizes: tuple[int, int] = _TYPICAL) -> Cost:
     """Run `count` models a worker, and those that settle it; InfrastructureError if one fails."""
     with tempfile.TemporaryDirectory(prefix="insideout-bench-") as folder:
         layout = Layout(Path(folder, "out"))
-        tasks = _tasks(Path(folder), layout, workers * (count + _SETTLING), burn)
+        tasks = _tasks(Path(folder), layout, workers * (count + _SETTLING), burn, sizes)
         engine = EngineConfig(workers=workers, timeout=60 + 20 * burn)
         stage = Stage("bench", "pipeline.bench.engine", "bench", layout, lambda _: None)
         with exclusive(layout), ray_session(engine):
@@ -106,7 +112,7 @@ def cost(workers: int, burn: float, count: int) -> Cost:
             cpu = _engine_cpu() - before
         rows = sorted(latest(layout.ledger("bench")).values(), key=lambda row: row.time)
     _check(rows, len(tasks))
-    return _cost(workers, rows[workers * _SETTLING :], cpu / (workers * count))
+    return _cost(workers, sizes, rows[workers * _SETTLING :], cpu / (workers * count))
 
 
 def _resume(layout: Layout) -> Resume:
@@ -114,12 +120,12 @@ def _resume(layout: Layout) -> Resume:
     return Resume("bench", Known.load(layout.ledger("bench")), "skip", lambda *_: True)
 
 
-def _cost(workers: int, rows: Sequence[Row], cpu: float) -> Cost:
+def _cost(workers: int, sizes: tuple[int, int], rows: Sequence[Row], cpu: float) -> Cost:
     """From the time of each worker's first row on: what came before has children starting in it."""
     counted = rows[workers:]
     seconds = (rows[-1].time - rows[workers - 1].time) / len(counted)
     job = statistics.mean(row.steps["burn"] for row in counted)
-    return Cost(workers, 1 / seconds, job, workers * seconds - job, cpu)
+    return Cost(workers, sizes, 1 / seconds, job, workers * seconds - job, cpu)
 
 
 def _engine_cpu() -> float:
@@ -133,14 +139,14 @@ def _does_jobs(process: psutil.Process) -> bool:
     return "pipeline.sandbox.child" in process.cmdline()
 
 
-def _tasks(folder: Path, layout: Layout, count: int, burn: float) -> list[Task]:
+def _tasks(folder: Path, layout: Layout, count: int, burn: float, sizes: tuple[int, int]) -> list[Task]:
     models = folder / "models"
     models.mkdir()
     tasks = []
     for number in range(count):
         path = models / f"{number:04d}.bin"
-        path.write_bytes(os.urandom(_INPUT))
-        job = BurnJob(uid=f"model-{number:04d}", config_hash="bench", burn=burn)
+        path.write_bytes(os.urandom(sizes[0]))
+        job = BurnJob(uid=f"model-{number:04d}", config_hash="bench", burn=burn, size=sizes[1])
         tasks.append(Task(path.name, path, layout.bundle(job.uid), job))
     return tasks
 

@@ -300,7 +300,8 @@ def _signal_name(returncode: int) -> str | None:
 def _oom_kills() -> int:
     """How many processes of this machine the kernel has killed for lack of memory."""
     try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
+        counters = Path("/proc/vmstat").read_text()
     except OSError:  # not every container shows it
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    _, _, found = counters.partition("\noom_kill ")  # thrice per model: no line is looked at but this one
+    return int(found.split(maxsplit=1)[0]) if found else 0
