@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+FIRST_SAMPLES = 4  # of denoised color
+
 
 class RenderConfig(BaseModel):
     """How a model becomes a view bundle. Every field changes the bundle's bytes."""
@@ -28,7 +30,7 @@ class RenderConfig(BaseModel):
     engine: Literal["cycles", "eevee", "workbench"] = "cycles"
     """Renderer of the lit color. Geometry (depth, albedo, normals) always comes from Cycles."""
     samples: int = Field(default=0, ge=0)
-    """Color samples per pixel; 0: 4 where color is denoised, or 8 if 4 are noisy; else 16. Depth is always
+    """Color samples per pixel; 0: 4 where color is denoised, 6 or 8 if 4 are noisy; else 16. Depth is always
     one sample at the pixel center."""
     denoise: Literal["off", "fast", "balanced", "high"] = "fast"
     """Quality of Open Image Denoise on lit color (Cycles only). Alpha is never denoised: rays find it."""
@@ -59,4 +61,4 @@ class RenderConfig(BaseModel):
     @property
     def color_samples(self) -> int:
         """Color samples per pixel, at first."""
-        return self.samples or (4 if self.denoised else 16)
+        return self.samples or (FIRST_SAMPLES if self.denoised else 16)

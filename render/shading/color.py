@@ -10,7 +10,7 @@ import OpenEXR
 from PIL import Image
 
 from render.bundle import Camera
-from render.config import RenderConfig
+from render.config import FIRST_SAMPLES, RenderConfig
 from render.seeds import seed_for
 from render.shading.camera import ViewCamera
 from render.shading.coverage import Occluder, coverage
@@ -21,8 +21,8 @@ from render.srgb import linear_to_srgb
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
 BOUNCES = 2  # further bounces add nothing that a colored cloud could show
 GLASS_BOUNCES = 6
-NOISY_SAMPLES = 8  # where fewer leave more than NOISE in TRIALS of the views
-NOISE, TRIALS = 0.035, 3
+NOISY = ((0.055, 8), (0.035, 6))  # samples of models with more noise than this in TRIALS of their views
+MOST_SAMPLES, TRIALS = 8, 3
 ALPHA_SAMPLES = 16  # of transparent materials, where color has fewer
 SPREAD = 0.07  # of a pixel's denoised light to each side: with the box, Cycles' default filter within 5 %
 CARD_LAYERS = 64  # stacked alpha cards after which a ray turns black
@@ -94,16 +94,12 @@ def _denoised_views(
     scene.cycles.pixel_filter_type = "BOX"
     settings = scene.render.image_settings
     settings.file_format, settings.color_depth, settings.exr_codec = "OPEN_EXR", "32", "NONE"
-    samples, most = config.color_samples, max(config.color_samples, 0 if config.samples else NOISY_SAMPLES)
-    _use_samples(0, samples, most)
+    samples, sequence = config.color_samples, config.samples or MOST_SAMPLES
+    _use_samples(0, samples, sequence)
     shown = [shots.take(camera) for camera in cameras]
-    if samples < most and _noise(shown[:: -(-len(shown) // TRIALS)], denoiser) > NOISE:
-        _use_samples(samples, most, most)
-        further = (shots.take(camera) for camera in cameras)
-        shown = [
-            (samples * one + (most - samples) * two) / most for one, two in zip(shown, further, strict=True)
-        ]
-        samples = most
+    if not config.samples:
+        end = _samples_for(_noise(shown[:: -(-len(shown) // TRIALS)], denoiser))
+        shown, samples = _continued(shown, cameras, shots, samples, end), end
     colors = [_color(image, denoiser) for image in shown]
     alphas = [image[..., 3] for image in shown]
     if occluder is not None:
@@ -118,6 +114,22 @@ def _denoised_views(
             ]
         alphas = [_spread(alpha, SPREAD) for alpha in alphas]
     return [_bytes(color, alpha) for color, alpha in zip(colors, alphas, strict=True)], samples
+
+
+def _samples_for(noise: float) -> int:
+    """The samples per pixel that a model needs, in whose views `FIRST_SAMPLES` leave this noise."""
+    return next((samples for least, samples in NOISY if noise > least), FIRST_SAMPLES)
+
+
+def _continued(
+    shown: list[np.ndarray], cameras: list[Camera], shots: _Shots, taken: int, end: int
+) -> list[np.ndarray]:
+    """The views (H, W, 4), from `taken` samples, with those up to `end` of MOST_SAMPLES added."""
+    if end == taken:
+        return shown
+    _use_samples(taken, end, MOST_SAMPLES)
+    further = (shots.take(camera) for camera in cameras)
+    return [(taken * one + (end - taken) * two) / end for one, two in zip(shown, further, strict=True)]
 
 
 def _use_samples(first: int, end: int, of: int) -> None:
