@@ -385,8 +385,7 @@ def _unit(code: np.ndarray) -> np.ndarray:
 def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, Any]:
     """Write one view's images; return its frame for transforms.json."""
 
-    def write(path: str, pixels: np.ndarray) -> str:
-        smooth = pixels.dtype == np.uint16 or pixels.shape[2:] == (4,)  # depth, lit color
+    def write(path: str, pixels: np.ndarray, smooth: bool | None = False) -> str:
         _add(archive, path, png.encode(pixels, smooth))
         return path
 
@@ -395,7 +394,7 @@ def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, An
         hidden.append(_write_layer(write, layer, f"hidden/{name}_{rank}_{{}}.png"))
         count += layer.depth > 0
     frame = {
-        "file_path": write(f"rgba/{name}.png", view.rgba),
+        "file_path": write(f"rgba/{name}.png", view.rgba, True),
         **_write_layer(write, view, f"{{}}/{name}.png"),
         "layers_file_path": write(f"layers/{name}.png", count.clip(0, 255).astype(np.uint8)),
         "camera_angle_x": view.camera.fov,
@@ -408,14 +407,14 @@ def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, An
     return frame
 
 
-def _write_layer(write: Callable[[str, np.ndarray], str], layer: Layer | View, path: str) -> dict[str, Any]:
+def _write_layer(write: Callable[..., str], layer: Layer | View, path: str) -> dict[str, Any]:
     """Write one layer's images; `{}` in `path` stands for their kind. Return its entries of the frame."""
     depth, near, far = encode_depth(layer.depth)
     return {
-        "depth_file_path": write(path.format("depth"), depth),
+        "depth_file_path": write(path.format("depth"), depth, True),
         "depth_near": near,
         "depth_far": far,
-        "albedo_file_path": write(path.format("albedo"), layer.albedo),
+        "albedo_file_path": write(path.format("albedo"), layer.albedo, None),
         "normal_file_path": write(path.format("normal"), encode_normal(layer.normal)),
     }
 

@@ -1,4 +1,4 @@
-"""PNG files by zlib-ng, in a fourth of Pillow's time and fewer bytes.
+"""PNG files by zlib-ng, in a fraction of the time that Pillow takes, and about as many bytes.
 
 Half of Pillow's time goes into trying all filters, of which flat colors, codes and masks need none.
 """
@@ -16,18 +16,24 @@ _COLOR_TYPE = {1: 0, 3: 2, 4: 6}  # of so many channels
 _NONE, _SUB, _UP = 0, 1, 2  # filters: the bytes as they are, or less those of the pixel to the left, above
 
 
-def encode(pixels: np.ndarray, smooth: bool) -> bytes:
+def encode(pixels: np.ndarray, smooth: bool | None) -> bytes:
     """(H, W) uint8 or uint16, or (H, W, 3 or 4) uint8 -> a PNG file.
 
-    `smooth` images change a little from pixel to pixel, as shading and depth do; others repeat values.
+    `smooth` images change a little from pixel to pixel, as shading and depth do; others repeat values. None
+    tries both: photographs are smooth, flat colors are not.
     """
     height, width = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, _COLOR_TYPE[channels], 0, 0, 0)
     rows = pixels.astype(pixels.dtype.newbyteorder(">"), order="C").view(np.uint8).reshape(height, -1)
-    lines = _filtered(rows, channels * pixels.itemsize) if smooth else _line(_NONE, rows)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib_ng.compress(lines.tobytes(), LEVEL)), (b"IEND", b""))
-    return _SIGNATURE + b"".join(_chunk(name, data) for name, data in chunks)
+    ways = []
+    if smooth is not True:
+        ways.append(_line(_NONE, rows))
+    if smooth is not False:
+        ways.append(_filtered(rows, channels * pixels.itemsize))
+    data = min((zlib_ng.compress(lines.tobytes(), LEVEL) for lines in ways), key=len)
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    return _SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
 
 
 def _filtered(rows: np.ndarray, pixel: int) -> np.ndarray:

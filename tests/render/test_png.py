@@ -11,7 +11,7 @@ from PIL import Image
 from render import png
 
 
-@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("smooth", [False, True, None])
 @pytest.mark.parametrize(
     ("shape", "kind", "mode"),
     [
@@ -23,7 +23,7 @@ from render import png
     ],
 )
 def test_pillow_reads_what_was_written(
-    shape: tuple[int, ...], kind: type[np.unsignedinteger], mode: str, smooth: bool
+    shape: tuple[int, ...], kind: type[np.unsignedinteger], mode: str, smooth: bool | None
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, np.iinfo(kind).max, shape, kind, endpoint=True)
     pixels[shape[0] // 2 :] = 7  # rows that are best filtered otherwise
