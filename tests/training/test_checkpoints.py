@@ -21,7 +21,7 @@ from training.config import TrainConfig
 from training.evaluate import evaluate
 from training.generate import generate
 from training.networks.point_e import PUBLISHED, assemble
-from training.networks.transformer import Shape, UpsampleTransformer
+from training.networks.transformer import PointTransformer, Shape, UpsampleTransformer
 from training.networks.two_stream import TwoStreamTransformer
 from training.objectives.diffusion import Diffusion
 from training.objectives.flow import Edm, RectifiedFlow
@@ -58,6 +58,7 @@ def config(**fields: Any) -> TrainConfig:
 )
 def test_a_configuration_makes_its_network(fields: dict[str, Any], outputs: int, channels: int) -> None:
     model = checkpoints.build_model(config(**fields), features=20)
+    assert isinstance(model, PointTransformer | TwoStreamTransformer)
     assert (model.shape.outputs, model.channels) == (outputs, channels)
     x, t = torch.randn(2, channels, 9), torch.rand(2) * 1000
     condition = {} if fields["model"] == "uncond" else {"embeddings": torch.randn(2, 20, 4)}
@@ -123,6 +124,7 @@ def test_clip_conditions_a_run(
     assert len(lines) == 4 and all(0 < line["mse"] < 20 for line in lines)
     opened, model, encoder = checkpoints.load_model(last)
     assert opened == run and encoder.features == features
+    assert isinstance(model, PointTransformer)
     assert model.shape.outputs == checkpoints.build_objective(run).outputs
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 

@@ -282,5 +282,6 @@ def test_the_context_weighs_the_same_for_any_number_of_points() -> None:
 
 def test_a_configuration_sets_the_points_that_training_shows() -> None:
     config = TrainConfig(width=32, layers=1, heads=2, points=64, step_points=16)
-    assert checkpoints.build_model(config, 8).shape.seen == 16
-    assert checkpoints.build_model(config.model_copy(update={"step_points": 0}), 8).shape.seen == 64
+    for step_points, seen in ((16, 16), (0, 64)):
+        model = checkpoints.build_model(config.model_copy(update={"step_points": step_points}), 8)
+        assert isinstance(model, PointTransformer) and model.shape.seen == seen
