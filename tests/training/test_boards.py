@@ -37,7 +37,7 @@ def records(path: Path) -> Iterator[Any]:
 def finished(path: Path) -> list[Any]:
     """The records once the last one is there: another process writes them."""
     until = time.monotonic() + 60
-    while (found := list(records(path)))[-1].WhichOneof("record_type") != "exit":
+    while not (found := list(records(path))) or found[-1].WhichOneof("record_type") != "exit":
         assert time.monotonic() < until, path
         time.sleep(0.1)
     return found
