@@ -85,7 +85,7 @@ test: setup ## proves this installation, in JOBS=2 processes: ARGS="-k name"
 	$(PYTEST) -m "not soak" $(ARGS)
 
 soak: setup ## the long forms of the tests: every broken file, kill time and real model
-	$(PYTEST) -m soak $(ARGS)
+	$(BIN)/python -m pytest -m soak $(ARGS)
 
 check: setup ## lint, format, types, shell scripts
 	$(BIN)/ruff check .
