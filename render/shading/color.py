@@ -97,10 +97,16 @@ def _denoised_views(
     samples, sequence = config.color_samples, config.samples or MOST_SAMPLES
     _use_samples(0, samples, sequence)
     shown = [shots.take(camera) for camera in cameras]
+    cleaned: dict[int, np.ndarray] = {}
     if not config.samples:
-        end = _samples_for(_noise(shown[:: -(-len(shown) // TRIALS)], denoiser))
-        shown, samples = _continued(shown, cameras, shots, samples, end), end
-    colors = [_color(image, denoiser) for image in shown]
+        cleaned = {i: _cleaned(shown[i], denoiser) for i in range(0, len(shown), -(-len(shown) // TRIALS))}
+        end = _samples_for(_noise([(shown[i], clean) for i, clean in cleaned.items()]))
+        if end > samples:
+            shown, samples, cleaned = _continued(shown, cameras, shots, samples, end), end, {}
+    colors = [
+        _widened(cleaned[i] if i in cleaned else _cleaned(image, denoiser), image[..., 3])
+        for i, image in enumerate(shown)
+    ]
     alphas = [image[..., 3] for image in shown]
     if occluder is not None:
         alphas = [coverage(alpha, camera, occluder) for alpha, camera in zip(alphas, cameras, strict=True)]
@@ -125,8 +131,6 @@ def _continued(
     shown: list[np.ndarray], cameras: list[Camera], shots: _Shots, taken: int, end: int
 ) -> list[np.ndarray]:
     """The views (H, W, 4), from `taken` samples, with those up to `end` of MOST_SAMPLES added."""
-    if end == taken:
-        return shown
     _use_samples(taken, end, MOST_SAMPLES)
     further = (shots.take(camera) for camera in cameras)
     return [(taken * one + (end - taken) * two) / end for one, two in zip(shown, further, strict=True)]
@@ -150,26 +154,34 @@ def _only_alpha(lights: Lights, taken: int) -> None:
     cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = cycles.transmission_bounces = 0
 
 
-def _noise(images: list[np.ndarray], denoiser: Denoiser) -> float:
-    """Root mean square, in sRGB from 0 to 1, of what denoising takes from views as `_color` has them."""
+def _noise(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Root mean square, in sRGB from 0 to 1, of what denoising took from views: (H, W, 4) as rendered, and
+    (H, W, 3) as `_cleaned`."""
     taken = []
-    for image in images:
-        noisy, there = _straight(image), image[..., 3] > 0
-        clean = _clean(noisy, there, denoiser)
-        taken.append(linear_to_srgb(noisy[there]) - linear_to_srgb(clean[there].clip(0, 1)))
+    for image, clean in pairs:
+        there = image[..., 3] > 0
+        taken.append(linear_to_srgb(_straight(image)[there]) - linear_to_srgb(clean[there].clip(0, 1)))
     every = np.concatenate(taken)
     return float(np.sqrt(np.mean(every**2))) if len(every) else 0.0
 
 
-def _color(image: np.ndarray, denoiser: Denoiser) -> np.ndarray:
-    """(H, W, 4) float32 linear, premultiplied, noisy -> (H, W, 3) float32 linear, straight, denoised."""
-    alpha = image[..., 3]
-    color = _clean(_straight(image), alpha > 0, denoiser)
-    share = _spread(alpha, SPREAD)
-    known = share > 0
-    for channel in np.moveaxis(color, 2, 0):
-        channel[known] = _spread(channel * alpha, SPREAD)[known] / share[known]
+def _cleaned(image: np.ndarray, denoiser: Denoiser) -> np.ndarray:
+    """(H, W, 4) float32 linear, premultiplied, noisy -> (H, W, 3) float32 linear, straight, denoised in the
+    rows and columns that show anything."""
+    color, there = _straight(image), image[..., 3] > 0
+    if there.any():
+        box = np.ix_(there.any(1), there.any(0))
+        color[box] = denoiser.clean(color[box])
     return color
+
+
+def _widened(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(H, W, 3) linear straight color, each pixel's light spread by SPREAD as (H, W) alpha weighs it."""
+    share = _spread(alpha, SPREAD)
+    known, result = share > 0, color.copy()
+    for channel in np.moveaxis(result, 2, 0):
+        channel[known] = _spread(channel * alpha, SPREAD)[known] / share[known]
+    return result
 
 
 def _straight(image: np.ndarray) -> np.ndarray:
@@ -183,15 +195,6 @@ def _straight(image: np.ndarray) -> np.ndarray:
         known = (image[there, :3] / image[there, 3:]).clip(0, 1)
         color[:] = known.mean(0)
         color[there] = known
-    return color
-
-
-def _clean(color: np.ndarray, there: np.ndarray, denoiser: Denoiser) -> np.ndarray:
-    """(H, W, 3) float32 linear color -> the same, denoised in the box around what is `there`, (H, W) bool."""
-    color = color.copy()
-    if there.any():
-        box = np.ix_(there.any(1), there.any(0))
-        color[box] = denoiser.clean(color[box])
     return color
 
 

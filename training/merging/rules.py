@@ -15,7 +15,7 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
 from fuse.sampling import farthest_points, spacing
-from training.merging.settings import MergeRule
+from training.merging.settings import FROM_PICTURES, MergeRule
 
 ON_OBJECT = 0.5
 """Alpha from here on is the object."""
@@ -35,15 +35,14 @@ class Shown:
 
 def rule_of(name: MergeRule, radius: float | None = None, shown: Shown | None = None) -> Merge:
     """A rule by its name; `radius` for `consensus`, `shown` for `silhouettes` and `hull`."""
-    if name in ("silhouettes", "hull"):
-        if shown is None:
-            raise ValueError("silhouettes are those of pictures: give what they show")
-        return (
-            partial(silhouettes, shown=shown.alpha) if name == "silhouettes" else partial(hull, shown=shown)
-        )
-    return {"union": union, "sample": sample, "consensus": partial(consensus, radius=radius), "mean": mean}[
-        name
-    ]
+    rules: dict[MergeRule, Merge] = {
+        "union": union, "sample": sample, "consensus": partial(consensus, radius=radius), "mean": mean,
+    }  # fmt: skip
+    if shown is not None:
+        rules |= {"silhouettes": partial(silhouettes, shown=shown.alpha), "hull": partial(hull, shown=shown)}
+    elif name in FROM_PICTURES:
+        raise ValueError("silhouettes are those of pictures: give what they show")
+    return rules[name]
 
 
 def union(clouds: Sequence[np.ndarray], points: int) -> np.ndarray:

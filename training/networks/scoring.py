@@ -5,15 +5,13 @@ Each point by itself, so that it learns from few objects, and costs next to noth
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from training.conditioning.cameras import float32
 from training.conditioning.outlines import toward_outlines
 from training.networks.merging import nearest
-from training.networks.views import samples
+from training.networks.views import over_views, samples
 from training.objectives.condition import Condition, Inputs
 
 FINE = 5.0
@@ -65,6 +63,5 @@ def pooled(each: Tensor, used: Tensor | None = None) -> Tensor:
     if used is None:
         return torch.cat([each.amin(1), each.mean(1), each.amax(1)], dim=-1)
     some = used[:, :, None, None]
-    mean = (each * some).sum(1) / some.sum(1).clamp(min=1)
-    least, most = each.masked_fill(~some, math.inf).amin(1), each.masked_fill(~some, -math.inf).amax(1)
+    mean, most, least = over_views(each, some)
     return torch.cat([least, mean, most], dim=-1).masked_fill(~some.any(1), 0)

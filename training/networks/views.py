@@ -206,11 +206,7 @@ class Projected(nn.Module):
 
     def _pooled(self, features: Tensor, used: Tensor) -> Tensor:
         """features: (B, V, N, hidden) of the first layer, used: (B, V, 1, 1) bool -> (B, N, width)."""
-        features = self.each[1:](features)
-        mean = (features * used).sum(1) / used.sum(1).clamp(min=1)
-        highest = features.masked_fill(~used, -math.inf).amax(1)
-        lowest = features.masked_fill(~used, math.inf).amin(1)
-        pooled = torch.cat([mean, highest, lowest], dim=-1)
+        pooled = torch.cat(over_views(self.each[1:](features), used), dim=-1)
         return self.out(pooled.masked_fill(~used.any(1), 0))
 
 
@@ -232,6 +228,13 @@ class Outline(nn.Module):
     def forward(self, ways: Tensor, used: Tensor) -> Tensor:
         """ways: (B, V, N, 4), used: (B, V, 1, 1) bool -> (B, N, width), 0 without a view."""
         return self.out(mean_and_longest(ways[..., :3], used))
+
+
+def over_views(each: Tensor, used: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean, the most and the least over the views that are used, (B, V, 1, 1) bool: (B, V, N, F) ->
+    (B, N, F) each; without a view they mean nothing."""
+    mean = (each * used).sum(1) / used.sum(1).clamp(min=1)
+    return mean, each.masked_fill(~used, -math.inf).amax(1), each.masked_fill(~used, math.inf).amin(1)
 
 
 def mean_and_longest(ways: Tensor, used: Tensor) -> Tensor:
