@@ -20,12 +20,11 @@ from fuse.dataset.manifest import describe, read_manifest, write_manifest
 from fuse.dataset.shard import read_rows, write_shard
 from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from tests.helpers.places import ROOT
-from training.conditioning.cameras import camera_numbers
+from training.conditioning.cameras import camera_numbers, look_up
 from training.conditioning.frames import frame_of
 from training.conditioning.shown import View, ViewReader, ViewUse
 from training.config import TrainConfig
 from training.evaluate import Sample, read_samples
-from training.networks.views import samples
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +192,7 @@ def test_a_picture_placed_anywhere_has_a_camera_that_shows_the_same(example: Mod
         for one in (sample.views[0], view)
     )
     points = torch.tensor([[0.0, 0, 0], [0.3, 0.5, 0.2], [-0.2, 0.7, -0.5]]).T[None]
-    seen = [samples(points, one["cameras"], one["pixels"])[0, 0, :, :4] for one in (before, after)]
+    seen = [look_up(points, one["cameras"], one["pixels"])[0][0, 0] for one in (before, after)]
     assert seen[0][:, 3].min() == 1
     torch.testing.assert_close(seen[0], seen[1], atol=0.02, rtol=0)
     assert (before["cameras"] - after["cameras"]).abs().max() > 0.1

@@ -7,6 +7,8 @@ Cameras look along their own -z with +y up, as in the shards; depth is planar z.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,13 @@ USUAL_FOV = 0.6911
 """Radians: the field of view of rendered views, and of a picture that nobody knows it of."""
 NEAREST = 0.05
 """Depths below that count as that: noisy points may lie behind a camera."""
+
+
+class Fall(NamedTuple):
+    """Where N points fall in V views."""
+
+    places: Tensor  # (B, V, N, 2), see `project`
+    depth: Tensor  # (B, V, N)
 
 
 def camera_numbers(camera_to_world: np.ndarray, fov: float) -> np.ndarray:
@@ -74,8 +83,8 @@ def rays(cameras: Tensor, side: int) -> Tensor:
     return torch.cat([direction, torch.linalg.cross(origin, direction)], dim=-1)
 
 
-def project(points: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
-    """Where points (B, 3, N) fall in views (B, V, 19): places (B, V, N, 2) and depths (B, V, N).
+def project(points: Tensor, cameras: Tensor) -> Fall:
+    """Where points (B, 3, N) fall in views (B, V, 19).
 
     Places span [-1, 1] from the left to the right and from the top to the bottom edge of a picture, as
     `torch.nn.functional.grid_sample` takes them (without `align_corners`).
@@ -85,7 +94,7 @@ def project(points: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
         local = offset @ rotation(cameras)
     depth = (-local[..., 2]).clamp(min=NEAREST)
     flat = (local[..., :2] / depth[..., None] - cameras[:, :, None, 17:]) / cameras[:, :, None, 16:17]
-    return flat * flat.new_tensor([1, -1]), depth
+    return Fall(flat * flat.new_tensor([1, -1]), depth)
 
 
 def look_up(points: Tensor, cameras: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,9 +102,14 @@ def look_up(points: Tensor, cameras: Tensor, pixels: Tensor) -> tuple[Tensor, Te
 
     cameras: (B, V, 19), pixels: (B, V, P, S, S). Beyond the edge of a picture all is 0.
     """
-    places, depth = project(points.float(), cameras)
-    with float32(cameras):
+    fall = project(points.float(), cameras)
+    return shown_at(fall.places, pixels), fall.places, fall.depth
+
+
+def shown_at(places: Tensor, pixels: Tensor) -> Tensor:
+    """What views show at places (B, V, N, 2), pixels (B, V, P, S, S) -> (B, V, N, P) float32."""
+    with float32(places):
         found = F.grid_sample(
             pixels.float().flatten(0, 1), places.flatten(0, 1)[:, :, None], align_corners=False
         )
-    return found.squeeze(3).unflatten(0, pixels.shape[:2]).transpose(2, 3), places, depth
+    return found.squeeze(3).unflatten(0, pixels.shape[:2]).transpose(2, 3)

@@ -3,18 +3,17 @@
 The same for the inside that lies behind a picture, of which a mask is the silhouette.
 
 outline = outline_map(small_pixels(image))  # (3, 64, 64) float16, once per picture
-onto = toward_outlines(points, cameras, outlines)  # what moves points onto each view's silhouette
+ways = toward_outlines(project(points, cameras), cameras, outlines)  # what moves points onto silhouettes
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from training.conditioning.cameras import float32, project, rotation
+from training.conditioning.cameras import Fall, float32, rotation, shown_at
 
 OPAQUE = 128
 """Alpha from here on is the silhouette."""
@@ -51,21 +50,18 @@ def _ways_onto(solid: np.ndarray) -> np.ndarray:
     return (np.stack([across, down, depth]) * (2 / side)).astype(np.float16)
 
 
-def toward_outlines(points: Tensor, cameras: Tensor, outlines: Tensor) -> Tensor:
-    """The way of points (B, 3, N) to each view's silhouette, and how deep within it they fall: (B, V, N, 4).
+def toward_outlines(fall: Fall, cameras: Tensor, outlines: Tensor) -> Tensor:
+    """The way of N points to each view's silhouette, and how deep within it they fall: (B, V, N, 4).
 
     cameras: (B, V, 19), outlines: (B, V, 3, S, S) -> xyz parallel to the picture, then the depth within, in
     the points' unit; 0 for points that fall on the silhouette, and outside it. A point beyond the edge of the
     picture goes to the edge first.
     """
-    places, depth = project(points.float(), cameras)
+    places, depth = fall
     edge = 1 - 1 / outlines.shape[-1]
+    held = places.clamp(-edge, edge)
+    found = shown_at(held, outlines)  # (B, V, N, 3)
     with float32(cameras):
-        held = places.clamp(-edge, edge)
-        found = F.grid_sample(
-            outlines.float().flatten(0, 1), held.flatten(0, 1)[:, :, None], align_corners=False
-        )
-        found = found.squeeze(3).unflatten(0, outlines.shape[:2]).transpose(2, 3)  # (B, V, N, 3)
         unit = (cameras[:, :, None, 16] * depth)[..., None]  # of the picture, where the point is
         way = unit * (found[..., :2] + held - places) * places.new_tensor([1, -1])
         turned = way @ rotation(cameras)[..., :2].transpose(-1, -2)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.conditioning.cameras import float32
+from training.conditioning.cameras import float32, project, shown_at
 from training.conditioning.outlines import toward_outlines
 from training.networks.merging import nearest
-from training.networks.views import over_views, samples
+from training.networks.views import over_views
 from training.objectives.condition import Condition, Inputs
 
 FINE = 5.0
@@ -53,8 +53,9 @@ def shown(x: Tensor, given: Inputs) -> tuple[Tensor, Tensor]:
     """At points x (B, C, N) each view's RGBA and the depth in its silhouette, (B, V, N, 5); views, (B, V)."""
     if given.cameras is None or given.known is None or given.pixels is None or given.outlines is None:
         raise ValueError("this network looks views up: give cameras, known, pixels and outlines")
-    color = samples(x[:, :3], given.cameras, given.pixels)[..., :4]
-    depth = FINE * toward_outlines(x[:, :3], given.cameras, given.outlines)[..., 3:]
+    fall = project(x[:, :3].float(), given.cameras)
+    color = shown_at(fall.places, given.pixels)
+    depth = FINE * toward_outlines(fall, given.cameras, given.outlines)[..., 3:]
     return torch.cat([color, depth], dim=-1), given.known
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from training.conditioning.cameras import float32, look_up, position, rays
+from training.conditioning.cameras import Fall, position, project, rays, shown_at
 from training.conditioning.masks import cell_means
 from training.conditioning.outlines import toward_outlines
 from training.networks.blocks import Block, CrossBlock, initialize_linears
@@ -183,25 +183,25 @@ class Projected(nn.Module):
         """x: (B, C, N) -> (B, N, width)."""
         if given.cameras is None or given.known is None or given.pixels is None:
             raise ValueError("this network looks views up: give cameras, known and pixels")
-        points, used = x[:, :3], given.known[:, :, None, None]
-        features = self.each[0](samples(points, given.cameras, given.pixels))  # (B, V, N, hidden)
+        fall, used = project(x[:, :3].float(), given.cameras), given.known[:, :, None, None]
+        features = self.each[0](samples(fall, given.cameras, given.pixels))  # (B, V, N, hidden)
         if self.behind is not None and given.inside is not None:
-            features = features + self.behind(look_up(points, given.cameras, given.inside)[0])
-        ways = self._ways(points, given.cameras, given)
+            features = features + self.behind(shown_at(fall.places, given.inside))
+        ways = self._ways(fall, given.cameras, given)
         for part, way in ways:
             features = features + part.of_view(way)
         return sum((part(way, used) for part, way in ways), self._pooled(features, used))
 
-    def _ways(self, points: Tensor, cameras: Tensor, given: Inputs) -> list[tuple[Outline, Tensor]]:
-        """The ways of points (B, 3, N) to silhouettes and to insides, (B, V, N, 4), with what takes them."""
+    def _ways(self, fall: Fall, cameras: Tensor, given: Inputs) -> list[tuple[Outline, Tensor]]:
+        """The ways of N points to silhouettes and to insides, (B, V, N, 4), with what takes them."""
         found = []
         if self.outline is not None:
             if given.outlines is None:
                 raise ValueError("this network looks for silhouettes: give outlines")
-            found.append((self.outline, toward_outlines(points, cameras, given.outlines)))
+            found.append((self.outline, toward_outlines(fall, cameras, given.outlines)))
         if self.interior is not None and given.interiors is not None:
             shown = given.interiors.flatten(2).any(-1)[..., None, None]  # else it adds nothing
-            found.append((self.interior, shown * toward_outlines(points, cameras, given.interiors)))
+            found.append((self.interior, shown * toward_outlines(fall, cameras, given.interiors)))
         return found
 
     def _pooled(self, features: Tensor, used: Tensor) -> Tensor:
@@ -259,14 +259,12 @@ def zeros(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
-def samples(points: Tensor, cameras: Tensor, pixels: Tensor) -> Tensor:
-    """What each view shows at the projections of points (B, 3, N): (B, V, N, 6).
+def samples(fall: Fall, cameras: Tensor, pixels: Tensor) -> Tensor:
+    """What each view shows where N points fall: (B, V, N, 6).
 
     cameras: (B, V, 19), pixels: (B, V, 4, S, S). RGBA, inside the picture or not, and depth less the camera's
     distance from the origin.
     """
-    color, places, depth = look_up(points, cameras, pixels)
-    with float32(cameras):
-        inside = (places.abs() < 1).all(-1, keepdim=True)
-        distance = position(cameras).norm(dim=-1)
-        return torch.cat([color, inside, (depth - distance[..., None])[..., None]], dim=-1)
+    inside = (fall.places.abs() < 1).all(-1, keepdim=True)
+    beyond = fall.depth - position(cameras).norm(dim=-1)[..., None]
+    return torch.cat([shown_at(fall.places, pixels), inside, beyond[..., None]], dim=-1)

@@ -51,7 +51,7 @@ CAMERAS = [
 def test_moved_points_fall_on_a_disc_and_no_farther_than_its_border(view: Tensor) -> None:
     size = float(view[0, 0, 16]) * 4  # of half the picture, where the object is
     points = size * torch.randn(1, 3, 400, generator=torch.Generator().manual_seed(0))
-    found = toward_outlines(points, view, outlines_of(disc()))[0, 0]
+    found = toward_outlines(project(points, view), view, outlines_of(disc()))[0, 0]
     way, within = found[:, :3], found[:, 3].numpy()
     axis = rotation(view)[0, 0, :, 2]
     assert (way @ axis).abs().max() < 1e-5 * size  # parallel to the picture
@@ -73,7 +73,7 @@ def test_a_point_beyond_the_picture_goes_to_its_edge_and_on_by_hand() -> None:
     solid[:8, -8:] = True  # the upper right corner
     points = torch.tensor([[0.0, -5, 1], [2, 2, -2]]).T[None]
     view = camera((0, 0, 0), 2 * np.arctan(0.5))  # half the picture is 1.5 at z = 1, 3 at z = -2
-    way = toward_outlines(points, view, outlines_of(picture(solid)))[0, 0, :, :3]
+    way = toward_outlines(project(points, view), view, outlines_of(picture(solid)))[0, 0, :, :3]
     near = torch.tensor([1 - 7.5 / 32, 1 - 7.5 / 32])  # its lower left pixel
     expected = torch.stack([1.5 * near - points[0, :2, 0], 3 * near - points[0, :2, 1]])
     torch.testing.assert_close(way[:, :2], expected, atol=1e-2, rtol=0)
@@ -84,7 +84,8 @@ def test_a_point_beyond_the_picture_goes_to_its_edge_and_on_by_hand() -> None:
 def test_a_picture_without_an_outline_says_no_more_than_its_frame(solid: bool) -> None:
     assert not outline_map(picture(np.full((SIDE, SIDE), solid))).any()
     points = torch.tensor([[0.2, 0.3, 0.0], [-3, 0, 0]]).T[None]
-    found = toward_outlines(points, CAMERAS[0], outlines_of(picture(np.full((SIDE, SIDE), solid))))[0, 0]
+    outlines = outlines_of(picture(np.full((SIDE, SIDE), solid)))
+    found = toward_outlines(project(points, CAMERAS[0]), CAMERAS[0], outlines)[0, 0]
     assert not found[0].any() and found[1, 0] > 1
 
 
@@ -98,6 +99,8 @@ def test_every_view_has_its_own_silhouette() -> None:
     points = torch.randn(1, 3, 20, generator=torch.Generator().manual_seed(1))
     pictures = [disc(), disc()[::-1], disc()[:, ::-1], disc()]
     outlines = torch.cat([outlines_of(np.ascontiguousarray(one)) for one in pictures], 1)
-    together = toward_outlines(points, torch.cat(CAMERAS, 1), outlines)
+    views = torch.cat(CAMERAS, 1)
+    together = toward_outlines(project(points, views), views, outlines)
     for i, one in enumerate(CAMERAS):
-        torch.testing.assert_close(toward_outlines(points, one, outlines[:, i : i + 1])[:, 0], together[:, i])
+        alone = toward_outlines(project(points, one), one, outlines[:, i : i + 1])
+        torch.testing.assert_close(alone[:, 0], together[:, i])

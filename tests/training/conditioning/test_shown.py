@@ -10,13 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from training.conditioning.cameras import camera_numbers, nowhere, photographed, project
+from training.conditioning.cameras import camera_numbers, look_up, nowhere, photographed, project
 from training.conditioning.encoder_cache import CachedEncoder
 from training.conditioning.frames import enter_first, frame_of
 from training.conditioning.masks import Masks
 from training.conditioning.outlines import toward_outlines
 from training.conditioning.shown import MARGIN, SIDE, ViewReader, ViewUse, cropped, cut_to_alpha
-from training.networks.views import samples
 from training.objectives.condition import Condition
 
 WIDTH, HEIGHT = 90, 60
@@ -90,7 +89,7 @@ def test_training_varies_cuts_and_use_does_not() -> None:
     cuts = [read(cut) for cut in (0, 0.3, 0.5, 0.9)]
     assert len({tuple(cut["cameras"][0, 0, 16:].tolist()) for cut in cuts}) == 4
     for cut in [*cuts, read(None)]:
-        red, _, blue, alpha = samples(POINT, cut["cameras"], cut["pixels"])[0, 0, 0, :4].tolist()
+        red, _, blue, alpha = look_up(POINT, cut["cameras"], cut["pixels"])[0][0, 0, 0].tolist()
         assert red > 0.8 and blue < 0.2 and alpha == pytest.approx(1), cut["cameras"]
     again = read(0.3, reader(0.2))
     assert all(torch.equal(again[name], cuts[1][name]) for name in again)
@@ -106,9 +105,12 @@ def test_outlines_are_those_of_cut_pictures() -> None:
         cuts = None if cut is None else torch.tensor([[cut]])
         shown = reader(0.2).read([[photograph()]], camera(), cuts=cuts)
         assert shown["outlines"].shape == (1, 1, 3, SIDE, SIDE)
-        ways = toward_outlines(points, shown["cameras"], shown["outlines"])[0, 0, :, :3]
+        fall = project(points, shown["cameras"])
+        ways = toward_outlines(fall, shown["cameras"], shown["outlines"])[0, 0, :, :3]
         moved = points + ways.T[None]
-        before, after = (samples(at, shown["cameras"], shown["pixels"])[0, 0, :, 3] for at in (points, moved))
+        before, after = (
+            look_up(at, shown["cameras"], shown["pixels"])[0][0, 0, :, 3] for at in (points, moved)
+        )
         assert (before < 0.1).sum() > 20 and (after > 0.3).all()
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tests.helpers.cloud_rows import make_row  # pyright: ignore[reportMissingImports]
 from training import checkpoints
-from training.conditioning.cameras import camera_numbers
+from training.conditioning.cameras import camera_numbers, project
 from training.conditioning.masks import cell_means
 from training.config import TrainConfig
 from training.networks.point_e import assemble, load_weights
@@ -144,7 +144,7 @@ def test_points_see_the_pixels_that_they_fall_on() -> None:
     pose[2, 3] = 4
     camera = torch.from_numpy(camera_numbers(pose, 0.7))[None, None]
     points = torch.tensor([[-0.7, 0.2, 0.0], [0.7, 0.2, 0.5], [9, 0, 0], [-0.7, 0, 1]]).T[None]
-    seen = samples(points, camera, pixels)[0, 0]
+    seen = samples(project(points, camera), camera, pixels)[0, 0]
     red = torch.tensor([1.0, 0, 0, 1])
     torch.testing.assert_close(seen[[0, 3], :4], torch.stack([red, red]))
     assert not seen[1:3, :4].any()
