@@ -5,8 +5,8 @@
 takes a dataset of 20 views fused at schema 3 (examples/it_learns.sh makes it; fuse with `--validation 0.1`)
 and a checkpoint of `--config segment_cpu`. A small model learns clouds of outside and hidden points from one
 view, half of the time with the view's true masks (`see_inside: mixed`). Then it generates the held-out
-objects from a view that no step has shown, each time from the same noise. OUT/table.md is the outcome; a run
-that is there is not trained again.
+objects from views that no step has shown, with and without masks from the same noise; an object's scores are
+means over its views. OUT/table.md is the outcome; a run that is there is not trained again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from training.settings import EvaluateSettings, SeeInside
 from training.train import train
 
 SEEN = 12
-"""Views that steps may show; the next one is for the evaluation."""
+"""Views that steps may show; the next ones are for the evaluation."""
 SMALL = TrainConfig(
     batch=16, points=512, step_points=128, width=64, layers=3, heads=2, prediction="flow", lr=2e-3,
     points_from="outside+hidden", hidden_share=0.5, target="albedo", view_rays=True, view_projected=True,
@@ -54,8 +54,10 @@ class Options:
     """Seed of the training."""
     count: int = 10**6
     """Maximum number of held-out objects."""
+    views: int = 4
+    """Unseen views that each held-out object is generated from, one at a time."""
     samples: int = 2
-    """Clouds per object and kind of masks."""
+    """Clouds per view and kind of masks."""
     points: int = 512
     """Points per cloud."""
     radius: tuple[float, ...] = (0.05, 0.1)
@@ -72,7 +74,7 @@ def main(options: Options) -> None:
         points=options.points, steps=8, guidance=1, device="cpu", precision="float32", radius=options.radius,
         thresholds=(0.05, 0.1), score_points=options.points,
     )  # fmt: skip
-    lines = compare_insides(settings, options.samples).lines()
+    lines = compare_insides(settings, options.samples, options.views).lines()
     seconds = json.loads((run / "seconds.json").read_text())
     cost = f"CPU-seconds: {seconds:.0f} to train, {time.process_time() - begun:.0f} to evaluate"
     (options.out / "table.md").write_text("\n".join([*lines, "", cost]) + "\n")

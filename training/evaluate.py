@@ -116,21 +116,14 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
 
     Raises ShardError where the dataset cannot be read, CheckpointError for a bad checkpoint.
     """
-    generator = Generator(
-        settings.checkpoint,
-        settings.device,
-        None,
-        settings.encoder_path,
-        settings.precision,
-        settings.segmenter,
-    )
+    generator = open_generator(settings)
     config, behind = generator.config, shown_behind(generator, settings)
     if settings.untrained:
         model = checkpoints.build_model(config, generator.encoder.features)
         generator.model = model.to(generator.device).eval().requires_grad_(False)
     points = config.points if config.model == "upsample" else settings.points
     clouds = open_dataset(settings.dataset).clouds
-    split, objects_of = _chosen_split(clouds, config, settings.split)
+    split, objects_of = chosen_split(clouds, config, settings.split)
     views = range(settings.view, settings.view + (settings.views or config.views_most))
     samples = read_samples(clouds, config, settings.count, views, points, split, behind=behind)
     low = [sample.low_res for sample in samples if sample.low_res is not None]
@@ -160,6 +153,12 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     return replace(found, scores=_score(truth, generated, settings)) if settings.scores else found
 
 
+def open_generator(settings: EvaluateSettings) -> Generator:
+    """The checkpoint to evaluate."""
+    how = (settings.device, None, settings.encoder_path, settings.precision, settings.segmenter)
+    return Generator(settings.checkpoint, *how)
+
+
 def shown_behind(generator: Generator, settings: EvaluateSettings) -> SeeInside:
     """What is shown behind the views. UserError where the settings do not fit the model."""
     if len(settings.see_inside) > 1:
@@ -183,7 +182,7 @@ def keep(found: Recorded, settings: EvaluateSettings) -> Path | None:
     return file
 
 
-def _chosen_split(clouds: Path, config: TrainConfig, asked: str | None) -> tuple[str, str]:
+def chosen_split(clouds: Path, config: TrainConfig, asked: str | None) -> tuple[str, str]:
     """The split to evaluate on, and a line that says whose objects these are."""
     if asked:
         return asked, f"objects of split {asked!r}" + (" (learned)" if asked == config.split else "")

@@ -96,7 +96,7 @@ def test_one_checkpoint_is_compared_with_and_without_masks(data: Path, run: Path
     settings = EvaluateSettings(
         data, run, points=32, steps=2, count=2, see_inside=kinds, precision="float32", set_points=8
     )
-    found = compare_insides(settings, samples=2)
+    found = compare_insides(settings, samples=2, views=2)
     lines = found.lines()
     assert lines[0].startswith("2 held-out objects") and "true - none" in lines[2]
     assert {"hidden recall@0.05", "hidden precision@0.05", "label accuracy"} <= set(found.values["none"])
@@ -105,8 +105,8 @@ def test_one_checkpoint_is_compared_with_and_without_masks(data: Path, run: Path
     single = EvaluateSettings(
         data, run, points=32, steps=2, count=2, see_inside=("true",), precision="float32", sets=False
     )
-    both = [evaluate(single).scores, evaluate(replace(single, seed=1)).scores]
-    means = np.mean([np.array(one["Chamfer, mean distance"].objects) for one in both if one], axis=0)
+    every = [evaluate(replace(single, seed=seed, view=view)).scores for seed in (0, 1) for view in (0, 1)]
+    means = np.mean([np.array(one["Chamfer, mean distance"].objects) for one in every if one], axis=0)
     np.testing.assert_allclose(chamfer[2], means)
 
 

@@ -22,7 +22,7 @@ from fuse.preview.cutaway import draw_inside, marked, on_gray
 from fuse.preview.picture import BACKGROUND, draw_cloud
 from render.failures import UserError
 from training.conditioning.image_files import read_views
-from training.conditioning.shown import View
+from training.conditioning.shown import BLANK, View
 from training.data.channels import from_network, hidden_of
 from training.generator import Generator, refine, upsampler_for
 from training.learner import pick_device
@@ -33,10 +33,13 @@ from training.merging.settings import FROM_PICTURES, ComposeSettings, MergeRule
 from training.output.cloud_files import write_points
 from training.output.seen import seen_by
 from training.segmentation.files import gray
+from training.segmentation.layer_cloud import LayerPredictor
 from training.segmentation.segmenter import Segmenter
 
 TILE = 256
 """Pixels of a tile of the picture."""
+LAYERS = "layers"
+"""The file of the cloud of all pictures' layers."""
 
 
 def compose(settings: ComposeSettings, report: Callable[[str], None] = print) -> list[Path]:
@@ -48,7 +51,7 @@ def compose(settings: ComposeSettings, report: Callable[[str], None] = print) ->
     views = [view for _, view in given]
     how = (settings.device, None, settings.encoder_path, settings.precision, settings.segmenter)
     base = Generator(settings.checkpoint, *how)
-    segmenter = base.segmenter or _segmenter(settings)
+    segmenter, layers = base.segmenter or _segmenter(settings), _layers(settings)
     points, merger = settings.points or base.config.points, _merger(settings)
     opening = (settings.device, settings.encoder_path, settings.precision)
     upsampler = upsampler_for(base, points, settings.upsampler, *opening)
@@ -57,12 +60,15 @@ def compose(settings: ComposeSettings, report: Callable[[str], None] = print) ->
     masks = _masks(segmenter, views)
     views = [replace(view, behind=base.guess) for view in views]
     clouds = list(base.sample([[view] for view in views], points, settings.sampling, report=report))
+    if layers is not None:
+        clouds.append(layers.cloud(views)[: base.model.channels])
     merged = merger(clouds, views, points)
-    report(f"merged {len(clouds)} clouds of {points} points by {settings.merge}")
+    report(f"merged {len(clouds)} clouds into {points} points by {settings.merge}")
     cloud = merged
     if upsampler is not None:
         cloud = refine(upsampler, [views], merged[None], settings.sampling, report)[0]
     names = [f"{i}-{file.stem}" for i, (file, _) in enumerate(given)]
+    names += [LAYERS] if layers is not None else []
     return _write(settings.to, names, masks, clouds, merged, cloud, views)
 
 
@@ -70,7 +76,7 @@ Merger = Callable[[Sequence[np.ndarray], Sequence[View], int], np.ndarray]
 
 
 def _merger(settings: ComposeSettings) -> Merger:
-    """What merges clouds (C, N): a rule, or a network that may look at the views."""
+    """What merges clouds (C, N), those of the views first: a rule, or a network that may look at views."""
     rules: dict[str, MergeRule] = {name: name for name in get_args(MergeRule)}
     if settings.merge in rules:
         return partial(_by_rule, rules[settings.merge])
@@ -78,7 +84,13 @@ def _merger(settings: ComposeSettings) -> Merger:
         raise UserError(f"{settings.merge}: neither a rule ({', '.join(rules)}) nor a merger's checkpoint.")
     network = open_merger(Path(settings.merge), settings.device, settings.encoder_path)
     sampling = replace(settings.sampling, guidance=1.0)
-    return lambda clouds, views, points: merge_by(network, clouds, views, points, sampling)
+
+    def merged(clouds: Sequence[np.ndarray], views: Sequence[View], points: int) -> np.ndarray:
+        if not network.config.merge_images:  # views say from where; a cloud of layers is from nowhere
+            views = [*views, *[View(BLANK)] * (len(clouds) - len(views))]
+        return merge_by(network, clouds, views, points, sampling)
+
+    return merged
 
 
 def _by_rule(name: MergeRule, clouds: Sequence[np.ndarray], views: Sequence[View], points: int) -> np.ndarray:
@@ -93,6 +105,13 @@ def _segmenter(settings: ComposeSettings) -> Segmenter | None:
     return Segmenter(settings.segmenter, pick_device(settings.device), settings.encoder_path)
 
 
+def _layers(settings: ComposeSettings) -> LayerPredictor | None:
+    """What predicts the surfaces along the pictures' rays."""
+    if settings.layers is None:
+        return None
+    return LayerPredictor(settings.layers, pick_device(settings.device), settings.encoder_path)
+
+
 def _check(settings: ComposeSettings, base: Generator, views: Sequence[View]) -> None:
     if base.takes != "image" or base.config.model == "upsample":
         raise UserError(f"{base.path}: not a model that makes a cloud of a picture.")
@@ -100,6 +119,8 @@ def _check(settings: ComposeSettings, base: Generator, views: Sequence[View]) ->
         raise UserError("Give two or more pictures of one object.")
     if settings.merge in FROM_PICTURES and settings.cameras is None:
         raise UserError(f"rule {settings.merge} needs the pictures' --cameras.")
+    if settings.layers and settings.cameras is None:
+        raise UserError(f"{settings.layers}: layers need the pictures' --cameras.")
     if base.config.frame != "object" and settings.cameras is None:
         raise UserError(f"{base.path}: its clouds stand as in their pictures. Give --cameras to merge them.")
 
@@ -120,7 +141,7 @@ def _write(
     cloud: np.ndarray,
     views: Sequence[View],
 ) -> list[Path]:
-    """The files: masks, clouds, the merged cloud, the refined one, the picture."""
+    """The files: masks, clouds by `names`, the merged cloud, the refined one, the picture."""
     to.mkdir(parents=True, exist_ok=True)
     written = []
     for name, mask in zip(names, masks, strict=False):
@@ -148,7 +169,7 @@ def draw(
     (xyz, rgb), hidden = from_network(cloud), hidden_of(cloud)
     hidden = np.zeros(len(xyz), bool) if hidden is None else hidden
     inside = draw_inside(xyz[~hidden], rgb[~hidden], xyz[hidden], rgb[hidden], TILE)
-    sheet = Image.new("RGB", (TILE * max(3, len(images)), TILE * (len(rows) + 1)), BACKGROUND)
+    sheet = Image.new("RGB", (TILE * max(3, *map(len, rows)), TILE * (len(rows) + 1)), BACKGROUND)
     for down, row in enumerate(rows):
         for right, pixels in enumerate(row):
             tile = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

@@ -121,6 +121,8 @@ class ComposeSettings(Running):
     """A segmenter, which predicts what lies inside each picture, for a base that was trained with masks."""
     merge: str = "consensus"
     """How the clouds become one: a rule of `merge` or a merger's checkpoint."""
+    layers: Path | None = None
+    """A checkpoint of `model: layers`: the surfaces along the pictures' rays are one more cloud to merge."""
     upsampler: Path | None = None
     """An upsampler, which adds points to the merged cloud."""
     points: int = 0

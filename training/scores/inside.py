@@ -6,6 +6,8 @@ solid ball has no hidden points to recall) is NaN, and left out of means.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from training.scores.clouds import Cloud
@@ -32,7 +34,7 @@ def inside_scores(generated: Cloud, true: Cloud, *radii: float) -> dict[str, flo
     }
 
 
-def share_correlation(generated: list[Cloud], true: list[Cloud]) -> float:
+def share_correlation(generated: Sequence[Cloud], true: Sequence[Cloud]) -> float:
     """Pearson's correlation of generated and true share of hidden points over objects; NaN if constant."""
     shares = np.array([[_hidden(cloud).mean() for cloud in clouds] for clouds in (generated, true)])
     return float(np.corrcoef(shares)[0, 1]) if (shares.std(1) > 0).all() else NAN

@@ -115,14 +115,23 @@ def compare(
     """Per score of pairs, the paired difference of `generated` and `baseline`, on the objects of both."""
     both = {cloud.name for cloud in generated} & {cloud.name for cloud in baseline}
     points = min(how.score_points, *(len(cloud) for cloud in [*generated, *baseline, *true]))
-    sides: list[Values] = []
-    for clouds in (generated, baseline):
-        pairs = paired([cloud for cloud in clouds if cloud.name in both], true)
-        mine = [thinned(a, points, how.score_seed, _MADE) for a, _ in pairs]
-        real = [thinned(b, points, how.score_seed, _TRUE) for _, b in pairs]
-        sides.append(pair_values(mine, real, how))
-    names = [name for name in sides[0] if name in sides[1]]
-    return {name: paired_difference(sides[0][name], sides[1][name], how.score_seed) for name in names}
+    these, those = (
+        values_of([cloud for cloud in clouds if cloud.name in both], true, how, points)
+        for clouds in (generated, baseline)
+    )
+    names = [name for name in these if name in those]
+    return {name: paired_difference(these[name], those[name], how.score_seed) for name in names}
+
+
+def values_of(
+    generated: Sequence[Cloud], true: Sequence[Cloud], how: Scoring, points: int | None = None
+) -> Values:
+    """Every score of each pair, (K,) each, without floor and ceiling; `points` None: as in `score`."""
+    most = points or min(how.score_points, *(len(cloud) for cloud in [*generated, *true]))
+    pairs = paired(generated, true)
+    mine = [thinned(a, most, how.score_seed, _MADE) for a, _ in pairs]
+    real = [thinned(b, most, how.score_seed, _TRUE) for _, b in pairs]
+    return pair_values(mine, real, how)
 
 
 def paired(generated: Sequence[Cloud], true: Sequence[Cloud]) -> list[tuple[Cloud, Cloud]]:

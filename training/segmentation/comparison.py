@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from training.evaluate import evaluate
+from fuse.dataset.layout import open_dataset
+from training.conditioning.masks import Behind
+from training.conditioning.shown import View
+from training.evaluate import Sample, chosen_split, open_generator, read_samples, shown_behind
+from training.generator import Generator
 from training.scores.bootstrap import Interval, mean_interval, paired_difference
-from training.scores.report import Report
+from training.scores.clouds import Cloud, distinct, from_channels
+from training.scores.inside import share_correlation
+from training.scores.report import Values, values_of
 from training.settings import EvaluateSettings, SeeInside
 
 CORRELATION = "hidden share, correlation"
@@ -27,8 +33,10 @@ class InsideComparison:
     """The scores of the same objects by what the model was shown behind their views."""
 
     objects_of: str
+    views: int
+    """Views of each object, one at a time."""
     samples: int
-    """Clouds per object, over which its scores are means."""
+    """Clouds per view; an object's scores are means over all of its clouds."""
     values: Mapping[SeeInside, Mapping[str, np.ndarray]]
     """By kind of masks and score, (K,) values of K objects."""
     correlations: Mapping[SeeInside, float]
@@ -40,7 +48,7 @@ class InsideComparison:
         head = ["score", first, *(text for kind in others for text in (kind, f"{kind} - {first}"))]
         rows = [self._row(name, first, others) for name in self.values[first]]
         rows.append(self._correlation(first, others))
-        title = f"{count} {self.objects_of}, {self.samples} clouds each"
+        title = f"{count} {self.objects_of}, {self.views} views each, {self.samples} clouds per view"
         return [title, "", *(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])]
 
     def _row(self, name: str, first: SeeInside, others: Sequence[SeeInside]) -> list[str]:
@@ -57,47 +65,71 @@ class InsideComparison:
         ]
 
 
-def compare_insides(settings: EvaluateSettings, samples: int = 1) -> InsideComparison:
-    """Evaluate with each of `settings.see_inside`, and `samples` clouds per object, from seeds in turn.
+@dataclass
+class _Tally:
+    """The scores of the clouds of one kind of masks, so far."""
 
+    values: list[Values] = field(default_factory=list)
+    """Of each view and sample: by score, (K,) values of K objects."""
+    correlations: list[float] = field(default_factory=list)
+
+    def add(self, made: Sequence[Cloud], true: Sequence[Cloud], settings: EvaluateSettings) -> None:
+        """Score a cloud of each object."""
+        self.values.append(values_of(made, true, settings))
+        if all(cloud.hidden is not None for cloud in [*made, *true]):
+            self.correlations.append(share_correlation(made, true))
+
+    def means(self) -> Values:
+        """By score, the mean over each object's clouds, (K,); NaN where the object cannot have it."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # objects that cannot have the score
+            means = {name: np.nanmean([one[name] for one in self.values], 0) for name in self.values[0]}
+        return {name: each for name, each in means.items() if not np.isnan(each).all()}
+
+
+def compare_insides(settings: EvaluateSettings, samples: int = 1, views: int = 1) -> InsideComparison:
+    """Evaluate with each of `settings.see_inside`; the first kind is what the others are compared with.
+
+    Each object is generated from its views `settings.view`.., `views` of them one after the other, with
+    `samples` seeds each. Intervals are over objects: more clouds of each narrow them, more objects too.
     Raises what `evaluate` raises.
     """
-    values: dict[SeeInside, Mapping[str, np.ndarray]] = {}
-    correlations: dict[SeeInside, float] = {}
-    objects_of = ""
+    generator = open_generator(settings)
     for kind in settings.see_inside:
-        one = replace(settings, see_inside=(kind,), pictures=None, clouds=None, sets=False)
-        found = [evaluate(replace(one, seed=settings.seed + i)) for i in range(samples)]
-        reports = [each.scores for each in found if each.scores]
-        values[kind], objects_of = _means(reports), found[0].objects_of
-        correlations[kind] = float(np.mean([_value(report, CORRELATION) for report in reports]))
-    common = [
-        name for name in values[settings.see_inside[0]] if all(name in some for some in values.values())
-    ]
-    kept: dict[SeeInside, Mapping[str, np.ndarray]] = {
-        kind: {name: some[name] for name in common} for kind, some in values.items()
+        shown_behind(generator, replace(settings, see_inside=(kind,)))  # refuses what the model cannot take
+    clouds = open_dataset(settings.dataset).clouds
+    split, objects_of = chosen_split(clouds, generator.config, settings.split)
+    tallies: dict[SeeInside, _Tally] = {kind: _Tally() for kind in settings.see_inside}
+    most = settings.views or generator.config.views_most
+    read: SeeInside = "true" if "true" in tallies else "none"
+    for first in range(settings.view, settings.view + views):
+        shown = range(first, first + most)
+        objects = read_samples(
+            clouds, generator.config, settings.count, shown, 2 * settings.points, split, behind=read
+        )
+        true = [distinct(from_channels(one.uid, one.cloud)) for one in objects]
+        for kind, tally in tallies.items():
+            for seed in range(settings.seed, settings.seed + samples):
+                tally.add(_made(generator, objects, kind, replace(settings, seed=seed)), true, settings)
+    means: dict[SeeInside, Values] = {kind: tally.means() for kind, tally in tallies.items()}
+    correlations: dict[SeeInside, float] = {
+        kind: float(np.mean(tally.correlations or np.nan)) for kind, tally in tallies.items()
     }
-    return InsideComparison(objects_of, samples, kept, correlations)
+    return InsideComparison(objects_of, views, samples, means, correlations)
 
 
-def _means(reports: Sequence[Report]) -> dict[str, np.ndarray]:
-    """Each score's mean over the reports of the same objects, (K,); NaN where an object cannot have it."""
-    found = {}
-    for score in reports[0].scores:
-        if score.objects is not None and all(_has(report, score.name) for report in reports):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # objects that cannot have the score
-                each = np.array([report[score.name].objects for report in reports], float)
-                found[score.name] = np.nanmean(each, axis=0)
-    return found
+def _made(
+    generator: Generator, objects: Sequence[Sample], kind: SeeInside, settings: EvaluateSettings
+) -> list[Cloud]:
+    """A cloud of each object, from its views and these masks."""
+    items = [[replace(view, behind=_behind(view, kind)) for view in one.views] for one in objects]
+    found = generator.sample(items, settings.points, settings.sampling)
+    return [from_channels(one.uid, cloud) for one, cloud in zip(objects, found, strict=True)]
 
 
-def _has(report: Report, name: str) -> bool:
-    return any(score.name == name for score in report.scores)
-
-
-def _value(report: Report, name: str) -> float:
-    return report[name].value if _has(report, name) else float("nan")
+def _behind(view: View, kind: SeeInside) -> Behind:
+    """What is shown behind a view that was read with its true masks."""
+    return {"none": None, "predicted": "predicted", "true": view.behind}[kind]
 
 
 def _short(interval: Interval, sign: str = "") -> str:

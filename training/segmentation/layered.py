@@ -129,7 +129,8 @@ def layer_losses(found: Tensor, true: Surfaces, cover: Tensor) -> dict[str, Tens
 def back_projected(found: Surfaces, cover: Tensor, cameras: Tensor, sure: float = 0.5) -> list[Tensor]:
     """The surfaces that are there, of all V views, as a cloud per object: B times (7, N) float32.
 
-    cover: (B, V, S, S), cameras: (B, V, 19). A point lies on the ray through its cell's center.
+    cover: (B, V, S, S), cameras: (B, V, 19). A point lies on the ray through its cell's center. The nearest
+    surface is there wherever the object covers a cell, further ones if that is `sure`.
     """
     side = cover.shape[-1]
     across = (torch.arange(side, device=cover.device) + 0.5) / side * 2 - 1
@@ -144,5 +145,6 @@ def back_projected(found: Surfaces, cover: Tensor, cameras: Tensor, sure: float 
     )
     label = torch.where(found.hidden > 0.5, 1.0, -1.0)[:, :, :, None]
     values = torch.cat([xyz, found.color, label], 3).transpose(2, 3)  # (B, V, 7, K, S, S)
-    kept = (found.there >= sure) & (cover >= 0.5)[:, :, None]
+    first = torch.arange(found.there.shape[2], device=cover.device)[:, None, None] == 0
+    kept = ((found.there >= sure) | first) & (cover >= 0.5)[:, :, None]
     return [one.transpose(0, 1)[:, some] for one, some in zip(values, kept, strict=True)]

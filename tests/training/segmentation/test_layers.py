@@ -69,7 +69,7 @@ def test_layers_of_plates_are_known():
 def test_back_projected_layers_lie_on_the_plates():
     camera = from_above()
     found = surfaces_of(plates(), camera)
-    cloud = back_projected(found, torch.ones(1, 1, 32, 32), camera)[0]
+    cloud = back_projected(found, found.there[:, :, 0], camera)[0]
     assert set(np.round(cloud[2].tolist(), 4)) == {0.5, 0.0, -0.5}
     assert torch.equal(cloud[6] > 0, cloud[2].abs() < 0.1)
     places, _ = project(cloud[None, :3], camera)
@@ -77,6 +77,8 @@ def test_back_projected_layers_lie_on_the_plates():
     torch.testing.assert_close(centers, centers.round(), atol=1e-3, rtol=0)
     assert cloud[:2].abs().max() < 0.7
     assert not back_projected(found, torch.zeros(1, 1, 32, 32), camera)[0].shape[1]
+    unsure = replace(found, there=found.there / 4)
+    assert set(back_projected(unsure, found.there[:, :, 0], camera)[0][2].tolist()) == {0.5}
 
 
 def test_the_loss_is_zero_at_the_truth_and_grows_from_there():
