@@ -56,7 +56,7 @@ class Options:
     """Maximum number of held-out objects."""
     views: int = 4
     """Unseen views that each held-out object is generated from, one at a time."""
-    samples: int = 2
+    samples: int = 1
     """Clouds per view and kind of masks."""
     points: int = 512
     """Points per cloud."""

@@ -90,9 +90,9 @@ class _Tally:
 def compare_insides(settings: EvaluateSettings, samples: int = 1, views: int = 1) -> InsideComparison:
     """Evaluate with each of `settings.see_inside`; the first kind is what the others are compared with.
 
-    Each object is generated from its views `settings.view`.., `views` of them one after the other, with
-    `samples` seeds each. Intervals are over objects: more clouds of each narrow them, more objects too.
-    Raises what `evaluate` raises.
+    Each object is generated from its views `settings.view`.., `views` of them one after the other, `samples`
+    times each, every time from another seed, the same for all kinds. Intervals are over objects: more clouds
+    of each narrow them, more objects too. Raises what `evaluate` raises.
     """
     generator = open_generator(settings)
     for kind in settings.see_inside:
@@ -102,14 +102,15 @@ def compare_insides(settings: EvaluateSettings, samples: int = 1, views: int = 1
     tallies: dict[SeeInside, _Tally] = {kind: _Tally() for kind in settings.see_inside}
     most = settings.views or generator.config.views_most
     read: SeeInside = "true" if "true" in tallies else "none"
-    for first in range(settings.view, settings.view + views):
-        shown = range(first, first + most)
+    for view in range(views):
+        shown = range(settings.view + view, settings.view + view + most)
+        seeds = [settings.seed + view * samples + i for i in range(samples)]
         objects = read_samples(
             clouds, generator.config, settings.count, shown, 2 * settings.points, split, behind=read
         )
         true = [distinct(from_channels(one.uid, one.cloud)) for one in objects]
         for kind, tally in tallies.items():
-            for seed in range(settings.seed, settings.seed + samples):
+            for seed in seeds:
                 tally.add(_made(generator, objects, kind, replace(settings, seed=seed)), true, settings)
     means: dict[SeeInside, Values] = {kind: tally.means() for kind, tally in tallies.items()}
     correlations: dict[SeeInside, float] = {
