@@ -16,6 +16,8 @@ from training.conditioning.cameras import project
 
 SIDE = 256
 """Side of a z-buffer, pixels."""
+WIDEST = 32
+"""Most pixels of a disc's radius: a cloud sparser than that has no surface to stand before another."""
 SLACK = 2.0
 """Spacings by which a point may lie behind its pixel's nearest disc: a surface that is seen aslant recedes by
 that much within a disc of slope 2 (63 degrees)."""
@@ -39,9 +41,9 @@ def _seen(place: np.ndarray, depth: np.ndarray, apart: float, radius: float) -> 
     """
     pixels = np.floor((place + 1) / 2 * SIDE).astype(int)
     shown = (np.abs(place) < 1).all(1)
-    radii = (radius / depth * SIDE / 2).clip(0.5)
+    radii = (radius / depth * SIDE / 2).clip(0.5, WIDEST)
     buffer = np.full((SIDE, SIDE), np.inf, np.float32)
-    reach = int(min(radii[shown].max(initial=0), SIDE))
+    reach = int(radii[shown].max(initial=0))
     for down in range(-reach, reach + 1):
         for right in range(-reach, reach + 1):
             at = pixels + np.array([right, down])

@@ -21,6 +21,7 @@ from training.conditioning.cameras import camera_numbers
 from training.conditioning.image_files import read_views
 from training.conditioning.pose_file import write_poses
 from training.config import TrainConfig
+from training.merging import compose as sheet
 from training.merging.compose import compose
 from training.merging.files import as_channels
 from training.merging.rules import consensus, union
@@ -29,7 +30,7 @@ from training.scores.clouds import read_cloud
 from training.segmentation.layer_cloud import LayerPredictor
 from training.train import train
 
-POINTS = 256
+POINTS, TILE = 256, 48
 SMALL = {
     "steps": 2, "batch": 2, "points": POINTS, "step_points": 0, "image_size": 64, "width": 32, "layers": 1,
     "heads": 2, "threads": 1, "device": "cpu", "precision": "float32", "prediction": "flow",
@@ -76,6 +77,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> ComposeSettings:
     )
 
 
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clouds of hardly any training are so wide that large pictures of them take ten seconds."""
+    monkeypatch.setattr(sheet, "TILE", TILE)
+
+
 def test_three_pictures_become_one_refined_labeled_cloud(settings: ComposeSettings):
     written = compose(settings, report=lambda line: None)
     names = {path.name for path in written}
@@ -89,7 +96,7 @@ def test_three_pictures_become_one_refined_labeled_cloud(settings: ComposeSettin
     assert not np.array_equal(three[0], three[1])  # each picture has noise of its own
     mask = np.asarray(Image.open(settings.to / "0-0.mask.png"))
     assert mask.shape == (64, 64) and not mask[2:8].any() and mask[32, 32] > 0
-    assert Image.open(settings.to / "picture.png").size == (3 * 256, 4 * 256)
+    assert Image.open(settings.to / "picture.png").size == (3 * TILE, 4 * TILE)
 
 
 def test_the_layers_of_all_pictures_are_one_more_cloud(settings: ComposeSettings, tmp_path: Path):
@@ -104,7 +111,7 @@ def test_the_layers_of_all_pictures_are_one_more_cloud(settings: ComposeSettings
     four = as_channels([*(read_cloud(settings.to / f"{i}-{i}.ply") for i in range(3)), layered])
     (merged,) = as_channels([read_cloud(settings.to / "merged.ply")])
     np.testing.assert_allclose(merged, union(four, POINTS), atol=1e-2)
-    assert Image.open(settings.to / "picture.png").size == (4 * 256, 4 * 256)
+    assert Image.open(settings.to / "picture.png").size == (4 * TILE, 4 * TILE)
 
     merger = untrained_merger(tmp_path / "merger.pt")
     written = compose(replace(settings, to=tmp_path / "merger", merge=str(merger)), report=lambda line: None)
