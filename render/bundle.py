@@ -23,7 +23,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -84,26 +84,6 @@ class Layer:
     normal: np.ndarray  # (H, W, 3) float32, unit length, 0 where there is no surface
 
 
-class Layers(Sequence[Layer]):
-    """A view's layers, each made anew whenever it is asked for: all views' at once would fill the memory."""
-
-    def __init__(self, make: Callable[[int], Layer], first: int, end: int):
-        self._make, self._ranks = make, range(first, end)
-
-    def __len__(self) -> int:
-        return len(self._ranks)
-
-    @overload
-    def __getitem__(self, index: int) -> Layer: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Layers: ...
-
-    def __getitem__(self, index: int | slice) -> Layer | Layers:
-        ranks = self._ranks[index]
-        return self._make(ranks) if isinstance(ranks, int) else Layers(self._make, ranks.start, ranks.stop)
-
-
 @dataclass(frozen=True)
 class Surface:
     """A layer without its empty pixels: N pixels of a view, and what their rays hit there."""
@@ -112,6 +92,10 @@ class Surface:
     depth: np.ndarray  # (N,) float32, planar z in normalized units
     albedo: np.ndarray  # (N, 3) uint8
     normal: np.ndarray  # (N, 3) float32, unit length, or 0 where it is unknown
+
+    def layer(self, shape: tuple[int, ...]) -> Layer:
+        """The images, of `shape` H, W."""
+        return Layer(*(scatter(self.pixel, one, shape) for one in (self.depth, self.albedo, self.normal)))
 
 
 @dataclass(frozen=True)
@@ -123,12 +107,20 @@ class View:
     depth: np.ndarray  # (H, W) float32, planar z in normalized units, 0 where there is no surface
     albedo: np.ndarray  # (H, W, 3) uint8, 0 where there is no surface
     normal: np.ndarray  # (H, W, 3) float32, unit length, 0 where there is no surface
-    hidden: Sequence[Layer] = ()  # nearest first
+    behind: Sequence[Surface] = ()  # the surfaces behind the first, nearest first
     interior: np.ndarray | None = None  # (H, W) bool: a surface that no view sees lies behind
+
+    def layers(self) -> Iterator[Layer]:
+        """The images of all surfaces, nearest first."""
+        yield Layer(self.depth, self.albedo, self.normal)
+        yield from (surface.layer(self.depth.shape) for surface in self.behind)
 
     def layer_count(self) -> np.ndarray:
         """(H, W) int64: number of surfaces along each ray."""
-        return np.sum([layer.depth > 0 for layer in (self, *self.hidden)], axis=0)
+        count = (self.depth > 0).astype(np.int64)
+        for surface in self.behind:
+            count.ravel()[surface.pixel] += 1
+        return count
 
 
 @dataclass(frozen=True)
@@ -243,7 +235,7 @@ class Bundle:
             depth=first.depth,
             albedo=first.albedo,
             normal=first.normal,
-            hidden=tuple(self._layer(files) for files in frame.hidden) if hidden else (),
+            behind=tuple(self.surfaces(index)) if hidden else (),
             interior=None if interior is None else self._image(interior, "L") > 0,
         )
 
@@ -327,16 +319,13 @@ def _first(error: ValidationError) -> str:
 
 
 def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """(H, W) float32 planar z, 0 for no surface -> (H, W) uint16, near, far: the image's own range."""
-    code = np.zeros(depth.shape, np.uint16)
-    hit = depth > 0
-    if not hit.any():
-        return code, 0.0, 1.0
-    found = depth[hit].astype(np.float64)
+    """(N,) float32 planar z -> (N,) uint16, near, far: their own range."""
+    if not len(depth):
+        return np.zeros(0, np.uint16), 0.0, 1.0
+    found = depth.astype(np.float64)
     near, far = float(found.min()), float(found.max())
     far = max(far, near + 1e-6)
-    code[hit] = np.rint((found - near) / (far - near) * 65534) + 1
-    return code, near, far
+    return (np.rint((found - near) / (far - near) * 65534) + 1).astype(np.uint16), near, far
 
 
 def decode_depth(code: np.ndarray, near: float, far: float) -> np.ndarray:
@@ -353,10 +342,9 @@ def _depth(code: np.ndarray, near: float, far: float) -> np.ndarray:
 
 
 def encode_normal(normal: np.ndarray) -> np.ndarray:
-    """(H, W, 3) float32 unit or zero vectors -> (H, W, 3) uint8; zero becomes 0,0,0."""
-    code = np.zeros(normal.shape, np.uint8)
-    there = (normal[..., 0] != 0) | (normal[..., 1] != 0) | (normal[..., 2] != 0)
-    code[there] = np.rint((normal[there] + 1) * 127.5).clip(0, 255).astype(np.uint8)
+    """(N, 3) float32 unit or zero vectors -> (N, 3) uint8; zero becomes 0,0,0."""
+    code = np.rint((normal + 1) * 127.5).clip(0, 255).astype(np.uint8)
+    code[~normal.any(1)] = 0
     return code
 
 
@@ -389,14 +377,15 @@ def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, An
         _add(archive, path, png.encode(pixels, smooth))
         return path
 
-    hidden, count = [], (view.depth > 0).astype(np.int64)
-    for rank, layer in enumerate(view.hidden, start=1):
-        hidden.append(_write_layer(write, layer, f"hidden/{name}_{rank}_{{}}.png"))
-        count += layer.depth > 0
+    shape = view.depth.shape
+    hidden = [
+        _write_layer(write, surface, shape, f"hidden/{name}_{rank}_{{}}.png")
+        for rank, surface in enumerate(view.behind, start=1)
+    ]
     frame = {
         "file_path": write(f"rgba/{name}.png", view.rgba, True),
-        **_write_layer(write, view, f"{{}}/{name}.png"),
-        "layers_file_path": write(f"layers/{name}.png", count.clip(0, 255).astype(np.uint8)),
+        **_write_layer(write, _first_surface(view), shape, f"{{}}/{name}.png"),
+        "layers_file_path": write(f"layers/{name}.png", view.layer_count().clip(0, 255).astype(np.uint8)),
         "camera_angle_x": view.camera.fov,
         "transform_matrix": view.camera.camera_to_world.tolist(),
         "hidden": hidden,
@@ -407,16 +396,32 @@ def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, An
     return frame
 
 
-def _write_layer(write: Callable[..., str], layer: Layer | View, path: str) -> dict[str, Any]:
+def _first_surface(view: View) -> Surface:
+    pixel = np.flatnonzero(view.depth > 0)
+    albedo, normal = (image.reshape(-1, 3)[pixel] for image in (view.albedo, view.normal))
+    return Surface(pixel, view.depth.ravel()[pixel], albedo, normal)
+
+
+def _write_layer(
+    write: Callable[..., str], surface: Surface, shape: tuple[int, ...], path: str
+) -> dict[str, Any]:
     """Write one layer's images; `{}` in `path` stands for their kind. Return its entries of the frame."""
-    depth, near, far = encode_depth(layer.depth)
+    depth, near, far = encode_depth(surface.depth)
+    normal = encode_normal(surface.normal)
     return {
-        "depth_file_path": write(path.format("depth"), depth, True),
+        "depth_file_path": write(path.format("depth"), scatter(surface.pixel, depth, shape), True),
         "depth_near": near,
         "depth_far": far,
-        "albedo_file_path": write(path.format("albedo"), layer.albedo, None),
-        "normal_file_path": write(path.format("normal"), encode_normal(layer.normal)),
+        "albedo_file_path": write(path.format("albedo"), scatter(surface.pixel, surface.albedo, shape), None),
+        "normal_file_path": write(path.format("normal"), scatter(surface.pixel, normal, shape)),
     }
+
+
+def scatter(pixel: np.ndarray, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(N, ...) values at the pixels (N,), row-major, of an image of `shape` H, W that is 0 elsewhere."""
+    image = np.zeros((shape[0] * shape[1], *values.shape[1:]), values.dtype)
+    image[pixel] = values
+    return image.reshape(*shape, *values.shape[1:])
 
 
 def _transforms(views: Sequence[View], frames: list[dict[str, Any]]) -> dict[str, Any]:

@@ -53,7 +53,9 @@ def _size(differences: np.ndarray) -> np.ndarray:
 
 def _line(kind: int, rows: np.ndarray) -> np.ndarray:
     """(H, N) uint8 -> (H, N + 1) uint8, the filter's number first."""
-    return np.pad(rows, ((0, 0), (1, 0)), constant_values=kind)
+    line = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
+    line[:, 0], line[:, 1:] = kind, rows
+    return line
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

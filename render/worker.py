@@ -12,7 +12,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from render.bundle import Camera, Layers, View, write_bundle
+from render.bundle import Camera, View, write_bundle
 from render.cameras import enclosing_points, place_cameras
 from render.config import RenderConfig
 from render.failures import FailureClass, ModelFailure
@@ -102,7 +102,8 @@ def _geometry_views(
     views = []
     found = renderer.surfaces(cameras, outline, deepest)
     for camera, image, surfaces in zip(cameras, rgba, found, strict=True):
-        first, behind = surfaces.layer(0), Layers(surfaces.layer, 1, max(1, surfaces.deepest))
+        seen, *behind = surfaces.layers()
+        first = seen.layer(surfaces.shape)
         views.append(View(camera, image, first.depth, first.albedo, first.normal, behind))
     return views, notes
 

@@ -89,7 +89,7 @@ def _log_layers(recording: Any, layout: Layout, uid: str, most: int) -> None:
     with Bundle(path) as bundle:
         for number in range(min(most, len(bundle))):
             view: View = bundle.view(number)
-            for index, layer in enumerate((view, *view.hidden)):
+            for index, layer in enumerate(view.layers()):
                 name = f"views/{number:03d}/layer_{index}"
                 recording.log(f"{name}/depth", rr.DepthImage(layer.depth, meter=1.0), static=True)
                 recording.log(f"{name}/albedo", rr.Image(layer.albedo).compress(), static=True)

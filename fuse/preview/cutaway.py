@@ -58,7 +58,7 @@ def draw_layers(view: View) -> Image.Image:
     nothing = np.zeros(view.depth.shape, bool)
     interior = nothing if view.interior is None else view.interior
     panels = [on_gray(view.rgba), depth, marked(view.rgba, interior)]
-    panels += [np.where(layer.depth[..., None] > 0, layer.albedo, _GROUND) for layer in (view, *view.hidden)]
+    panels += [np.where(layer.depth[..., None] > 0, layer.albedo, _GROUND) for layer in view.layers()]
     return Image.fromarray(np.concatenate(panels, axis=1).astype(np.uint8))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -89,10 +90,10 @@ def _view(view: View, index: int) -> dict[str, Any]:
             "albedo": _picture(pictures.albedo(layer)),
             "depth": _picture(pictures.depth(layer, near, far)),
         }
-        for layer in view.hidden[:LAYERS]
+        for layer in islice(view.layers(), 1, LAYERS + 1)
     ]
     found = [[kind, _picture(pixels)] for kind, pixels in shown.items() if pixels is not None]
-    more = max(0, len(view.hidden) - LAYERS)
+    more = max(0, len(view.behind) - LAYERS)
     return {"index": index, "near": near, "far": far, "pictures": found, "hidden": hidden, "more": more}
 
 

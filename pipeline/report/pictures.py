@@ -54,8 +54,7 @@ def interior(view: View) -> np.ndarray | None:
 
 def depth_range(view: View, layers: int) -> tuple[float, float]:
     """The nearest and the farthest depth of a view and of the first `layers` behind its surfaces."""
-    values = [layer.depth[layer.depth > 0] for layer in (view, *view.hidden[:layers])]
-    hits = np.concatenate(values)
+    hits = np.concatenate([view.depth[view.depth > 0], *(surface.depth for surface in view.behind[:layers])])
     return (float(hits.min()), float(hits.max())) if len(hits) else (0.0, 1.0)
 
 

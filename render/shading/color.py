@@ -167,12 +167,18 @@ def _noise(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
 
 def _cleaned(image: np.ndarray, denoiser: Denoiser) -> np.ndarray:
     """(H, W, 4) float32 linear, premultiplied, noisy -> (H, W, 3) float32 linear, straight, denoised in the
-    rows and columns that show anything."""
+    box around all that shows."""
     color, there = _straight(image), image[..., 3] > 0
     if there.any():
-        box = np.ix_(there.any(1), there.any(0))
+        box = _extent(there.any(1)), _extent(there.any(0))
         color[box] = denoiser.clean(color[box])
     return color
+
+
+def _extent(there: np.ndarray) -> slice:
+    """From the first to the last that is true, of (N,) bool."""
+    places = np.flatnonzero(there)
+    return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _widened(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import bpy
 import numpy as np
 import OpenEXR
 
-from render.bundle import Camera, Layer
+from render.bundle import Camera, Surface
 from render.failures import FailureClass, ModelFailure
 from render.shading.camera import ViewCamera, Window
 
@@ -38,21 +38,15 @@ class Surfaces:
     normal: np.ndarray  # (N, 3) float32, world, facing the camera
     shape: tuple[int, int]  # height and width of the view
 
-    @property
-    def deepest(self) -> int:
-        """The largest number of surfaces along any ray."""
-        return int(self.rank.max(initial=-1)) + 1
-
-    def layer(self, rank: int) -> Layer:
-        """The images of the surfaces at index `rank` of their rays."""
-        chosen = self.rank == rank
-        pixel = self.pixel[chosen]
-        images = []
-        for values in (self.depth, self.albedo, self.normal):
-            image = np.zeros((self.shape[0] * self.shape[1], *values.shape[1:]), values.dtype)
-            image[pixel] = values[chosen]
-            images.append(image.reshape(*self.shape, *values.shape[1:]))
-        return Layer(*images)
+    def layers(self) -> list[Surface]:
+        """The surfaces at each index along their rays, from 0; none of the lists is empty but the first."""
+        order = np.argsort(self.rank, kind="stable")
+        pixel, depth, albedo, normal = (
+            values[order] for values in (self.pixel, self.depth, self.albedo, self.normal)
+        )
+        ends = np.cumsum(np.bincount(self.rank, minlength=1))
+        parts = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        return [Surface(pixel[part], depth[part], albedo[part], normal[part]) for part in parts]
 
 
 @dataclass(frozen=True)

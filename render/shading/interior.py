@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from render.bundle import View
-from render.pinhole import camera_points, pixel_size, world_points
+from render.pinhole import camera_points, pixel_size, points_at, world_points
 
 SKIN = 2e-3  # normalized units: a point closer to a seen surface than this is part of it
 CELL = 2  # pixels: the side of a cell; a point with no seen point in or beside its cell is not seen
@@ -90,14 +90,14 @@ def interior_masks(views: Sequence[View]) -> list[np.ndarray]:
 def _behind(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The pixels (N,) int64 of all layers behind the first, whether each is the middle one of its ray
     (N,) bool, and the world points (3, N) float32."""
-    pixels, points = [np.zeros(0, np.int64)], [np.zeros((3, 0), np.float32)]
-    for layer in view.hidden:
-        pixels.append(np.flatnonzero(layer.depth))
-        points.append(world_points(view.camera, layer.depth, pixels[-1], np.float32).T)
-    rank = np.repeat(np.arange(len(pixels)), [len(pixel) for pixel in pixels])
-    pixel = np.concatenate(pixels)
-    middle = rank == (np.bincount(pixel, minlength=1)[pixel] + 1) // 2 if len(pixel) else rank == 0
-    return pixel, middle, np.concatenate(points, axis=1)
+    if not view.behind:
+        return np.zeros(0, np.int64), np.zeros(0, bool), np.zeros((3, 0), np.float32)
+    pixel = np.concatenate([one.pixel for one in view.behind])
+    depth = np.concatenate([one.depth for one in view.behind])
+    rank = np.repeat(np.arange(1, len(view.behind) + 1), [len(one.pixel) for one in view.behind])
+    points = points_at(view.camera, view.depth.shape[0], pixel, depth, np.float32)
+    middle = rank == (np.bincount(pixel)[pixel] + 1) // 2
+    return pixel, middle, points.T
 
 
 def _mark_unseen(

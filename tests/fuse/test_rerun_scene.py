@@ -77,10 +77,10 @@ def test_cameras_see_the_points_where_their_images_show_them(dataset: Path, logg
 def test_layers_hold_the_bundles_depth(dataset: Path, logged: dict[str, Any]) -> None:
     with Bundle(Layout(dataset).bundle("tower")) as bundle:
         view = bundle.view(2)
-    for index, layer in enumerate((view, *view.hidden)):
+    for index, layer in enumerate(view.layers()):
         data = np.asarray(logged[f"/views/002/layer_{index}/depth:ImageBuffer"][0], np.uint8)
         assert np.array_equal(data.view("<f4").reshape(layer.depth.shape), layer.depth)
-    assert f"/views/002/layer_{len(view.hidden) + 1}/depth:ImageBuffer" not in logged
+    assert f"/views/002/layer_{len(view.behind) + 1}/depth:ImageBuffer" not in logged
 
 
 def test_a_model_that_is_not_there_is_named(dataset: Path) -> None:

@@ -200,7 +200,7 @@ def test_albedo_of_every_kind_of_shader(
     blender(SHADER + "\n    " + SHADERS[shader] + f"\n    bpy.ops.wm.save_as_mainfile(filepath='{path}')")
     bundle = render(path, views=2, resolution=32)
     for rank in (0, 1):  # in front, and seen through itself
-        layers = [(view, *view.hidden)[rank] for view in bundle.views()]
+        layers = [[*view.layers()][rank] for view in bundle.views()]
         colors = np.concatenate([layer.albedo[layer.depth > 0] for layer in layers])
         assert len(colors) > 100
         assert np.abs(colors.astype(int) - (200, 100, 50)).max() <= 1

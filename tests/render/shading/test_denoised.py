@@ -175,6 +175,6 @@ def test_the_number_of_slots_changes_nothing(render: Render, blender: Blender, t
     """)
     few, many = (render(path, f"{slots}", resolution=48, slots=slots) for slots in (3, 12))
     names = [name for frame in many.frames for name in frame.members()]
-    assert max(len(view.hidden) for view in many.views()) == 9
+    assert max(len(view.behind) for view in many.views()) == 9
     assert [name for frame in few.frames for name in frame.members()] == names
     assert all(few.read(name) == many.read(name) for name in names)

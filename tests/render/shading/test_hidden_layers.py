@@ -75,7 +75,7 @@ def test_the_surfaces_along_each_ray_match_an_independent_ray_caster(render: Ren
         same = view.layer_count() == count
         agree += (same & (count > 0)).sum()
         rays += (count > 0).sum()
-        for rank, layer in enumerate((view, *view.hidden)):
+        for rank, layer in enumerate(view.layers()):
             there = same & (layer.depth > 0)
             error = np.abs(layer.depth[there] - depths[there][:, min(rank, depths.shape[-1] - 1)])
             assert np.quantile(error, 0.99) < 6e-5
@@ -100,18 +100,18 @@ def test_more_surfaces_than_slots_keep_their_order_and_color(
     )
     bundle = render(path, views=2, resolution=64, slots=6)
     for view in bundle.views():
-        assert len(view.hidden) == 39
+        assert len(view.behind) == 39
         middle = slice(28, 36)  # rays there cross every shell twice
-        for rank, layer in enumerate((view, *view.hidden)):
+        for rank, layer in enumerate(view.layers()):
             shell = 19 - rank if rank < 20 else rank - 20
             wanted = np.rint([shell * 12, 255 - shell * 12, 127.5])
             assert np.abs(layer.albedo[middle, middle] - wanted).max() <= 1
-        depths = np.stack([layer.depth[middle, middle] for layer in (view, *view.hidden)])
+        depths = np.stack([layer.depth[middle, middle] for layer in view.layers()])
         assert (np.diff(depths, axis=0) > 0).all()
     few = render(path, "few", views=2, resolution=64, slots=6, layers=10)
-    assert [len(view.hidden) for view in few.views()] == [9, 9]
+    assert [len(view.behind) for view in few.views()] == [9, 9]
     deep = next(bundle.views())
-    for ours, same in zip(next(few.views()).hidden, deep.hidden, strict=False):
+    for ours, same in zip(next(few.views()).behind, deep.behind, strict=False):
         assert (ours.albedo == same.albedo).all()
 
 
@@ -193,7 +193,7 @@ def test_without_hidden_layers_there_are_none(render: Render, blender: Blender, 
     with_layers = render(path, "with", resolution=48)
     without = render(path, "without", resolution=48, hidden=False)
     for view, full in zip(without.views(), with_layers.views(), strict=True):
-        assert view.hidden == () and view.interior is None and view.layer_count().max() == 1
+        assert view.behind == () and view.interior is None and view.layer_count().max() == 1
         assert (view.depth == full.depth).all() and (view.albedo == full.albedo).all()
     names = zipfile.ZipFile(without.path).namelist()
     assert not any(name.startswith(("hidden/", "interior/")) for name in names)
