@@ -53,6 +53,7 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
         alphas = materials.triangle_alphas(frozen.objects)
         occluder = None if alphas is None else Occluder(frozen.mesh, alphas)
         rgba, samples = lit_views(config, job.uid, cameras, occluder, outline, threads, scratch)
+        del occluder  # as large as the mesh
     with watch("geometry"):
         views, notes = _geometry_views(config, cameras, rgba, outline, threads, scratch)
         _require_visible(path.name, views)

@@ -50,9 +50,13 @@ def lit_views(
             images, samples = _denoised_views(cameras, occluder, shots, config, denoiser)
     else:
         images, samples = [shots.take(camera) for camera in cameras], config.color_samples
-    # Frees the session, so that sample settings are read again.
-    bpy.context.scene.render.use_persistent_data = False
+    _end_session()
     return images, samples
+
+
+def _end_session() -> None:
+    """Free Cycles' copy of the scene; the next render reads all settings again."""
+    bpy.context.scene.render.use_persistent_data = False
 
 
 class _Shots:
@@ -109,6 +113,7 @@ def _denoised_views(
     ]
     alphas = [image[..., 3] for image in shown]
     if occluder is not None:
+        _end_session()  # the occluder has the geometry too
         alphas = [coverage(alpha, camera, occluder) for alpha, camera in zip(alphas, cameras, strict=True)]
     else:
         if samples < ALPHA_SAMPLES:
@@ -138,10 +143,9 @@ def _continued(
 
 def _use_samples(first: int, end: int, of: int) -> None:
     """Take samples `first` to `end` of a sequence of `of`: all of its parts together are the whole."""
-    scene = bpy.context.scene
-    scene.render.use_persistent_data = False  # a persistent session ignores a change of samples
-    scene.render.use_persistent_data = True
-    cycles = scene.cycles
+    _end_session()
+    bpy.context.scene.render.use_persistent_data = True
+    cycles = bpy.context.scene.cycles
     cycles.samples, cycles.use_sample_subset = of, end - first < of
     cycles.sample_offset, cycles.sample_subset_length = first, end - first
 
