@@ -30,8 +30,9 @@ from fuse.sampling import farthest_points, spacing
 from fuse.solid.points import Solid, solid_points
 from render.bundle import Bundle, BundleError, Camera, Mesh
 from render.failures import FailureClass, ModelFailure
-from render.job import Placement, Stopwatch
+from render.job import Placement
 from render.seeds import seed_for
+from render.stopwatch import Stopwatch
 
 JOB = FuseJob
 GAUGES = 256  # solid points that measure the volume where none are wanted

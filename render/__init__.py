@@ -7,5 +7,5 @@ result.
 May import: numpy, Pillow, pydantic; Open3D only in `shading.raycaster`; bpy and OpenEXR only in modules that
 run in the Blender process.
 `bundle`, `cameras`, `pinhole`, `srgb`, `config` and `failures` import without Blender: other rooms use them.
-Start reading with `worker.py`, then `bundle.py` for what comes out.
+Start reading with `worker.py`, then `bundle/` for what comes out.
 """

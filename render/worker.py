@@ -19,7 +19,7 @@ from render.failures import FailureClass, ModelFailure
 from render.importing.blender import Imported, import_model
 from render.importing.second import second_reading
 from render.importing.witness import disagreement
-from render.job import Placement, RenderJob, RenderRecord, Stopwatch
+from render.job import Placement, RenderJob, RenderRecord
 from render.scene import freeze as scene
 from render.scene.textures import relink_textures
 from render.shading import materials
@@ -27,6 +27,7 @@ from render.shading.color import lit_views
 from render.shading.coverage import Occluder
 from render.shading.geometry import GeometryRenderer
 from render.shading.interior import interior_masks
+from render.stopwatch import Stopwatch
 
 JOB = RenderJob
 _SOURCE = {"uid", "source", "caption", "category", "license", "split", "weight", "config_hash"}

@@ -24,7 +24,8 @@ import numpy as np
 import open3d as o3d
 from PIL import Image
 
-from render.bundle import Bundle, decode_depth
+from render.bundle import Bundle
+from render.bundle.codes import decode_depth
 from render.failures import UserError
 from render.pinhole import world_points
 

@@ -9,19 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from render.bundle import (
-    Bundle,
-    BundleError,
-    Camera,
-    Mesh,
-    Surface,
-    View,
-    decode_depth,
-    decode_normal,
-    encode_depth,
-    encode_normal,
-    write_bundle,
-)
+from render.bundle import Bundle, BundleError, Camera, Mesh, Surface, View, write_bundle
+from render.bundle.codes import decode_depth, decode_normal, encode_depth, encode_normal
 from render.cameras import look_at_origin
 
 META = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from render import png
+from render.bundle import png
 
 
 @pytest.mark.parametrize("smooth", [False, True, None])

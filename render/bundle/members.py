@@ -1,6 +1,6 @@
 """The members of a view bundle: which there may be, how large, and the types of the two JSON ones.
 
-A bundle may be a stranger's: everything in it is checked here before `render.bundle` uses it.
+A bundle may be a stranger's: everything in it is checked here before `reading` uses it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,110 @@
+"""Writes view bundles. The bytes depend on the contents only, never on time or machine."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from render.bundle import png
+from render.bundle.codes import encode_depth, encode_normal
+from render.bundle.members import MESH, META, SCHEMA_VERSION, TRANSFORMS
+from render.bundle.views import Mesh, Surface, View, scatter
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def write_bundle(path: Path, views: Sequence[View], mesh: Mesh, meta: dict[str, Any]) -> None:
+    """Write a bundle to `path`. The caller makes that atomic (temporary name, fsync, rename)."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        frames = [_write_view(archive, f"{i:03d}", view) for i, view in enumerate(views)]
+        _add(archive, TRANSFORMS, _json(_transforms(views, frames)))
+        _add(archive, MESH, _npz(vertices=mesh.vertices, faces=mesh.faces))
+        _add(archive, META, _json({"schema_version": SCHEMA_VERSION, **meta}))
+
+
+def _write_view(archive: zipfile.ZipFile, name: str, view: View) -> dict[str, Any]:
+    """Write one view's images; return its frame for transforms.json."""
+
+    def write(path: str, pixels: np.ndarray, smooth: bool | None = False) -> str:
+        _add(archive, path, png.encode(pixels, smooth))
+        return path
+
+    shape = view.depth.shape
+    hidden = [
+        _write_layer(write, surface, shape, f"hidden/{name}_{rank}_{{}}.png")
+        for rank, surface in enumerate(view.behind, start=1)
+    ]
+    frame = {
+        "file_path": write(f"rgba/{name}.png", view.rgba, True),
+        **_write_layer(write, _first_surface(view), shape, f"{{}}/{name}.png"),
+        "layers_file_path": write(f"layers/{name}.png", view.layer_count().clip(0, 255).astype(np.uint8)),
+        "camera_angle_x": view.camera.fov,
+        "transform_matrix": view.camera.camera_to_world.tolist(),
+        "hidden": hidden,
+    }
+    if view.interior is not None:
+        path = write(f"interior/{name}.png", view.interior.astype(np.uint8) * 255)
+        frame["interior_file_path"] = path
+    return frame
+
+
+def _first_surface(view: View) -> Surface:
+    pixel = np.flatnonzero(view.depth > 0)
+    albedo, normal = (image.reshape(-1, 3)[pixel] for image in (view.albedo, view.normal))
+    return Surface(pixel, view.depth.ravel()[pixel], albedo, normal)
+
+
+def _write_layer(
+    write: Callable[..., str], surface: Surface, shape: tuple[int, ...], path: str
+) -> dict[str, Any]:
+    """Write one layer's images; `{}` in `path` stands for their kind. Return its entries of the frame."""
+    depth, near, far = encode_depth(surface.depth)
+    normal = encode_normal(surface.normal)
+    return {
+        "depth_file_path": write(path.format("depth"), scatter(surface.pixel, depth, shape), True),
+        "depth_near": near,
+        "depth_far": far,
+        "albedo_file_path": write(path.format("albedo"), scatter(surface.pixel, surface.albedo, shape), None),
+        "normal_file_path": write(path.format("normal"), scatter(surface.pixel, normal, shape)),
+    }
+
+
+def _transforms(views: Sequence[View], frames: list[dict[str, Any]]) -> dict[str, Any]:
+    """The file's contents; where fields of view differ, each frame has its own focal length."""
+    height, width = views[0].depth.shape
+    lenses = [_lens(view.camera.fov, width) for view in views]
+    shared = {"w": width, "h": height, "cx": width / 2, "cy": height / 2}
+    if all(lens == lenses[0] for lens in lenses):
+        shared |= lenses[0]
+    else:
+        frames = [lens | frame for lens, frame in zip(lenses, frames, strict=True)]
+    return {"camera_model": "OPENCV", **shared, "frames": frames}
+
+
+def _lens(fov: float, width: int) -> dict[str, float]:
+    focal = float(width / 2 / np.tan(fov / 2))
+    return {"camera_angle_x": fov, "fl_x": focal, "fl_y": focal}
+
+
+def _npz(**arrays: np.ndarray) -> bytes:
+    """As `np.savez_compressed`, in a third of the time for as many bytes; members are undated."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
