@@ -18,6 +18,9 @@ from render.pinhole import pixel_size
 
 REACH = 1.5
 """A pixel is dropped when a point of a better grade lies within about this many footprints."""
+SAMPLED = 1.0
+"""Footprints: of the points in such a cell one is sampled from, where that leaves MANY per point wanted."""
+MANY = 16
 _LEVELS = 2**15  # steps of the cosine in the sort key
 
 
@@ -26,6 +29,7 @@ class Fused:
     """A dense cloud and its measures."""
 
     cloud: Cloud
+    sampled: np.ndarray  # (M,) int64, those of its points that are enough to sample from
     footprint: float  # a pixel's width at the origin's distance, normalized units
     mixed_dropped: int  # samples of grade FILM or MIXED that had a better one beside them
     mixed_kept: int  # points of those grades in the cloud
@@ -50,12 +54,16 @@ def fuse_samples(samples: Samples, footprint: float, merge: float, wanted: int =
     for grades in ((FILM, MIXED), (MIXED,), ()) if len(samples.cloud) else ():
         dropped = needless(samples, footprint, grades)
         kept = np.flatnonzero(~dropped)
-        cloud, facing, grade = samples.cloud.xyz[kept], samples.facing[kept], samples.grade[kept]
-        index = kept[best_of_cells(cloud, facing, grade, merge * footprint)]
+        xyz, facing, grade = samples.cloud.xyz[kept], samples.facing[kept], samples.grade[kept]
+        index = kept[best_of_cells(xyz, facing, grade, merge * footprint)]
         if len(index) >= wanted:
             break
     mixed = int((samples.grade[index] != CLEAN).sum())
-    return Fused(samples.cloud.take(index), footprint, int(dropped.sum()), mixed)
+    cloud = samples.cloud.take(index)
+    sampled = best_of_cells(cloud.xyz, samples.facing[index], samples.grade[index], SAMPLED * footprint)
+    if len(sampled) < MANY * wanted:
+        sampled = np.arange(len(cloud))
+    return Fused(cloud, sampled, footprint, int(dropped.sum()), mixed)
 
 
 def needless(samples: Samples, footprint: float, grades: Sequence[int] = (FILM, MIXED)) -> np.ndarray:

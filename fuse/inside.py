@@ -15,7 +15,7 @@ from scipy.spatial import KDTree
 
 from fuse import openness
 from fuse.cloud import Cloud
-from fuse.fusion import Fused, best_of_cells, cell_keys, near
+from fuse.fusion import MANY, Fused, best_of_cells, cell_keys, near
 from fuse.projection import project_surface
 from fuse.sampling import farthest_points
 from fuse.solid.closed_shells import face_normals
@@ -24,14 +24,13 @@ from render.shading.raycaster import Raycaster
 from render.srgb import linear_to_srgb, srgb_to_linear
 
 VIEWS = 6  # views whose further layers are read; all are if these show fewer hidden points than wanted
-CELLS = (0.5, 1.0)  # footprints: one point is kept per cell; the larger cells if MANY are left
-MANY = 16  # points per hidden point wanted
+CELLS = (0.5, 1.0)  # footprints: one point is kept per cell; of larger cells if MANY per wanted one are left
 LOOK = 14  # directions tried before points are thinned
 SURPLUS = 1.03  # candidates per hidden point wanted; more where too many of them are open
 SPARE = 1 / 16  # more outside points than wanted, where some may turn out to be hidden
 CRACK = 1.5  # footprints: an open point without a seen one nearer than that is in a crack
 NEIGHBORS = 8  # seen points that estimate the light in a crack
-AREA_SAMPLES = 2048  # points of the mesh that measure the hidden share of its area
+AREA_SAMPLES = 1024  # points of the mesh that measure the hidden share of its area
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def look_inside(bundle: Bundle, mesh: Mesh, caster: Raycaster, seen: Fused, want
         if not 0 < np.count_nonzero(count == 0) < wanted:
             break
     hidden, further, limit = label(further, count, caster, wanted)
-    gaps = cracks(seen.cloud, further, seen.footprint)
+    gaps = cracks(seen, further)
     return Inside(hidden, gaps, hidden_share(mesh, limit, caster, seed), limit)
 
 
@@ -149,21 +148,16 @@ def label(points: Points, count: np.ndarray, caster: Raycaster, wanted: int) -> 
     to about SURPLUS times `wanted`, and open ones; and what the openness of hidden ones is at most."""
     closed = np.flatnonzero(count < openness.DIRECTIONS)
     dark, dim = closed[count[closed] == 0], closed[count[closed] > 0]
-    index, most = _NO_INDEX, int(SURPLUS * wanted)
+    index, share, limit, most = _NO_INDEX, np.zeros(0), None, int(SURPLUS * wanted)
     while True:
         more = np.setdiff1d(_thinned(points.xyz, dark, dim, most), index)
-        index = np.concatenate([index, more])
-        count[more] = openness.tally(caster, points.xyz[more], LOOK, count=count[more])
-        share = count[index] / openness.DIRECTIONS
-        limit = openness.steadiest(points.xyz[index], share)
-        missing = wanted - np.count_nonzero(share <= limit)
-        if missing <= 0 or most >= len(dark):
+        tried = openness.tally_spread(caster, points.xyz[more], LOOK, count[more])
+        new, limit = openness.judged(caster, points.xyz[more], tried, limit)
+        index, share = np.concatenate([index, more]), np.concatenate([share, new])
+        found = share <= limit
+        if np.count_nonzero(found) >= wanted or most >= len(dark):
             break
-        most += 2 * missing
-    if limit:
-        share = openness.refined(caster, points.xyz[index], count[index])
-        limit = openness.steadiest(points.xyz[index], share)
-    found = share <= limit
+        most = min(4 * most, int(SURPLUS * most * wanted / max(1, np.count_nonzero(found))))
     hidden = replace(points.take(index), openness=share).take(found)
     is_open = np.ones(len(points), bool)
     is_open[closed] = False
@@ -181,21 +175,20 @@ def _thinned(xyz: np.ndarray, dark: np.ndarray, dim: np.ndarray, most: int) -> n
     )
 
 
-def cracks(seen: Cloud, candidates: Points, footprint: float) -> Cloud:
-    """The open points farther than CRACK footprints from all `seen` ones, lit as those are.
+def cracks(seen: Fused, candidates: Points) -> Cloud:
+    """The open points farther than CRACK footprints from all seen ones, lit as those are.
 
     No view shows their lit color. It is their albedo times the median, over the NEIGHBORS nearest seen
     points, of the ratio of lit to unlit luminance (linear Rec. 709).
     """
-    if not len(candidates) or not len(seen):
-        return seen.take(_NO_INDEX)
-    far = candidates.take(~near(candidates.xyz, seen.xyz, CRACK * footprint))
+    if not len(candidates) or not len(seen.cloud):
+        return seen.cloud.take(_NO_INDEX)
+    far = candidates.take(~near(candidates.xyz, seen.cloud.xyz, CRACK * seen.footprint))
     if not len(far):
-        return seen.take(_NO_INDEX)
-    # neither balanced nor compact: to build the tree costs more than the few queries
-    search = KDTree(seen.xyz, balanced_tree=False, compact_nodes=False)
-    _, neighbors = search.query(far.xyz, min(NEIGHBORS, len(seen)))
-    light = np.median(_light(seen)[neighbors.reshape(len(far), -1)], axis=1)
+        return seen.cloud.take(_NO_INDEX)
+    lights = seen.cloud.take(seen.sampled)
+    _, neighbors = KDTree(lights.xyz).query(far.xyz, min(NEIGHBORS, len(lights)))
+    light = np.median(_light(lights)[neighbors.reshape(len(far), -1)], axis=1)
     return Cloud(far.xyz, _lit(far.albedo, light), far.albedo, far.normal)
 
 
@@ -221,7 +214,9 @@ def outside_of(
             break
         count = len(cloud) + 2 * missing
     keep = np.flatnonzero(~dark)
-    keep = keep[farthest_points(cloud.xyz[keep], wanted)]
+    if dark.any():
+        keep = keep[farthest_points(cloud.xyz[keep], wanted)]
+    keep = keep[:wanted]  # in farthest-point order already
     return cloud.take(keep), share[keep], _of_first(cloud.take(dark), share[dark])
 
 
@@ -242,7 +237,9 @@ def hidden_share(mesh: Mesh, limit: float, caster: Raycaster, seed: int) -> floa
     weights = np.stack([1 - root, root * (1 - along), root * along], 1)  # uniform in a triangle
     corners = mesh.vertices[mesh.faces[face]].astype(np.float64)
     points = np.einsum("ni,nij->nj", weights, corners).astype(np.float32)
-    return float((openness.tally(caster, points) <= limit * openness.DIRECTIONS).mean())
+    count = openness.tally(caster, points, 0, LOOK)
+    count = openness.tally_spread(caster, points, LOOK, count)
+    return float((count <= limit * openness.DIRECTIONS).mean())
 
 
 def _light(cloud: Cloud) -> np.ndarray:

@@ -92,12 +92,12 @@ def _surface(bundle: Bundle, mesh: Mesh, config: FuseConfig, seed: int, watch: S
         caster = openness.caster_of(mesh)
         area_seed = seed_for(seed, bundle.meta["uid"], "area")
         inside = look_inside(bundle, mesh, caster, seen, config.hidden_points, area_seed)
-    dense = concatenate([seen.cloud, inside.cracks])
     with watch("sample"):
+        dense = concatenate([seen.cloud.take(seen.sampled), inside.cracks])
         cloud, share, shade = outside_of(dense, config.points, inside.limit, caster)
         hidden = joined([inside.hidden, shade])
         hidden = hidden.take(farthest_points(hidden.xyz, config.hidden_points))
-    return _SurfacePoints(cloud, share, hidden, _quality(cloud, dense, seen, inside))
+    return _SurfacePoints(cloud, share, hidden, _quality(cloud, seen, inside))
 
 
 def _seen(bundle: Bundle, config: FuseConfig, watch: Stopwatch) -> Fused:
@@ -124,10 +124,10 @@ def singular_values(xyz: np.ndarray) -> np.ndarray:
     return np.sqrt(variances[::-1].clip(0)).astype(np.float32)
 
 
-def _quality(cloud: Cloud, dense: Cloud, seen: Fused, inside: Inside) -> Row:
+def _quality(cloud: Cloud, seen: Fused, inside: Inside) -> Row:
     return {
         "singular_values": singular_values(cloud.xyz).tolist(),
-        "dense_outside": len(dense),
+        "dense_outside": len(seen.cloud) + len(inside.cracks),
         "dense_hidden": len(inside.hidden),
         "dense_cracks": len(inside.cracks),
         "hidden_fraction": inside.hidden_share,

@@ -76,6 +76,15 @@ def test_what_is_surely_open_is_told_apart_early_and_the_rest_exactly() -> None:
     assert np.array_equal(openness.refined(caster, points[~sure], count[~sure]), exact[~sure])
 
 
+@pytest.mark.parametrize("gap", [0.001, 0.03, 0.1])
+def test_points_that_share_directions_miss_next_to_no_way_out(gap: float) -> None:
+    caster, points = openness.caster_of(lidded(gap)), inner_points(4000)
+    first = openness.tally(caster, points, 0, 14)
+    exact, shared = openness.tally(caster, points), openness.tally_spread(caster, points, 14, first)
+    differs = shared != exact
+    assert not shared[differs].any() and exact[differs].max(initial=0) <= 4 and differs.mean() < 0.015
+
+
 @pytest.mark.parametrize("gap", [0.03, 0.1])
 def test_a_box_whose_lid_is_ajar_is_not_speckled(gap: float) -> None:
     points = inner_points(4000)
