@@ -34,6 +34,7 @@ from training.networks.scoring import PointScorer
 from training.networks.torch_files import TorchFileError, load_tensors
 from training.networks.transformer import PointTransformer, Shape
 from training.networks.two_stream import TwoStreamTransformer
+from training.networks.upsampling import NearUpsampleTransformer
 from training.networks.views import ViewShape
 from training.objectives.diffusion import Diffusion
 from training.objectives.flow import Edm, RectifiedFlow
@@ -223,6 +224,8 @@ def build_model(config: TrainConfig, features: int) -> CloudModel:
             return TwoStreamTransformer(shape, features, config.latents, config.latent_layers)
         if config.model == "merge":
             return MergeTransformer(shape, features if config.merge_images else 0, config.merge_tokens)
+        if config.condition_nearest:
+            return NearUpsampleTransformer(shape, features, config.condition_tokens)
         assert config.model not in ("segment", "layers"), "see build_network"
         return assemble(config.model, shape, features)
 

@@ -48,6 +48,10 @@ class TrainConfig(BaseModel):
     """For `upsample`: points of the coarse cloud; the next `points` are generated."""
     condition_noise: float = Field(default=0, ge=0)
     """For `upsample`: standard deviation of the noise on the coarse cloud; Point-E had none."""
+    condition_nearest: bool = False
+    """For `upsample`: tell each point what of the coarse cloud lies nearest to it."""
+    condition_tokens: int = Field(default=0, ge=0)
+    """For `condition_nearest`: how many of the coarse points are tokens; 0: all. Steps cost less."""
     step_points: int = Field(default=128, ge=0)
     """Points of each cloud that a step sees, chosen at random each time; 0: all. Steps cost less, and
     attention is corrected for the number of points that sampling generates. For `prediction: offset` and
@@ -299,6 +303,12 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 f"model {self.model} with condition_points {self.condition_points}: only `upsample` has a "
                 "coarse cloud, and it needs one"
+            )
+        if (self.condition_nearest and self.model != "upsample") or (
+            self.condition_tokens and not self.condition_nearest
+        ):
+            raise ValueError(
+                "condition_nearest is for `upsample`, and condition_tokens for condition_nearest"
             )
         if self.points_from == "outside+hidden" and self.target == "rgb":
             raise ValueError(

@@ -103,8 +103,8 @@ def build_sdf() -> PointCloudSDF:
 def load_weights(model: nn.Module, path: Path) -> list[str]:
     """Fill `model` by name from an official checkpoint, or from one of ours (its mean weights).
 
-    Weights that the file lacks (`qk_norm`, `skips`, `views`) keep their initial values; their names are
-    returned. A seventh channel starts at zero beside the file's six. Raises WeightsError where the file
+    Weights that the file lacks (`qk_norm`, `skips`, `views`, `near`) keep their initial values; their names
+    are returned. A seventh channel starts at zero beside the file's six. Raises WeightsError where the file
     cannot be read, has a size that does not fit, or has a weight that the model lacks.
     """
     weights = read_weights(path)
@@ -161,7 +161,7 @@ def _fitted(weight: Tensor, own: Tensor) -> Tensor:
 
 
 def _optional(name: str) -> bool:
-    return any(part in name for part in ("backbone.skips.", ".q_norm.", ".k_norm.", "views."))
+    return any(part in name for part in ("backbone.skips.", ".q_norm.", ".k_norm.", "views.", "near."))
 
 
 def _some(names: list[str]) -> str:

@@ -249,8 +249,16 @@ class UpsampleTransformer(PointTransformer):
         if given.low_res is None:
             raise ValueError("an upsampler needs its coarse cloud: give low_res")
         context, memory = self.shown([self.time_token(t)], given)
-        context.append(self.cond_point_proj(given.low_res.transpose(1, 2)))
-        return self.run(x, context, given, memory)
+        context.append(self.cond_point_proj(self.told(given.low_res).transpose(1, 2)))
+        return self.run(x, context, given, memory, self.beside(x, given.low_res))
+
+    def told(self, low_res: Tensor) -> Tensor:
+        """The coarse points that are tokens, (B, channels, K) of (B, channels, M)."""
+        return low_res
+
+    def beside(self, x: Tensor, low_res: Tensor) -> Tensor | None:
+        """What the tokens of points x, (B, channels, N), are told of the coarse ones: (B, N, width)."""
+        return None
 
     def scaled(self, low_res: Tensor) -> Tensor:
         """(B, channels, M), published units (xyz in [-0.5, 0.5], colors 0..255) to the network's frame."""
