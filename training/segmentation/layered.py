@@ -146,5 +146,6 @@ def back_projected(found: Surfaces, cover: Tensor, cameras: Tensor, sure: float 
     label = torch.where(found.hidden > 0.5, 1.0, -1.0)[:, :, :, None]
     values = torch.cat([xyz, found.color, label], 3).transpose(2, 3)  # (B, V, 7, K, S, S)
     first = torch.arange(found.there.shape[2], device=cover.device)[:, None, None] == 0
-    kept = ((found.there >= sure) | first) & (cover >= 0.5)[:, :, None]
+    full = cover.amax((-2, -1), keepdim=True)  # a thin object covers no cell wholly
+    kept = ((found.there >= sure) | first) & ((cover > 0) & (cover >= full / 2))[:, :, None]
     return [one.transpose(0, 1)[:, some] for one, some in zip(values, kept, strict=True)]

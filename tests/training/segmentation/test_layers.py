@@ -77,6 +77,8 @@ def test_back_projected_layers_lie_on_the_plates():
     torch.testing.assert_close(centers, centers.round(), atol=1e-3, rtol=0)
     assert cloud[:2].abs().max() < 0.7
     assert not back_projected(found, torch.zeros(1, 1, 32, 32), camera)[0].shape[1]
+    thin = back_projected(found, found.there[:, :, 0] / 5, camera)[0]
+    assert torch.equal(thin, cloud)
     unsure = replace(found, there=found.there / 4)
     assert set(back_projected(unsure, found.there[:, :, 0], camera)[0][2].tolist()) == {0.5}
 
