@@ -44,7 +44,7 @@ UNSEEN = range(12, 15)
 POINTS, SAMPLING_STEPS = 1024, 8
 """Points of every cloud that is scored; the base's clouds have half as many each."""
 LEARNED, EACH = 200, 1024
-"""Training objects whose points are the clouds that look at nothing, and points of each."""
+"""Training objects whose points are the clouds that look at nothing, and half as many as of each."""
 RADIUS = 0.1
 HIDDEN = (f"hidden recall@{RADIUS:g}", f"hidden precision@{RADIUS:g}")
 SCORES = (*HIDDEN, "label accuracy", "outside Chamfer", "Chamfer")
@@ -116,8 +116,8 @@ def base_clouds(base: Generator, held: Sequence[Sample], path: Path) -> list[lis
 
 
 def mean_cloud(options: Options, config: TrainConfig) -> np.ndarray:
-    """The points of training objects in random order, (C, LEARNED * EACH)."""
-    every = [one.cloud[:, :EACH] for one in objects(options, config, "train", LEARNED, EACH)]
+    """The points of training objects in random order, (C, 2 * LEARNED * EACH)."""
+    every = [one.cloud for one in objects(options, config, "train", LEARNED, EACH)]
     return np.random.default_rng(0).permutation(np.concatenate(every, 1), axis=1)
 
 

@@ -126,11 +126,12 @@ def layer_losses(found: Tensor, true: Surfaces, cover: Tensor) -> dict[str, Tens
     }
 
 
-def back_projected(found: Surfaces, cover: Tensor, cameras: Tensor, sure: float = 0.5) -> list[Tensor]:
+def back_projected(found: Surfaces, cover: Tensor, cameras: Tensor) -> list[Tensor]:
     """The surfaces that are there, of all V views, as a cloud per object: B times (7, N) float32.
 
     cover: (B, V, S, S), cameras: (B, V, 19). A point lies on the ray through its cell's center. The nearest
-    surface is there wherever the object covers a cell, further ones if that is `sure`.
+    surface is there wherever the object covers a cell. Of the further ones, as of those that are hidden, an
+    object has as many as their probabilities add up to, the likeliest: few hidden ones are likelier than not.
     """
     side = cover.shape[-1]
     across = (torch.arange(side, device=cover.device) + 0.5) / side * 2 - 1
@@ -143,9 +144,23 @@ def back_projected(found: Surfaces, cover: Tensor, cameras: Tensor, sure: float 
         torch.einsum("bvij,bvkjyx->bvkiyx", rotation(cameras), local)
         + position(cameras)[:, :, None, :, None, None]
     )
-    label = torch.where(found.hidden > 0.5, 1.0, -1.0)[:, :, :, None]
+    there = found.there * _covered_enough(cover)[:, :, None]
+    there[:, :, 0] = (there[:, :, 0] > 0).float()
+    kept = [_likeliest(one) for one in there]
+    hidden = torch.stack([_likeliest(one * some) for one, some in zip(found.hidden, kept, strict=True)])
+    label = torch.where(hidden, 1.0, -1.0)[:, :, :, None]
     values = torch.cat([xyz, found.color, label], 3).transpose(2, 3)  # (B, V, 7, K, S, S)
-    first = torch.arange(found.there.shape[2], device=cover.device)[:, None, None] == 0
-    full = cover.amax((-2, -1), keepdim=True)  # a thin object covers no cell wholly
-    kept = ((found.there >= sure) | first) & ((cover > 0) & (cover >= full / 2))[:, :, None]
     return [one.transpose(0, 1)[:, some] for one, some in zip(values, kept, strict=True)]
+
+
+def _covered_enough(cover: Tensor) -> Tensor:
+    """Cells (B, V, S, S) that the object covers by half, or half as much as any, if it is thin."""
+    return (cover > 0) & (cover >= cover.amax((-2, -1), keepdim=True) / 2)
+
+
+def _likeliest(probabilities: Tensor) -> Tensor:
+    """As many of (V, K, S, S) as they add up to, the likeliest: (V, K, S, S) bool."""
+    chosen = torch.zeros_like(probabilities, dtype=torch.bool)
+    count = int(probabilities.sum().round())
+    chosen.view(-1)[probabilities.flatten().topk(count).indices] = True
+    return chosen

@@ -79,8 +79,22 @@ def test_back_projected_layers_lie_on_the_plates():
     assert not back_projected(found, torch.zeros(1, 1, 32, 32), camera)[0].shape[1]
     thin = back_projected(found, found.there[:, :, 0] / 5, camera)[0]
     assert torch.equal(thin, cloud)
-    unsure = replace(found, there=found.there / 4)
-    assert set(back_projected(unsure, found.there[:, :, 0], camera)[0][2].tolist()) == {0.5}
+
+
+def test_as_many_surfaces_are_kept_as_their_probabilities_add_up_to():
+    """Of the blue plate, which is hidden for certain, and of the green one: the half that is likelier."""
+    camera = from_above()
+    found = surfaces_of(plates(), camera)
+    number = found.there.sum((0, 1, 3, 4))
+    left = torch.arange(32) < 16
+    likely = found.there.clone()
+    likely[:, :, 1:] *= torch.where(left, 0.6, 0.4)
+    cloud = back_projected(replace(found, there=likely), found.there[:, :, 0], camera)[0]
+    blue, green = (cloud[:, (cloud[2] - z).abs() < 0.01] for z in (0.0, -0.5))
+    assert [blue.shape[1], green.shape[1]] == (number[1:3] / 2).tolist()
+    assert (blue[0] < 0).all() and (green[0] < 0).all()
+    maybe = back_projected(replace(found, hidden=0.25 * found.there), found.there[:, :, 0], camera)[0]
+    assert (maybe[6] > 0).sum() == round(maybe.shape[1] / 4)
 
 
 def test_the_loss_is_zero_at_the_truth_and_grows_from_there():
