@@ -128,7 +128,7 @@ def on_silhouettes(cloud: np.ndarray, views: Sequence[View]) -> np.ndarray:
 
 
 def halves(cloud: np.ndarray) -> np.ndarray:
-    """POINTS points of a cloud (C, N), half of them hidden, as in the true clouds: recall counts on numbers."""
+    """POINTS points of a cloud (C, N), half of them hidden, as of the true ones: recall goes by numbers."""
     hidden = cloud[6] > 0
     parts = [cloud[:, some] for some in (hidden, ~hidden) if some.any()]
     return np.concatenate([sample([part], POINTS // len(parts)) for part in parts], 1)
