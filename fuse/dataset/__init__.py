@@ -2,5 +2,5 @@
 
 Whatever a stage writes for another stage to read goes through these modules.
 
-May import: `render.bundle`. Start reading with `layout.py`, then `shard.py`.
+May import: `render.bundle`. Start reading with `layout.py`, then `shard/`.
 """
