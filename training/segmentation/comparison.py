@@ -16,6 +16,7 @@ import numpy as np
 from fuse.dataset.layout import open_dataset
 from training.conditioning.masks import Behind
 from training.conditioning.shown import View
+from training.config import TrainConfig
 from training.evaluate import Sample, chosen_split, open_generator, read_samples, shown_behind
 from training.generator import Generator
 from training.scores.bootstrap import Interval, mean_interval, paired_difference
@@ -86,6 +87,10 @@ class _Tally:
             means = {name: np.nanmean([one[name] for one in self.values], 0) for name in self.values[0]}
         return {name: each for name, each in means.items() if not np.isnan(each).all()}
 
+    def correlation(self) -> float:
+        """The mean over the sets; NaN without labels."""
+        return float(np.mean(self.correlations or np.nan))
+
 
 def compare_insides(settings: EvaluateSettings, samples: int = 1, views: int = 1) -> InsideComparison:
     """Evaluate with each of `settings.see_inside`; the first kind is what the others are compared with.
@@ -97,26 +102,31 @@ def compare_insides(settings: EvaluateSettings, samples: int = 1, views: int = 1
     generator = open_generator(settings)
     for kind in settings.see_inside:
         shown_behind(generator, replace(settings, see_inside=(kind,)))  # refuses what the model cannot take
-    clouds = open_dataset(settings.dataset).clouds
-    split, objects_of = chosen_split(clouds, generator.config, settings.split)
     tallies: dict[SeeInside, _Tally] = {kind: _Tally() for kind in settings.see_inside}
-    most = settings.views or generator.config.views_most
-    read: SeeInside = "true" if "true" in tallies else "none"
+    objects_of = ""
     for view in range(views):
-        shown = range(settings.view + view, settings.view + view + most)
-        seeds = [settings.seed + view * samples + i for i in range(samples)]
-        objects = read_samples(
-            clouds, generator.config, settings.count, shown, 2 * settings.points, split, behind=read
-        )
+        objects, objects_of = _objects(generator.config, replace(settings, view=settings.view + view))
         true = [distinct(from_channels(one.uid, one.cloud)) for one in objects]
         for kind, tally in tallies.items():
-            for seed in seeds:
+            for seed in range(settings.seed + view * samples, settings.seed + (view + 1) * samples):
                 tally.add(_made(generator, objects, kind, replace(settings, seed=seed)), true, settings)
-    means: dict[SeeInside, Values] = {kind: tally.means() for kind, tally in tallies.items()}
-    correlations: dict[SeeInside, float] = {
-        kind: float(np.mean(tally.correlations or np.nan)) for kind, tally in tallies.items()
-    }
-    return InsideComparison(objects_of, views, samples, means, correlations)
+    return InsideComparison(
+        objects_of,
+        views,
+        samples,
+        {kind: tally.means() for kind, tally in tallies.items()},
+        {kind: tally.correlation() for kind, tally in tallies.items()},
+    )
+
+
+def _objects(config: TrainConfig, settings: EvaluateSettings) -> tuple[list[Sample], str]:
+    """The objects with their true masks, if they are to be shown, and a line that says whose they are."""
+    clouds = open_dataset(settings.dataset).clouds
+    split, objects_of = chosen_split(clouds, config, settings.split)
+    shown = range(settings.view, settings.view + (settings.views or config.views_most))
+    behind: SeeInside = "true" if "true" in settings.see_inside else "none"
+    points = 2 * settings.points  # as `evaluate` compares with
+    return read_samples(clouds, config, settings.count, shown, points, split, behind=behind), objects_of
 
 
 def _made(
