@@ -100,13 +100,13 @@ def further_points(bundle: Bundle, views: Iterable[int], seen: Fused, wanted: in
         for index in views
         for rank, surface in enumerate(bundle.surfaces(index), start=1)
     ]
-    points = _merged(joined(parts), CELLS[0] * seen.footprint)
-    points = points.take(~on_seen(points.xyz, seen.cloud, seen.footprint))
-    return points if len(points) <= MANY * wanted else _merged(points, CELLS[1] * seen.footprint)
-
-
-def _merged(points: Points, cell: float) -> Points:
-    return points.take(best_of_cells(points.xyz, points.facing, 0, cell))
+    points = joined(parts)
+    index = best_of_cells(points.xyz, points.facing, 0, CELLS[0] * seen.footprint)
+    index = index[~on_seen(points.xyz[index], seen.cloud, seen.footprint)]
+    if len(index) > MANY * wanted:
+        xyz, facing = points.xyz[index], points.facing[index]
+        index = index[best_of_cells(xyz, facing, 0, CELLS[1] * seen.footprint)]
+    return points.take(index)
 
 
 def spread_views(bundle: Bundle) -> list[int]:

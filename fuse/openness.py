@@ -96,8 +96,8 @@ def tally_spread(caster: Raycaster, xyz: np.ndarray, first: int, count: np.ndarr
     directions = spread_directions()[first:]
     for part, own in itertools.product(range(STEPS), range(PARTS)):
         left = np.flatnonzero(~asked[own::PARTS]) * PARTS + own
-        some = directions[own::PARTS]
-        asked[left] = _escapes(caster, xyz[left], some[part::STEPS]) > 0
+        some = directions[own::PARTS][part::STEPS]
+        asked[left] = _escapes(caster, xyz[left], some) > 0
     neighbor = KDTree(xyz).query(xyz, min(len(xyz), NEIGHBORS + 1))[1].reshape(len(xyz), -1)
     more = asked & (count < DIRECTIONS)
     while more.any():
