@@ -6,7 +6,7 @@ points in a cell of the merge grid the best survives: first by grade, then the o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ REACH = 1.5
 SAMPLED = 1.0
 """Footprints: of the points in such a cell one is sampled from, where that leaves MANY per point wanted."""
 MANY = 16
+_TABLE = 1 << 26  # cells: more are searched for
 _LEVELS = 2**15  # steps of the cosine in the sort key
 
 
@@ -74,13 +75,12 @@ def needless(samples: Samples, footprint: float, grades: Sequence[int] = (FILM, 
     result = np.zeros(len(samples.cloud), bool)
     # cells of half the reach: a block of 3 x 3 x 3 around a point reaches 0.5 to 1 REACH to every side
     keys, side = _grid(samples.cloud.xyz, REACH / 2 * footprint)
-    better = np.unique(keys[samples.grade < min(grades, default=CLEAN)])
+    better = keys[samples.grade < min(grades, default=CLEAN)]
     for grade in sorted(grades):
         asked = samples.grade == grade
-        cells, back = np.unique(keys[asked], return_inverse=True)
         if len(better):
-            result[asked] = _has_neighbor(cells, better, side)[back]
-        better = np.union1d(better, cells)
+            result[asked] = _has_neighbor(keys[asked], better, side)
+        better = np.concatenate([better, keys[asked]])
     return result
 
 
@@ -106,8 +106,7 @@ def near(asked: np.ndarray, known: np.ndarray, reach: float) -> np.ndarray:
     """(N,) bool: which of the (N, 3) float32 points have one of the (M, 3) known ones within about
     `reach`."""
     keys, side = _grid(np.concatenate([asked, known]), reach / 2)
-    cells, back = np.unique(keys[: len(asked)], return_inverse=True)
-    return _has_neighbor(cells, np.unique(keys[len(asked) :]), side)[back]
+    return _has_neighbor(keys[: len(asked)], keys[len(asked) :], side)
 
 
 def _grid(xyz: np.ndarray, cell: float) -> tuple[np.ndarray, int]:
@@ -123,12 +122,24 @@ def _grid(xyz: np.ndarray, cell: float) -> tuple[np.ndarray, int]:
     return keys, side
 
 
-def _has_neighbor(asked: np.ndarray, keys: np.ndarray, side: int) -> np.ndarray:
-    """Whether any of the 27 cells around each asked cell is among the sorted `keys`."""
-    found = np.zeros(len(asked), bool)
-    for x in (-1, 0, 1):
-        for y in (-1, 0, 1):
-            first = asked + (x * side + y) * side - 1  # three cells along z are three keys in a row
-            at = np.searchsorted(keys, first).clip(max=len(keys) - 1)
-            found |= (keys[at] >= first) & (keys[at] <= first + 2)
-    return found
+def _has_neighbor(asked: np.ndarray, known: np.ndarray, side: int) -> np.ndarray:
+    """(N,) bool: whether any of the 27 cells around each of the (N,) `asked` is among the `known` ones."""
+    cells, back = np.unique(asked, return_inverse=True)
+    rows = [cells + (x * side + y) * side - 1 for x in (-1, 0, 1) for y in (-1, 0, 1)]
+    some_of_three = _in_table if side**3 <= _TABLE else _in_order
+    return np.any([found for found in some_of_three(rows, known, side)], axis=0)[back]
+
+
+def _in_table(first: list[np.ndarray], known: np.ndarray, side: int) -> Iterator[np.ndarray]:
+    """Whether a cell or one of the next two, along z, is among the known ones: by a table of all cells."""
+    table = np.zeros(side**3, bool)
+    table[known] = True
+    return (table[cell] | table[cell + 1] | table[cell + 2] for cell in first)
+
+
+def _in_order(first: list[np.ndarray], known: np.ndarray, side: int) -> Iterator[np.ndarray]:
+    """The same by searching: for grids too large for a table."""
+    known = np.unique(known)
+    for cell in first:
+        at = np.searchsorted(known, cell).clip(max=len(known) - 1)
+        yield (known[at] >= cell) & (known[at] <= cell + 2)

@@ -73,6 +73,6 @@ def spacing(xyz: np.ndarray, probes: int = 512, neighbor: int = 1) -> float:
 
 
 def _height(points: int) -> int:
-    """The tree's height: 7 up to half a million points, 9 beyond, less for few points (measured)."""
-    best = 7 if points < 500_000 else 9
+    """The tree's height: 6 up to 50,000 points, 7 up to half a million, 9 beyond, less for few (measured)."""
+    best = 6 if points < 50_000 else 7 if points < 500_000 else 9
     return max(1, min(best, int(np.log2(points)) - 2))

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from fuse.cloud import Cloud, concatenate
-from fuse.fusion import Fused, fuse, fuse_samples, mean_footprint, needless
+from fuse.fusion import Fused, fuse, fuse_samples, mean_footprint, near, needless
 from fuse.projection import CLEAN, FILM, MIXED, Samples, grade_pixels, project, project_view
 from render.bundle import Bundle, View
 from render.pinhole import pixel_rays
@@ -240,3 +241,13 @@ def test_cloud_checks_itself(ball: Fused) -> None:
         replace(cloud, xyz=cloud.xyz * np.float32(np.nan)).check()
     with pytest.raises(ValueError, match="rgb is float32"):
         replace(cloud, rgb=cloud.xyz).check()
+
+
+@pytest.mark.parametrize("reach", [0.1, 0.004])  # the second grid has too many cells for a table
+def test_near_finds_what_is_within_about_its_reach(reach: float) -> None:
+    rng = np.random.default_rng(0)
+    asked, known = (rng.uniform(-1, 1, (3000, 3)).astype(np.float32) * [1, 1, 0.01] for _ in range(2))
+    distance = KDTree(known).query(asked)[0]
+    found = near(asked.astype(np.float32), known.astype(np.float32), reach)
+    assert found[distance < 0.5 * reach].all() and not found[distance > 3**0.5 * reach].any()
+    assert 0 < found.mean() and (reach > 0.01 or found.mean() < 1)
