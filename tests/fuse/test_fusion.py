@@ -250,4 +250,4 @@ def test_near_finds_what_is_within_about_its_reach(reach: float) -> None:
     distance = KDTree(known).query(asked)[0]
     found = near(asked.astype(np.float32), known.astype(np.float32), reach)
     assert found[distance < 0.5 * reach].all() and not found[distance > 3**0.5 * reach].any()
-    assert 0 < found.mean() and (reach > 0.01 or found.mean() < 1)
+    assert found.any() and (reach > 0.01 or not found.all())
