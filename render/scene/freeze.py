@@ -20,6 +20,7 @@ from render.scene import meshes
 from render.scene.frames import settled_frame
 
 MIN_AREA = 1e-14  # of all faces together, with the longest side scaled to 1
+_AT_ONCE = 1 << 16  # faces whose area is summed in one go
 
 
 @dataclass(frozen=True)
@@ -80,25 +81,32 @@ def _normalization(vertices: np.ndarray, faces: np.ndarray, path_name: str) -> t
 
     `vertices` (V, 3) float64 world units, `faces` (F, 3) int32. Raises ModelFailure.
     """
-    used = vertices[np.unique(faces)]
-    low, high = used.min(0), used.max(0)
+    used = np.zeros(len(vertices), bool)
+    used[faces] = True
+    low, high = vertices[used].min(0), vertices[used].max(0)
     side = float((high - low).max())
     if not np.isfinite(side) or side <= 0:
         raise ModelFailure(
             FailureClass.EMPTY,
             f"{path_name}: its bounding box has no size ({low} to {high}): every face is degenerate.",
         )
-    corners = (vertices[faces] - low) / side
-    area = (
-        np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum()
-        / 2
-    )
-    if area < MIN_AREA:
+    if not _has_area((vertices - low) / side, faces):
         raise ModelFailure(
             FailureClass.EMPTY,
             f"{path_name}: all {len(faces)} faces are degenerate: they have no area.",
         )
     return (low + high) / 2, 2 / side
+
+
+def _has_area(vertices: np.ndarray, faces: np.ndarray) -> bool:
+    """Whether the faces (F, 3) of vertices (V, 3) float64 have MIN_AREA together: mostly the first ones do."""
+    area = 0.0
+    for start in range(0, len(faces), _AT_ONCE):
+        a, b, c = vertices[faces[start : start + _AT_ONCE]].swapaxes(0, 1)
+        area += np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2
+        if area >= MIN_AREA:
+            return True
+    return False
 
 
 def _count_imported() -> dict[str, int]:

@@ -79,6 +79,9 @@ def _duplicates(mesh: bpy.types.Mesh) -> np.ndarray:
         return np.empty(0, np.int64)
     corners = _position_hash(vertices(mesh))[_read(mesh.loops, "vertex_index", 1, np.int32)]
     polygons = np.add.reduceat(corners, _first_corners(mesh))  # independent of the corners' order
+    ordered = np.sort(polygons)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return np.empty(0, np.int64)
     _, first = np.unique(polygons, return_index=True)
     return np.setdiff1d(np.arange(len(polygons)), first)
 
