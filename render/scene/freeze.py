@@ -99,7 +99,7 @@ def _normalization(vertices: np.ndarray, faces: np.ndarray, path_name: str) -> t
 
 
 def _has_area(vertices: np.ndarray, faces: np.ndarray) -> bool:
-    """Whether the faces (F, 3) of vertices (V, 3) float64 have MIN_AREA together: mostly the first ones do."""
+    """Whether the faces (F, 3) of vertices (V, 3) float64 have MIN_AREA together; mostly the first do."""
     area = 0.0
     for start in range(0, len(faces), _AT_ONCE):
         a, b, c = vertices[faces[start : start + _AT_ONCE]].swapaxes(0, 1)
