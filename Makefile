@@ -54,7 +54,7 @@ demo: setup ## the whole main job on the sample models, into out/demo
 	$(BIN)/insideout train "$(DEMO)/dataset" --config quickstart --run demo
 	$(BIN)/insideout train "$(DEMO)/dataset" --config segment_cpu --run segment --steps 120 --views 6 \
 		--val-every 0 --score-every 0 --sample-every 0
-	$(BIN)/insideout train "$(DEMO)/dataset" --config upsample_cpu --run finer --steps 220 --views 8 \
+	$(BIN)/insideout train "$(DEMO)/dataset" --config upsample_cpu --run finer --steps 400 --views 8 \
 		--val-every 0 --score-every 0 --sample-every 0
 	$(BIN)/insideout export "$(DEMO)/dataset" car.glb --to "$(DEMO)/car"
 	$(BIN)/insideout export "$(DEMO)/dataset" car.glb --to "$(DEMO)/car.ply"
