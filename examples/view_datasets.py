@@ -1,4 +1,4 @@
-"""The datasets of examples/several_views.py: what is of one family, and copies with other splits."""
+"""The datasets of several_views.py and merger.py: what is of one family, and copies with other splits."""
 
 from __future__ import annotations
 
@@ -76,6 +76,29 @@ def apart(data: Path, other: Path, out: Path) -> Path:
     print(f"{len(held_out)} objects held out, {len(leaked)} that nearly repeat one left out")
     splits = dict.fromkeys(held_out, "validation") | dict.fromkeys(others.keys() - leaked, "train")
     return copied(data, target, splits)
+
+
+def fresh(data: Path, other: Path, out: Path, most: int = 130) -> Path:
+    """A copy of objects of another dataset, all held out: up to `most` that a dataset lacks, at random.
+
+    Those that are of one family with any of its objects are left out.
+    """
+    target = out / "objects"
+    if read_manifest(Layout(target).clouds):  # it is written last
+        return target
+    known = _sources(Layout(data).clouds)
+    strange = clouds_of(Layout(other).clouds, lambda row: row["source_sha256"] not in known)
+    uids, order = sorted(strange), np.random.default_rng(5).permutation(len(strange))
+    some = {uids[i]: strange[uids[i]] for i in order[:most]}
+    leaked = {uid for uid, _ in families(some, clouds_of(Layout(data).clouds, lambda row: True))}
+    print(f"{len(strange)} other objects; of {len(some)} at random, {len(leaked)} nearly repeat a known one")
+    return copied(other, target, dict.fromkeys(some.keys() - leaked, "validation"))
+
+
+def _sources(clouds: Path) -> set[str]:
+    """The hashes of the models that a dataset is of."""
+    parts = read_manifest(clouds)
+    return {row["source_sha256"] for p in parts for row in read_rows(clouds / p.file, ["source_sha256"])}
 
 
 def copied(data: Path, target: Path, splits: dict[str, str]) -> Path:
