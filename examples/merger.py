@@ -280,7 +280,9 @@ class Experiment:
                 for one in self.pieces("train")
             ]
             write_manifest(folder, [write_drawn(folder / "coarse.parquet", rows, draws.identity)])
-        return Generator(self.train("upsampler", UPSAMPLE | {"draws": str(folder)}), "cpu")
+        return Generator(
+            self.train("upsampler", UPSAMPLE | {"draws": str(folder), "init_from": str(self.joint)}), "cpu"
+        )
 
     def finer(self, clouds: np.ndarray) -> np.ndarray:
         """Clouds (K, C, POINTS) with the upsampler's points, (K, C, 4 * POINTS)."""

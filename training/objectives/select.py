@@ -2,9 +2,10 @@
 
 Where the Chamfer distance of a cloud is the loss (`offset`), points that might belong to either of two
 surfaces end between them, on neither. Here nothing moves: the network learns how far each point lies from the
-true cloud, and a farthest-point sample of the nearest is the merged cloud. The candidates are the points of
-the clouds and, where the network is shown views with cameras, of their visual hull, without those that a
-silhouette rules out. It implements `objective.Objective`; noise only seeds the choice of candidates.
+true cloud, and a farthest-point sample that avoids the distant ones is the merged cloud. The candidates are
+the points of the clouds and, where the network is shown views with cameras, of their visual hull, without
+those that a silhouette rules out. It implements `objective.Objective`; noise only seeds the choice of
+candidates.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import torch
 from torch import Tensor
 
 from training.merging.pictures import least_alpha, visual_hull
-from training.merging.rules import union
 from training.objectives.objective import Denoiser, Model, Noiseless
 
 COVERED = 0.1
@@ -31,10 +31,11 @@ class Select(Noiseless):
 
     seen: int = 512
     """Candidates that a step looks at."""
-    tried: int = 3
+    tried: int = 8
     """Candidates for each point of the merged cloud."""
-    kept: float = 0.7
-    """Share of them that is sampled from. Fewer would be nearer to the truth, and cover less of it."""
+    trust: float = 0.03
+    """Distance to the surface at which a candidate counts e times less. With less trust the merged cloud is
+    nearer to the truth, and covers less of it."""
 
     def losses(
         self, model: Model, start: Tensor, t: Tensor, noise: Tensor, **condition: Tensor
@@ -52,16 +53,27 @@ class Select(Noiseless):
         def denoise(x: Tensor, sigma: float) -> Tensor:
             points = x.shape[2]
             tried = candidates(condition, self.tried * points, x)
-            guess = model(tried, x.new_zeros(len(x)), **condition)[:, 0].float()
-            best = guess.argsort(dim=1)[:, : max(points, round(self.kept * tried.shape[2]))]
-            chosen = tried.gather(2, best[:, None].expand(-1, tried.shape[1], -1)).cpu().numpy()
-            return torch.from_numpy(np.stack([union([one], points) for one in chosen])).to(x)
+            guess = model(tried, x.new_zeros(len(x)), **condition)[:, 0].float().clamp(min=0).square()
+            return weighted_spread(tried, (-guess / self.trust).exp(), points).to(x)
 
         return denoise
 
     def levels(self, steps: int) -> list[float]:
         """One step, whatever their number."""
         return [1.0, 0.0]
+
+
+def weighted_spread(clouds: Tensor, weights: Tensor, points: int) -> Tensor:
+    """A farthest-point sample of clouds (B, C, N) in which squared distances count by weights (B, N) of the
+    points: (B, C, points). It starts with the heaviest; where there are fewer points, some are repeated.
+    """
+    xyz, chosen = clouds[:, :3], [weights.argmax(1)]
+    gaps = torch.full_like(weights, torch.inf)
+    for _ in range(points - 1):
+        last = xyz.gather(2, chosen[-1][:, None, None].expand(-1, 3, 1))
+        gaps = torch.minimum(gaps, (xyz - last).square().sum(1))
+        chosen.append((gaps * weights).argmax(1))
+    return clouds.gather(2, torch.stack(chosen, dim=1)[:, None].expand(-1, clouds.shape[1], -1))
 
 
 def candidates(condition: dict[str, Tensor], points: int, noise: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from training.networks.scoring import PointScorer
 from training.objectives.sampler import sample
-from training.objectives.select import Select, candidates
+from training.objectives.select import Select, candidates, weighted_spread
 
 NOISE = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(0))
 
@@ -52,7 +52,7 @@ def test_points_near_the_surface_are_chosen() -> None:
     flat[:, 2] = 0
     losses = Select(seen=64).losses(oracle, flat, torch.zeros(2), NOISE, **shown())
     assert losses["loss"].max() < 0.1 and losses["mse"].max() < 0.05  # but for those beyond `FAR`
-    made = sample(Select(tried=4, kept=0.5), oracle, NOISE, shown(), steps=5, guidance=1.0)
+    made = sample(Select(tried=4), oracle, NOISE, shown(), steps=5, guidance=1.0)
     assert made.shape == NOISE.shape and made[0, 0].max() < EDGE
     assert made[0, 2].abs().mean() < 0.35  # 0.25, where the candidates' is 0.5
 
@@ -71,5 +71,22 @@ def test_a_scorer_learns_which_points_belong() -> None:
         losses["loss"].mean().backward()
         optimizer.step()
         optimizer.zero_grad()
-    made = sample(Select(tried=5, kept=0.5), model, noise, {"clouds": clouds.flip(1)}, guidance=1.0)
+    made = sample(Select(tried=5, trust=0.01), model, noise, {"clouds": clouds.flip(1)}, guidance=1.0)
     assert (made[:, 2].abs() < 0.1).float().mean() > 0.9
+
+
+def test_a_weighted_sample_spreads_where_points_count() -> None:
+    """Of points at random in a square, its left half counts a hundred times more."""
+    clouds = torch.rand(2, 4, 600, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    clouds[:, 2] = 0
+    left = clouds[:, 0] < 0
+    alike = weighted_spread(clouds, torch.ones(2, 600), 60)
+    made = weighted_spread(clouds, torch.where(left, 1.0, 0.01), 60)
+    assert (alike[:, 0] < 0).sum(1).min() > 20 and (made[:, 0] < 0).sum(1).min() > 50
+    given = [{tuple(point) for point in cloud.T.tolist()} for cloud in clouds]
+    assert all(
+        {tuple(point) for point in one.T.tolist()} <= some for one, some in zip(made, given, strict=True)
+    )
+    gaps = torch.cdist(alike[:, :3].transpose(1, 2), alike[:, :3].transpose(1, 2)) + 9 * torch.eye(60)
+    assert gaps.amin(2).min() > 0.1  # 60 points evenly in a square of side 2 are 0.26 apart
+    assert weighted_spread(clouds[..., :3], torch.ones(2, 3), 5).shape == (2, 4, 5)
