@@ -246,8 +246,8 @@ def view_shape(config: TrainConfig) -> ViewShape:
 
 
 def load_weights(model: nn.Module, path: Path) -> list[str]:
-    """`point_e.load_weights` from a file, or from the newest checkpoint of a run's folder."""
-    return point_e.load_weights(model, newest(path))
+    """`point_e.load_weights`, to be trained, from a file, or the newest checkpoint of a run's folder."""
+    return point_e.load_weights(model, newest(path), start=True)
 
 
 def load_model(

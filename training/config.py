@@ -136,7 +136,8 @@ class TrainConfig(BaseModel):
     compile: bool = False
     """Compile the transformer's blocks with torch.compile; worthwhile on a GPU."""
     init_from: str | None = None
-    """Start from these weights: an official checkpoint, one of ours, or a run's folder."""
+    """Start from these weights: an official checkpoint, one of ours, or a run's folder; an upsampler may
+    start from a base."""
 
     prediction: Literal["epsilon", "v", "flow", "edm", "offset", "select"] = "v"
     """What the network predicts: the noise, as in Point-E; the velocity, learned in far fewer steps; the

@@ -100,12 +100,13 @@ def build_sdf() -> PointCloudSDF:
     return PointCloudSDF(width=256, encoder_layers=8, decoder_layers=4, heads=4)
 
 
-def load_weights(model: nn.Module, path: Path) -> list[str]:
+def load_weights(model: nn.Module, path: Path, start: bool = False) -> list[str]:
     """Fill `model` by name from an official checkpoint, or from one of ours (its mean weights).
 
     Weights that the file lacks (`qk_norm`, `skips`, `views`, `near`) keep their initial values; their names
-    are returned. A seventh channel starts at zero beside the file's six. Raises WeightsError where the file
-    cannot be read, has a size that does not fit, or has a weight that the model lacks.
+    are returned. `start`: it is to be trained, so an upsampler may begin as a base. A seventh channel starts
+    at zero beside the file's six. Raises WeightsError where the file cannot be read, has a size that does not
+    fit, or has a weight that the model lacks.
     """
     weights = read_weights(path)
     own = model.state_dict()
@@ -120,7 +121,7 @@ def load_weights(model: nn.Module, path: Path) -> list[str]:
     if wrong:
         raise WeightsError(f"{path}: {_some(wrong)}. Choose the model and encoder that it was trained with.")
     new = sorted(set(own) - set(weights))
-    if strange := [name for name in new if not _optional(name)]:
+    if strange := [name for name in new if not _optional(name, start)]:
         raise WeightsError(f"{path}: it lacks {_some(strange)}. Choose another model.")
     model.load_state_dict(fitted, strict=False)
     return new
@@ -160,8 +161,10 @@ def _fitted(weight: Tensor, own: Tensor) -> Tensor:
     return torch.cat(halves, dim=axis)
 
 
-def _optional(name: str) -> bool:
-    return any(part in name for part in ("backbone.skips.", ".q_norm.", ".k_norm.", "views.", "near."))
+def _optional(name: str, start: bool) -> bool:
+    parts = ["backbone.skips.", ".q_norm.", ".k_norm.", "views.", "near."]
+    parts += ["cond_point_proj.", "channel_scales", "channel_biases"] if start else []
+    return any(part in name for part in parts)
 
 
 def _some(names: list[str]) -> str:

@@ -238,6 +238,10 @@ def test_weights_that_do_not_fit_say_so(tmp_path: Path) -> None:
     ]:
         with pytest.raises(WeightsError, match=message):
             load_weights(model, path)
+    upsampler = assemble("upsample", SMALL, 20)
+    with pytest.raises(WeightsError, match="it lacks channel_biases"):
+        load_weights(upsampler, path)
+    assert "cond_point_proj.weight" in load_weights(upsampler, path, start=True)  # it begins as a base
     with pytest.raises(WeightsError, match="no such file"):
         load_weights(assemble("grid", SMALL, 20), tmp_path / "nothing.pt")
     path.write_bytes(b"not a checkpoint")
