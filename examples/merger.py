@@ -126,7 +126,7 @@ UPSAMPLE: dict[str, Any] = TOGETHER | {
     "model": "upsample", "points": 3 * POINTS, "condition_points": POINTS, "step_points": 256,
     "batch": 8, "steps": 300,
 }  # fmt: skip
-FINER_STEPS = 3
+FINER_STEPS = 4
 """Sampling steps of the upsampler."""
 
 
@@ -197,7 +197,8 @@ class Experiment:
         return draw(
             DrawSettings(
                 data, self.bases, place / self.named(f"draws-{split}-{POINTS}"), CLOUDS,
-                view_range=VIEWS[split], split=(split,), points=POINTS, steps=SAMPLING_STEPS, device="cpu",
+                view_range=VIEWS[split], split=(split,), points=POINTS, steps=SAMPLING_STEPS, method="ddim",
+                device="cpu",
             )
         )  # fmt: skip
 
@@ -255,7 +256,7 @@ class Experiment:
 
     def sampling(self, rule: Any = "together") -> Sampling:
         """How all clouds are sampled."""
-        return Sampling(SAMPLING_STEPS, guidance=1.0, batch=16, rule=rule)
+        return Sampling(SAMPLING_STEPS, guidance=1.0, batch=16, rule=rule, method="ddim")
 
     def kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Clouds, made and written if they are not there."""

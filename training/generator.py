@@ -137,6 +137,7 @@ class Generator:
                 condition,
                 sampling.steps,
                 sampling.guidance,
+                method=sampling.method,
                 rule=sampling.rule,
                 prepare=self.model.prepared,
                 without=without,
@@ -209,7 +210,8 @@ class Generator:
         """The model, which reports its progress every five seconds."""
         guided = sampling.guidance != 1 and self.takes and items[0] is not None
         views = len(views_of(items[0])) if sampling.rule == "mean" else 1
-        calls = (2 * sampling.steps - 1) * (2 if guided else 1) * views
+        evaluations = 2 * sampling.steps - 1 if sampling.method == "heun" else sampling.steps
+        calls = evaluations * (2 if guided else 1) * views
         done, reported = 0, time.monotonic()
 
         def call(*arguments: Tensor, **condition: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ Rule = Literal["together", "mean", "cycle"]
 """How several views of an object are used: all at once, by a model trained so; or, by a model of one view,
 without training: the mean of its estimates, or the views in turn."""
 
+Method = Literal["heun", "ddim"]
+"""How a step goes from one noise level to the next (`training.objectives.sampler`)."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -34,6 +37,8 @@ class Sampling:
     """Clouds sampled at a time."""
     rule: Rule = "together"
     """How several views of an object are used."""
+    method: Method = "heun"
+    """How a step is made; see `Running`."""
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("seed", 0), ("batch", 1)):
@@ -54,6 +59,8 @@ class Running:
     """Where to sample. auto: a GPU if there is one."""
     precision: Precision = "auto"
     """Precision of the network. auto: bfloat16 where the hardware supports it."""
+    method: Method = "heun"
+    """How a sampling step is made: heun asks the network twice, ddim once; in few steps ddim is better."""
     encoder_path: str | None = None
     """Folder or hub name of the encoder's weights, if not where they were in training."""
 
@@ -158,7 +165,7 @@ class GenerateSettings(Running):
     def sampling(self) -> Sampling:
         """How the clouds are sampled."""
         rule = "together" if self.view_rule in (None, "each") else self.view_rule
-        return Sampling(self.steps, self.guidance, self.seed, self.batch, rule)
+        return Sampling(self.steps, self.guidance, self.seed, self.batch, rule, self.method)
 
 
 @dataclass(frozen=True)
@@ -215,4 +222,4 @@ class EvaluateSettings(Scoring, Running):
     @property
     def sampling(self) -> Sampling:
         """How the clouds are sampled."""
-        return Sampling(self.steps, self.guidance, self.seed, rule=self.view_rule)
+        return Sampling(self.steps, self.guidance, self.seed, rule=self.view_rule, method=self.method)

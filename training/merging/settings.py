@@ -97,11 +97,12 @@ class DrawSettings(Running):
     @property
     def sampling(self) -> Sampling:
         """How the clouds are sampled."""
-        return Sampling(self.steps, self.guidance, self.seed, self.batch)
+        return Sampling(self.steps, self.guidance, self.seed, self.batch, method=self.method)
 
     def recipe(self) -> dict[str, object]:
         """What the clouds depend on, in plain values, beside the checkpoints and the dataset."""
         names = ("clouds", "views", "view_range", "split", "points", "steps", "guidance", "seed", "batch")
+        names += ("method",) if self.method != "heun" else ()  # draws of before there were others go on
         return {name: getattr(self, name) for name in names}
 
 
@@ -141,4 +142,4 @@ class ComposeSettings(Running):
     @property
     def sampling(self) -> Sampling:
         """How the clouds are sampled."""
-        return Sampling(self.steps, self.guidance, self.seed)
+        return Sampling(self.steps, self.guidance, self.seed, method=self.method)
