@@ -44,6 +44,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
             if name in MERGERS
         },
         "ROWS": tuple(name for name in module.ROWS if name in MERGERS or name not in module.MERGERS),
+        "FINER": ("one view", "union", "hull", "select with images"),
         "picture": partial(module.picture, count=1, size=32),
         "UPSAMPLE": module.UPSAMPLE
         | {"points": 72, "condition_points": 24, "step_points": 8, "batch": 2, "steps": 1, "views_most": 2},
