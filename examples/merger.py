@@ -123,8 +123,8 @@ COARSE = ("one view", "union", "consensus", "hull")
 FINER = (*COARSE, "mean of denoisers", "joint views", "offset", "merger", "select with images")
 """The rows that get 4,096 points."""
 UPSAMPLE: dict[str, Any] = TOGETHER | {
-    "model": "upsample", "points": 3 * POINTS, "condition_points": POINTS, "step_points": 256,
-    "batch": 8, "steps": 300,
+    "model": "upsample", "points": 3 * POINTS, "condition_points": POINTS, "condition_nearest": True,
+    "condition_tokens": 128, "step_points": 256, "batch": 8, "steps": 400,
 }  # fmt: skip
 FINER_STEPS = 4
 """Sampling steps of the upsampler."""
