@@ -113,8 +113,6 @@ RULES: dict[str, Callable[[Piece, int], np.ndarray]] = {
 ONE_POINT = np.zeros((6, 1), np.float32)
 ROWS = (*RULES, "joint views", "joint views, hull", "mean of denoisers", *MERGERS)
 """The rows of the table, beside the oracles."""
-AT_ONCE = {"hull", "select with images"}
-"""Those that can give 4,096 points without an upsampler."""
 AGAINST = ("union", "hull")
 """Those that every row is compared with: the plainest rule and the best one."""
 PICTURED = ("union", "consensus", "hull", "select with images", "joint views")
@@ -309,16 +307,10 @@ def main(options: Options) -> None:
 
 
 def fine_scores(experiment: Experiment, clouds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The scores of rows' clouds with the upsampler's points, and of those that need no upsampler."""
-    some = {name: clouds[name] for name in FINER if name in clouds}
-    made = {
-        name: experiment.kept(f"{name}, finer", partial(experiment.finer, coarse))
-        for name, coarse in some.items()
-    }
-    for name in some.keys() & AT_ONCE:
-        made[f"{name}, at once"] = experiment.kept(
-            f"{name}, at once", partial(experiment.row, name, 4 * POINTS)
-        )
+    """The scores of rows' clouds with the upsampler's points, and of as many of the hull at once."""
+    made = {"hull, at once": experiment.row("hull", 4 * POINTS)}
+    for name in [name for name in FINER if name in clouds]:
+        made[name] = experiment.kept(f"{name}, finer", partial(experiment.finer, clouds[name]))
     return {name: judged(fine, experiment.held_out) for name, fine in made.items()}
 
 

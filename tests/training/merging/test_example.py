@@ -47,7 +47,8 @@ def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         "FINER": ("one view", "union", "hull", "select with images"),
         "picture": partial(module.picture, count=1, size=32),
         "UPSAMPLE": module.UPSAMPLE
-        | {"points": 72, "condition_points": 24, "step_points": 8, "condition_tokens": 8, "batch": 2, "steps": 1, "views_most": 2},
+        | {"points": 72, "condition_points": 24, "condition_tokens": 8}
+        | {"step_points": 8, "batch": 2, "steps": 1, "views_most": 2},
     }  # fmt: skip
     for name, value in changes.items():
         monkeypatch.setattr(module, name, value)
