@@ -116,6 +116,16 @@ def test_directions_are_those_of_the_cameras(drawn: tuple[DrawSettings, Draws]) 
         assert one.toward == pytest.approx(expected, abs=1e-6)
 
 
+def test_ddim_asks_the_network_once_per_step(ready: tuple[DrawSettings, Draws]) -> None:
+    settings, asked = ready[0], []
+    generator = Generator(settings.checkpoint[0], "cpu")
+    generator.model.register_forward_hook(lambda *_: asked.append(1))
+    clouds = []
+    for sampling in (settings.sampling, replace(settings, method="ddim").sampling):
+        clouds.append(generator.sample([None], 64, replace(sampling, steps=3)))
+    assert len(asked) == 5 + 3 and not np.array_equal(*clouds)
+
+
 def test_a_killed_run_continues_and_gives_the_same_bytes(drawn: tuple[DrawSettings, Draws]) -> None:
     settings, draws = drawn
     before = {part.file: part.sha256 for part in draws.parts}
@@ -131,6 +141,8 @@ def test_a_killed_run_continues_and_gives_the_same_bytes(drawn: tuple[DrawSettin
     assert not set(before.values()) & {part.sha256 for part in other.parts}
     with pytest.raises(UserError, match="another folder"):
         draw(replace(settings, seed=1), quiet)
+    with pytest.raises(UserError, match="another folder"):
+        draw(replace(settings, method="ddim"), quiet)
     assert json.loads((settings.to / "draws.json").read_text())["seed"] == 0  # as it was before the refusal
 
 
