@@ -60,7 +60,7 @@ class Running:
     precision: Precision = "auto"
     """Precision of the network. auto: bfloat16 where the hardware supports it."""
     method: Method = "heun"
-    """How a sampling step is made: heun asks the network twice, ddim once, which can be better in few steps."""
+    """How a sampling step is made: heun asks the network twice, ddim once: often better in few steps."""
     encoder_path: str | None = None
     """Folder or hub name of the encoder's weights, if not where they were in training."""
 
