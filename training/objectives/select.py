@@ -23,6 +23,8 @@ COVERED = 0.1
 """Alpha from here on may be the object: the pixels that networks look up are coarse, and its parts thin."""
 FAR = 0.5
 """Distance from which on all points are equally wrong."""
+AT_A_TIME = 2048
+"""Candidates of an object that are judged at a time: each is compared with every point of the clouds."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,10 @@ class Select(Noiseless):
         def denoise(x: Tensor, sigma: float) -> Tensor:
             points = x.shape[2]
             tried = candidates(condition, self.tried * points, x)
-            guess = model(tried, x.new_zeros(len(x)), **condition)[:, 0].float().clamp(min=0).square()
-            return weighted_spread(tried, (-guess / self.trust).exp(), points).to(x)
+            parts = tried.split(AT_A_TIME, dim=2)
+            guess = torch.cat([model(some, x.new_zeros(len(x)), **condition)[:, 0] for some in parts], dim=1)
+            distance = guess.float().clamp(min=0).square()
+            return weighted_spread(tried, (-distance / self.trust).exp(), points).to(x)
 
         return denoise
 
