@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from pydantic import ValidationError
 
+from render.bundle import png
 from render.bundle.codes import decode_depth, decode_normal, unit_normals
 from render.bundle.members import (
     MESH,
@@ -198,6 +199,11 @@ class Bundle:
         return Surface(pixel, depth, albedo, unit_normals(normal))
 
     def _image(self, name: str, mode: str) -> np.ndarray:
+        pixels = png.decode(self.read(name), mode, self.resolution)
+        return self._by_pillow(name, mode) if pixels is None else pixels
+
+    def _by_pillow(self, name: str, mode: str) -> np.ndarray:
+        """An image that another program wrote."""
         with self._open_image(name) as image:
             try:
                 pixels = np.array(image)

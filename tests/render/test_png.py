@@ -32,6 +32,37 @@ def test_pillow_reads_what_was_written(
         assert (np.array(image) == pixels).all()
 
 
+@pytest.mark.parametrize("smooth", [False, True, None])
+@pytest.mark.parametrize(
+    ("shape", "kind", "mode"),
+    [
+        ((67, 67), np.uint8, "L"),
+        ((67, 67), np.uint16, "I;16"),
+        ((67, 67, 3), np.uint8, "RGB"),
+        ((67, 67, 4), np.uint8, "RGBA"),
+    ],
+)
+def test_what_was_written_is_read(
+    shape: tuple[int, ...], kind: type[np.unsignedinteger], mode: str, smooth: bool | None
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(kind).max, shape, kind, endpoint=True)
+    pixels[20:40] = pixels[20]  # best filtered by the row above
+    found = png.decode(png.encode(pixels, smooth), mode, 67)
+    assert found is not None and found.dtype == kind and np.array_equal(found, pixels)
+
+
+def test_files_of_others_and_damaged_ones_are_left_to_pillow() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(np.cumsum(pixels, 0).astype(np.uint8)).save(buffer, "PNG")  # with filters of its own
+    mine = png.encode(pixels, True)
+    assert png.decode(buffer.getvalue(), "RGB", 32) is None
+    assert png.decode(mine, "RGBA", 32) is None and png.decode(mine, "RGB", 33) is None
+    for length in (0, 20, 40, len(mine) // 2, len(mine) - 1):
+        assert png.decode(mine[:length], "RGB", 32) is None
+    assert png.decode(mine[:60] + bytes(8) + mine[68:], "RGB", 32) is None
+
+
 def test_a_shaded_image_is_smaller_when_filtered() -> None:
     shade = (np.arange(256)[:, None] * 150 + np.arange(256) * 37).astype(np.uint16)
     assert len(png.encode(shade, smooth=True)) < 0.5 * len(png.encode(shade, smooth=False))
