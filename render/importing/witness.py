@@ -19,7 +19,6 @@ from typing import Any
 
 import bpy
 import numpy as np
-from trimesh.exchange.ply import load_ply
 
 from render.importing import gltf, gltf_nodes, stl
 from render.importing.rawmesh import Y_UP
@@ -155,6 +154,8 @@ def _stl(path: Path) -> np.ndarray | None:
 
 
 def _ply(path: Path) -> np.ndarray:
+    from trimesh.exchange.ply import load_ply  # here: it takes half a second, and only PLY needs it
+
     with path.open("rb") as file:
         found = load_ply(file, skip_materials=True)
     vertices, faces = np.asarray(found["vertices"], np.float64), np.asarray(found["faces"], np.int64)
