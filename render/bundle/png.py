@@ -40,7 +40,7 @@ def encode(pixels: np.ndarray, smooth: bool | None) -> bytes:
 
 def decode(data: bytes, mode: str, size: int) -> np.ndarray | None:
     """The pixels of a PNG file of `encode`'s, `size` across and down, of a mode of Pillow's: (S, S) uint8 or
-    uint16, or (S, S, 3 or 4) uint8. None for any other file: ask Pillow, which is slower and knows them all.
+    uint16, or (S, S, 3 or 4) uint8. None for any other file, which Pillow can read.
     """
     channels, depth = _MODES[mode]
     start = _SIGNATURE + _header(size, size, channels, depth)

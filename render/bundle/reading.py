@@ -103,7 +103,7 @@ class Bundle:
         fault."""
         for frame in self.frames:
             for name, mode in frame.members().items():
-                with self._open_image(name) as image:
+                with self._open_image(name, self.read(name)) as image:
                     self._require_mode(name, image, mode)
         self.mesh()
 
@@ -199,12 +199,13 @@ class Bundle:
         return Surface(pixel, depth, albedo, unit_normals(normal))
 
     def _image(self, name: str, mode: str) -> np.ndarray:
-        pixels = png.decode(self.read(name), mode, self.resolution)
-        return self._by_pillow(name, mode) if pixels is None else pixels
+        data = self.read(name)
+        pixels = png.decode(data, mode, self.resolution)
+        return self._by_pillow(name, data, mode) if pixels is None else pixels
 
-    def _by_pillow(self, name: str, mode: str) -> np.ndarray:
+    def _by_pillow(self, name: str, data: bytes, mode: str) -> np.ndarray:
         """An image that another program wrote."""
-        with self._open_image(name) as image:
+        with self._open_image(name, data) as image:
             try:
                 pixels = np.array(image)
             except _DAMAGE as error:
@@ -216,10 +217,10 @@ class Bundle:
         if image.mode != mode:
             raise BundleError(f"{self.path}: member {name} is {image.mode}, not {mode}. {REMEDY}")
 
-    def _open_image(self, name: str) -> Image.Image:
-        """An image, undecoded, of the size that all have."""
+    def _open_image(self, name: str, data: bytes) -> Image.Image:
+        """The image of a member's bytes, undecoded, of the size that all have."""
         try:
-            image = Image.open(io.BytesIO(self.read(name)), formats=["PNG"])
+            image = Image.open(io.BytesIO(data), formats=["PNG"])
         except _DAMAGE as error:
             raise BundleError(f"{self.path}: member {name}: {error}. {REMEDY}") from error
         if image.size != (self.resolution, self.resolution):

@@ -39,7 +39,7 @@ class Surfaces:
     shape: tuple[int, int]  # height and width of the view
 
     def layers(self) -> list[Surface]:
-        """The surfaces at each index along their rays, from 0; none of the lists is empty but the first."""
+        """The surfaces at each index along their rays, from 0; only the first may have none."""
         order = np.argsort(self.rank, kind="stable")
         pixel, depth, albedo, normal = (
             values[order] for values in (self.pixel, self.depth, self.albedo, self.normal)

@@ -10,42 +10,38 @@ from PIL import Image
 
 from render.bundle import png
 
-
-@pytest.mark.parametrize("smooth", [False, True, None])
-@pytest.mark.parametrize(
-    ("shape", "kind", "mode"),
-    [
-        ((37, 53), np.uint8, "L"),
-        ((37, 53), np.uint16, "I;16"),
-        ((37, 53, 3), np.uint8, "RGB"),
-        ((37, 53, 4), np.uint8, "RGBA"),
-        ((1, 1, 4), np.uint8, "RGBA"),
-    ],
+Number = type[np.unsignedinteger]
+every_kind = pytest.mark.parametrize(
+    ("channels", "kind", "mode"),
+    [((), np.uint8, "L"), ((), np.uint16, "I;16"), ((3,), np.uint8, "RGB"), ((4,), np.uint8, "RGBA")],
 )
+every_filter = pytest.mark.parametrize("smooth", [False, True, None])
+
+
+def noise(size: tuple[int, int], channels: tuple[int, ...], kind: Number) -> np.ndarray:
+    largest = np.iinfo(kind).max
+    return np.random.default_rng(0).integers(0, largest, (*size, *channels), kind, endpoint=True)
+
+
+@every_filter
+@every_kind
+@pytest.mark.parametrize("size", [(37, 53), (1, 1)])
 def test_pillow_reads_what_was_written(
-    shape: tuple[int, ...], kind: type[np.unsignedinteger], mode: str, smooth: bool | None
+    size: tuple[int, int], channels: tuple[int, ...], kind: Number, mode: str, smooth: bool | None
 ) -> None:
-    pixels = np.random.default_rng(0).integers(0, np.iinfo(kind).max, shape, kind, endpoint=True)
-    pixels[shape[0] // 2 :] = 7  # rows that are best filtered otherwise
+    pixels = noise(size, channels, kind)
+    pixels[size[0] // 2 :] = 7  # rows that are best filtered otherwise
     with Image.open(io.BytesIO(png.encode(pixels, smooth)), formats=["PNG"]) as image:
         assert image.mode == mode
         assert (np.array(image) == pixels).all()
 
 
-@pytest.mark.parametrize("smooth", [False, True, None])
-@pytest.mark.parametrize(
-    ("shape", "kind", "mode"),
-    [
-        ((67, 67), np.uint8, "L"),
-        ((67, 67), np.uint16, "I;16"),
-        ((67, 67, 3), np.uint8, "RGB"),
-        ((67, 67, 4), np.uint8, "RGBA"),
-    ],
-)
+@every_filter
+@every_kind
 def test_what_was_written_is_read(
-    shape: tuple[int, ...], kind: type[np.unsignedinteger], mode: str, smooth: bool | None
+    channels: tuple[int, ...], kind: Number, mode: str, smooth: bool | None
 ) -> None:
-    pixels = np.random.default_rng(0).integers(0, np.iinfo(kind).max, shape, kind, endpoint=True)
+    pixels = noise((67, 67), channels, kind)
     pixels[20:40] = pixels[20]  # best filtered by the row above
     found = png.decode(png.encode(pixels, smooth), mode, 67)
     assert found is not None and found.dtype == kind and np.array_equal(found, pixels)
