@@ -116,7 +116,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
 
     Raises ShardError where the dataset cannot be read, CheckpointError for a bad checkpoint.
     """
-    generator = open_generator(settings)
+    generator = Generator(settings.checkpoint, segmenter=settings.segmenter, **settings.opening)
     config, behind = generator.config, shown_behind(generator, settings)
     if settings.untrained:
         model = checkpoints.build_model(config, generator.encoder.features)
@@ -151,12 +151,6 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         _write_clouds(settings.clouds, truth, generated)
     found = replace(compare(samples, generated), objects_of=objects_of)
     return replace(found, scores=_score(truth, generated, settings)) if settings.scores else found
-
-
-def open_generator(settings: EvaluateSettings) -> Generator:
-    """The checkpoint to evaluate."""
-    how = (settings.device, None, settings.encoder_path, settings.precision, settings.segmenter)
-    return Generator(settings.checkpoint, *how)
 
 
 def shown_behind(generator: Generator, settings: EvaluateSettings) -> SeeInside:

@@ -40,15 +40,14 @@ def generate(settings: GenerateSettings, report: Callable[[str], None] = print) 
     """
     inputs = list(_inputs(settings.image, settings.text, settings.cameras))
     begun = settings.state is not None and settings.state.exists()
-    how = (settings.device, settings.name, settings.encoder_path, settings.precision)
-    base = Generator(settings.checkpoint, *how, settings.segmenter)
+    opening = settings.opening
+    base = Generator(settings.checkpoint, name=settings.name, segmenter=settings.segmenter, **opening)
     inputs = with_masks(inputs, base, settings)
     inputs = [("cloud", [])] if begun and not inputs else _objects(base, settings, _fitting(base, inputs))
     inputs = [pair for pair in inputs for _ in range(settings.count)]
     items = [item for _, item in inputs]
     points = settings.points or base.config.points
-    opening = (settings.device, settings.encoder_path, settings.precision)
-    upsampler = upsampler_for(base, points, settings.upsampler, *opening)
+    upsampler = upsampler_for(base, points, settings.upsampler, **opening)
     targets = _targets(settings.to, [name for name, _ in inputs])
     if settings.state:
         clouds = _continued(base, settings, items[0], points)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from render.failures import UserError
 
@@ -51,6 +51,14 @@ def at_least(name: str, value: int, least: int) -> None:
         raise UserError(f"{name} {value}: it must be at least {least}.")
 
 
+class Opening(TypedDict):
+    """How a checkpoint is opened: keywords of `generator.Generator` and what opens others beside it."""
+
+    device: str
+    encoder_path: str | None
+    precision: Precision
+
+
 @dataclass(frozen=True, kw_only=True)
 class Running:
     """Where and how a checkpoint's network runs."""
@@ -63,6 +71,11 @@ class Running:
     """How a sampling step is made: heun asks the network twice, ddim once: often better in few steps."""
     encoder_path: str | None = None
     """Folder or hub name of the encoder's weights, if not where they were in training."""
+
+    @property
+    def opening(self) -> Opening:
+        """How the checkpoint, and others that serve it, are opened."""
+        return {"device": self.device, "encoder_path": self.encoder_path, "precision": self.precision}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,12 +49,10 @@ def compose(settings: ComposeSettings, report: Callable[[str], None] = print) ->
     """
     given = read_views(settings.image, settings.cameras)
     views = [view for _, view in given]
-    how = (settings.device, None, settings.encoder_path, settings.precision, settings.segmenter)
-    base = Generator(settings.checkpoint, *how)
+    base = Generator(settings.checkpoint, segmenter=settings.segmenter, **settings.opening)
     segmenter, layers = base.segmenter or _segmenter(settings), _layers(settings)
     points, merger = settings.points or base.config.points, _merger(settings)
-    opening = (settings.device, settings.encoder_path, settings.precision)
-    upsampler = upsampler_for(base, points, settings.upsampler, *opening)
+    upsampler = upsampler_for(base, points, settings.upsampler, **settings.opening)
     _check(settings, base, views)
 
     masks = _masks(segmenter, views)

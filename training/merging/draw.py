@@ -47,7 +47,7 @@ class Drawer:
     @classmethod
     def open(cls, path: Path, settings: DrawSettings) -> Drawer:
         """A checkpoint file, or the newest one of a run's folder. UserError for a model that cannot draw."""
-        generator = Generator(path, settings.device, None, settings.encoder_path, settings.precision)
+        generator = Generator(path, **settings.opening)
         merges = generator.config.model == "merge"
         if generator.config.model == "upsample" or (generator.takes != "image" and not merges):
             raise UserError(f"{path}: draws are of models that take images, or of mergers.")

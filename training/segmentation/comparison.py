@@ -17,7 +17,7 @@ from fuse.dataset.layout import open_dataset
 from training.conditioning.masks import Behind
 from training.conditioning.shown import View
 from training.config import TrainConfig
-from training.evaluate import Sample, chosen_split, open_generator, read_samples, shown_behind
+from training.evaluate import Sample, chosen_split, read_samples, shown_behind
 from training.generator import Generator
 from training.scores.bootstrap import Interval, mean_interval, paired_difference
 from training.scores.clouds import Cloud, distinct, from_channels
@@ -99,7 +99,7 @@ def compare_insides(settings: EvaluateSettings, samples: int = 1, views: int = 1
     times each, every time from another seed, the same for all kinds. Intervals are over objects: more clouds
     of each narrow them, more objects too. Raises what `evaluate` raises.
     """
-    generator = open_generator(settings)
+    generator = Generator(settings.checkpoint, segmenter=settings.segmenter, **settings.opening)
     for kind in settings.see_inside:
         shown_behind(generator, replace(settings, see_inside=(kind,)))  # refuses what the model cannot take
     tallies: dict[SeeInside, _Tally] = {kind: _Tally() for kind in settings.see_inside}
