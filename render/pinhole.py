@@ -31,7 +31,7 @@ def camera_points(
     camera: Camera, depth: np.ndarray, pixel: np.ndarray, dtype: Float = np.float64
 ) -> np.ndarray:
     """(N, 3) surface points in camera axes: those of the pixels (N,), row-major, of a depth image (S, S)."""
-    rays = pixel_rays(depth.shape[0], camera.fov, dtype).reshape(-1, 3)[pixel]
+    rays = pixel_rays(depth.shape[0], camera.fov, dtype).reshape(-1, 3).take(pixel, axis=0)
     return rays * depth.ravel()[pixel, None].astype(dtype)
 
 
@@ -48,7 +48,7 @@ def points_at(
     """(N, 3) points in the normalized frame: those of (N,) pixels, row-major, of a view `size` pixels across,
     at their (N,) depths."""
     to_world = camera.camera_to_world.astype(dtype)
-    rays = pixel_rays(size, camera.fov, dtype).reshape(-1, 3)[pixel]
+    rays = pixel_rays(size, camera.fov, dtype).reshape(-1, 3).take(pixel, axis=0)
     return (rays * depth[:, None].astype(dtype)) @ to_world[:3, :3].T + to_world[:3, 3]
 
 
