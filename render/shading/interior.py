@@ -24,7 +24,7 @@ MOSTLY = 0.9  # share of points: while more are left, dropping those that are se
 class _Front:
     """The first surfaces of one view, as one plane per pixel."""
 
-    to_image: np.ndarray  # (3, 4) float32, world to pixels right and down of the middle, times depth; and depth
+    to_image: np.ndarray  # (3, 4) float32: to pixels right and down of the middle, times depth, and depth
     planes: np.ndarray  # (H * W, 4) float32: unit normal and offset, which is infinite for no surface
     size: int
 

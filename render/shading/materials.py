@@ -7,6 +7,8 @@ shader with the shared node group of `render.shading.geometry`, fed by the mater
 
 from __future__ import annotations
 
+from typing import Literal
+
 import bpy
 import numpy as np
 
@@ -93,8 +95,8 @@ def _fill_slots(mesh: bpy.types.Mesh, painted_copies: dict[str, bpy.types.Materi
     mesh.polygons.foreach_set("material_index", indices.clip(0, len(mesh.materials) - 1))
 
 
-def _vertex_colors(mesh: bpy.types.Mesh) -> np.ndarray | None:
-    """(N, 3) float32 linear values of the color attribute that renders; None without a usable one."""
+def _vertex_colors(mesh: bpy.types.Mesh) -> Literal["white", "even", "varied"] | None:
+    """What the color attribute that renders shows; None without a usable one."""
     attributes = mesh.color_attributes
     if not len(attributes):
         return None
@@ -103,8 +105,13 @@ def _vertex_colors(mesh: bpy.types.Mesh) -> np.ndarray | None:
     attributes.render_color_index = attributes.find(attribute.name)
     values = np.empty(len(attribute.data) * 4, np.float32)
     attribute.data.foreach_get("color", values)
-    rgb = values.reshape(-1, 4)[:, :3]
-    return rgb if len(rgb) and np.isfinite(rgb).all() else None
+    channels = values.reshape(-1, 4)[:, :3].T
+    ends = np.array([[one.min(), one.max()] for one in channels]) if len(values) else np.array(np.nan)
+    if not np.isfinite(ends).all():
+        return None
+    if np.ptp(ends, axis=1).max() > 1e-3:
+        return "varied"
+    return "white" if np.allclose(ends, 1, atol=1e-3) else "even"
 
 
 def _plain(painted: bool) -> bpy.types.Material:
@@ -139,15 +146,13 @@ def _link_vertex_colors(material: bpy.types.Material) -> None:
             tree.links.new(node.outputs["Color"], socket)
 
 
-def _is_painted(material: bpy.types.Material, colors: np.ndarray) -> bool:
-    """Whether a mesh's colors (N, 3) count rather than its material: they vary, or the material says nothing.
+def _is_painted(material: bpy.types.Material, colors: str) -> bool:
+    """Whether a mesh's colors count rather than its material: they vary, or the material says nothing.
 
     White says nothing either.
     """
-    varied = bool(np.ptp(colors, axis=0).max() > 1e-3)
-    if not varied and (np.allclose(colors, 1, atol=1e-3) or not _is_default(material)):
-        return False
-    return not _has_color_source(material)
+    counts = colors == "varied" or (colors == "even" and _is_default(material))
+    return counts and not _has_color_source(material)
 
 
 def _is_default(material: bpy.types.Material) -> bool:
