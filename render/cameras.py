@@ -78,9 +78,12 @@ def look_at_origin(direction: np.ndarray, distance: float) -> np.ndarray:
 
 def enclosing_points(vertices: np.ndarray) -> np.ndarray:
     """(V, 3) vertices in -1..1 -> (N, 3) float64 grid points, usually fewer, whose hull contains them."""
-    cells = np.unique(np.floor(vertices * CELLS).astype(np.int64), axis=0)
-    corners = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1]), -1).reshape(-1, 3)
-    return np.unique((cells[:, None] + corners).reshape(-1, 3), axis=0) / CELLS
+    side = 2 * CELLS + 2  # cells in -1..1, and one beyond at each end, for what rounding moves there
+    cells = np.zeros((side + 1,) * 3, bool)
+    cells[tuple((np.floor(vertices.T * CELLS).astype(np.int64) + CELLS + 1).clip(0, side - 1))] = True
+    for axis in range(3):
+        cells |= np.roll(cells, 1, axis)  # a cell's corners
+    return (np.argwhere(cells) - CELLS - 1) / CELLS
 
 
 def image_box(camera: Camera, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -57,9 +57,11 @@ def triangle_alphas(objects: list[bpy.types.Object]) -> np.ndarray | None:
     own: dict[bpy.types.Mesh, np.ndarray] = {}
     for mesh in dict.fromkeys(obj.data for obj in objects):
         mesh.calc_loop_triangles()
-        index = np.empty(len(mesh.loop_triangles), np.int32)
-        mesh.loop_triangles.foreach_get("material_index", index)
-        own[mesh] = np.array([known.get(m, 1.0) for m in mesh.materials], np.float32)[index]
+        alphas = np.array([known.get(m, 1.0) for m in mesh.materials], np.float32)
+        index = np.zeros(len(mesh.loop_triangles), np.int32)
+        if np.ptp(alphas) > 0:
+            mesh.loop_triangles.foreach_get("material_index", index)
+        own[mesh] = alphas[index]
     return np.concatenate([own[obj.data] for obj in objects])
 
 
@@ -90,9 +92,10 @@ def _fill_slots(mesh: bpy.types.Mesh, painted_copies: dict[str, bpy.types.Materi
             mesh.materials[index] = _plain(colors is not None)
         elif colors is not None and _is_painted(material, colors):
             mesh.materials[index] = _painted_copy(material, painted_copies)
-    indices = np.empty(len(mesh.polygons), np.int32)
-    mesh.polygons.foreach_get("material_index", indices)
-    mesh.polygons.foreach_set("material_index", indices.clip(0, len(mesh.materials) - 1))
+    if "material_index" in mesh.attributes:  # else all are 0
+        indices = np.empty(len(mesh.polygons), np.int32)
+        mesh.attributes["material_index"].data.foreach_get("value", indices)
+        mesh.polygons.foreach_set("material_index", indices.clip(0, len(mesh.materials) - 1))
 
 
 def _vertex_colors(mesh: bpy.types.Mesh) -> Literal["white", "even", "varied"] | None:
