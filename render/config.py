@@ -28,7 +28,7 @@ class RenderConfig(BaseModel):
     border: int = Field(default=2, ge=2, le=1024)
     """Empty pixels at every edge; the bounding sphere fills the rest. The pixel filter needs two."""
     engine: Literal["cycles", "eevee", "workbench"] = "cycles"
-    """Renderer of the lit color. Geometry (depth, albedo, normals) always comes from Cycles."""
+    """Renderer of the lit color. Depth, albedo and normals do not depend on it."""
     samples: int = Field(default=0, ge=0)
     """Color samples per pixel; 0: 4 where color is denoised, 6 or 8 if 4 are noisy; else 16. Depth is always
     one sample at the pixel center."""
@@ -37,13 +37,16 @@ class RenderConfig(BaseModel):
     lights: Literal["standard", "random", "camera"] = "standard"
     """White world with two opposite suns, four suns from random directions, or one sun behind each camera."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    """Where Cycles renders color. `auto` uses a GPU if there is one; geometry always uses the CPU."""
+    """Where Cycles renders color. `auto` uses a GPU if there is one; all else uses the CPU."""
     hidden: bool = True
     """Also keep the surfaces behind the first one: the inside."""
     layers: int = Field(default=64, ge=1, le=255)
     """Maximum number of surfaces to keep per ray."""
+    surfaces: Literal["auto", "cycles"] = "auto"
+    """What finds the surfaces along each ray and their base colors: `auto` is Embree, and Cycles for models
+    whose materials need it; `cycles` takes five times as long."""
     slots: int = Field(default=12, ge=2, le=32)
-    """Surfaces per ray that one geometry render records; a view with more is rendered again for the rest."""
+    """Surfaces per ray that one render by Cycles records; a view with more is rendered again for the rest."""
     seed: int = 0
     """Together with the model's uid, seeds the camera rotation, random lights and sampling noise."""
 

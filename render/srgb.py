@@ -1,6 +1,6 @@
 """The sRGB transfer curve (IEC 61966-2-1) in both directions.
 
-Needs numpy only. `render.shading.geometry` builds the same curve from shader nodes.
+Needs numpy only. `render.surfaces.record` builds the same curve from shader nodes.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ import numpy as np
 
 from render.bundle import Camera, View, write_bundle
 from render.cameras import enclosing_points, place_cameras
-from render.config import RenderConfig
 from render.failures import FailureClass, ModelFailure
 from render.importing.blender import Imported, import_model
 from render.importing.second import second_reading
@@ -25,9 +24,10 @@ from render.scene.textures import relink_textures
 from render.shading import materials
 from render.shading.color import lit_views
 from render.shading.coverage import Occluder
-from render.shading.geometry import GeometryRenderer
 from render.shading.interior import interior_masks
 from render.stopwatch import Stopwatch
+from render.surfaces.finding import find_surfaces
+from render.surfaces.rays import Surfaces
 
 JOB = RenderJob
 _SOURCE = {"uid", "source", "caption", "category", "license", "split", "weight", "config_hash"}
@@ -56,14 +56,15 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
         rgba, samples = lit_views(config, job.uid, cameras, occluder, outline, threads, scratch)
         del occluder  # as large as the mesh
     with watch("geometry"):
-        views, notes = _geometry_views(config, cameras, rgba, outline, threads, scratch)
+        found = find_surfaces(frozen.objects, frozen.mesh, cameras, outline, config, threads, scratch)
+        views = [_view(*one) for one in zip(cameras, rgba, found.views, strict=True)]
         _require_visible(path.name, views)
     if config.hidden:
         with watch("interior"):
             masks = interior_masks(views)
             views = [replace(view, interior=mask) for view, mask in zip(views, masks, strict=True)]
     with watch("write"):
-        meta = _meta(job, place, imported, frozen, missing, [*relinked, *notes], samples)
+        meta = _meta(job, place, imported, frozen, missing, [*relinked, *found.notes], samples, found.way)
         write_bundle(place.output, views, frozen.mesh, meta)
     return RenderRecord(
         views=len(views),
@@ -89,25 +90,10 @@ def _checked(
     return again, scene.freeze(path.name, again.offset)
 
 
-def _geometry_views(
-    config: RenderConfig,
-    cameras: list[Camera],
-    rgba: list[np.ndarray],
-    outline: np.ndarray,
-    threads: int,
-    scratch: Path,
-) -> tuple[list[View], list[str]]:
-    """Combine each lit image with the surfaces along its view's rays. Returns the views, and notes."""
-    renderer = GeometryRenderer(config.slots, config.resolution, threads, scratch)
-    notes = materials.switch_to_surface_records(renderer.group)
-    deepest = config.layers if config.hidden else 1
-    views = []
-    found = renderer.surfaces(cameras, outline, deepest)
-    for camera, image, surfaces in zip(cameras, rgba, found, strict=True):
-        seen, *behind = surfaces.layers()
-        first = seen.layer(surfaces.shape)
-        views.append(View(camera, image, first.depth, first.albedo, first.normal, behind))
-    return views, notes
+def _view(camera: Camera, rgba: np.ndarray, surfaces: Surfaces) -> View:
+    seen, *behind = surfaces.layers()
+    first = seen.layer(surfaces.shape)
+    return View(camera, rgba, first.depth, first.albedo, first.normal, behind)
 
 
 def _require_visible(path_name: str, views: list[View]) -> None:
@@ -129,6 +115,7 @@ def _meta(
     missing: list[str],
     notes: list[str],
     samples: int,
+    surfaces: str,
 ) -> dict[str, Any]:
     """The contents of meta.json: where the model came from, what it contains, how it was rendered."""
     return {
@@ -144,6 +131,7 @@ def _meta(
         "notes": [*place.notes, *imported.notes, *frozen.notes, *notes],
         "engine": job.config.engine,
         "samples": samples,
+        "surfaces": surfaces,
         "denoise": job.config.denoise if job.config.denoised else "off",
         "seed": job.config.seed,
         "blender": bpy.app.version_string,

@@ -131,7 +131,7 @@ class Scene:
         ray = np.arange(sum(lattice.rays))
         axis = lattice.axis(ray)
         cast = np.concatenate([lattice.at(ray, 0), np.eye(3)[axis]], 1).astype(np.float32)
-        ray, t, piece, triangle = self._caster.crossings(cast)
+        ray, t, piece, triangle, _ = self._caster.crossings(cast)
         face = self._order[self._offsets[piece] + triangle]
         normals = face_normals(self.vertices, self.surface.faces[face])
         sign = np.sign(normals[np.arange(len(face)), axis[ray]])

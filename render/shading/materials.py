@@ -1,9 +1,4 @@
-"""Materials: one for every face, and the switch from lit shading to the geometry render.
-
-`prepare` gives every face a material for the lit renders. `switch_to_surface_records` then replaces each lit
-shader with the shared node group of `render.shading.geometry`, fed by the material's base color and alpha
-(`render.shading.basecolor`).
-"""
+"""Materials: one for every face, and how much of the light each keeps back."""
 
 from __future__ import annotations
 
@@ -12,7 +7,6 @@ from typing import Literal
 import bpy
 import numpy as np
 
-from render.shading.basecolor import base_of_material
 from render.shading.coverage import OPAQUE
 
 GRAY = (0.8, 0.8, 0.8, 1.0)  # Blender's color for faces without a material
@@ -28,25 +22,6 @@ def prepare(objects: list[bpy.types.Object]) -> None:
     painted_copies: dict[str, bpy.types.Material] = {}
     for mesh in dict.fromkeys(obj.data for obj in objects):
         _fill_slots(mesh, painted_copies)
-
-
-def switch_to_surface_records(group: bpy.types.NodeTree) -> list[str]:
-    """Replace every material's lit shader with `group`, fed by its base color and alpha. Returns notes."""
-    notes = []
-    for material in list(bpy.data.materials):
-        if material.users == 0 or material.node_tree is None:
-            continue
-        base, guesses = base_of_material(material)
-        notes += [f"{material.name}: {note}" for note in guesses]
-        tree = material.node_tree
-        node = tree.nodes.new("ShaderNodeGroup")
-        node.node_tree = group
-        base.feed(tree, node.inputs["Color"], node.inputs["Alpha"])
-        for output in [n for n in tree.nodes if n.type == "OUTPUT_MATERIAL"]:
-            tree.nodes.remove(output)
-        output = tree.nodes.new("ShaderNodeOutputMaterial")
-        tree.links.new(node.outputs["Surface"], output.inputs["Surface"])
-    return notes
 
 
 def triangle_alphas(objects: list[bpy.types.Object]) -> np.ndarray | None:

@@ -22,6 +22,7 @@ class RayHits(NamedTuple):
     t: np.ndarray  # (H,) float64, in lengths of the ray's direction
     piece: np.ndarray  # (H,) int64, index of the piece of triangles
     triangle: np.ndarray  # (H,) int64, index within that piece
+    weight: np.ndarray  # (H, 3) float32: how much each of its corners counts there
 
 
 class Raycaster:
@@ -48,14 +49,18 @@ class Raycaster:
 
     def crossings(self, rays: np.ndarray) -> RayHits:
         """Every crossing of (N, 6) rays and triangles."""
-        found = self._scene.list_intersections(_tensor(rays, np.float32), nthreads=1)
-        kinds = {
-            "ray_ids": np.int64,
-            "t_hit": np.float64,
-            "geometry_ids": np.int64,
-            "primitive_ids": np.int64,
+        found = {
+            name: tensor.numpy()
+            for name, tensor in self._scene.list_intersections(_tensor(rays, np.float32), nthreads=1).items()
         }
-        return RayHits(*(found[name].numpy().astype(kind) for name, kind in kinds.items()))
+        second, third = found["primitive_uvs"].T
+        return RayHits(
+            found["ray_ids"].astype(np.int64),
+            found["t_hit"].astype(np.float64),
+            found["geometry_ids"].astype(np.int64),
+            found["primitive_ids"].astype(np.int64),
+            np.stack([1 - second - third, second, third], -1),
+        )
 
 
 def _tensor(array: np.ndarray, kind: type) -> o3d.core.Tensor:

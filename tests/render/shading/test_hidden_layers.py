@@ -212,16 +212,17 @@ OVERFLOW = """
     sys.path.insert(0, ".")
     from pathlib import Path
     import numpy as np
-    from render.shading import materials
     from render.bundle import Camera
     from render.cameras import look_at_origin
     from render.failures import ModelFailure
-    from render.shading.geometry import GeometryRenderer
+    from render.surfaces.basecolor import base_of_material
+    from render.surfaces.record import GeometryRenderer, switch_to_records
     bpy.ops.mesh.primitive_cube_add(size=1)
     bpy.context.object.data.materials.append(bpy.data.materials.new("m"))
     bpy.data.materials["m"].use_nodes = True
     renderer = GeometryRenderer({slots}, 32, 1, Path("{folder}"))
-    materials.switch_to_surface_records(renderer.group)
+    material = bpy.data.materials["m"]
+    switch_to_records(renderer.group, {{material: base_of_material(material)[0]}})
     camera = Camera(look_at_origin(np.array([1.0, 2.0, 3.0]), 4.0), 0.7)
     try:
         (found,) = renderer.surfaces([camera], np.array([(-1.0, -1, -1), (1, 1, 1)]), 64)

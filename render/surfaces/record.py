@@ -1,4 +1,4 @@
-"""The geometry render: every surface that a pixel's ray crosses, from one 1-sample Cycles render per view.
+"""Every surface that a pixel's ray crosses, by Cycles: from one 1-sample render per view, of any material.
 
 Every surface is a pure Transparent BSDF, so the camera ray continues through the whole object. One node
 group, shared by all materials, writes one AOV per slot, gated by the ray's transparent depth: slot j holds
@@ -16,37 +16,16 @@ import bpy
 import numpy as np
 import OpenEXR
 
-from render.bundle import Camera, Surface
+from render.bundle import Camera
 from render.failures import FailureClass, ModelFailure
 from render.shading.camera import ViewCamera, Window
+from render.surfaces.basecolor import Base
+from render.surfaces.rays import Surfaces, along_rays
 
 MAX_SURFACES = 256  # per ray, holes included; surfaces behind these are ignored
-COINCIDENT = 3e-6  # share of the depth: surfaces closer together than this are one, split by rounding
 KNEE = 0.0031308  # linear light up to which sRGB is a straight line
 Operand = bpy.types.NodeSocket | float | tuple[float, ...]
 MAX_TRANSPARENT = 1024  # Cycles' own limit on transparent surfaces
-
-
-@dataclass(frozen=True)
-class Surfaces:
-    """The N solid surfaces that one view's rays cross, ray by ray, nearest first."""
-
-    pixel: np.ndarray  # (N,) int64, row-major
-    rank: np.ndarray  # (N,) int64: index along its ray, from 0
-    depth: np.ndarray  # (N,) float32, planar z, normalized units
-    albedo: np.ndarray  # (N, 3) uint8 sRGB
-    normal: np.ndarray  # (N, 3) float32, world, facing the camera
-    shape: tuple[int, int]  # height and width of the view
-
-    def layers(self) -> list[Surface]:
-        """The surfaces at each index along their rays, from 0; only the first may have none."""
-        order = np.argsort(self.rank, kind="stable")
-        pixel, depth, albedo, normal = (
-            values[order] for values in (self.pixel, self.depth, self.albedo, self.normal)
-        )
-        ends = np.cumsum(np.bincount(self.rank, minlength=1))
-        parts = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-        return [Surface(pixel[part], depth[part], albedo[part], normal[part]) for part in parts]
 
 
 @dataclass(frozen=True)
@@ -60,7 +39,7 @@ class Slots:
 
 
 class GeometryRenderer:
-    """Renders all surfaces of a view. Call `materials.switch_to_surface_records(renderer.group)` first."""
+    """Renders all surfaces of a view. Call `switch_to_records(renderer.group, ...)` first."""
 
     def __init__(self, slots: int, resolution: int, threads: int, scratch: Path):
         self.slots = slots
@@ -102,6 +81,19 @@ class GeometryRenderer:
         slots = _read_exr(self._path, start)
         self._path.unlink()
         return slots
+
+
+def switch_to_records(group: bpy.types.NodeTree, bases: dict[bpy.types.Material, Base]) -> None:
+    """Replace every material's lit shader with `group`, fed by its base color and alpha."""
+    for material, base in bases.items():
+        tree = material.node_tree
+        node = tree.nodes.new("ShaderNodeGroup")
+        node.node_tree = group
+        base.feed(tree, node.inputs["Color"], node.inputs["Alpha"])
+        for output in [n for n in tree.nodes if n.type == "OUTPUT_MATERIAL"]:
+            tree.nodes.remove(output)
+        output = tree.nodes.new("ShaderNodeOutputMaterial")
+        tree.links.new(node.outputs["Surface"], output.inputs["Surface"])
 
 
 def _use_geometry_engine(slots: int, threads: int) -> None:
@@ -266,18 +258,11 @@ def _solid(slots: Slots, window: Window) -> Surfaces:
 
 
 def _in_order(chunks: list[Surfaces], deepest: int) -> Surfaces:
-    """Join one view's chunks, sort each ray by depth, merge coincident surfaces and number the rest."""
+    """Join one view's chunks and put them in order."""
     names = ("pixel", "depth", "albedo", "normal")
     pixel, depth, albedo, normal = (np.concatenate([getattr(c, name) for c in chunks]) for name in names)
-    order = np.lexsort((depth, pixel))
-    apart = np.ones(len(order), bool)
-    same_ray = np.diff(pixel[order]) == 0
-    apart[1:] = ~same_ray | (np.diff(depth[order]) > COINCIDENT * depth[order][1:])
-    order = order[apart]
-    pixel = pixel[order]
-    rank = np.arange(len(pixel)) - np.searchsorted(pixel, pixel)
-    kept, order = rank < deepest, order[rank < deepest]
-    return Surfaces(pixel[kept], rank[kept], depth[order], albedo[order], normal[order], chunks[0].shape)
+    order, rank = along_rays(pixel, depth, deepest)
+    return Surfaces(pixel[order], rank, depth[order], albedo[order], normal[order], chunks[0].shape)
 
 
 def _bytes(packed: np.ndarray) -> np.ndarray:

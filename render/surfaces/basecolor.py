@@ -20,6 +20,7 @@ GRAY: Color = (0.8, 0.8, 0.8)
 CLEAR = 1 / 64  # a constant alpha up to this hides the surface on purpose
 METAL = 0.25  # a specular color brighter than this is a metal's; water's is 0.02, diamond's 0.17
 SPECULAR_GLOSSINESS = 100  # the index of refraction that Blender's glTF importer gives such materials is 1000
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises
 VARYING = {"ATTRIBUTE", "VERTEX_COLOR", "GROUP", "GROUP_INPUT"}  # alpha may vary over the surface
 
 
@@ -85,12 +86,18 @@ def _clear_nowhere(image: bpy.types.Image | None) -> bool:
     """Whether an image has an alpha channel that hides none of its places."""
     if image is None:
         return False
-    packed = image.packed_file
     try:
-        with Image.open(io.BytesIO(packed.data) if packed else bpy.path.abspath(image.filepath)) as pixels:
+        with opened(image) as pixels:
             return "A" in pixels.getbands() and pixels.getchannel("A").point(_hides).getbbox() is None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except UNREADABLE:
         return False
+
+
+def opened(image: bpy.types.Image) -> Image.Image:
+    """The file behind an image. Raises one of UNREADABLE, here or as its pixels are read."""
+    packed = image.packed_file
+    path = bpy.path.abspath(image.filepath).replace("\\", "/")  # as Blender reads names from Windows
+    return Image.open(io.BytesIO(packed.data) if packed else path)
 
 
 class _Walk:

@@ -1,0 +1,74 @@
+"""Every surface along each pixel's ray, by Embree: for materials that `paint` can evaluate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from render.bundle import Camera, Mesh
+from render.cameras import image_box
+from render.pinhole import pixel_rays
+from render.shading.raycaster import Raycaster
+from render.surfaces.paint import Paint
+from render.surfaces.rays import Surfaces, along_rays
+
+_AT_ONCE = 1 << 16  # rays whose crossings are in memory
+
+
+class SurfaceCaster:
+    """The surfaces of a painted mesh."""
+
+    def __init__(self, mesh: Mesh, paint: Paint):
+        self._paint = paint
+        # a piece each: a hole must not hide what coincides with it (see Raycaster)
+        pieces = [np.flatnonzero(some) for some in (paint.solid, paint.cut) if some.any()]
+        self._triangles = np.concatenate([np.zeros(0, np.int64), *pieces])
+        self._starts = np.cumsum([0, *(len(piece) for piece in pieces)])
+        self._caster = Raycaster([(mesh.vertices, mesh.faces[piece]) for piece in pieces])
+        self._normals = _normals(mesh)
+
+    def surfaces(self, camera: Camera, outline: np.ndarray, size: int, deepest: int) -> Surfaces:
+        """The first `deepest` surfaces along each ray of a view of `size` pixels. `outline` (N, 3) encloses
+        the model."""
+        pixels = _window(camera, outline, size)
+        parts = [
+            self._along(camera, some, size, deepest)
+            for some in np.array_split(pixels, 1 + len(pixels) // _AT_ONCE)
+        ]
+        pixel, rank, depth, albedo, normal = (np.concatenate(values) for values in zip(*parts, strict=True))
+        return Surfaces(pixel, rank, depth, albedo, normal, (size, size))
+
+    def _along(self, camera: Camera, pixels: np.ndarray, size: int, deepest: int) -> tuple[np.ndarray, ...]:
+        """Pixel, rank, depth, albedo and normal of `Surfaces`, for the rays of some pixels (N,)."""
+        toward = pixel_rays(size, camera.fov).reshape(-1, 3)[pixels] @ camera.camera_to_world[:3, :3].T
+        rays = np.empty((len(pixels), 6), np.float32)
+        rays[:, :3], rays[:, 3:] = camera.camera_to_world[:3, 3], toward
+        hits = self._caster.crossings(rays)
+        triangle = self._triangles[self._starts[hits.piece] + hits.triangle]
+        kept = np.flatnonzero(~self._paint.cut[triangle])
+        if len(kept) < len(triangle):
+            kept = np.flatnonzero(self._paint.present(triangle, hits.weight))
+        depth = hits.t[kept].astype(np.float32)  # each direction is 1 long along the view
+        order, rank = along_rays(hits.ray[kept], depth, deepest)
+        kept, depth = kept[order], depth[order]
+        ray, triangle = hits.ray[kept], triangle[kept]
+        albedo = self._paint.albedo(triangle, hits.weight[kept])
+        normal = self._normals[triangle]
+        normal[np.einsum("ij,ij->i", normal, rays[ray, 3:]) > 0] *= -1
+        return pixels[ray], rank, depth, albedo, normal
+
+
+def _window(camera: Camera, outline: np.ndarray, size: int) -> np.ndarray:
+    """(N,) int64, row-major: the pixels in the box around the model."""
+    (left, low), (right, high) = (
+        np.rint(corner * size).astype(int) for corner in image_box(camera, outline, size)
+    )
+    rows, columns = np.arange(size - high, size - low), np.arange(left, right)
+    return (rows[:, None] * size + columns).ravel()
+
+
+def _normals(mesh: Mesh) -> np.ndarray:
+    """(F, 3) float32: the flat normals, 0 of triangles without area."""
+    a, b, c = mesh.vertices[mesh.faces].swapaxes(0, 1)
+    normal = np.cross(b - a, c - a)
+    length = np.linalg.norm(normal, axis=1, keepdims=True)
+    return np.divide(normal, length, out=np.zeros_like(normal), where=length > 0)
