@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import open3d as o3d
 import pytest
 
-from render.bundle import Bundle, View
+from render.bundle import Mesh, View
 from tests.helpers.places import MODELS
 
 
@@ -38,19 +37,43 @@ def points_of(view: View) -> np.ndarray:
 
 
 class RayCaster:
-    """Open3D's ray caster on a bundle's mesh: shares no code with Blender."""
+    """The crossings of rays and a mesh's triangles by their definition, in float64: no library's tree."""
 
-    def __init__(self, bundle: Bundle):
-        mesh = bundle.mesh()
-        self._scene = o3d.t.geometry.RaycastingScene()
-        self._scene.add_triangles(
-            o3d.core.Tensor.from_numpy(mesh.vertices),
-            o3d.core.Tensor.from_numpy(mesh.faces.astype(np.uint32)),
-        )
+    def __init__(self, mesh: Mesh):
+        self._triangles = mesh.vertices.astype(np.float64)[mesh.faces]
 
-    def depth(self, view: View) -> np.ndarray:
-        """(H, W) float32 planar z of the first hit, 0 where there is none."""
+    def crossings(self, view: View, pixel: np.ndarray) -> np.ndarray:
+        """(N, K) float64: the planar depths of all surfaces along the rays of pixels (N,), row-major, nearest
+        first, then NaN. Those within 1e-5 of one before are the same.
+
+        A ray from the origin crosses a triangle if it is on the same side of the three planes through the
+        origin and an edge (Moeller and Trumbore 1997, of one origin).
+        """
         origin, directions = pixel_rays(view)
-        rays = np.concatenate([np.broadcast_to(origin, directions.shape), directions], -1).astype(np.float32)
-        depth = self._scene.cast_rays(o3d.core.Tensor.from_numpy(rays))["t_hit"].numpy()
-        return np.where(np.isfinite(depth), depth, 0)
+        a, b, c = (self._triangles - origin).swapaxes(0, 1)
+        planes = (np.cross(a, b), np.cross(b, c), np.cross(c, a))
+        normal = np.cross(b - a, c - a)
+        offset = (a * normal).sum(1)
+        parts = []
+        for some in np.array_split(directions.reshape(-1, 3)[pixel], 1 + len(pixel) // 256):
+            sides = np.stack([some @ plane.T for plane in planes])
+            inside = (sides >= 0).all(0) | (sides <= 0).all(0)
+            with np.errstate(all="ignore"):
+                depth = np.where(inside, offset / (some @ normal.T), np.nan)
+            parts.append(_first_ones(np.sort(np.where(depth > 0, depth, np.nan), 1)))
+        return _first_ones(np.concatenate([_padded(part, max(p.shape[1] for p in parts)) for part in parts]))
+
+    def depth(self, view: View, pixel: np.ndarray) -> np.ndarray:
+        """(N,) float64 planar depth of the first surface along the rays of pixels (N,), 0 for none."""
+        return np.nan_to_num(self.crossings(view, pixel)[:, 0])
+
+
+def _first_ones(depth: np.ndarray) -> np.ndarray:
+    """(N, K) rising, then NaN -> (N, k): without those that follow within 1e-5."""
+    repeated = np.diff(depth, axis=1, prepend=-np.inf) <= 1e-5
+    rising = np.sort(np.where(repeated, np.nan, depth), 1)
+    return rising[:, : max(1, int((~np.isnan(rising)).sum(1).max(initial=0)))]
+
+
+def _padded(depth: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(depth, ((0, 0), (0, width - depth.shape[1])), constant_values=np.nan)

@@ -105,7 +105,8 @@ def test_a_part_far_from_its_origin_keeps_its_precision(
     bundle = render(path)
     assert bundle.meta["center"][0] == pytest.approx(1000, abs=1e-3)
     for view in bundle.views():
-        error = np.abs(view.depth - RayCaster(bundle).depth(view))[view.depth > 0]
+        hit = np.flatnonzero(view.depth)[::20]
+        error = np.abs(view.depth.ravel()[hit] - RayCaster(bundle.mesh()).depth(view, hit))
         assert (
             np.quantile(error, 0.99) < 3e-5
         )  # in world coordinates, float32 would be off by more than 1e-4 everywhere

@@ -241,8 +241,9 @@ def test_holes_and_glass(
         assert np.abs(view.albedo[view.depth > 0].astype(int) - seen).max() <= 1
 
 
+@pytest.mark.parametrize("surfaces", ["auto", "cycles"])
 def test_a_surface_behind_more_holes_than_a_render_has_slots(
-    render: Render, blender: Blender, tmp_path: Path
+    render: Render, blender: Blender, tmp_path: Path, surfaces: str
 ) -> None:
     path = tmp_path / "cube.blend"
     shells = """
@@ -251,7 +252,7 @@ def test_a_surface_behind_more_holes_than_a_render_has_slots(
         bpy.context.object.data.materials.append(material)
     """
     blender(SHADER + "\n    " + PAINTED_CLEAR + shells + SHELL.replace("{path}", str(path)))
-    bundle = render(path, views=2, resolution=48, slots=4)
+    bundle = render(path, views=2, resolution=48, slots=4, surfaces=surfaces)
     for view in bundle.views():
         assert (view.depth > 0).sum() > 40
         assert (view.albedo[view.depth > 0] == (0, 255, 0)).all()

@@ -164,17 +164,3 @@ def test_same_bytes_with_any_number_of_threads(
     blender(BALL.format(path=path, alpha=alpha))
     one, two = (render(path, f"{n}", views=2, resolution=64, threads=n).path.read_bytes() for n in (1, 2))
     assert one == two
-
-
-def test_the_number_of_slots_changes_nothing(render: Render, blender: Blender, tmp_path: Path) -> None:
-    path = tmp_path / "balls.blend"
-    blender(f"""
-        for radius in (0.2, 0.4, 0.6, 0.8, 1):
-            bpy.ops.mesh.primitive_ico_sphere_add(subdivisions=3, radius=radius, location=(radius, 0, 0))
-        bpy.ops.wm.save_as_mainfile(filepath="{path}")
-    """)
-    few, many = (render(path, f"{slots}", resolution=48, slots=slots) for slots in (3, 12))
-    names = [name for frame in many.frames for name in frame.members()]
-    assert max(len(view.behind) for view in many.views()) == 9
-    assert [name for frame in few.frames for name in frame.members()] == names
-    assert all(few.read(name) == many.read(name) for name in names)

@@ -145,12 +145,12 @@ REAL = [
 @pytest.mark.parametrize("name", REAL)
 def test_depth_of_real_models_is_that_of_an_independent_ray_caster(render: Render, name: str) -> None:
     bundle = render(model(name), resolution=96)
-    caster = RayCaster(bundle)
-    ours = np.concatenate([view.depth.ravel() for view in bundle.views()])
-    theirs = np.concatenate([caster.depth(view).ravel() for view in bundle.views()])
+    caster, some = RayCaster(bundle.mesh()), np.arange(0, 96 * 96, 3)
+    ours = np.concatenate([view.depth.ravel()[some] for view in bundle.views()])
+    theirs = np.concatenate([caster.depth(view, some) for view in bundle.views()])
     assert ((ours > 0) != (theirs > 0)).mean() < 1e-3
     both = (ours > 0) & (theirs > 0)
-    assert both.sum() > 500
+    assert both.sum() > 150
     assert (
         np.quantile(np.abs(ours - theirs)[both], 0.99) < 3e-5
     )  # half a step of the 16-bit depth, and float32
