@@ -14,7 +14,7 @@ def clean(mesh: bpy.types.Mesh) -> list[str]:
     """Drop non-finite and duplicate faces, and normals that contradict their faces. Returns notes."""
     notes = []
     for kind, find in (("non-finite", _non_finite), ("duplicate", _duplicates)):
-        faces = find(mesh) if len(mesh.polygons) else ()
+        faces = find(mesh) if len(mesh.polygons) else np.empty(0, np.int64)
         if len(faces):
             _drop(mesh, faces)
             notes.append(f"faces removed: {len(faces)} {kind}")
