@@ -19,21 +19,21 @@ _DAMAGED = cast("type[Exception]", zlib_ng.error)
 _NONE, _SUB, _UP = 0, 1, 2  # filters: the bytes as they are, or less those of the pixel to the left, above
 
 
-def encode(pixels: np.ndarray, smooth: bool | None) -> bytes:
+def encode(pixels: np.ndarray, smooth: bool) -> bytes:
     """(H, W) uint8 or uint16, or (H, W, 3 or 4) uint8 -> a PNG file.
 
-    `smooth` images change a little from pixel to pixel, as shading and depth do; others repeat values. None
-    tries both: photographs are smooth, flat colors are not.
+    `smooth` images change a little from pixel to pixel, as photographs, shading and depth do; others, as flat
+    colors and codes, repeat values.
     """
     height, width = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    rows = pixels.astype(pixels.dtype.newbyteorder(">"), order="C").view(np.uint8).reshape(height, -1)
-    ways = []
-    if smooth is not True:
-        ways.append(_line(_NONE, rows))
-    if smooth is not False:
-        ways.append(_filtered(rows, channels * pixels.itemsize))
-    data = min((zlib_ng.compress(lines.tobytes(), LEVEL) for lines in ways), key=len)
+    rows = (
+        pixels.astype(pixels.dtype.newbyteorder(">"), order="C", copy=False)
+        .view(np.uint8)
+        .reshape(height, -1)
+    )
+    lines = _filtered(rows, channels * pixels.itemsize) if smooth else _line(_NONE, rows)
+    data = zlib_ng.compress(lines, LEVEL)
     header = _header(width, height, channels, 8 * pixels.itemsize)
     return _SIGNATURE + header + _chunk(b"IDAT", data) + _END
 
@@ -81,11 +81,21 @@ def _unfiltered(lines: np.ndarray, pixel: int) -> np.ndarray | None:
 def _filtered(rows: np.ndarray, pixel: int) -> np.ndarray:
     """(H, N) uint8 rows, `pixel` bytes per pixel -> (H, N + 1) uint8, each as Sub or Up, whichever is
     smaller."""
-    left, above = rows.copy(), rows.copy()
-    left[:, pixel:] -= rows[:, :-pixel]
-    above[1:] -= rows[:-1]
+    lines = np.zeros((rows.shape[0], rows.shape[1] + 1), np.uint8)
+    lines[:, 0] = _SUB
+    used, across = np.flatnonzero(rows.max(1)), np.flatnonzero(rows.max(0))
+    if len(used) == 0:
+        return lines
+    # most layers cover a small part of their image, and outside it all differences are 0
+    inside = slice(used[0], used[-1] + 1), slice(across[0] // pixel * pixel, across[-1] + 1 + pixel)
+    box = rows[inside]
+    left, above = box.copy(), box.copy()
+    left[:, pixel:] -= box[:, :-pixel]
+    above[1:] -= box[:-1]
     use_above = _size(above) < _size(left)
-    return np.where(use_above[:, None], _line(_UP, above), _line(_SUB, left))
+    lines[inside[0], 0][use_above] = _UP
+    lines[:, 1:][inside] = np.where(use_above[:, None], above, left)
+    return lines
 
 
 def _size(differences: np.ndarray) -> np.ndarray:

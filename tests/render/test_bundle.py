@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from render.bundle import Bundle, BundleError, Camera, Mesh, Surface, View, write_bundle
+from render.bundle import Bundle, BundleError, Camera, Mesh, Surface, View, png, write_bundle
 from render.bundle.codes import decode_depth, decode_normal, encode_depth, encode_normal
 from render.cameras import look_at_origin
 
@@ -102,6 +103,21 @@ def test_same_contents_same_bytes(path: Path, tmp_path: Path) -> None:
     mesh = Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32))
     write_bundle(tmp_path / "y.zip", [some_view(0), some_view(1)], mesh, META)
     assert (tmp_path / "y.zip").read_bytes() == path.read_bytes()
+
+
+def test_albedo_is_encoded_as_suits_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    photograph = np.indices((64, 64)).sum(0)[..., None] + rng.integers(0, 4, (64, 64, 3))
+    flat = rng.integers(0, 256, (8, 8, 3)).repeat(8, 0).repeat(8, 1)
+    everywhere = np.full((64, 64), 4, np.float32)
+    for smooth, albedo in ((True, photograph.astype(np.uint8)), (False, flat.astype(np.uint8))):
+        view = View(some_view(0).camera, np.zeros((64, 64, 4), np.uint8), everywhere, albedo, albedo / 400)
+        mesh = Mesh(np.eye(3, dtype=np.float32), np.zeros((0, 3), np.int32))
+        write_bundle(tmp_path / "x.zip", [view] * 40, mesh, META)
+        with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+            sizes = {archive.getinfo(f"albedo/{i:03d}.png").file_size for i in range(40)}
+        assert sizes == {len(png.encode(albedo, smooth))}
+        assert max(sizes) < len(png.encode(albedo, not smooth))
 
 
 def test_a_view_of_nothing_and_a_flat_one() -> None:
