@@ -86,12 +86,19 @@ def enclosing_points(vertices: np.ndarray) -> np.ndarray:
     return (np.argwhere(cells) - CELLS - 1) / CELLS
 
 
-def image_box(camera: Camera, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lower left and upper right corner (2,) of the image area that points (N, 3) cover; x right, y up, 0..1.
+def image_box(camera: Camera, points: np.ndarray, size: int) -> tuple[slice, slice]:
+    """The rows, from the top, and columns, of an image of `size` pixels, that points (N, 3) cover.
 
-    Rounded out to whole pixels of `size`, plus two on every side for the pixel filter.
+    With two more on every side, for the pixel filter.
     """
     local = (points - camera.camera_to_world[:3, 3]) @ camera.camera_to_world[:3, :3]
-    place = (local[:, :2] / -local[:, 2:] / np.tan(camera.fov / 2) + 1) / 2 * size
-    low, high = np.floor(place.min(0)) - 2, np.ceil(place.max(0)) + 2
-    return low.clip(0, size) / size, high.clip(0, size) / size
+    right, up = (local[:, :2] / -local[:, 2:] / np.tan(camera.fov / 2) * size / 2).T
+    rows, columns = (
+        (int(np.floor(place.min() + size / 2)) - 2, int(np.ceil(place.max() + size / 2)) + 2)
+        for place in (-up, right)
+    )
+    return _within(rows, size), _within(columns, size)
+
+
+def _within(ends: tuple[int, int], size: int) -> slice:
+    return slice(max(ends[0], 0), min(ends[1], size))

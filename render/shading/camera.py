@@ -57,10 +57,7 @@ class ViewCamera:
         data.clip_start = max(1e-3, (distance - radius) * 0.5)
         data.clip_end = (distance + radius) * 2
         self._object.matrix_world = Matrix(camera.camera_to_world.tolist())
-        low, high = (
-            np.rint(np.stack(image_box(camera, outline, self._size)) * self._size).astype(int).tolist()
-        )
-        self._show(slice(self._size - high[1], self._size - low[1]), slice(low[0], high[0]))
+        self._show(*image_box(camera, outline, self._size))
 
     def crop(self, pixels: np.ndarray) -> None:
         """Shrink the window to the box around the pixels (H, W) bool, and one more on each side."""

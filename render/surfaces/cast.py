@@ -19,7 +19,7 @@ class SurfaceCaster:
 
     def __init__(self, mesh: Mesh, paint: Paint):
         self._paint = paint
-        # a piece each: a hole must not hide what coincides with it (see Raycaster)
+        # a piece each, since a hole must not hide what coincides with it: see Raycaster
         pieces = [np.flatnonzero(some) for some in (paint.solid, paint.cut) if some.any()]
         self._triangles = np.concatenate([np.zeros(0, np.int64), *pieces])
         self._starts = np.cumsum([0, *(len(piece) for piece in pieces)])
@@ -29,7 +29,7 @@ class SurfaceCaster:
     def surfaces(self, camera: Camera, outline: np.ndarray, size: int, deepest: int) -> Surfaces:
         """The first `deepest` surfaces along each ray of a view of `size` pixels. `outline` (N, 3) encloses
         the model."""
-        pixels = _window(camera, outline, size)
+        pixels = np.arange(size * size).reshape(size, size)[image_box(camera, outline, size)].ravel()
         parts = [
             self._along(camera, some, size, deepest)
             for some in np.array_split(pixels, 1 + len(pixels) // _AT_ONCE)
@@ -55,15 +55,6 @@ class SurfaceCaster:
         normal = self._normals[triangle]
         normal[np.einsum("ij,ij->i", normal, rays[ray, 3:]) > 0] *= -1
         return pixels[ray], rank, depth, albedo, normal
-
-
-def _window(camera: Camera, outline: np.ndarray, size: int) -> np.ndarray:
-    """(N,) int64, row-major: the pixels in the box around the model."""
-    (left, low), (right, high) = (
-        np.rint(corner * size).astype(int) for corner in image_box(camera, outline, size)
-    )
-    rows, columns = np.arange(size - high, size - low), np.arange(left, right)
-    return (rows[:, None] * size + columns).ravel()
 
 
 def _normals(mesh: Mesh) -> np.ndarray:

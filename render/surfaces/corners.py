@@ -78,7 +78,8 @@ class Corners:
 
     def _gathered(self, read: Reader, name: str) -> np.ndarray:
         if (read, name) not in self._known:
-            self._known[read, name] = np.concatenate([read(mesh, name) for mesh in self._meshes])
+            values = np.concatenate([read(mesh, name) for mesh in self._meshes])
+            self._known[read, name] = np.nan_to_num(values, copy=False, posinf=0, neginf=0)
         return self._known[read, name]
 
 

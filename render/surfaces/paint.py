@@ -12,9 +12,9 @@ from render.srgb import linear_to_srgb
 from render.surfaces.basecolor import Base
 from render.surfaces.corners import Corners
 from render.surfaces.graph import Field, Graph
+from render.surfaces.rays import HOLE
 
 T = TypeVar("T")
-HOLE = 0.5  # where an alpha that varies over the surface is below this, the surface is absent
 
 
 class Paint:

@@ -8,6 +8,7 @@ import numpy as np
 
 from render.bundle import Surface
 
+HOLE = 0.5  # where an alpha that varies over a surface is below this, the surface is absent
 COINCIDENT = 3e-6  # share of the depth: surfaces closer together than this are one, split by rounding
 
 

@@ -20,7 +20,7 @@ from render.bundle import Camera
 from render.failures import FailureClass, ModelFailure
 from render.shading.camera import ViewCamera, Window
 from render.surfaces.basecolor import Base
-from render.surfaces.rays import Surfaces, along_rays
+from render.surfaces.rays import HOLE, Surfaces, along_rays
 
 MAX_SURFACES = 256  # per ray, holes included; surfaces behind these are ignored
 KNEE = 0.0031308  # linear light up to which sRGB is a straight line
@@ -220,7 +220,7 @@ def _packed(vector: _Math, byte: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
 def _signed_depth(tree: bpy.types.NodeTree, math: _Math, alpha: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
     """Planar z, negative where alpha is below 0.5."""
     depth = tree.nodes.new("ShaderNodeCameraData").outputs["View Z Depth"]
-    hole = math("LESS_THAN", alpha, 0.5)
+    hole = math("LESS_THAN", alpha, HOLE)
     return math("MULTIPLY", depth, math("MULTIPLY_ADD", hole, -2.0, 1.0))
 
 
