@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-FIRST_SAMPLES = 4  # of denoised color
+RAW_SAMPLES = 16  # of color that is not denoised
 
 
 class RenderConfig(BaseModel):
@@ -30,8 +30,8 @@ class RenderConfig(BaseModel):
     engine: Literal["cycles", "eevee", "workbench"] = "cycles"
     """Renderer of the lit color. Depth, albedo and normals do not depend on it."""
     samples: int = Field(default=0, ge=0)
-    """Color samples per pixel; 0: 4 where color is denoised, 6 or 8 if 4 are noisy; else 16. Depth is always
-    one sample at the pixel center."""
+    """Color samples per pixel; 0: where color is denoised, 2 to 8, as the model needs (`meta.json` says how
+    many); else 16. Depth is always one sample at the pixel center."""
     denoise: Literal["off", "fast", "balanced", "high"] = "fast"
     """Quality of Open Image Denoise on lit color (Cycles only). Alpha is never denoised: rays find it."""
     lights: Literal["standard", "random", "camera"] = "standard"
@@ -63,5 +63,5 @@ class RenderConfig(BaseModel):
 
     @property
     def color_samples(self) -> int:
-        """Color samples per pixel, at first."""
-        return self.samples or (FIRST_SAMPLES if self.denoised else 16)
+        """Color samples per pixel, unless the model decides."""
+        return self.samples or RAW_SAMPLES

@@ -10,19 +10,19 @@ import OpenEXR
 from PIL import Image
 
 from render.bundle import Camera
-from render.config import FIRST_SAMPLES, RenderConfig
+from render.config import RenderConfig
 from render.seeds import seed_for
 from render.shading.camera import ViewCamera
 from render.shading.coverage import Occluder, coverage
-from render.shading.denoiser import Denoiser
+from render.shading.denoiser import Denoiser, cleaned, straight
 from render.shading.lights import Lights
+from render.shading.sample_count import HALF, MOST, Trial, errors, samples_needed
 from render.srgb import linear_to_srgb
 
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
 BOUNCES = 2  # further bounces add nothing that a colored cloud could show
 GLASS_BOUNCES = 6
-NOISY = ((0.055, 8), (0.035, 6))  # samples of models with more noise than this in TRIALS of their views
-MOST_SAMPLES, TRIALS = 8, 3
+TRIALS = 2  # views that say how many samples a model needs
 ALPHA_SAMPLES = 16  # of transparent materials, where color has fewer
 SPREAD = 0.07  # of a pixel's denoised light to each side: with the box, Cycles' default filter within 5 %
 CARD_LAYERS = 64  # stacked alpha cards after which a ray turns black
@@ -98,17 +98,14 @@ def _denoised_views(
     scene.cycles.pixel_filter_type = "BOX"
     settings = scene.render.image_settings
     settings.file_format, settings.color_depth, settings.exr_codec = "OPEN_EXR", "32", "NONE"
-    samples, sequence = config.color_samples, config.samples or MOST_SAMPLES
-    _use_samples(0, samples, sequence)
-    shown = [shots.take(camera) for camera in cameras]
-    cleaned: dict[int, np.ndarray] = {}
-    if not config.samples:
-        cleaned = {i: _cleaned(shown[i], denoiser) for i in range(0, len(shown), -(-len(shown) // TRIALS))}
-        end = _samples_for(_noise([(shown[i], clean) for i, clean in cleaned.items()]))
-        if end > samples:
-            shown, samples, cleaned = _continued(shown, cameras, shots, samples, end), end, {}
+    if config.samples:
+        samples = config.samples
+        _use_samples(0, samples, samples)
+        shown, clean = [shots.take(camera) for camera in cameras], {}
+    else:
+        shown, clean, samples = _as_needed(cameras, shots, denoiser)
     colors = [
-        _widened(cleaned[i] if i in cleaned else _cleaned(image, denoiser), image[..., 3])
+        _widened(clean[i] if i in clean else cleaned(image, denoiser), image[..., 3])
         for i, image in enumerate(shown)
     ]
     alphas = [image[..., 3] for image in shown]
@@ -127,62 +124,70 @@ def _denoised_views(
     return [_bytes(color, alpha) for color, alpha in zip(colors, alphas, strict=True)], samples
 
 
-def _samples_for(noise: float) -> int:
-    """The samples per pixel that a model needs, in whose views `FIRST_SAMPLES` leave this noise."""
-    return next((samples for least, samples in NOISY if noise > least), FIRST_SAMPLES)
+def _as_needed(
+    cameras: list[Camera], shots: _Shots, denoiser: Denoiser
+) -> tuple[list[np.ndarray], dict[int, np.ndarray], int]:
+    """The views (H, W, 4) from as many samples as the model needs, those (H, W, 3) that are already denoised,
+    and the number of samples.
+
+    A few views are tried first. All their samples are used.
+    """
+    tried = [(2 * i + 1) * len(cameras) // (2 * TRIALS) for i in range(min(TRIALS, len(cameras)))]
+    halves = [_part(0, HALF, cameras, tried, shots), _part(HALF, 2 * HALF, cameras, tried, shots)]
+    shown = {i: (halves[0][i] + halves[1][i]) / 2 for i in tried}
+    clean = {i: cleaned(image, denoiser) for i, image in shown.items()}
+    trials = [_trial(halves[0][i], halves[1][i], shown[i], clean[i], denoiser) for i in tried]
+    samples = samples_needed(errors(trials))
+    if samples > 2 * HALF:
+        clean, share = {}, 2 * HALF / samples
+        further = _part(2 * HALF, samples, cameras, tried, shots)
+        shown = {i: share * image + (1 - share) * further[i] for i, image in shown.items()}
+    shown |= _part(0, samples, cameras, [i for i in range(len(cameras)) if i not in shown], shots)
+    return [shown[i] for i in range(len(cameras))], clean, samples
 
 
-def _continued(
-    shown: list[np.ndarray], cameras: list[Camera], shots: _Shots, taken: int, end: int
-) -> list[np.ndarray]:
-    """The views (H, W, 4), from `taken` samples, with those up to `end` of MOST_SAMPLES added."""
-    _use_samples(taken, end, MOST_SAMPLES)
-    further = (shots.take(camera) for camera in cameras)
-    return [(taken * one + (end - taken) * two) / end for one, two in zip(shown, further, strict=True)]
+def _part(
+    first: int, end: int, cameras: list[Camera], views: list[int], shots: _Shots
+) -> dict[int, np.ndarray]:
+    """The views (H, W, 4) of these indices, from samples `first` to `end` of MOST."""
+    _use_samples(first, end, MOST)
+    return {i: shots.take(cameras[i]) for i in views}
+
+
+def _trial(
+    first: np.ndarray, second: np.ndarray, both: np.ndarray, clean: np.ndarray, denoiser: Denoiser
+) -> Trial:
+    """Of a view's halves and their mean, (H, W, 4), and the mean denoised, (H, W, 3)."""
+    there = (first[..., 3] > 0) & (second[..., 3] > 0)
+
+    def seen(color: np.ndarray, image: np.ndarray) -> np.ndarray:
+        return linear_to_srgb(_widened(color, image[..., 3])[there].clip(0, 1))
+
+    raw = [seen(straight(image), image) for image in (first, second, both)]
+    return Trial(*raw, clean_first=seen(cleaned(first, denoiser), first), clean_both=seen(clean, both))
 
 
 def _use_samples(first: int, end: int, of: int) -> None:
-    """Take samples `first` to `end` of a sequence of `of`: all of its parts together are the whole."""
-    _end_session()
-    bpy.context.scene.render.use_persistent_data = True
-    cycles = bpy.context.scene.cycles
-    cycles.samples, cycles.use_sample_subset = of, end - first < of
-    cycles.sample_offset, cycles.sample_subset_length = first, end - first
+    """Take samples `first` to `end` of a sequence of `of`: all of its parts together are the whole.
+
+    The next part of the same sequence needs no new session.
+    """
+    scene = bpy.context.scene
+    if scene.cycles.samples != of:
+        _end_session()
+    scene.render.use_persistent_data = True
+    scene.cycles.samples, scene.cycles.use_sample_subset = of, end - first < of
+    scene.cycles.sample_offset, scene.cycles.sample_subset_length = first, end - first
+    scene.update_tag()  # or else a session goes on with the part before
 
 
 def _only_alpha(lights: Lights, taken: int) -> None:
     """The rest of ALPHA_SAMPLES, after those `taken`: what the camera's rays meet, without any light."""
+    _end_session()
     lights.turn_off()
     _use_samples(taken, ALPHA_SAMPLES, ALPHA_SAMPLES)
     cycles = bpy.context.scene.cycles
     cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = cycles.transmission_bounces = 0
-
-
-def _noise(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Root mean square, in sRGB from 0 to 1, of what denoising took from views: (H, W, 4) as rendered, and
-    (H, W, 3) as `_cleaned`."""
-    taken = []
-    for image, clean in pairs:
-        there = image[..., 3] > 0
-        taken.append(linear_to_srgb(_straight(image)[there]) - linear_to_srgb(clean[there].clip(0, 1)))
-    every = np.concatenate(taken)
-    return float(np.sqrt(np.mean(every**2))) if len(every) else 0.0
-
-
-def _cleaned(image: np.ndarray, denoiser: Denoiser) -> np.ndarray:
-    """(H, W, 4) float32 linear, premultiplied, noisy -> (H, W, 3) float32 linear, straight, denoised in the
-    box around all that shows."""
-    color, there = _straight(image), image[..., 3] > 0
-    if there.any():
-        box = _extent(there.any(1)), _extent(there.any(0))
-        color[box] = denoiser.clean(color[box])
-    return color
-
-
-def _extent(there: np.ndarray) -> slice:
-    """From the first to the last that is true, of (N,) bool."""
-    places = np.flatnonzero(there)
-    return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _widened(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -192,20 +197,6 @@ def _widened(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     for channel in np.moveaxis(result, 2, 0):
         channel[known] = _spread(channel * alpha, SPREAD)[known] / share[known]
     return result
-
-
-def _straight(image: np.ndarray) -> np.ndarray:
-    """(H, W, 4) float32 linear, premultiplied -> (H, W, 3) float32 linear in 0..1.
-
-    What is beside the model has its mean color: where the denoiser sees no edge, it blurs nothing across.
-    """
-    there = image[..., 3] > 0
-    color = np.zeros((*there.shape, 3), np.float32)
-    if there.any():
-        known = (image[there, :3] / image[there, 3:]).clip(0, 1)
-        color[:] = known.mean(0)
-        color[there] = known
-    return color
 
 
 def _bytes(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -58,6 +58,36 @@ class Denoiser:
             raise RuntimeError(f"Open Image Denoise: {(message.value or b'').decode()}")
 
 
+def cleaned(image: np.ndarray, denoiser: Denoiser) -> np.ndarray:
+    """(H, W, 4) float32 linear, premultiplied, noisy -> (H, W, 3) float32 linear, straight, denoised in the
+    box around all that shows."""
+    color, there = straight(image), image[..., 3] > 0
+    if there.any():
+        box = _extent(there.any(1)), _extent(there.any(0))
+        color[box] = denoiser.clean(color[box])
+    return color
+
+
+def straight(image: np.ndarray) -> np.ndarray:
+    """(H, W, 4) float32 linear, premultiplied -> (H, W, 3) float32 linear in 0..1.
+
+    What is beside the model has its mean color: where the denoiser sees no edge, it blurs nothing across.
+    """
+    there = image[..., 3] > 0
+    color = np.zeros((*there.shape, 3), np.float32)
+    if there.any():
+        known = (image[there, :3] / image[there, 3:]).clip(0, 1)
+        color[:] = known.mean(0)
+        color[there] = known
+    return color
+
+
+def _extent(there: np.ndarray) -> slice:
+    """From the first to the last that is true, of (N,) bool."""
+    places = np.flatnonzero(there)
+    return slice(int(places[0]), int(places[-1]) + 1)
+
+
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(_LIBRARY)
     for function, result, arguments in (
