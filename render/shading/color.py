@@ -178,7 +178,7 @@ def _use_samples(first: int, end: int, of: int) -> None:
     scene.render.use_persistent_data = True
     scene.cycles.samples, scene.cycles.use_sample_subset = of, end - first < of
     scene.cycles.sample_offset, scene.cycles.sample_subset_length = first, end - first
-    scene.update_tag()  # or else a session goes on with the part before
+    scene.update_tag()  # or else, where nothing else changes, a session goes on with the part before
 
 
 def _only_alpha(lights: Lights, taken: int) -> None:

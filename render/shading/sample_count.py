@@ -18,7 +18,7 @@ HALF = 2
 FEWEST, MOST = 2, 8
 GOOD, ALLOWED = 38.0, 3.0  # dB: where 16 raw samples have so much, color may have so much less
 ENOUGH = 48.0  # dB: an error of one level of 255, which nobody sees
-MARGIN = 0.65  # dB, since the estimates are off by about 1
+MARGIN = 0.7  # dB, since the estimates are off by about 1
 PER_DOUBLING = 2.6  # dB that denoised color gains from twice the samples
 _TO_RAW = 1.92  # the noise of 2 * HALF, widened, over that of 16 raw samples
 _LEAST = 1e-9  # mean square error, so that its logarithm is finite
@@ -58,7 +58,7 @@ def errors(trials: Sequence[Trial]) -> Errors:
     left = 2 * apart("clean_both", "clean_first")  # of its noise, in the denoised half
     noise = min(apart("first", "clean_first") + left, between)
     noise_of_both = min(apart("both", "clean_both") + 0.6 * left, between / 2)
-    pace = np.sqrt(noise_of_both / max(noise, _LEAST))  # strata help some models more than others
+    pace = np.sqrt(min(noise_of_both / max(noise, _LEAST), 1))  # strata help some models more than others
     denoised = max(apart("clean_first", "second") - between, 1.1 * left)
     return Errors(denoised, noise_of_both * pace / _TO_RAW)
 
@@ -66,7 +66,7 @@ def errors(trials: Sequence[Trial]) -> Errors:
 def samples_needed(found: Errors) -> int:
     """The fewest samples per pixel with which denoised color should be as good as 16 raw ones."""
     raw = _psnr(found.raw)
-    allowed = ALLOWED * np.clip(raw - GOOD, 0, 1)
+    allowed = ALLOWED * np.clip(raw - GOOD + 0.5, 0, 1)  # no step: `raw` is an estimate
     lacking = min(raw - allowed + MARGIN, ENOUGH) - _psnr(found.denoised)
     samples = HALF * 2 ** (lacking / PER_DOUBLING)
     return int(np.clip(np.ceil(samples), FEWEST, MOST))
