@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import igl
 import numpy as np
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from fuse.sampling import lexicographic
@@ -81,11 +81,15 @@ def find_shells(mesh: Mesh) -> Shells:
     single, pairs = _distinct(faces)
     drawn, cycle = _connected(single)
     volume, area = measures(vertices, drawn)
-    sound = (cycle & (thickness(vertices, drawn, volume, area) > PAPER))[drawn.part]
+    whole = cycle & (thickness(vertices, drawn, volume, area) > PAPER)
+    sound = whole[drawn.part]
     repaired, sheets = _repair(vertices, np.concatenate([single[~sound], pairs]))
-    closed = with_cavities(vertices, joined(Surface(single[sound], drawn.part[sound]), repaired))
+    repaired = joined(repaired)
+    volumes, areas = measures(vertices, repaired)
+    shells = joined(Surface(single[sound], drawn.part[sound]), repaired)
+    closed = with_cavities(vertices, shells, np.concatenate([volume[whole], volumes]))
     apart = measures(vertices, Surface(pairs, np.zeros(len(pairs), np.int64)))[1]
-    closed_area = measures(vertices, closed)[1].sum()
+    closed_area = np.concatenate([area[whole], areas]).sum()
     share = float(closed_area / max(area.sum() + apart.sum(), 1e-30))
     return Shells(vertices, closed, sheets, share)
 
@@ -117,17 +121,19 @@ def components(sides: Edges) -> np.ndarray:
 def edges(faces: np.ndarray) -> Edges:
     """The edges of (F, 3) integer faces."""
     start, end = faces, np.roll(faces, -1, axis=1)
-    key = np.minimum(start, end).astype(np.int64) << 32 | np.maximum(start, end)
-    number = np.unique(key.ravel(), return_inverse=True)[1].astype(np.int32).reshape(key.shape)
-    return Edges(number, np.where(start < end, 1, -1).astype(np.int8))
+    key = (np.minimum(start, end).astype(np.int64) << 32 | np.maximum(start, end)).ravel()
+    order = np.argsort(key)
+    key = key[order]
+    number = np.zeros(len(key), np.int32)
+    number[order[1:]] = np.cumsum(key[1:] != key[:-1], dtype=np.int32)
+    return Edges(number.reshape(faces.shape), np.where(start < end, np.int8(1), np.int8(-1)))
 
 
 def joined(*surfaces: Surface) -> Surface:
     """The surfaces concatenated; their parts are renumbered in this order, without gaps."""
     offsets = np.cumsum([0] + [surface.parts for surface in surfaces[:-1]])
     part = np.concatenate([surface.part + offset for surface, offset in zip(surfaces, offsets, strict=True)])
-    numbers = np.unique(part, return_inverse=True)[1].astype(np.int64)
-    return Surface(np.concatenate([surface.faces for surface in surfaces]), numbers)
+    return Surface(np.concatenate([surface.faces for surface in surfaces]), _without_gaps(part))
 
 
 def is_cycle(sides: Edges, part: np.ndarray) -> np.ndarray:
@@ -139,10 +145,10 @@ def measures(vertices: np.ndarray, surface: Surface) -> tuple[np.ndarray, np.nda
     """(parts,) float64 signed volume and (parts,) area of each part; vertices (V, 3) float64."""
     part, parts = surface.part, surface.parts
     normals = face_normals(vertices, surface.faces)
-    corner = vertices[surface.faces[:, 0]]
+    corner = vertices.take(surface.faces[:, 0], axis=0)
     count = np.bincount(part, minlength=parts).clip(1)
     middle = np.stack([np.bincount(part, axis, parts) for axis in corner.T], 1) / count[:, None]
-    height = np.einsum("ij,ij->i", corner - middle[part], normals)
+    height = np.einsum("ij,ij->i", corner - middle.take(part, axis=0), normals)
     area = np.sqrt(np.einsum("ij,ij->i", normals, normals))
     return np.bincount(part, height / 6, parts), np.bincount(part, area / 2, parts)
 
@@ -161,8 +167,8 @@ def winding_numbers(vertices: np.ndarray, faces: np.ndarray, places: np.ndarray)
 
 def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(F, 3) float64 normals of length twice the area; vertices (V, 3) float64, faces (F, 3) integers."""
-    corner = vertices[faces[:, 0]]
-    (ax, ay, az), (bx, by, bz) = ((vertices[faces[:, i]] - corner).T for i in (1, 2))
+    corner = vertices.take(faces[:, 0], axis=0)
+    (ax, ay, az), (bx, by, bz) = ((vertices.take(faces[:, i], axis=0) - corner).T for i in (1, 2))
     return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 1)
 
 
@@ -173,13 +179,14 @@ def thickness(vertices: np.ndarray, surface: Surface, volume: np.ndarray, area: 
     diameter, a cube's a sixth less, a bent wire's up to a half less. `vertices` are (V, 3) float64, `volume`
     and `area` (parts,) what `measures` finds.
     """
-    part, corners = surface.part, [vertices[corner] for corner in surface.faces.T]
+    part, corners = surface.part, [vertices.take(corner, axis=0) for corner in surface.faces.T]
     total = np.stack([np.bincount(part, axis) for axis in (corners[0] + corners[1] + corners[2]).T], 1)
     middle = total / (3 * np.bincount(part))[:, None]
-    reach = np.zeros(surface.parts)
+    own, squares, reach = middle.take(part, axis=0), np.zeros(len(part)), np.zeros(surface.parts)
     for corner in corners:
-        offset = corner - middle[part]
-        np.maximum.at(reach, part, np.einsum("ij,ij->i", offset, offset))
+        corner -= own
+        np.maximum(squares, np.einsum("ij,ij->i", corner, corner), out=squares)
+    np.maximum.at(reach, part, squares)
     longest = 2 * np.sqrt(reach).clip(1e-30)
     section = np.abs(volume) / longest  # the product of the two other sides
     around = (area / 2 - section) / longest  # their sum
@@ -207,10 +214,10 @@ def _repair(vertices: np.ndarray, faces: np.ndarray) -> tuple[Surface, Surface]:
 
 def _distinct(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each face once, oriented like most of its copies; and separately those with equally many either way."""
-    start = faces.argmin(1)
-    rotated = np.take_along_axis(faces, (start[:, None] + np.arange(3)) % 3, 1)
-    turned = rotated[:, 1] > rotated[:, 2]
-    key = np.where(turned[:, None], rotated[:, [0, 2, 1]], rotated)
+    a, b, c = faces.T
+    low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+    key = np.stack([low, a ^ b ^ c ^ low ^ high, high], 1)
+    turned = (a > b) ^ (b > c) ^ (a > c)  # an odd number of swaps sorts the corners
     order, first = lexicographic(key.view(np.uint32))
     head = np.flatnonzero(first)
     if len(head) == 0:
@@ -278,12 +285,12 @@ def _neighbors(sides: Edges) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return one // 3, two // 3, way[one] == way[two]
 
 
-def with_cavities(vertices: np.ndarray, shells: Surface) -> Surface:
-    """Orient solids outward and cavities inward: shells that are closed or almost so. vertices (V, 3)
-    float64."""
+def with_cavities(vertices: np.ndarray, shells: Surface, volume: np.ndarray | None = None) -> Surface:
+    """Orient solids outward and cavities inward: shells that are closed or almost so. `vertices` are (V, 3)
+    float64, `volume` (parts,) is what `measures` finds, where that is known."""
     if shells.parts == 0:
         return shells
-    drawn = np.sign(measures(vertices, shells)[0])
+    drawn = np.sign(measures(vertices, shells)[0] if volume is None else volume)
     if (drawn == drawn[0]).all():
         return _turned(shells, drawn < 0)
     around = drawn[:, None] * _surroundings(vertices, shells, drawn)
@@ -310,15 +317,19 @@ def _surroundings(vertices: np.ndarray, shells: Surface, drawn: np.ndarray) -> n
 
 
 def _linked(count: int, face: np.ndarray, edge: np.ndarray) -> np.ndarray:
-    """(count,) the component of each face in the graph of faces and edges."""
+    """(count,) the component of each face in the graph of `face`, which rises, and `edge`."""
     if count == 0:
         return np.zeros(0, np.int64)
     size = count + (int(edge.max()) + 1 if len(edge) else 0)
-    graph = coo_matrix((np.ones(len(face), bool), (face, edge + count)), (size, size))
-    label = connected_components(graph, directed=False)[1][:count]
-    used = np.zeros(size, bool)
-    used[label] = True
-    return (np.cumsum(used) - 1)[label]
+    rows = np.zeros(size + 1, np.int32)  # of a sparse matrix; those of edges are empty
+    rows[1:] = np.cumsum(np.bincount(face, minlength=size))
+    graph = csr_matrix((np.ones(len(face)), edge + count, rows), (size, size))
+    return _without_gaps(connected_components(graph, directed=False)[1][:count])
+
+
+def _without_gaps(label: np.ndarray) -> np.ndarray:
+    """(N,) int64 of (N,) integers: renumbered in their order, so that each number occurs."""
+    return (np.cumsum(np.bincount(label) > 0) - 1)[label]
 
 
 def _by_part(sides: Edges, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
