@@ -116,12 +116,11 @@ def _job_done(
     task: Task, row: Row, staged: Staged, folder: Path, turn: Turn, threads: int
 ) -> tuple[Outcome, Path]:
     """What became of the job, and where its output lies."""
-    output, scratch = folder / task.output.name, folder / "work"
-    scratch.mkdir()
+    output = folder / task.output.name
     place = Placement(
         input=staged.path,
         output=output,
-        scratch=scratch,
+        scratch=folder,
         threads=threads,
         input_sha256=row.input_sha256,
         companions_sha256=row.companions_sha256,

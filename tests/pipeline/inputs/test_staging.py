@@ -89,9 +89,23 @@ def test_a_workspace_leaves_nothing(tmp_path: Path):
     with workspace.job() as (inputs, work):
         (inputs / "a").write_text("x")
         (work / "b").mkdir()
-        first = inputs
-    with workspace.job() as (inputs, _):
-        assert list(workspace.input.iterdir()) == [inputs] != [first]
-    assert not list(workspace.input.iterdir()) and not list(workspace.work.iterdir())
+        first = inputs, work
+    with workspace.job() as folders:
+        assert folders[0] == first[0] and folders[1] != first[1], "one with a folder in it is not used again"
+        assert not any(list(folder.iterdir()) for folder in folders)
     workspace.close()
     assert not workspace.root.exists()
+
+
+def test_a_link_in_place_of_a_models_folder_is_not_followed(tmp_path: Path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    workspace = Workspace(tmp_path / "insideout")
+    with pytest.raises(OSError, match="symbolic link"), workspace.job() as (_, work):
+        work.rename(work.with_name("away"))
+        work.symlink_to(precious)
+    with workspace.job() as (_, again):
+        assert again.is_dir() and not again.is_symlink()
+    assert (precious / "file").exists()
+    workspace.close()
