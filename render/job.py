@@ -34,7 +34,7 @@ class Placement(Frozen):
     output: Path
     """The file to write. The engine commits it."""
     scratch: Path
-    """An existing folder for temporary files, in which the output may lie too; it is emptied after the job."""
+    """An existing folder for temporary files; it is emptied after the job. The output may lie in it."""
     threads: int = 1
     input_sha256: str | None = None
     companions_sha256: str | None = None

@@ -4,6 +4,9 @@ The supervisor (`pipeline.engine.supervisor`) catches what a model does to its p
 other. An infrastructure failure (a lost node, a dead worker, a full disk) says nothing about the model: the
 model goes to the end of the queue, a few times, and its row is written if that did not help. Ray itself
 retries nothing: it would not report it, and would retry forever what runs a node out of memory.
+
+A Ray task is a portion of models, so that its worker has a next model while it commits one; their rows arrive
+one by one.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ _TRIES = 3  # of a model in one run, after infrastructure failures: the model ma
 _TRIES_ON_LOST_NODES = 10  # where nodes come and go, a model may be unlucky more often
 _BROKEN_AFTER = 5  # models in a row, or twice the workers if that is more: on a full disk all fail alike
 _STUCK_AFTER = 600.0  # seconds beyond a model's own limits, to hash its input and to store its output
+_PORTION = 8  # models that a worker gets at once
+_SPARED = 4  # portions per worker that stay in the queue; then they get smaller, so that all end together
 
 _COLORS = re.compile(r"\x1b\[\d*m")  # in Ray's messages
 
@@ -54,7 +59,7 @@ class Dispatch:
 
         launch = self._launcher()
         waiting = Queue(todo)
-        flying: dict[Any, Task] = {}
+        flying: dict[Any, collections.deque[Task]] = {}  # by the stream of their rows
         if self.session.too_small():
             progress.say(
                 f"  no node has the {self.session.threads} cores that --threads asks for: waiting for one"
@@ -62,27 +67,45 @@ class Dispatch:
         try:
             while (waiting or flying) and not self._ends():
                 while waiting and len(flying) < self.session.window():
-                    task = waiting.popleft()
-                    flying[launch(task)] = task
+                    portion = waiting.take(self._portion(len(waiting)))
+                    flying[launch(portion)] = collections.deque(portion)
                 progress.tick()
-                for reference in _landed(list(flying)):
-                    task = flying.pop(reference)
-                    row = self._judge(task, *self._row(reference, task))
-                    if row is None:
-                        waiting.append(task)
-                    else:
+                for stream in _landed(list(flying)):
+                    row, again = self._next(stream, flying[stream])
+                    if not flying[stream]:
+                        del flying[stream]
+                    waiting.put_back(*again)
+                    if row is not None:
                         yield row
             self.unfinished += len(self._held)
             yield from self._held.values()
         finally:
-            for reference in flying:
-                ray.cancel(reference, force=True)
+            for stream in flying:
+                ray.cancel(stream, force=True)
+
+    def _portion(self, waiting: int) -> int:
+        """How many of the waiting models a worker gets now."""
+        return max(1, min(_PORTION, waiting // (_SPARED * max(1, self.session.workers))))
+
+    def _next(self, stream: Any, left: collections.deque[Task]) -> tuple[Row | None, list[Task]]:
+        """A portion's next row, if it is its task's last in this run, and the tasks to be tried again.
+
+        What ends a portion may be the fault of the first without a row or of the one after it: from then on,
+        each comes alone.
+        """
+        task = left.popleft()
+        row, error = self._row(stream, task)
+        again = [] if error is None else list(left)
+        if error is not None:
+            left.clear()
+        judged = self._judge(task, row, error)
+        return judged, again if judged is not None else [*again, task]
 
     def _ends(self) -> bool:
         self.broken = self.broken or self.session.lost()
         return self.stop.is_set() or self.broken is not None
 
-    def _launcher(self) -> Callable[[Task], Any]:
+    def _launcher(self) -> Callable[[Sequence[Task]], Any]:
         import ray
 
         engine, threads = self.engine, self.session.threads
@@ -98,18 +121,22 @@ class Dispatch:
         # A crash in a used child is tried once more in a fresh one.
         within = engine.start_timeout + 2 * engine.timeout + _STUCK_AFTER
         recover = engine.on_existing != "overwrite"
-        remote: Any = ray.remote(execute).options(num_cpus=threads, max_retries=0)
-        return lambda task: remote.remote(
-            self.stage, task, limits, self.run, self.attempt(task), recover, within
-        )
+        remote: Any = ray.remote(execute).options(num_cpus=threads, max_retries=0, num_returns="streaming")
 
-    def _row(self, reference: Any, task: Task) -> tuple[Row, Exception | None]:
+        def launch(portion: Sequence[Task]) -> Any:
+            attempts = [(task, self.attempt(task)) for task in portion]
+            return remote.remote(self.stage, attempts, limits, self.run, recover, within)
+
+        return launch
+
+    def _row(self, stream: Any, task: Task) -> tuple[Row, Exception | None]:
         """A task's row; a result that Ray could not deliver is an infrastructure failure."""
         import ray
         from ray.exceptions import RayError, RayTaskError
 
         try:
-            return ray.get(reference), None
+            delivered: Any = ray.get(next(stream))
+            return delivered, None
         except RayError as error:
             cause = error.cause if isinstance(error, RayTaskError) else error
             message = f"{type(cause).__name__}: {' '.join(str(cause).split())[:1000]}"
@@ -148,10 +175,10 @@ class Dispatch:
 
 
 def _landed(flying: list[Any]) -> list[Any]:
-    """Those of them that are done, after at most half a second."""
+    """Those of them that have a row, after at most half a second."""
     import ray
 
     ready, _ = ray.wait(flying, num_returns=1, timeout=0.5)
-    if ready and len(flying) > 1:  # everything done: a big cluster finishes more than one model per call
+    if ready and len(flying) > 1:  # all there are: a big cluster finishes more than one model per call
         ready, _ = ray.wait(flying, num_returns=len(flying), timeout=0)
     return ready

@@ -1,4 +1,7 @@
-"""One model in a Ray worker: fetch, hash and stage the input, have the child do the job, commit its output.
+"""Models in a Ray worker: fetch, hash and stage the input, have the child do the job, commit its output.
+
+While a small model's output is committed, the child does the next job: a disk's fsync can take longer than
+all else that the engine does for it. No row is handed out before its output is committed.
 
 Nothing here parses the model's bytes: the child does, from the scan for names (`pipeline.inputs.staging`) to
 the job. The result is a row of the ledger. The input's key is its hash and that of the files that it names.
@@ -11,7 +14,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +35,13 @@ from render.failures import FailureClass, ModelFailure, Status
 from render.job import Placement
 from render.references.spelling import spelled
 
+Attempt = tuple[Task, int]
+"""A task, and the number of this attempt at it over all runs."""
+
+_SMALL = 2.0  # seconds that a model took: the row of a larger one does not wait for the next model
+
 _supervisors: dict[tuple[str, Limits, str], Supervisor] = {}
+_committer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
 
 
 def supervisor_for(module: str, limits: Limits, run: str) -> Supervisor:
@@ -45,21 +55,38 @@ def supervisor_for(module: str, limits: Limits, run: str) -> Supervisor:
 
 
 def execute(
-    stage: Stage, task: Task, limits: Limits, run: str, attempt: int, recover: bool, within: float
-) -> Row:
-    """Do one model. Never raises because of the model: what went wrong is in the row.
+    stage: Stage, portion: Sequence[Attempt], limits: Limits, run: str, recover: bool, within: float
+) -> Iterator[Row]:
+    """Do some models; yields their rows in order. Never raises because of a model: what went wrong is in its
+    row.
 
-    The worker is killed if this takes longer than `within` seconds, even where only a dead disk can be the
+    The worker is killed if a model takes longer than `within` seconds, even where only a dead disk can be the
     cause.
     """
-    row = Row(task.uid, task.source, Status.FAILED, config_hash=stage.config_hash, attempt=attempt)
+    rows = [Row(t.uid, t.source, Status.FAILED, config_hash=stage.config_hash, attempt=n) for t, n in portion]
     try:
         supervisor = supervisor_for(stage.module, limits, run)
-        with (
-            supervisor.guarded(within),
-            supervisor.turn() as turn,
-            _fetched(task, supervisor, turn) as fetched,
-        ):
+    except OSError as error:
+        yield from (_faulty(row, stage, error) for row in rows)
+        return
+    committing: Future[Row] | None = None
+    for (task, _), row in zip(portion, rows, strict=True):
+        with supervisor.guarded(within):
+            made = _made(stage, task, row, supervisor, recover)
+            committed = [committing.result()] if committing else []
+            committing = _committer.submit(_committed, stage, task, *made)
+            if made[0].seconds > _SMALL or task is portion[-1][0]:
+                committed.append(committing.result())
+                committing = None
+        yield from committed
+
+
+def _made(
+    stage: Stage, task: Task, row: Row, supervisor: Supervisor, recover: bool
+) -> tuple[Row, Path | None]:
+    """What became of a model, and its output where that is to be committed."""
+    try:
+        with supervisor.turn() as turn, _fetched(task, supervisor, turn) as fetched:
             row = replace(row, **_input_key(fetched, task.source))
             with supervisor.workspace.job() as folders:
                 stage_it = stage_input if stage.models else stage_file
@@ -67,24 +94,29 @@ def execute(
                 row = replace(row, **_companions_key(fetched, staged))
                 if recover and _recovered(stage, task, row):
                     size = task.output.stat().st_size
-                    return replace(row, status=Status.OK, bytes=size, record={"recovered": True})
-                outcome, output = _job_done(task, row, staged, folders.work, turn, limits.threads)
+                    return replace(row, status=Status.OK, bytes=size, record={"recovered": True}), None
+                outcome, output = _job_done(task, row, staged, folders.work, turn, supervisor.limits.threads)
                 done = replace(_with_outcome(row, outcome), confinement=supervisor.confinement)
-                return _committed(stage, task, done, output) if done.ok else done
+                return _with_output(done, output, supervisor) if done.ok else (done, None)
     except Failed as failed:
-        return replace(_with_outcome(row, failed.outcome), confinement=supervisor.confinement)
+        return replace(_with_outcome(row, failed.outcome), confinement=supervisor.confinement), None
     except _Missing as missing:
-        return replace(row, kind=FailureClass.MISSING, message=str(missing))
+        return replace(row, kind=FailureClass.MISSING, message=str(missing)), None
     except ModelFailure as failure:
-        return replace(row, kind=failure.kind, message=failure.message)
+        return replace(row, kind=failure.kind, message=failure.message), None
     except Exception as error:
-        if not storage.is_fault(error):
-            raise
-        # the disk of the scratch folder or of the dataset, or the network
-        place = getattr(error, "filename", None) or stage.layout.root
-        reason = getattr(error, "strerror", None) or error
-        named = OSError(getattr(error, "errno", None), str(reason), str(place))
-        return replace(row, kind=FailureClass.INFRASTRUCTURE, message=explain_os_error(named))
+        return _faulty(row, stage, error), None
+
+
+def _faulty(row: Row, stage: Stage, error: Exception) -> Row:
+    """The row where the disk of the scratch folder or of the dataset, or the network, is at fault."""
+    if not storage.is_fault(error):
+        raise error
+    place = getattr(error, "filename", None) or stage.layout.root
+    reason = getattr(error, "strerror", None) or error
+    named = OSError(getattr(error, "errno", None), str(reason), str(place))
+    message = explain_os_error(named)
+    return replace(row, status=Status.FAILED, kind=FailureClass.INFRASTRUCTURE, message=message)
 
 
 def scratch_prefix(run: str) -> str:
@@ -129,12 +161,25 @@ def _job_done(
     return turn.run(task.job, place), output
 
 
-def _committed(stage: Stage, task: Task, row: Row, output: Path) -> Row:
-    """The row of a job that went well, once its output is in the dataset."""
+def _with_output(row: Row, output: Path, supervisor: Supervisor) -> tuple[Row, Path | None]:
+    """The row of a job that went well, and where its output lies, out of the child's reach."""
     if output.is_symlink() or not output.is_file():
         message = "The worker wrote no output."
-        return replace(row, status=Status.FAILED, kind=FailureClass.ERROR, message=message)
-    return replace(row, bytes=commit_file(output, task.output, stage.layout))
+        return replace(row, status=Status.FAILED, kind=FailureClass.ERROR, message=message), None
+    return row, output.rename(supervisor.workspace.output / output.name)
+
+
+def _committed(stage: Stage, task: Task, row: Row, output: Path | None) -> Row:
+    """The row, once its output is in the dataset."""
+    if output is None:
+        return row
+    try:
+        row = replace(row, bytes=commit_file(output, task.output, stage.layout))
+    except Exception as error:
+        return _faulty(row, stage, error)
+    finally:
+        output.unlink(missing_ok=True)
+    return row
 
 
 def _recovered(stage: Stage, task: Task, row: Row) -> bool:

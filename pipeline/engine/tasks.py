@@ -6,6 +6,7 @@ Nothing here knows a stage; `pipeline.stages` makes them.
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ class Todo(Sequence[Task]):
 
 
 class Queue:
-    """First in, first out; a task that is put back comes after all others."""
+    """First in, first out; tasks that are put back come after all others."""
 
     def __init__(self, tasks: Sequence[Task]):
         self._fresh, self._left = iter(tasks), len(tasks)
@@ -109,16 +110,17 @@ class Queue:
     def __len__(self) -> int:
         return self._left + len(self._again)
 
-    def popleft(self) -> Task:
-        """Take the next task."""
-        if self._left:
-            self._left -= 1
-            return next(self._fresh)
-        return self._again.popleft()
+    def take(self, most: int = 1) -> list[Task]:
+        """The next tasks; one that was put back comes alone, because it may take down its worker."""
+        if not self._left:
+            return [self._again.popleft()]
+        fresh = list(itertools.islice(self._fresh, most))
+        self._left -= len(fresh)
+        return fresh
 
-    def append(self, task: Task) -> None:
-        """Put a task back."""
-        self._again.append(task)
+    def put_back(self, *tasks: Task) -> None:
+        """To be taken after all others."""
+        self._again.extend(tasks)
 
 
 def input_key(sha256: str | None, companions_sha256: str | None) -> str:

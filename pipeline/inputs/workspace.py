@@ -34,8 +34,9 @@ class Workspace:
         self.root = root
         claim(self.root)
         self.input, self.work = self.root / "input", self.root / "work"
-        self.input.mkdir()
-        self.work.mkdir()
+        self.output = self.root / "output"  # for the worker alone
+        for folder in (self.input, self.work, self.output):
+            folder.mkdir()
         self._inputs, self._works = _Reused(self.input), _Reused(self.work)
 
     @contextlib.contextmanager

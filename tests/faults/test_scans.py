@@ -56,7 +56,8 @@ def do(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Do]:
         path.write_bytes(content)
         job = Job(uid=path.stem, config_hash="v1")
         task = Task(name, path, base / "out" / f"{path.stem}.done", job)
-        return execute(stage, task, LIMITS, "scans", 1, recover=False, within=60)
+        [row] = execute(stage, [(task, 1)], LIMITS, "scans", recover=False, within=60)
+        return row
 
     def both(name: str, content: bytes) -> Row:
         row = one(name, content)

@@ -316,9 +316,11 @@ def test_tasks_are_made_when_their_turn_comes():
     todo = resume.todo(tasks.among({"u3", "u5", "u900"}))
     assert len(todo) == 3 and made == []
     queue = Queue(todo)
-    first = queue.popleft()
-    queue.append(first)
-    assert [queue.popleft().uid for _ in range(len(queue))] == ["u5", "u900", "u3"]
+    first = queue.take()
+    assert made == [3]
+    queue.put_back(*first, *queue.take(2))
+    again = [queue.take(2) for _ in range(3)]
+    assert [[task.uid for task in taken] for taken in again] == [["u3"], ["u5"], ["u900"]]
     assert made == [3, 5, 900] and not queue
 
 
