@@ -15,7 +15,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,18 +67,22 @@ def execute(
     try:
         supervisor = supervisor_for(stage.module, limits, run)
     except OSError as error:
-        yield from (_faulty(row, stage, error) for row in rows)
+        for row in rows:
+            yield _faulty(row, stage, error)
         return
     committing: Future[Row] | None = None
     for (task, _), row in zip(portion, rows, strict=True):
         with supervisor.guarded(within):
             made = _made(stage, task, row, supervisor, recover)
-            committed = [committing.result()] if committing else []
+            earlier = committing.result() if committing else None
             committing = _committer.submit(_committed, stage, task, *made)
             if made[0].seconds > _SMALL or task is portion[-1][0]:
-                committed.append(committing.result())
-                committing = None
-        yield from committed
+                wait([committing])
+        if earlier:
+            yield earlier
+        if committing.done():
+            yield committing.result()
+            committing = None
 
 
 def _made(
