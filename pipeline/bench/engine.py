@@ -1,9 +1,8 @@
 """What the engine itself costs, and whether its children stay small: `insideout bench`, with `--memory 500`.
 
 Cost: a stage whose job burns a known time of one core is run at 1 and at 2 workers, through the real runner,
-with inputs and outputs as large as a typical model's, and once more with small ones. What a model takes
-beyond its job is the engine's. Not counted are the first models, in which Ray's workers and their children
-start.
+with inputs and outputs as large as a typical model's, and once more with small ones. The engine's share is
+the time between two jobs of a child.
 
 Memory: real models, again and again under new names, through `render` at a small size, in children that are
 never replaced. The resident peak of every model is in the ledger.
@@ -12,11 +11,12 @@ never replaced. The resident peak of every model is in the ledger.
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,13 +47,13 @@ _NEVER = 1 << 20  # models or MiB: children are not replaced
 
 @dataclass(frozen=True)
 class Cost:
-    """What the engine took, a model."""
+    """What the engine took per model."""
 
     workers: int
     sizes: tuple[int, int]  # bytes of an input and an output
     models_per_second: float
     job: float  # seconds of the job itself
-    beyond: float  # seconds beyond it that its worker was taken
+    beyond: float  # seconds between two jobs of a child
     cpu: float  # seconds of a core, in all of the engine's processes together
 
 
@@ -66,23 +66,34 @@ class BurnJob(Job):
     """Bytes of the output."""
 
 
+class BurnRecord(Record):
+    """When the job ended, and in which child."""
+
+    child: int
+    """Process id."""
+    ended: float
+    """Seconds of the machine's monotonic clock."""
+
+
 JOB = BurnJob
 
 
-def process(job: BurnJob, place: Placement) -> Record:
+def process(job: BurnJob, place: Placement) -> BurnRecord:
     """Keep one core busy for `job.burn` CPU-seconds, and write an output."""
-    began, cpu = time.perf_counter(), time.process_time()
+    began, cpu = time.monotonic(), time.process_time()
     while time.process_time() - cpu < job.burn:
         sum(range(1000))
     place.output.write_bytes(os.urandom(job.size))
-    return Record(seconds={"burn": time.perf_counter() - began})
+    ended = time.monotonic()
+    return BurnRecord(seconds={"burn": ended - began}, child=os.getpid(), ended=ended)
 
 
 def engine_table(burn: float, count: int) -> str:
     """A Markdown table of the engine's cost at 1 and 2 workers, for jobs of `burn` CPU-seconds."""
-    one, two, small = cost(1, burn, count), cost(2, burn, count), cost(1, burn, count, _SMALL)
+    many = 4 * count  # for whole portions
+    one, two, small = cost(1, burn, count), cost(2, burn, count), cost(1, burn, many, _SMALL)
     lines = [
-        f"The engine itself: jobs of {burn:g} CPU-seconds, {count} models a worker, children up\n",
+        f"The engine itself: jobs of {burn:g} CPU-seconds, {count} models per worker, {many} small ones\n",
         "| workers | KiB in, out | models/s | job, s | beyond it, ms | share | engine's CPU, ms per model |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -99,7 +110,7 @@ def _line(cost: Cost) -> str:
 
 
 def cost(workers: int, burn: float, count: int, sizes: tuple[int, int] = _TYPICAL) -> Cost:
-    """Run `count` models a worker, and those that settle it; InfrastructureError if one fails."""
+    """Run `count` models per worker, and those that settle it; InfrastructureError if one fails."""
     with tempfile.TemporaryDirectory(prefix="insideout-bench-") as folder:
         layout = Layout(Path(folder, "out"))
         tasks = _tasks(Path(folder), layout, workers * (count + _SETTLING), burn, sizes)
@@ -111,9 +122,9 @@ def cost(workers: int, burn: float, count: int, sizes: tuple[int, int] = _TYPICA
             before = _engine_cpu()
             run_stage(stage, tasks, engine, resume)
             cpu = _engine_cpu() - before
-        rows = sorted(latest(layout.ledger("bench")).values(), key=lambda row: row.time)
+        rows = list(latest(layout.ledger("bench")).values())
     _check(rows, len(tasks))
-    return _cost(workers, sizes, rows[workers * _SETTLING :], cpu / (workers * count))
+    return _cost(workers, sizes, rows, cpu / (workers * count))
 
 
 def _resume(layout: Layout) -> Resume:
@@ -122,11 +133,17 @@ def _resume(layout: Layout) -> Resume:
 
 
 def _cost(workers: int, sizes: tuple[int, int], rows: Sequence[Row], cpu: float) -> Cost:
-    """From the time of each worker's first row on: what came before has children starting in it."""
-    counted = rows[workers:]
-    seconds = (rows[-1].time - rows[workers - 1].time) / len(counted)
-    job = statistics.mean(row.steps["burn"] for row in counted)
-    return Cost(workers, sizes, 1 / seconds, job, workers * seconds - job, cpu)
+    beyond = statistics.mean(_between(rows))
+    job = statistics.mean(row.steps["burn"] for row in rows)
+    return Cost(workers, sizes, workers / (job + beyond), job, beyond, cpu)
+
+
+def _between(rows: Sequence[Row]) -> Iterator[float]:
+    """Seconds from the end of each job to the beginning of the same child's next one."""
+    in_turn = sorted(rows, key=lambda row: (row.record["child"], row.record["ended"]))
+    for before, after in itertools.pairwise(in_turn):
+        if before.record["child"] == after.record["child"]:
+            yield after.record["ended"] - after.steps["burn"] - before.record["ended"]
 
 
 def _engine_cpu() -> float:

@@ -38,7 +38,7 @@ from render.references.spelling import spelled
 Attempt = tuple[Task, int]
 """A task, and the number of this attempt at it over all runs."""
 
-_SMALL = 2.0  # seconds that a model took: the row of a larger one does not wait for the next model
+_SMALL = 5.0  # seconds that a model took: the row of a larger one does not wait for the next model
 
 _supervisors: dict[tuple[str, Limits, str], Supervisor] = {}
 _committer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")

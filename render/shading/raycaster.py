@@ -12,7 +12,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-import open3d as o3d
+
+from render.lazy import imported_later
+
+with imported_later("open3d.visualization.draw_plotly"):  # dash, plotly, IPython: 0.5 CPU-seconds
+    import open3d as o3d
 
 
 class RayHits(NamedTuple):
