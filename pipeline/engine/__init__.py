@@ -1,7 +1,7 @@
 """The engine: runs any stage over its tasks through Ray, one child process and one model per worker.
 
 `runner` does a run and `resume` decides what is left to do; `dispatch` keeps a window of `tasks` in flight;
-`task` is one model in a Ray worker, whose `supervisor` owns the child. `session` starts or joins Ray,
+`task` is some models in a Ray worker, whose `supervisor` owns the child. `session` starts or joins Ray,
 `progress` prints. Nothing here knows what a stage does.
 
 May import: pipeline.sandbox, pipeline.inputs, pipeline.ledger, pipeline.output, pipeline.config,

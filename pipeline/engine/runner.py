@@ -1,6 +1,6 @@
 """The one runner of every stage: a bounded window of Ray tasks, a ledger row per model, resume, a clean stop.
 
-`pipeline.engine.dispatch` holds the window and the retries, `pipeline.engine.task` one model in a worker.
+`pipeline.engine.dispatch` holds the window and the retries, `pipeline.engine.task` the models in a worker.
 """
 
 from __future__ import annotations
