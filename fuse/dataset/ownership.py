@@ -27,8 +27,7 @@ _LONGEST = 64  # bytes of a marker
 def unfinished(folder: Path) -> Path:
     """A new name in a local folder for a file that is being written; the folder and the marker are made."""
     folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError), (folder / f"insideout-{_run()}.run").open("x") as marker:
-        marker.write(_run())
+    _mark(folder)
     return folder / f"insideout-{_run()}-{uuid.uuid4().hex}.unfinished"
 
 
@@ -73,6 +72,19 @@ def refuse_links_in(folder: Path) -> None:
                 raise UserError(f"{entry.path}: a link. Nothing is written through one: remove it.")
             if entry.is_dir():
                 waiting.append(Path(entry))
+
+
+def _mark(folder: Path) -> None:
+    """Make this run's marker. One that a full disk left without its content would stay forever."""
+    marker = folder / f"insideout-{_run()}.run"
+    try:
+        with marker.open("x") as file:
+            file.write(_run())
+    except FileExistsError:
+        return
+    except OSError:
+        marker.unlink(missing_ok=True)
+        raise
 
 
 @functools.cache

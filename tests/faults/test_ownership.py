@@ -128,3 +128,14 @@ def test_a_watchdog_removes_no_folder_that_became_a_link(tmp_path: Path):
         watchdog.close()
         assert process.poll() is None
     assert (kept / "thesis.txt").exists() and folder.is_symlink()
+
+
+def test_a_full_disk_leaves_no_marker_that_nobody_removes(tmp_path: Path):
+    code = (
+        "import resource; from pathlib import Path; from fuse.dataset.ownership import unfinished\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        f"unfinished(Path({str(tmp_path)!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert "File too large" in done.stderr
+    assert not list(tmp_path.iterdir())
