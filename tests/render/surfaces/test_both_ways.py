@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from render.bundle import Bundle, View
+from render.bundle import Bundle
 from tests.helpers.rays import model
 
 Render = Callable[..., Bundle]
@@ -100,21 +100,17 @@ GRAPHS = """
 """
 
 
-def differences(one: Bundle, other: Bundle) -> tuple[float, float, float]:
+def differences(one: Bundle, other: Bundle) -> tuple[float, ...]:
     """Shares of rays with other counts of surfaces, and of their surfaces with other depths, and colors."""
     counts, depths, colors = [], [], []
     for ours, theirs in zip(one.views(), other.views(), strict=True):
         same = ours.layer_count() == theirs.layer_count()
         counts.append(~same[(ours.depth > 0) | (theirs.depth > 0)])
-        for near, far in zip(layers(ours), layers(theirs), strict=False):
+        for near, far in zip(ours.layers(), theirs.layers(), strict=False):
             both = same & (near.depth > 0) & (far.depth > 0)
             depths.append(np.abs(near.depth - far.depth)[both] > 1e-4)
             colors.append(np.abs(near.albedo.astype(int) - far.albedo)[both].max(1) > 1)
     return tuple(float(np.concatenate(parts).mean()) for parts in (counts, depths, colors))
-
-
-def layers(view: View) -> list:
-    return list(view.layers())
 
 
 def test_every_graph_that_is_known_gives_what_cycles_gives(
