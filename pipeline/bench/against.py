@@ -111,7 +111,9 @@ def _compare(name: str, model: Path, older: Path, resolution: int, repeat: int, 
         for what in ("bundle.zip", "row.parquet"):
             result.sizes[what] = [(folder / what).stat().st_size for _, folder in sides]
         if reference:
-            result.psnr, result.alpha = _quality(model, config, reference, Path(text))
+            with Bundle(Path(text, "after", "bundle.zip")) as bundle:
+                samples = bundle.meta["samples"]
+            result.psnr, result.alpha = _quality(model, config, reference, samples, Path(text))
     return result
 
 
@@ -162,11 +164,20 @@ def _pixels(bundle: Bundle, name: str) -> np.ndarray:
         return np.array(image)
 
 
-def _quality(model: Path, config: Config, reference: int, folder: Path) -> tuple[list[float], list[float]]:
-    """PSNR and alpha error of RAW samples, and of the default color, against many samples."""
+def _quality(
+    model: Path, config: Config, reference: int, samples: int, folder: Path
+) -> tuple[list[float], list[float]]:
+    """PSNR and alpha error of RAW samples, and of the `samples` that the model was found to need.
+
+    They are asked for, since so few views would all be the ones that are tried first, with more samples.
+    """
     default = {"hidden": False, "views": QUALITY_VIEWS, "cameras": "orbit"}  # which no seed moves
     raw = default | {"denoise": "off"}
-    settings = (raw | {"samples": reference, "seed": 1}, raw | {"samples": RAW}, default)
+    settings = (
+        raw | {"samples": reference, "seed": 1},
+        raw | {"samples": RAW},
+        default | {"samples": samples},
+    )
     images = []
     for index, own in enumerate(settings):
         path = folder / f"quality-{index}.zip"
