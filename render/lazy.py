@@ -1,7 +1,7 @@
 """Modules that a library imports at once and that are needed later, or never.
 
-    with imported_later("open3d.visualization.draw_plotly"):
-        import open3d
+with imported_later("open3d.visualization.draw_plotly"):
+    import open3d
 """
 
 from __future__ import annotations
