@@ -27,6 +27,14 @@ def pixel_rays(size: int, fov: float, dtype: Float = np.float64) -> np.ndarray:
     return rays
 
 
+def rays_from(local: np.ndarray, camera: Camera) -> np.ndarray:
+    """(N, 6) float32 rays from the camera, in directions (N, 3) along its axes."""
+    rays = np.empty((len(local), 6), np.float32)
+    rays[:, :3] = camera.camera_to_world[:3, 3]
+    rays[:, 3:] = local @ camera.camera_to_world[:3, :3].T
+    return rays
+
+
 def camera_points(
     camera: Camera, depth: np.ndarray, pixel: np.ndarray, dtype: Float = np.float64
 ) -> np.ndarray:

@@ -6,6 +6,8 @@ import bmesh
 import bpy
 import numpy as np
 
+from render.elements import attribute, corner_vertices, has_triangles_only, read
+
 FAR = 32  # a mesh farther from its own origin than this many times its size is recentered
 CONTRADICTION = 0.03  # largest share of the area on which normals may point against their faces
 
@@ -43,51 +45,29 @@ def recenter(mesh: bpy.types.Mesh) -> np.ndarray:
 
 def vertices(mesh: bpy.types.Mesh) -> np.ndarray:
     """(V, 3) float32 in the mesh's own frame."""
-    return _attribute(mesh, "position", "vector", 3, np.float32)
+    return attribute(mesh, "position", "vector", 3, np.float32)
 
 
 def triangles(mesh: bpy.types.Mesh) -> np.ndarray:
     """(F, 3) int32 vertex indices: the triangulation that Cycles renders."""
-    if _has_triangles_only(mesh):
-        return _corner_vertices(mesh).reshape(-1, 3)
+    if has_triangles_only(mesh):
+        return corner_vertices(mesh).reshape(-1, 3)
     mesh.calc_loop_triangles()
-    return _read(mesh.loop_triangles, "vertices", 3, np.int32)
-
-
-def _read(collection: bpy.types.bpy_prop_collection, name: str, width: int, dtype: type) -> np.ndarray:
-    """(N, width), or (N,) if width is 1: one property of every element."""
-    out = np.empty(len(collection) * width, dtype)
-    collection.foreach_get(name, out)
-    return out.reshape(-1, width) if width > 1 else out
-
-
-def _attribute(mesh: bpy.types.Mesh, name: str, value: str, width: int, dtype: type) -> np.ndarray:
-    """As `_read`, one attribute of every element: a copy of Blender's own array, and so a hundred times
-    faster than the properties of loops and polygons."""
-    return _read(mesh.attributes[name].data, value, width, dtype)  # type: ignore[attr-defined]
-
-
-def _corner_vertices(mesh: bpy.types.Mesh) -> np.ndarray:
-    """(C,) int32: index of each corner's vertex."""
-    return _attribute(mesh, ".corner_vert", "value", 1, np.int32)
-
-
-def _has_triangles_only(mesh: bpy.types.Mesh) -> bool:
-    return len(mesh.loops) == 3 * len(mesh.polygons)  # no polygon has fewer corners
+    return read(mesh.loop_triangles, "vertices", 3, np.int32)
 
 
 def _first_corners(mesh: bpy.types.Mesh) -> np.ndarray:
     """(P,) int32: index of each polygon's first corner; its corners are contiguous."""
-    if _has_triangles_only(mesh):
+    if has_triangles_only(mesh):
         return np.arange(0, len(mesh.loops), 3, dtype=np.int32)
-    return _read(mesh.polygons, "loop_start", 1, np.int32)
+    return read(mesh.polygons, "loop_start", 1, np.int32)
 
 
 def _corner_counts(mesh: bpy.types.Mesh) -> np.ndarray:
     """(P,) int32: how many corners each polygon has."""
-    if _has_triangles_only(mesh):
+    if has_triangles_only(mesh):
         return np.full(len(mesh.polygons), 3, np.int32)
-    return _read(mesh.polygons, "loop_total", 1, np.int32)
+    return read(mesh.polygons, "loop_total", 1, np.int32)
 
 
 def _non_finite(mesh: bpy.types.Mesh) -> np.ndarray:
@@ -95,13 +75,13 @@ def _non_finite(mesh: bpy.types.Mesh) -> np.ndarray:
     finite = np.isfinite(vertices(mesh))
     if finite.all():
         return np.empty(0, np.int64)
-    corners = ~finite.all(1)[_corner_vertices(mesh)]
+    corners = ~finite.all(1)[corner_vertices(mesh)]
     return np.flatnonzero(np.logical_or.reduceat(corners, _first_corners(mesh)))
 
 
 def _duplicates(mesh: bpy.types.Mesh) -> np.ndarray:
     """Indices of polygons with the corner positions of an earlier one: Cycles would shade both black."""
-    corners = _position_hash(vertices(mesh))[_corner_vertices(mesh)]
+    corners = _position_hash(vertices(mesh))[corner_vertices(mesh)]
     polygons = np.add.reduceat(corners, _first_corners(mesh))  # independent of the corners' order
     ordered = np.sort(polygons)
     if not (ordered[1:] == ordered[:-1]).any():
@@ -123,7 +103,7 @@ def _drop(mesh: bpy.types.Mesh, faces: np.ndarray) -> None:
     """Remove polygons (N,); the others keep their normals."""
     kept = np.ones(len(mesh.polygons), bool)
     kept[faces] = False
-    normals = _read(mesh.corner_normals, "vector", 3, np.float32) if mesh.has_custom_normals else None
+    normals = read(mesh.corner_normals, "vector", 3, np.float32) if mesh.has_custom_normals else None
     corners = np.repeat(kept, _corner_counts(mesh))
     editable = bmesh.new()
     editable.from_mesh(mesh)
@@ -139,9 +119,9 @@ def _normals_contradict_faces(mesh: bpy.types.Mesh) -> bool:
     """Whether normals face away from their polygons on too much of the area: Cycles renders that black."""
     if mesh.normals_domain == "FACE" and not mesh.has_custom_normals:
         return False  # they are the polygons' own
-    shading = _read(mesh.corner_normals, "vector", 3, np.float32)
-    flat = _read(mesh.polygons, "normal", 3, np.float32)  # `polygon_normals` would be the custom ones
-    area = _read(mesh.polygons, "area", 1, np.float32)
+    shading = read(mesh.corner_normals, "vector", 3, np.float32)
+    flat = read(mesh.polygons, "normal", 3, np.float32)  # `polygon_normals` would be the custom ones
+    area = read(mesh.polygons, "area", 1, np.float32)
     facing = np.einsum("ij,ij->i", shading, np.repeat(flat, _corner_counts(mesh), axis=0))
     against = np.logical_or.reduceat(facing < -0.1, _first_corners(mesh))
     return bool(area[against].sum() > CONTRADICTION * area.sum())

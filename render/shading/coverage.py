@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from render.bundle import Camera, Mesh
-from render.pinhole import pixel_rays
+from render.pinhole import pixel_rays, rays_from
 from render.shading.raycaster import Raycaster
 
 RAYS = 64
@@ -80,7 +80,7 @@ def _clear_pixels(where: np.ndarray, camera: Camera, occluder: Occluder) -> np.n
     """(H, W) bool: a part of the light passes through the center of the pixel. Only `where` is asked."""
     pixel = np.flatnonzero(where)
     toward = pixel_rays(len(where), camera.fov).reshape(-1, 3)[pixel]
-    kept = occluder.alpha(_from_camera(toward, camera))
+    kept = occluder.alpha(rays_from(toward, camera))
     clear = np.zeros(where.shape, bool)
     clear.ravel()[pixel] = (kept > 0) & (kept < 1)
     return clear
@@ -98,15 +98,7 @@ def _rays(pixel: np.ndarray, size: int, camera: Camera) -> np.ndarray:
     """(N * RAYS, 6) float32 rays through the pixels (N,), row-major."""
     place = np.stack([pixel % size, pixel // size], -1)[:, None] + 0.5 + _offsets()
     across = (place.reshape(-1, 2) / size * 2 - 1) * np.tan(camera.fov / 2)
-    return _from_camera(np.column_stack([across[:, 0], -across[:, 1], np.full(len(across), -1.0)]), camera)
-
-
-def _from_camera(local: np.ndarray, camera: Camera) -> np.ndarray:
-    """(N, 6) float32 rays from the camera, in directions (N, 3) along its axes."""
-    rays = np.empty((len(local), 6), np.float32)
-    rays[:, :3] = camera.camera_to_world[:3, 3]
-    rays[:, 3:] = local @ camera.camera_to_world[:3, :3].T
-    return rays
+    return rays_from(np.column_stack([across[:, 0], -across[:, 1], np.full(len(across), -1.0)]), camera)
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ import numpy as np
 
 from render.bundle import Camera, Mesh
 from render.cameras import image_box
-from render.pinhole import pixel_rays
+from render.pinhole import pixel_rays, rays_from
 from render.shading.raycaster import Raycaster
 from render.surfaces.paint import Paint
 from render.surfaces.rays import Surfaces, along_rays
@@ -39,9 +39,7 @@ class SurfaceCaster:
 
     def _along(self, camera: Camera, pixels: np.ndarray, size: int, deepest: int) -> tuple[np.ndarray, ...]:
         """Pixel, rank, depth, albedo and normal of `Surfaces`, for the rays of some pixels (N,)."""
-        toward = pixel_rays(size, camera.fov).reshape(-1, 3)[pixels] @ camera.camera_to_world[:3, :3].T
-        rays = np.empty((len(pixels), 6), np.float32)
-        rays[:, :3], rays[:, 3:] = camera.camera_to_world[:3, 3], toward
+        rays = rays_from(pixel_rays(size, camera.fov).reshape(-1, 3)[pixels], camera)
         hits = self._caster.crossings(rays)
         triangle = self._triangles[self._starts[hits.piece] + hits.triangle]
         kept = np.flatnonzero(~self._paint.cut[triangle])

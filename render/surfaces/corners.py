@@ -9,6 +9,8 @@ from functools import cached_property
 import bpy
 import numpy as np
 
+from render.elements import corner_vertices, read
+
 Reader = Callable[[bpy.types.Mesh, str], np.ndarray]
 """Gives an attribute of a mesh, by its name, at each corner: (L, C) float32."""
 
@@ -57,7 +59,7 @@ class Corners:
         own = []
         for mesh in self._meshes:
             slots = np.array([number[material] for material in mesh.materials], np.int32)
-            own.append(slots[_read(mesh.loop_triangles, "material_index", 1, np.int32)[:, 0]])
+            own.append(slots[read(mesh.loop_triangles, "material_index", 1, np.int32)])
         return np.concatenate(own)[self._triangle]
 
     def uv(self, name: str) -> np.ndarray:
@@ -73,7 +75,7 @@ class Corners:
     def _corner(self) -> np.ndarray:
         """(T, 3) int32: the corners of each triangle of the distinct meshes."""
         starts = np.cumsum([0, *(len(mesh.loops) for mesh in self._meshes)])
-        own = (_read(mesh.loop_triangles, "loops", 3, np.int32) for mesh in self._meshes)
+        own = (read(mesh.loop_triangles, "loops", 3, np.int32) for mesh in self._meshes)
         return np.concatenate([loops + start for loops, start in zip(own, starts.tolist(), strict=False)])
 
     def _gathered(self, read: Reader, name: str) -> np.ndarray:
@@ -88,7 +90,7 @@ def _uv(mesh: bpy.types.Mesh, name: str) -> np.ndarray:
     layer = layers.get(name) if name else next((one for one in layers if one.active_render), None)
     if layer is None:
         return np.zeros((len(mesh.loops), 2), np.float32)
-    return _read(layer.uv, "vector", 2, np.float32)
+    return read(layer.uv, "vector", 2, np.float32)
 
 
 def _color(mesh: bpy.types.Mesh, name: str) -> np.ndarray:
@@ -96,14 +98,7 @@ def _color(mesh: bpy.types.Mesh, name: str) -> np.ndarray:
     index = attributes.find(name) if name else attributes.render_color_index
     if not 0 <= index < len(attributes):
         return np.zeros((len(mesh.loops), 3), np.float32)
-    values = _read(attributes[index].data, "color", 4, np.float32)[:, :3]
+    values = read(attributes[index].data, "color", 4, np.float32)[:, :3]
     if attributes[index].domain == "CORNER":
         return values
-    return values[_read(mesh.loops, "vertex_index", 1, np.int32)[:, 0]]
-
-
-def _read(collection: bpy.types.bpy_prop_collection, name: str, width: int, kind: type) -> np.ndarray:
-    """(N, width): one property of every element."""
-    values = np.empty(len(collection) * width, kind)
-    collection.foreach_get(name, values)
-    return values.reshape(-1, width)
+    return values[corner_vertices(mesh)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
@@ -27,7 +27,7 @@ class Found:
     views: Iterable[Surfaces]
     way: str
     """For meta.json: `embree`, or `cycles` and why."""
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
     """Guesses at base colors."""
 
 
