@@ -2,8 +2,7 @@
 
 Color is denoised from few samples, but the denoiser leaves alpha as sampled: with 4 samples, in 5 levels.
 Where each triangle keeps back a known share of the light, rays against the mesh find alpha for little. They
-go where Cycles' pixel filter would send its samples: as dense as the filter is high, so all rays count the
-same.
+are spread evenly, so each serves its pixel and the eight around it, weighed by Cycles' pixel filter.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from render.bundle import Camera, Mesh
 from render.pinhole import pixel_rays, rays_from
 from render.shading.raycaster import Raycaster
 
-RAYS = 64
-"""Rays per pixel at an edge, a power of two."""
+RAYS = 16
+"""Rays per pixel at an edge, a power of two; those of the pixels beside it count too."""
 WIDTH = 3.0
 """Pixels across Cycles' default filter, Blackman-Harris: twice what its setting says."""
 OPAQUE = 1 - 1 / 512
@@ -61,7 +60,7 @@ class Occluder:
 
 
 def coverage(alpha: np.ndarray, camera: Camera, occluder: Occluder) -> np.ndarray:
-    """(H, W) float32 alpha, as few samples have it -> (H, W) float32, as `RAYS` rays have it.
+    """(H, W) float32 alpha, as few samples have it -> (H, W) float32, as 9 * `RAYS` rays have it.
 
     Rays are traced where the samples of a pixel and its neighbors do not agree, and where light passes.
     """
@@ -69,11 +68,28 @@ def coverage(alpha: np.ndarray, camera: Camera, occluder: Occluder) -> np.ndarra
     edge = ~covered & ~empty
     if occluder.has_clear:
         edge |= ~_everywhere(~_clear_pixels(~empty, camera, occluder))
+    pixel = np.flatnonzero(edge)
+    kept = [np.zeros((1, RAYS), np.float32), np.ones((1, RAYS), np.float32)]  # of pixels without rays
+    for some in np.array_split(pixel, 1 + len(pixel) // _AT_ONCE):
+        kept.append(occluder.alpha(_rays(some, alpha.shape[0], camera)).reshape(-1, RAYS))
+    row = covered.astype(np.int32)
+    row[edge] = np.arange(2, 2 + len(pixel))
     result = alpha.copy()
-    for pixel in np.array_split(np.flatnonzero(edge), 1 + edge.sum() // _AT_ONCE):
-        kept = occluder.alpha(_rays(pixel, alpha.shape[0], camera))
-        result.ravel()[pixel] = kept.reshape(len(pixel), RAYS).mean(1, dtype=np.float32)
+    result[edge] = _filtered(np.concatenate(kept), row, edge)
     return result
+
+
+def _filtered(kept: np.ndarray, row: np.ndarray, edge: np.ndarray) -> np.ndarray:
+    """(N,) float32: what Cycles' filter makes of the rays around the N pixels of `edge` (H, W).
+
+    `kept` (M, RAYS) are shares of light, `row` (H, W) says which of them are a pixel's.
+    """
+    around = np.pad(row, 1, mode="edge")
+    y, x = np.nonzero(edge)
+    weight = _weights()
+    return sum(  # type: ignore[return-value]
+        kept[around[y + down, x + right]] @ weight[down, right] for down in range(3) for right in range(3)
+    )
 
 
 def _clear_pixels(where: np.ndarray, camera: Camera, occluder: Occluder) -> np.ndarray:
@@ -96,18 +112,23 @@ def _everywhere(where: np.ndarray) -> np.ndarray:
 
 def _rays(pixel: np.ndarray, size: int, camera: Camera) -> np.ndarray:
     """(N * RAYS, 6) float32 rays through the pixels (N,), row-major."""
-    place = np.stack([pixel % size, pixel // size], -1)[:, None] + 0.5 + _offsets()
+    place = np.stack([pixel % size, pixel // size], -1)[:, None] + _places()
     across = (place.reshape(-1, 2) / size * 2 - 1) * np.tan(camera.fov / 2)
     return rays_from(np.column_stack([across[:, 0], -across[:, 1], np.full(len(across), -1.0)]), camera)
 
 
 @lru_cache(maxsize=1)
-def _offsets() -> np.ndarray:
-    """(RAYS, 2) float64 places from the pixel's center, in pixels, as dense as the filter is high."""
+def _places() -> np.ndarray:
+    """(RAYS, 2) float64: Hammersley's points, evenly spread over a pixel from 0 to 1."""
     index = np.arange(RAYS)
     mirrored = sum(((index >> bit) & 1) / 2.0 ** (bit + 1) for bit in range(RAYS.bit_length() - 1))
-    even = np.stack([index / RAYS, mirrored], -1) + 0.5 / RAYS  # Hammersley's points
-    place = np.linspace(-0.5, 0.5, 4097)
-    height = sum(term * np.cos(2 * np.pi * k * (place + 0.5)) for k, term in enumerate(_TERMS))
-    share = np.cumsum(height)
-    return np.interp(even, (share - share[0]) / (share[-1] - share[0]), place) * WIDTH
+    return np.stack([index / RAYS, mirrored], -1) + 0.5 / RAYS
+
+
+@lru_cache(maxsize=1)
+def _weights() -> np.ndarray:
+    """(3, 3, RAYS) float32, together 1: how much the rays of a pixel's neighbors count, by row and column."""
+    away = _places() - 0.5 + np.arange(-1, 2)[:, None, None]  # (3, RAYS, 2) pixels from the center
+    height = sum(term * np.cos(2 * np.pi * k * (away / WIDTH + 0.5)) for k, term in enumerate(_TERMS))
+    weight = height[:, None, :, 1] * height[None, :, :, 0]
+    return (weight / weight.sum()).astype(np.float32)

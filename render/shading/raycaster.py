@@ -53,6 +53,9 @@ class Raycaster:
 
     def crossings(self, rays: np.ndarray) -> RayHits:
         """Every crossing of (N, 6) rays and triangles."""
+        if not len(rays):  # which would end the process
+            none = np.zeros(0, np.int64)
+            return RayHits(none, np.zeros(0), none, none, np.zeros((0, 3), np.float32))
         found = {
             name: tensor.numpy()
             for name, tensor in self._scene.list_intersections(_tensor(rays, np.float32), nthreads=1).items()
