@@ -26,6 +26,7 @@ from render.shading.color import lit_views
 from render.shading.coverage import Occluder
 from render.shading.interior import interior_masks
 from render.stopwatch import Stopwatch
+from render.surfaces.basecolor import base_colors
 from render.surfaces.finding import find_surfaces
 from render.surfaces.rays import Surfaces
 
@@ -53,10 +54,11 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
     with watch("color"):
         alphas = materials.triangle_alphas(frozen.objects)
         occluder = None if alphas is None else Occluder(frozen.mesh, alphas)
-        rgba, samples = lit_views(config, job.uid, cameras, occluder, outline, threads, scratch)
+        bases, guesses = base_colors()
+        rgba, samples = lit_views(config, job.uid, cameras, occluder, bases, outline, threads, scratch)
         del occluder  # as large as the mesh
     with watch("geometry"):
-        found = find_surfaces(frozen.objects, frozen.mesh, cameras, outline, config, threads, scratch)
+        found = find_surfaces(frozen.objects, frozen.mesh, bases, cameras, outline, config, threads, scratch)
         views = [_view(*one) for one in zip(cameras, rgba, found.views, strict=True)]
         _require_visible(path.name, views)
     if config.hidden:
@@ -64,7 +66,7 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
             masks = interior_masks(views)
             views = [replace(view, interior=mask) for view, mask in zip(views, masks, strict=True)]
     with watch("write"):
-        meta = _meta(job, place, imported, frozen, missing, [*relinked, *found.notes], samples, found.way)
+        meta = _meta(job, place, imported, frozen, missing, [*relinked, *guesses], samples, found.way)
         write_bundle(place.output, views, frozen.mesh, meta)
     return RenderRecord(
         views=len(views),

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-import OpenEXR
-from PIL import Image
 
 from render.bundle import Camera
 from render.config import RenderConfig
@@ -17,7 +15,9 @@ from render.shading.coverage import Occluder, coverage
 from render.shading.denoiser import Denoiser, cleaned, straight
 from render.shading.lights import Lights
 from render.shading.sample_count import HALF, MOST, Trial, errors, samples_needed
+from render.shading.shots import Shots, end_records, end_session, record_base_colors, use_samples
 from render.srgb import linear_to_srgb
+from render.surfaces.basecolor import Base
 
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
 BOUNCES = 2  # further bounces add nothing that a colored cloud could show
@@ -33,6 +33,7 @@ def lit_views(
     uid: str,
     cameras: list[Camera],
     occluder: Occluder | None,
+    bases: dict[bpy.types.Material, Base],
     outline: np.ndarray,
     threads: int,
     scratch: Path,
@@ -40,67 +41,35 @@ def lit_views(
     """Lit views, each (H, W, 4) uint8 sRGB with straight alpha, and samples per pixel; `outline` (N, 3) as in
     `ViewCamera.move`.
 
-    `occluder` is the scene's, unless some alpha varies over its surface.
+    `occluder` is the scene's, unless some alpha varies over its surface. `bases` are its materials' base
+    colors.
     """
     lights = Lights(config, uid)
     _use_engine(config, seed_for(config.seed, uid, "noise"), threads)
-    shots = _Shots(ViewCamera(config.resolution), lights, outline, scratch)
+    shots = Shots(ViewCamera(config.resolution), lights, outline, scratch)
     if config.denoise != "off" and config.denoised:
+        record_base_colors(bases)
         with Denoiser(config.denoise, threads) as denoiser:
             images, samples = _denoised_views(cameras, occluder, shots, config, denoiser)
+        end_records()
     else:
         images, samples = [shots.take(camera) for camera in cameras], config.color_samples
-    _end_session()
+    end_session()
     return images, samples
 
 
-def _end_session() -> None:
-    """Free Cycles' copy of the scene; the next render reads all settings again."""
-    bpy.context.scene.render.use_persistent_data = False
-
-
-class _Shots:
-    """Renders one view after another with the current settings."""
-
-    def __init__(self, camera: ViewCamera, lights: Lights, outline: np.ndarray, scratch: Path):
-        self.camera, self.lights, self.outline, self.scratch = camera, lights, outline, scratch
-
-    def take(self, camera: Camera) -> np.ndarray:
-        """(H, W, 4): the rendered file's pixels, in their place."""
-        settings = bpy.context.scene.render.image_settings
-        path = self.scratch / ("color.png" if settings.file_format == "PNG" else "color.exr")
-        self.camera.move(camera, self.outline)
-        self.lights.aim(camera)
-        bpy.context.scene.render.filepath = str(path)
-        bpy.ops.render.render(write_still=True)
-        pixels = _read(path)
-        path.unlink()
-        return self.camera.window.paste(pixels)
-
-
-def _read(path: Path) -> np.ndarray:
-    if path.suffix == ".png":
-        with Image.open(path) as image:
-            return np.array(image)
-    with OpenEXR.File(str(path)) as file:
-        return file.channels()["RGBA"].pixels
-
-
 def _denoised_views(
-    cameras: list[Camera], occluder: Occluder | None, shots: _Shots, config: RenderConfig, denoiser: Denoiser
+    cameras: list[Camera], occluder: Occluder | None, shots: Shots, config: RenderConfig, denoiser: Denoiser
 ) -> tuple[list[np.ndarray], int]:
     """Denoised color with an alpha of its own, and the number of samples.
 
     Samples stay within their pixel, and `_spread` widens the filter afterwards: so each serves the pixels
     beside it too, and the denoiser meets less noise, none of it shared between pixels.
     """
-    scene = bpy.context.scene
-    scene.cycles.pixel_filter_type = "BOX"
-    settings = scene.render.image_settings
-    settings.file_format, settings.color_depth, settings.exr_codec = "OPEN_EXR", "32", "NONE"
+    bpy.context.scene.cycles.pixel_filter_type = "BOX"
     if config.samples:
         samples = config.samples
-        _use_samples(0, samples, samples)
+        use_samples(0, samples, samples)
         shown, clean = [shots.take(camera) for camera in cameras], {}
     else:
         shown, clean, samples = _as_needed(cameras, shots, denoiser)
@@ -110,7 +79,7 @@ def _denoised_views(
     ]
     alphas = [image[..., 3] for image in shown]
     if occluder is not None:
-        _end_session()  # the occluder has the geometry too
+        end_session()  # the occluder has the geometry too
         alphas = [coverage(alpha, camera, occluder) for alpha, camera in zip(alphas, cameras, strict=True)]
     else:
         if samples < ALPHA_SAMPLES:
@@ -125,9 +94,9 @@ def _denoised_views(
 
 
 def _as_needed(
-    cameras: list[Camera], shots: _Shots, denoiser: Denoiser
+    cameras: list[Camera], shots: Shots, denoiser: Denoiser
 ) -> tuple[list[np.ndarray], dict[int, np.ndarray], int]:
-    """The views (H, W, 4) from as many samples as the model needs, those (H, W, 3) that are already denoised,
+    """The views (H, W, 7) from as many samples as the model needs, those (H, W, 3) that are already denoised,
     and the number of samples.
 
     A few views are tried first. All their samples are used.
@@ -147,17 +116,17 @@ def _as_needed(
 
 
 def _part(
-    first: int, end: int, cameras: list[Camera], views: list[int], shots: _Shots
+    first: int, end: int, cameras: list[Camera], views: list[int], shots: Shots
 ) -> dict[int, np.ndarray]:
-    """The views (H, W, 4) of these indices, from samples `first` to `end` of MOST."""
-    _use_samples(first, end, MOST)
+    """The views (H, W, 7) of these indices, from samples `first` to `end` of MOST."""
+    use_samples(first, end, MOST)
     return {i: shots.take(cameras[i]) for i in views}
 
 
 def _trial(
     first: np.ndarray, second: np.ndarray, both: np.ndarray, clean: np.ndarray, denoiser: Denoiser
 ) -> Trial:
-    """Of a view's halves and their mean, (H, W, 4), and the mean denoised, (H, W, 3)."""
+    """Of a view's halves and their mean, (H, W, 7), and the mean denoised, (H, W, 3)."""
     there = (first[..., 3] > 0) & (second[..., 3] > 0)
 
     def seen(color: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -167,25 +136,11 @@ def _trial(
     return Trial(*raw, clean_first=seen(cleaned(first, denoiser), first), clean_both=seen(clean, both))
 
 
-def _use_samples(first: int, end: int, of: int) -> None:
-    """Take samples `first` to `end` of a sequence of `of`: all of its parts together are the whole.
-
-    The next part of the same sequence needs no new session.
-    """
-    scene = bpy.context.scene
-    if scene.cycles.samples != of:
-        _end_session()
-    scene.render.use_persistent_data = True
-    scene.cycles.samples, scene.cycles.use_sample_subset = of, end - first < of
-    scene.cycles.sample_offset, scene.cycles.sample_subset_length = first, end - first
-    scene.update_tag()  # or else, where nothing else changes, a session goes on with the part before
-
-
 def _only_alpha(lights: Lights, taken: int) -> None:
     """The rest of ALPHA_SAMPLES, after those `taken`: what the camera's rays meet, without any light."""
-    _end_session()
+    end_session()
     lights.turn_off()
-    _use_samples(taken, ALPHA_SAMPLES, ALPHA_SAMPLES)
+    use_samples(taken, ALPHA_SAMPLES, ALPHA_SAMPLES)
     cycles = bpy.context.scene.cycles
     cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = cycles.transmission_bounces = 0
 

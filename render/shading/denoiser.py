@@ -38,12 +38,15 @@ class Denoiser:
         self._call.oidnReleaseFilter(self._filter)
         self._call.oidnReleaseDevice(self._device)
 
-    def clean(self, noisy: np.ndarray) -> np.ndarray:
-        """(H, W, 3) float32 linear color in 0..1 -> the same without its noise."""
-        noisy = np.ascontiguousarray(noisy, np.float32)
+    def clean(self, noisy: np.ndarray, base: np.ndarray) -> np.ndarray:
+        """(H, W, 3) float32 linear color in 0..1 -> the same without its noise.
+
+        `base` (H, W, 3), the base color of the same samples, tells texture from noise.
+        """
+        noisy, base = (np.ascontiguousarray(image, np.float32) for image in (noisy, base))
         result = np.empty_like(noisy)
         height, width = noisy.shape[:2]
-        for name, image in ((b"color", noisy), (b"output", result)):
+        for name, image in ((b"color", noisy), (b"albedo", base), (b"output", result)):
             self._call.oidnSetSharedFilterImage(
                 self._filter, name, image.ctypes.data, _FLOAT3, width, height, 0, 0, 0
             )
@@ -59,27 +62,32 @@ class Denoiser:
 
 
 def cleaned(image: np.ndarray, denoiser: Denoiser) -> np.ndarray:
-    """(H, W, 4) float32 linear, premultiplied, noisy -> (H, W, 3) float32 linear, straight, denoised in the
-    box around all that shows."""
+    """(H, W, 7) float32 linear, premultiplied, noisy: RGBA and base color -> (H, W, 3) float32 linear,
+    straight, denoised in the box around all that shows."""
     color, there = straight(image), image[..., 3] > 0
     if there.any():
         box = _extent(there.any(1)), _extent(there.any(0))
-        color[box] = denoiser.clean(color[box])
+        base = _straight(image[..., 4:], image[..., 3])
+        color[box] = denoiser.clean(color[box], base[box])
     return color
 
 
 def straight(image: np.ndarray) -> np.ndarray:
-    """(H, W, 4) float32 linear, premultiplied -> (H, W, 3) float32 linear in 0..1.
+    """(H, W, 4 or more) float32 linear, premultiplied RGBA -> (H, W, 3) float32 linear in 0..1.
 
     What is beside the model has its mean color: where the denoiser sees no edge, it blurs nothing across.
     """
-    there = image[..., 3] > 0
-    color = np.zeros((*there.shape, 3), np.float32)
+    return _straight(image[..., :3], image[..., 3])
+
+
+def _straight(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    there = alpha > 0
+    result = np.zeros_like(color)
     if there.any():
-        known = (image[there, :3] / image[there, 3:]).clip(0, 1)
-        color[:] = known.mean(0)
-        color[there] = known
-    return color
+        known = (color[there] / alpha[there, None]).clip(0, 1)
+        result[:] = known.mean(0)
+        result[there] = known
+    return result
 
 
 def _extent(there: np.ndarray) -> slice:

@@ -33,8 +33,22 @@ class Base:
 
     def feed(self, tree: bpy.types.NodeTree, color: Socket, alpha: Socket) -> None:
         """Link or set two input sockets of `tree`."""
-        _plug(tree, self.color, color)
+        self.feed_color(tree, color)
         _plug(tree, self.alpha, alpha)
+
+    def feed_color(self, tree: bpy.types.NodeTree, color: Socket) -> None:
+        """Link or set an input socket of `tree`."""
+        _plug(tree, self.color, color)
+
+
+def base_colors() -> tuple[dict[bpy.types.Material, Base], list[str]]:
+    """Those of all materials in use, and notes of what was guessed."""
+    bases, notes = {}, []
+    for material in list(bpy.data.materials):
+        if material.users and material.node_tree is not None:
+            bases[material], guesses = base_of_material(material)
+            notes += [f"{material.name}: {note}" for note in guesses]
+    return bases, notes
 
 
 def base_of_material(material: bpy.types.Material) -> tuple[Base, list[str]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from render.bundle import Camera, Mesh
 from render.config import RenderConfig
-from render.surfaces.basecolor import Base, base_of_material
+from render.surfaces.basecolor import Base
 from render.surfaces.cast import SurfaceCaster
 from render.surfaces.corners import Corners
 from render.surfaces.graph import NotKnown
@@ -27,26 +27,24 @@ class Found:
     views: Iterable[Surfaces]
     way: str
     """For meta.json: `embree`, or `cycles` and why."""
-    notes: list[str]
-    """Guesses at base colors."""
 
 
 def find_surfaces(
     objects: list[bpy.types.Object],
     mesh: Mesh,
+    bases: dict[bpy.types.Material, Base],
     cameras: list[Camera],
     outline: np.ndarray,
     config: RenderConfig,
     threads: int,
     scratch: Path,
 ) -> Found:
-    """The surfaces along the rays of each view. `mesh` has the objects' triangles in their order, `outline`
-    (N, 3) encloses them.
+    """The surfaces along the rays of each view. `mesh` has the objects' triangles in their order, `bases`
+    are all that `base_colors` finds, `outline` (N, 3) encloses the objects.
 
     Call it after the lit views: materials lose their shaders where Cycles is needed.
     """
     deepest = config.layers if config.hidden else 1
-    bases, notes = _base_colors()
     why = "asked for"
     if config.surfaces == "auto":
         try:
@@ -55,16 +53,7 @@ def find_surfaces(
             why = str(reason)
         else:
             views = (caster.surfaces(camera, outline, config.resolution, deepest) for camera in cameras)
-            return Found(views, "embree", notes)
+            return Found(views, "embree")
     renderer = GeometryRenderer(config.slots, config.resolution, threads, scratch)
     switch_to_records(renderer.group, bases)
-    return Found(renderer.surfaces(cameras, outline, deepest), f"cycles: {why}", notes)
-
-
-def _base_colors() -> tuple[dict[bpy.types.Material, Base], list[str]]:
-    bases, notes = {}, []
-    for material in list(bpy.data.materials):
-        if material.users and material.node_tree is not None:
-            bases[material], guesses = base_of_material(material)
-            notes += [f"{material.name}: {note}" for note in guesses]
-    return bases, notes
+    return Found(renderer.surfaces(cameras, outline, deepest), f"cycles: {why}")
