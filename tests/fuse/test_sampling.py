@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fuse.sampling import distinct, farthest_points, spacing
+from fuse.sampling import distinct, farthest_points, lexicographic, spacing
 
 
 def surface(count: int, seed: int = 0) -> np.ndarray:
@@ -95,3 +95,12 @@ def test_spacing_of_a_lattice() -> None:
     lattice = np.stack(np.meshgrid(*[np.arange(10.0)] * 3), -1).reshape(-1, 3).astype(np.float32) * 0.1
     assert spacing(lattice) == pytest.approx(0.1, rel=1e-5)
     assert spacing(lattice[:1]) == 0
+
+
+@pytest.mark.parametrize("most", [2, 30, 2**32])
+def test_rows_are_sorted_by_their_columns_equal_ones_as_they_came(most: int) -> None:
+    rows = np.random.default_rng(0).integers(0, most, (3000, 3)).astype(np.uint32)
+    order, first = lexicographic(rows)
+    assert order.tolist() == np.lexsort(rows.T[::-1]).tolist()
+    assert first.tolist() == [True, *(rows[order[1:]] != rows[order[:-1]]).any(1).tolist()]
+    assert [len(found) for found in lexicographic(rows[:0])] == [0, 0]
