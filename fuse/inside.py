@@ -18,7 +18,7 @@ from fuse.cloud import Cloud
 from fuse.fusion import MANY, Fused, best_of_cells, cell_keys, near
 from fuse.projection import project_surface
 from fuse.sampling import farthest_points
-from fuse.solid.closed_shells import face_normals
+from fuse.solid.surface import face_areas
 from render.bundle import Bundle, Mesh, Surface
 from render.shading.raycaster import Raycaster
 from render.srgb import linear_to_srgb, srgb_to_linear
@@ -30,7 +30,7 @@ SURPLUS = 1.03  # candidates per hidden point wanted; more where too many of the
 SPARE = 1 / 16  # more outside points than wanted, where some may turn out to be hidden
 CRACK = 1.5  # footprints: an open point without a seen one nearer than that is in a crack
 NEIGHBORS = 8  # seen points that estimate the light in a crack
-AREA_SAMPLES = 1024  # points of the mesh that measure the hidden share of its area
+AREA_SAMPLES = 1024  # points that measure the hidden share of a mesh's area
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,9 @@ class Inside:
     limit: float = 0.0  # what the hidden points' openness is at most
 
 
-def look_inside(bundle: Bundle, mesh: Mesh, caster: Raycaster, seen: Fused, wanted: int, seed: int) -> Inside:
-    """Label the points behind the first surfaces of a bundle's views; `seen` is what those surfaces gave.
+def look_inside(bundle: Bundle, even: np.ndarray, caster: Raycaster, seen: Fused, wanted: int) -> Inside:
+    """Label the points behind the first surfaces of a bundle's views; `seen` is what those surfaces gave, and
+    `even` (N, 3) float32 what `area_points` finds.
 
     With `wanted` 0 there are none, and the outside keeps its cracks.
     """
@@ -89,7 +90,7 @@ def look_inside(bundle: Bundle, mesh: Mesh, caster: Raycaster, seen: Fused, want
             break
     hidden, further, limit = label(further, count, caster, wanted)
     gaps = cracks(seen, further)
-    return Inside(hidden, gaps, hidden_share(mesh, limit, caster, seed), limit)
+    return Inside(hidden, gaps, hidden_share(even, limit, caster), limit)
 
 
 def further_points(bundle: Bundle, views: Iterable[int], seen: Fused, wanted: int) -> Points:
@@ -226,20 +227,25 @@ def _of_first(cloud: Cloud, share: np.ndarray) -> Points:
     return Points(cloud.xyz, cloud.albedo, cloud.normal, none, none.astype(np.float32), share)
 
 
-def hidden_share(mesh: Mesh, limit: float, caster: Raycaster, seed: int) -> float:
-    """The share of the mesh's area whose openness is at most `limit`, from AREA_SAMPLES points spread evenly
-    by area."""
-    area = np.linalg.norm(face_normals(mesh.vertices.astype(np.float64), mesh.faces), axis=1)
+def area_points(mesh: Mesh, seed: int) -> np.ndarray:
+    """(AREA_SAMPLES, 3) float32 points of a mesh, spread evenly by area; none if it has no faces."""
+    if len(mesh.faces) == 0:
+        return np.zeros((0, 3), np.float32)
+    area = face_areas(mesh.vertices, mesh.faces)
     rng = np.random.default_rng(seed)
     place = (np.arange(AREA_SAMPLES) + rng.random(AREA_SAMPLES)) / AREA_SAMPLES * area.sum()
     face = np.searchsorted(np.cumsum(area), place).clip(max=len(area) - 1)
     root, along = np.sqrt(rng.random(AREA_SAMPLES)), rng.random(AREA_SAMPLES)
     weights = np.stack([1 - root, root * (1 - along), root * along], 1)  # uniform in a triangle
     corners = mesh.vertices[mesh.faces[face]].astype(np.float64)
-    points = np.einsum("ni,nij->nj", weights, corners).astype(np.float32)
+    return np.einsum("ni,nij->nj", weights, corners).astype(np.float32)
+
+
+def hidden_share(points: np.ndarray, limit: float, caster: Raycaster) -> float:
+    """The share of (N, 3) float32 points whose openness is at most `limit`; 0 of none."""
     count = openness.tally(caster, points, 0, LOOK)
     count = openness.tally_spread(caster, points, LOOK, count)
-    return float((count <= limit * openness.DIRECTIONS).mean())
+    return float((count <= limit * openness.DIRECTIONS).sum() / max(len(points), 1))
 
 
 def _light(cloud: Cloud) -> np.ndarray:

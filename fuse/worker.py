@@ -23,15 +23,17 @@ from fuse.dataset.shard import (
 )
 from fuse.dataset.splits import UNDECIDED
 from fuse.fusion import Fused, fuse_samples, mean_footprint
-from fuse.inside import Inside, Points, joined, look_inside, outside_of
+from fuse.inside import Inside, Points, area_points, joined, look_inside, outside_of
 from fuse.job import FuseJob, FuseRecord
 from fuse.projection import project
 from fuse.sampling import farthest_points, spacing
-from fuse.solid.points import Solid, solid_points
-from render.bundle import Bundle, BundleError, Camera, Mesh
+from fuse.solid.closed_shells import Shells, find_shells
+from fuse.solid.points import Solid, solid_of
+from render.bundle import Bundle, BundleError, Camera
 from render.failures import FailureClass, ModelFailure
 from render.job import Placement
 from render.seeds import seed_for
+from render.shading.raycaster import Raycaster
 from render.stopwatch import Stopwatch
 
 JOB = FuseJob
@@ -76,22 +78,35 @@ def process(job: FuseJob, place: Placement) -> FuseRecord:
 
 def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch) -> Row:
     """The row of one bundle."""
-    mesh = bundle.mesh()
-    surface = _surface(bundle, mesh, config, seed, watch)
-    with watch("solid"):  # the views and the triangles that rays met are gone: large meshes need the memory
-        solid = solid_points(mesh, config.solid_points or GAUGES, seed_for(seed, bundle.meta["uid"], "solid"))
-        if not config.solid_points:
-            solid = replace(solid, xyz=solid.xyz[:0], method="none")
+    uid = bundle.meta["uid"]
+    with watch("decode"):
+        mesh = bundle.mesh()
+    with watch("label"):
+        even = area_points(mesh, seed_for(seed, uid, "area"))
+    with watch("solid"):
+        shells = find_shells(mesh)
+        del mesh  # from here on its shells serve for it: millions of faces are in memory once
+        solid, caster = _solid(shells, config, seed_for(seed, uid, "solid"))
+        del shells
+    surface = _surface(bundle, even, caster, config, watch)
     return _row(bundle, surface, solid, seed)
 
 
-def _surface(bundle: Bundle, mesh: Mesh, config: FuseConfig, seed: int, watch: Stopwatch) -> _SurfacePoints:
-    """The outside and hidden points of one bundle."""
+def _solid(shells: Shells, config: FuseConfig, seed: int) -> tuple[Solid, Raycaster]:
+    """The solid of a mesh, and all its triangles for rays to meet."""
+    solid, caster = solid_of(shells, config.solid_points or GAUGES, seed)
+    if not config.solid_points:
+        solid = replace(solid, xyz=solid.xyz[:0], method="none")
+    return solid, caster or openness.caster_of(shells.mesh())
+
+
+def _surface(
+    bundle: Bundle, even: np.ndarray, caster: Raycaster, config: FuseConfig, watch: Stopwatch
+) -> _SurfacePoints:
+    """The outside and hidden points of one bundle; `even` (N, 3) float32 lie evenly on its mesh."""
     seen = _seen(bundle, config, watch)
     with watch("label"):
-        caster = openness.caster_of(mesh)
-        area_seed = seed_for(seed, bundle.meta["uid"], "area")
-        inside = look_inside(bundle, mesh, caster, seen, config.hidden_points, area_seed)
+        inside = look_inside(bundle, even, caster, seen, config.hidden_points)
     with watch("sample"):
         dense = concatenate([seen.cloud.take(seen.sampled), inside.cracks])
         cloud, share, shade = outside_of(dense, config.points, inside.limit, caster)

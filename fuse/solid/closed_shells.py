@@ -19,10 +19,10 @@ from dataclasses import dataclass
 
 import igl
 import numpy as np
-from scipy.sparse import coo_matrix, csr_matrix
-from scipy.sparse.csgraph import connected_components
 
 from fuse.sampling import lexicographic
+from fuse.solid.edges import Edges, components, double_cover, edges, grouped, kept, patches
+from fuse.solid.surface import Surface, face_areas, face_normals, joined, measures, thickness
 from render.bundle import Mesh
 
 PAPER = 2e-3
@@ -38,68 +38,58 @@ MAJORITY = 0.6
 
 
 @dataclass(frozen=True)
-class Surface:
-    """Triangles and the component that each belongs to."""
-
-    faces: np.ndarray  # (F, 3) int32 into the welded vertices
-    part: np.ndarray  # (F,) int64, 0 .. parts - 1
-
-    @property
-    def parts(self) -> int:
-        return int(self.part.max()) + 1 if len(self.part) else 0
-
-
-@dataclass(frozen=True)
-class Edges:
-    """For each corner of faces, the edge that follows it."""
-
-    number: np.ndarray  # (F, 3) int32: of the undirected edge
-    way: np.ndarray  # (F, 3) int8: 1 or -1, by its direction
-
-    def take(self, which: np.ndarray) -> Edges:
-        """Those of the faces at `which`, (M,) integers or an (F,) boolean mask; numbers stay."""
-        return Edges(self.number[which], self.way[which])
-
-    def faces(self) -> np.ndarray:
-        """(F, 3) int64: how many faces share each edge."""
-        return np.bincount(self.number.ravel())[self.number] if len(self.number) else self.number
-
-
-@dataclass(frozen=True)
 class Shells:
-    """A mesh taken apart; its distinct triangles are in `closed`, in `sheets`, or bound nothing."""
+    """The distinct triangles of a mesh, without those that are lines."""
 
     vertices: np.ndarray  # (V, 3) float64, welded
     closed: Surface  # cycles; solid where their winding number is above one half
-    sheets: Surface  # the rest, each face once, in its original orientation
+    sheets: Surface  # open ones, in their original orientation
+    idle: np.ndarray  # (F, 3) int32 faces that bound nothing: of paper, and of one-sided surfaces
     closed_share: float  # of the area, in [0, 1]
+
+    def mesh(self) -> Mesh:
+        """All triangles."""
+        faces = np.concatenate([self.closed.faces, self.sheets.faces, self.idle])
+        return Mesh(self.vertices.astype(np.float32), faces)
+
+
+@dataclass(frozen=True)
+class _Repaired:
+    """What broken components can be turned into."""
+
+    shells: Surface
+    volume: np.ndarray  # (parts,) float64 of the shells, signed
+    area: np.ndarray  # (parts,) float64 of the shells
+    sheets: Surface  # what is left
+    idle: np.ndarray  # (F, 3) int32 faces that bound nothing
 
 
 def find_shells(mesh: Mesh) -> Shells:
     """Take a mesh apart; it may be any set of triangles, even empty."""
     vertices, faces = weld(mesh)
     single, pairs = _distinct(faces)
-    drawn, cycle = _connected(single)
+    faces = np.concatenate([single, pairs]) if len(pairs) else single
+    sides = edges(faces)
+    drawn, cycle = _connected(single, sides.take(np.arange(len(faces)) < len(single)))
     volume, area = measures(vertices, drawn)
     whole = cycle & (thickness(vertices, drawn, volume, area) > PAPER)
     sound = whole[drawn.part]
-    repaired, sheets = _repair(vertices, np.concatenate([single[~sound], pairs]))
-    repaired = joined(repaired)
-    volumes, areas = measures(vertices, repaired)
-    shells = joined(Surface(single[sound], drawn.part[sound]), repaired)
-    closed = with_cavities(vertices, shells, np.concatenate([volume[whole], volumes]))
+    broken = np.append(~sound, np.ones(len(pairs), bool))
+    repaired = _repair(vertices, kept(faces, broken), sides.take(broken))
+    shells = joined(drawn.take(sound), repaired.shells)
+    closed = with_cavities(vertices, shells, np.concatenate([volume[whole], repaired.volume]))
+    closed_area = np.concatenate([area[whole], repaired.area]).sum()
     apart = measures(vertices, Surface(pairs, np.zeros(len(pairs), np.int64)))[1]
-    closed_area = np.concatenate([area[whole], areas]).sum()
     share = float(closed_area / max(area.sum() + apart.sum(), 1e-30))
-    return Shells(vertices, closed, sheets, share)
+    return Shells(vertices, closed, repaired.sheets, repaired.idle, share)
 
 
-def _connected(faces: np.ndarray) -> tuple[Surface, np.ndarray]:
-    """The components of (F, 3) faces, and which (parts,) of them are cycles."""
-    sides = edges(faces)
+def _connected(faces: np.ndarray, sides: Edges) -> tuple[Surface, np.ndarray]:
+    """The components of (F, 3) faces with these edges, and which (parts,) of them are cycles."""
     part = components(sides)
     total = np.bincount(sides.number.ravel(), sides.way.ravel())  # an edge is in one component only
-    return Surface(faces, part), ~_touched(part, part, (total != 0)[sides.number].any(1))
+    one, two, three = (total != 0)[sides.number].T  # faster than any(1)
+    return Surface(faces, part), ~_touched(part, part, one | two | three)
 
 
 def weld(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
@@ -107,50 +97,15 @@ def weld(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
     bits = (mesh.vertices[:, ::-1] + np.float32(0)).view(np.uint32)  # + 0: there is one zero, not two
     order, first = lexicographic(bits)
     index = np.empty(len(order), np.int32)
-    index[order] = np.cumsum(first) - 1
+    index[order] = np.cumsum(first, dtype=np.int32) - 1
     faces = index[mesh.faces] if len(mesh.faces) else np.zeros((0, 3), np.int32)
     a, b, c = faces.T
-    return mesh.vertices[order[first]].astype(np.float64), faces[(a != b) & (b != c) & (c != a)]
-
-
-def components(sides: Edges) -> np.ndarray:
-    """(F,) int64 component of each face: faces that share an edge belong together."""
-    return _linked(len(sides.number), np.repeat(np.arange(len(sides.number)), 3), sides.number.ravel())
-
-
-def edges(faces: np.ndarray) -> Edges:
-    """The edges of (F, 3) integer faces."""
-    start, end = faces, np.roll(faces, -1, axis=1)
-    key = (np.minimum(start, end).astype(np.int64) << 32 | np.maximum(start, end)).ravel()
-    order = np.argsort(key)
-    key = key[order]
-    number = np.zeros(len(key), np.int32)
-    number[order[1:]] = np.cumsum(key[1:] != key[:-1], dtype=np.int32)
-    return Edges(number.reshape(faces.shape), np.where(start < end, np.int8(1), np.int8(-1)))
-
-
-def joined(*surfaces: Surface) -> Surface:
-    """The surfaces concatenated; their parts are renumbered in this order, without gaps."""
-    offsets = np.cumsum([0] + [surface.parts for surface in surfaces[:-1]])
-    part = np.concatenate([surface.part + offset for surface, offset in zip(surfaces, offsets, strict=True)])
-    return Surface(np.concatenate([surface.faces for surface in surfaces]), _without_gaps(part))
+    return mesh.vertices[order[first]].astype(np.float64), kept(faces, (a != b) & (b != c) & (c != a))
 
 
 def is_cycle(sides: Edges, part: np.ndarray) -> np.ndarray:
     """(parts,) bool: whether the directed edges of each part cancel out; `part` (F,) int64."""
     return ~_touched(part, *_by_part(sides, part))
-
-
-def measures(vertices: np.ndarray, surface: Surface) -> tuple[np.ndarray, np.ndarray]:
-    """(parts,) float64 signed volume and (parts,) area of each part; vertices (V, 3) float64."""
-    part, parts = surface.part, surface.parts
-    normals = face_normals(vertices, surface.faces)
-    corner = vertices.take(surface.faces[:, 0], axis=0)
-    count = np.bincount(part, minlength=parts).clip(1)
-    middle = np.stack([np.bincount(part, axis, parts) for axis in corner.T], 1) / count[:, None]
-    height = np.einsum("ij,ij->i", corner - middle.take(part, axis=0), normals)
-    area = np.sqrt(np.einsum("ij,ij->i", normals, normals))
-    return np.bincount(part, height / 6, parts), np.bincount(part, area / 2, parts)
 
 
 def winding_numbers(vertices: np.ndarray, faces: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -165,86 +120,54 @@ def winding_numbers(vertices: np.ndarray, faces: np.ndarray, places: np.ndarray)
     return number
 
 
-def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(F, 3) float64 normals of length twice the area; vertices (V, 3) float64, faces (F, 3) integers."""
-    corner = vertices.take(faces[:, 0], axis=0)
-    (ax, ay, az), (bx, by, bz) = ((vertices.take(faces[:, i], axis=0) - corner).T for i in (1, 2))
-    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 1)
-
-
-def thickness(vertices: np.ndarray, surface: Surface, volume: np.ndarray, area: np.ndarray) -> np.ndarray:
-    """(parts,) float64: the thinnest side of the box that has a part's volume, area and length.
-
-    A plate's, however bent, is twice its volume over its area; a straight rod's or a ball's is its side or
-    diameter, a cube's a sixth less, a bent wire's up to a half less. `vertices` are (V, 3) float64, `volume`
-    and `area` (parts,) what `measures` finds.
-    """
-    part, corners = surface.part, [vertices.take(corner, axis=0) for corner in surface.faces.T]
-    total = np.stack([np.bincount(part, axis) for axis in (corners[0] + corners[1] + corners[2]).T], 1)
-    middle = total / (3 * np.bincount(part))[:, None]
-    own, squares, reach = middle.take(part, axis=0), np.zeros(len(part)), np.zeros(surface.parts)
-    for corner in corners:
-        corner -= own
-        np.maximum(squares, np.einsum("ij,ij->i", corner, corner), out=squares)
-    np.maximum.at(reach, part, squares)
-    longest = 2 * np.sqrt(reach).clip(1e-30)
-    section = np.abs(volume) / longest  # the product of the two other sides
-    around = (area / 2 - section) / longest  # their sum
-    return 2 * section / (around + np.sqrt((around**2 - 4 * section).clip(0))).clip(1e-30)
-
-
-def _repair(vertices: np.ndarray, faces: np.ndarray) -> tuple[Surface, Surface]:
-    """The shells that broken components can be turned into, and the sheets that are left."""
-    every = edges(faces)
+def _repair(vertices: np.ndarray, faces: np.ndarray, every: Edges) -> _Repaired:
+    """Turn (F, 3) faces of broken components, with these edges, into shells where possible."""
     core = _peeled(every)
-    sides = every.take(core)
-    patch = _patches(sides)
-    flip, orientable = _orientation(vertices, faces[core], sides, patch)
-    turned = np.where(flip[:, None], faces[core][:, ::-1], faces[core])
-    surface = Surface(turned, patch)
-    thick = thickness(vertices, surface, *measures(vertices, surface)) > PAPER
+    inner, sides = kept(faces, core), every.take(core)
+    patch = patches(sides)
+    flip, orientable = _orientation(vertices, inner, sides, patch)
+    turned = Surface(np.where(flip[:, None], inner[:, ::-1], inner), patch)
     cycle = is_cycle(Edges(sides.number, np.where(flip[:, None], -sides.way, sides.way)), patch)
-    closed = (cycle & orientable & thick)[patch]
-    nothing = (~orientable | (cycle & ~thick))[patch]
+    volume, area = measures(vertices, turned)
+    thick = thickness(vertices, turned, volume, area) > PAPER
+    closed, nothing = cycle & orientable & thick, ~orientable | (cycle & ~thick)
     left = np.ones(len(faces), bool)
-    left[np.flatnonzero(core)[closed | nothing]] = False
-    rest = faces[left]
-    return Surface(turned[closed], patch[closed]), Surface(rest, components(every.take(left)))
+    left[np.flatnonzero(core)[(closed | nothing)[patch]]] = False
+    sheets = Surface(kept(faces, left), components(every.take(left)))
+    shells = turned.take(closed[patch])
+    return _Repaired(shells, volume[closed], area[closed], sheets, inner[nothing[patch]])
 
 
 def _distinct(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each face once, oriented like most of its copies; and separately those with equally many either way."""
+    """Each face once, oriented like most of its copies, in the order of their corners; and separately those
+    with equally many either way."""
+    if len(faces) == 0:
+        return faces, faces
     a, b, c = faces.T
     low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
-    key = np.stack([low, a ^ b ^ c ^ low ^ high, high], 1)
-    turned = (a > b) ^ (b > c) ^ (a > c)  # an odd number of swaps sorts the corners
-    order, first = lexicographic(key.view(np.uint32))
+    middle = a ^ b ^ c ^ low ^ high
+    order, first = grouped(low, middle.astype(np.int64) * (int(high.max()) + 1) + high)
     head = np.flatnonzero(first)
-    if len(head) == 0:
-        return faces, faces
-    net = np.add.reduceat(np.where(turned, -1, 1)[order], head)
-    once = key[order[head]]
-    return np.where(net[:, None] < 0, once[:, [0, 2, 1]], once)[net != 0], once[net == 0]
+    turned = (a > b) ^ (b > c) ^ (a > c)  # an odd number of swaps sorts the corners
+    net = np.add.reduceat(np.where(turned, np.int8(-1), np.int8(1))[order], head, dtype=np.int64)
+    once = np.stack([corner[order[head]] for corner in (low, middle, high)], 1)
+    back = net < 0
+    once[back] = once[back][:, [0, 2, 1]]
+    return (once, once[:0]) if net.all() else (once[net != 0], once[net == 0])
 
 
 def _peeled(sides: Edges) -> np.ndarray:
     """(F,) bool: the faces left after removing manifold patches with a free edge until none has one."""
     keep = np.ones(len(sides.number), bool)
-    while keep.any():
-        left = sides.take(keep)
-        free = (left.faces() == 1).any(1)
+    while len(sides.number):
+        free = sides.shared(1).any(1)
         if not free.any():
             break
-        patch = _patches(left)
-        keep[np.flatnonzero(keep)[_touched(patch, patch, free)[patch]]] = False
+        patch = patches(sides)
+        gone = _touched(patch, patch, free)[patch]
+        keep[np.flatnonzero(keep)[gone]] = False
+        sides = sides.take(~gone)
     return keep
-
-
-def _patches(sides: Edges) -> np.ndarray:
-    """(F,) the manifold patch of each face: two faces belong together across an edge that only they share."""
-    pair = (sides.faces() == 2).ravel()
-    count = len(sides.number)
-    return _linked(count, np.repeat(np.arange(count), 3)[pair], sides.number.ravel()[pair])
 
 
 def _orientation(
@@ -256,33 +179,16 @@ def _orientation(
     the one with a positive volume.
     """
     parts = int(patch.max()) + 1 if len(patch) else 0
-    first, second, same = _neighbors(sides)
-    count = len(faces)
-    # two nodes per face, kept and flipped; an edge that two faces traverse in opposite directions joins like
-    # nodes
-    other = np.where(same, second + count, second)
-    mirrored = np.where(same, second, second + count)
-    links = (np.concatenate([first, first + count]), np.concatenate([other, mirrored]))
-    graph = coo_matrix((np.ones(len(links[0]), bool), links), (2 * count, 2 * count))
-    cover = connected_components(graph, directed=False)[1]
-    kept, flipped = cover[:count], cover[count:]
-    orientable = ~_touched(patch, patch, kept == flipped, parts)
-    flip = kept > flipped
-    area = np.linalg.norm(face_normals(vertices, faces), axis=1)
+    as_drawn, flipped = double_cover(sides)
+    orientable = ~_touched(patch, patch, as_drawn == flipped, parts)
+    flip = as_drawn > flipped
+    area = face_areas(vertices, faces)
     share = np.bincount(patch, area * flip, parts) / np.bincount(patch, area, parts).clip(1e-30)
-    turned = Surface(np.where(flip[:, None], faces[:, ::-1], faces), patch)
-    unsure = np.abs(share - 0.5) < MAJORITY - 0.5
-    return flip ^ np.where(unsure, measures(vertices, turned)[0] < 0, share > 0.5)[patch], orientable
-
-
-def _neighbors(sides: Edges) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of faces across edges that only they share, and whether both traverse it in the same
-    direction."""
-    corner = np.flatnonzero((sides.faces() == 2).ravel())
-    corner = corner[np.argsort(sides.number.ravel()[corner], kind="stable")]
-    one, two = corner[0::2], corner[1::2]
-    way = sides.way.ravel()
-    return one // 3, two // 3, way[one] == way[two]
+    other, unsure = share > 0.5, np.abs(share - 0.5) < MAJORITY - 0.5
+    if unsure.any():
+        turned = Surface(np.where(flip[:, None], faces[:, ::-1], faces), patch)
+        other = np.where(unsure, measures(vertices, turned)[0] < 0, other)
+    return flip ^ other[patch], orientable
 
 
 def with_cavities(vertices: np.ndarray, shells: Surface, volume: np.ndarray | None = None) -> Surface:
@@ -299,6 +205,8 @@ def with_cavities(vertices: np.ndarray, shells: Surface, volume: np.ndarray | No
 
 
 def _turned(shells: Surface, flip: np.ndarray) -> Surface:
+    if not flip.any():
+        return shells
     faces = np.where(flip[shells.part][:, None], shells.faces[:, ::-1], shells.faces)
     return Surface(np.ascontiguousarray(faces), shells.part)
 
@@ -316,30 +224,14 @@ def _surroundings(vertices: np.ndarray, shells: Surface, drawn: np.ndarray) -> n
     return winding_numbers(vertices, shells.faces, places).reshape(-1, PROBES)
 
 
-def _linked(count: int, face: np.ndarray, edge: np.ndarray) -> np.ndarray:
-    """(count,) the component of each face in the graph of `face`, which rises, and `edge`."""
-    if count == 0:
-        return np.zeros(0, np.int64)
-    size = count + (int(edge.max()) + 1 if len(edge) else 0)
-    rows = np.zeros(size + 1, np.int32)  # of a sparse matrix; those of edges are empty
-    rows[1:] = np.cumsum(np.bincount(face, minlength=size))
-    graph = csr_matrix((np.ones(len(face)), edge + count, rows), (size, size))
-    return _without_gaps(connected_components(graph, directed=False)[1][:count])
-
-
-def _without_gaps(label: np.ndarray) -> np.ndarray:
-    """(N,) int64 of (N,) integers: renumbered in their order, so that each number occurs."""
-    return (np.cumsum(np.bincount(label) > 0) - 1)[label]
-
-
 def _by_part(sides: Edges, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For every edge within a part: the part, and whether its directions fail to cancel out."""
-    edge, direction = sides.number.ravel(), sides.way.ravel()
-    key = np.repeat(part, 3) * (int(edge.max()) + 1 if len(edge) else 1) + edge
-    order = np.argsort(key)
-    head = np.flatnonzero(np.concatenate([[True], np.diff(key[order]) != 0])[: len(key)])
-    total = np.add.reduceat(direction[order], head, dtype=np.int64) if len(head) else np.zeros(0)
-    return np.repeat(part, 3)[order[head]], total != 0
+    of = np.repeat(part, 3)
+    order, first = grouped(sides.number.ravel(), of)
+    head = np.flatnonzero(first)
+    direction = sides.way.ravel()[order]
+    total = np.add.reduceat(direction, head, dtype=np.int64) if len(head) else np.zeros(0)
+    return of[order[head]], total != 0
 
 
 def _touched(part: np.ndarray, of: np.ndarray, flag: np.ndarray, parts: int | None = None) -> np.ndarray:

@@ -25,9 +25,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fuse.solid.closed_shells import Shells, Surface, joined, winding_numbers, with_cavities
+from fuse.solid.closed_shells import Shells, winding_numbers, with_cavities
 from fuse.solid.flood import pockets
-from fuse.solid.ray_lattice import Chords, Hits, Lattice, Scene, by_part, gaps, odd_gaps
+from fuse.solid.ray_lattice import Chords, Hits, Lattice, Scene, by_part, gaps, odd_gaps, scene_of
+from fuse.solid.surface import Surface, joined
 
 METHODS = ("winding", "stabbing", "flood")
 LEVEL = 0.98
@@ -78,10 +79,10 @@ def sort_parts(shells: Shells, lattice: Lattice) -> Parts:
         closed = with_cavities(vertices, joined(shells.closed, almost))
     left = joined(Surface(faces[flood], shells.sheets.part[flood]))
     return Parts(
-        winding=Scene(vertices, closed),
+        winding=scene_of(vertices, closed, scene),
         closed=shells.closed.parts,
-        stabbing=Scene(vertices, joined(Surface(faces[stabbing], part[stabbing]))),
-        flood=scene if flood.all() else Scene(vertices, left),
+        stabbing=scene_of(vertices, joined(Surface(faces[stabbing], part[stabbing])), scene),
+        flood=scene_of(vertices, left, scene),
     )
 
 

@@ -17,6 +17,7 @@ from fuse.solid.closed_shells import PAPER, Shells, find_shells
 from fuse.solid.methods import METHODS, Found, Parts, find_solid, sort_parts
 from fuse.solid.ray_lattice import Lattice, Scene, lattice_of, spread, union, volume
 from render.bundle import Mesh
+from render.shading.raycaster import Raycaster
 
 PITCH = 2 / 72
 """Distance of the rays; halved up to `FINER` times while fewer rays hit a solid than points are wanted."""
@@ -43,22 +44,28 @@ class Solid:
 
 def solid_points(mesh: Mesh, count: int = 4096, seed: int = 0) -> Solid:
     """`count` points strictly inside the solid of any mesh. The same arguments give the same bytes."""
-    shells = find_shells(mesh)
-    faces = np.concatenate([shells.closed.faces, shells.sheets.faces])
-    if len(faces) == 0:
-        return _nothing(shells)
-    low, high = shells.vertices[faces].min((0, 1)), shells.vertices[faces].max((0, 1))
+    return solid_of(find_shells(mesh), count, seed)[0]
+
+
+def solid_of(shells: Shells, count: int, seed: int) -> tuple[Solid, Raycaster | None]:
+    """The same of a mesh taken apart; and what has all its triangles for other rays to meet, if one scene
+    had: to make millions ready for rays again takes as long as anything else here."""
+    corners = _corners(shells)
+    if len(corners) == 0:
+        return _nothing(shells), None
+    low, high = corners.min(0), corners.max(0)
     parts, found, lattice = _search(shells, low, high, count, seed)
     chords = union(found.values())
     candidates = spread(chords, lattice, OVERSAMPLING * count, seed)
     candidates = _loosened(candidates, lattice.pitch, parts.scenes, seed)
     xyz = candidates[farthest_points(candidates, count)]
     thickness = _thickness(xyz[:GAUGED], parts.scenes)
+    caster = None if len(parts.scenes) > 1 or len(shells.idle) else parts.scenes[0].caster
     if thickness[1] < PAPER:
-        return _nothing(shells)
+        return _nothing(shells), caster
     size = volume(chords, lattice)
     fraction = size / float(np.prod((high - low).clip(PAPER)))
-    return Solid(xyz, "+".join(found), *_closedness(shells), size, fraction, thickness)
+    return Solid(xyz, "+".join(found), *_closedness(shells), size, fraction, thickness), caster
 
 
 def _search(
@@ -77,6 +84,13 @@ def _search(
         if not found or len(union(found.values()).ray) >= count:
             break
     return parts, found, lattice
+
+
+def _corners(shells: Shells) -> np.ndarray:
+    """(N, 3) float64: the vertices that have a face."""
+    used = np.zeros(len(shells.vertices), bool)
+    used[shells.closed.faces], used[shells.sheets.faces] = True, True
+    return shells.vertices[used]
 
 
 def _nothing(shells: Shells) -> Solid:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fuse.solid.closed_shells import Surface, face_normals
+from fuse.solid.surface import Surface, face_normals
 from render.shading.raycaster import Raycaster
 
 MARGIN = 0.01
 """How far outside the box rays start, in normalized units."""
-PIECES = 256
+PIECES = 256  # numbers of one byte
 """Maximum number of pieces of a scene; more parts share them."""
 APART = 1e-6
 """Crossings closer than this are one place: a chord between them is not solid."""
@@ -113,15 +113,15 @@ class Scene:
 
     def __init__(self, vertices: np.ndarray, surface: Surface):
         self.vertices, self.surface = vertices, surface
-        piece = surface.part % PIECES  # parts that touch must not lose crossings to each other
-        self._order = np.argsort(piece, kind="stable")
+        piece = (surface.part % PIECES).astype(np.uint8)  # parts that touch must not lose crossings
         sizes = np.bincount(piece, minlength=1)
         self._offsets = np.cumsum(sizes) - sizes
-        corners = vertices.astype(np.float32)[surface.faces[self._order]]
-        pieces = np.split(corners, self._offsets[1:])
-        self._caster = Raycaster(
-            (p.reshape(-1, 3), np.arange(3 * len(p), dtype=np.uint32).reshape(-1, 3)) for p in pieces
-        )
+        self._order = None if len(sizes) == 1 else np.argsort(piece, kind="stable").astype(np.int32)
+        places, faces = vertices.astype(np.float32), surface.faces
+        if self._order is not None:
+            places, faces = _by_piece(places, faces, piece)
+            faces = faces.take(self._order, axis=0)
+        self.caster = Raycaster(_compact(places, some) for some in np.split(faces, self._offsets[1:]))
 
     def crossings(self, lattice: Lattice) -> Hits:
         """Every crossing of every ray of the lattice."""
@@ -131,8 +131,9 @@ class Scene:
         ray = np.arange(sum(lattice.rays))
         axis = lattice.axis(ray)
         cast = np.concatenate([lattice.at(ray, 0), np.eye(3)[axis]], 1).astype(np.float32)
-        ray, t, piece, triangle, _ = self._caster.crossings(cast)
-        face = self._order[self._offsets[piece] + triangle]
+        ray, t, piece, triangle, _ = self.caster.crossings(cast)
+        face = self._offsets[piece] + triangle
+        face = face if self._order is None else self._order[face].astype(np.int64)
         normals = face_normals(self.vertices, self.surface.faces[face])
         sign = np.sign(normals[np.arange(len(face)), axis[ray]])
         order = np.lexsort((face, t, ray))
@@ -142,12 +143,38 @@ class Scene:
         """(N, W) float32 distance from each (N, 3) point in each (W, 3) direction to a triangle, inf for
         none."""
         rays = np.concatenate([points.repeat(len(ways), 0), np.tile(ways, (len(points), 1))], 1)
-        return self._caster.distances(rays).reshape(len(points), len(ways))
+        return self.caster.distances(rays).reshape(len(points), len(ways))
 
     def between(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
         """(N,) bool: whether a triangle is between, or just behind, the ends; both (N, 3) float32."""
         rays = np.concatenate([start, (end - start) * np.float32(1.01)], 1)
-        return self._caster.blocked(rays, far=1.0)
+        return self.caster.blocked(rays, far=1.0)
+
+
+def _by_piece(vertices: np.ndarray, faces: np.ndarray, piece: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same triangles, (F, 3) faces of (V, 3) vertices, with the vertices of each piece, an (F,) uint8, in
+    a row: of the last one where pieces share a vertex."""
+    owner = np.zeros(len(vertices), np.uint8)
+    owner[faces] = piece[:, None]
+    order = np.argsort(owner, kind="stable")
+    number = np.empty(len(vertices), np.int32)
+    number[order] = np.arange(len(vertices), dtype=np.int32)
+    return vertices.take(order, axis=0), number[faces]
+
+
+def _compact(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same triangles, (F, 3) faces of (V, 3) vertices, with no more vertices than they have corners."""
+    low, high = (int(faces.min()), int(faces.max()) + 1) if len(faces) else (0, 0)
+    if high - low <= faces.size:
+        return vertices[low:high], faces - low if low else faces
+    return vertices[faces].reshape(-1, 3), np.arange(faces.size).reshape(-1, 3)
+
+
+def scene_of(vertices: np.ndarray, surface: Surface, known: Scene) -> Scene:
+    """The scene of a surface of (V, 3) vertices: the known one if it has the same triangles."""
+    of = known.surface
+    same = np.array_equal(surface.faces, of.faces) and np.array_equal(surface.part, of.part)
+    return known if same else Scene(vertices, surface)
 
 
 def gaps(hits: Hits) -> tuple[Chords, np.ndarray]:

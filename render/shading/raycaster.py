@@ -71,4 +71,6 @@ class Raycaster:
 
 
 def _tensor(array: np.ndarray, kind: type) -> o3d.core.Tensor:
+    if array.dtype == np.int32 and kind is np.uint32:
+        array = np.ascontiguousarray(array).view(kind)  # millions of faces need no copy
     return o3d.core.Tensor.from_numpy(np.ascontiguousarray(array, kind))

@@ -63,16 +63,25 @@ def test_the_split_and_weight_of_a_list_reach_the_row(tmp_path: Path) -> None:
     assert (listed["split"], listed["weight"]) == ("test", 0)
 
 
-def test_nothing_seen_is_a_failure(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scene", [scenes.sphere(4), scenes.Scene()], ids=["ball", "no triangles"])
+def test_nothing_seen_is_a_failure(tmp_path: Path, scene: scenes.Scene) -> None:
     zero = np.zeros((16, 16), np.float32)
     image = np.zeros((16, 16, 4), np.uint8)
     view = View(scenes.cameras(1)[0], image, zero, image[..., :3], np.zeros((16, 16, 3), np.float32))
     meta = {"uid": "void", "source": "void.glb", "source_sha256": "", "format": "glb", "center": [0, 0, 0]}
-    write_bundle(tmp_path / "void.zip", [view], scenes.sphere(4).mesh(), {**meta, "scale": 1.0})
+    write_bundle(tmp_path / "void.zip", [view], scene.mesh(), {**meta, "scale": 1.0})
     with pytest.raises(ModelFailure, match="none of 1 views shows a surface") as failure:
         fuse(tmp_path / "void.zip", tmp_path / "void.parquet")
     assert failure.value.kind == "empty"
     assert not (tmp_path / "void.parquet").exists()
+
+
+def test_a_bundle_without_triangles_gives_what_its_views_show(tmp_path: Path) -> None:
+    views = [scenes.render(scenes.sphere(8), camera, 32) for camera in scenes.cameras(4)]
+    meta = {"uid": "ball", "source": "ball.glb", "source_sha256": "", "format": "glb", "center": [0, 0, 0]}
+    write_bundle(tmp_path / "ball.zip", views, scenes.Scene().mesh(), {**meta, "scale": 1.0})
+    record = fuse(tmp_path / "ball.zip", tmp_path / "ball.parquet", points=200)
+    assert (record.n_outside, record.n_hidden, record.n_solid, record.solid_method) == (200, 0, 0, "none")
 
 
 def test_a_damaged_bundle_is_a_failure_with_a_cure(whole: Path, tmp_path: Path) -> None:

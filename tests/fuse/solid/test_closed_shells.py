@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from fuse.solid.closed_shells import edges, find_shells, is_cycle, measures, winding_numbers
+from fuse.solid.closed_shells import find_shells, is_cycle, winding_numbers
+from fuse.solid.edges import edges
+from fuse.solid.surface import measures
 from render.bundle import Mesh
 from tests.helpers import shapes
 

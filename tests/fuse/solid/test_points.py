@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from fuse.solid.points import solid_points
+from fuse import openness
+from fuse.solid.closed_shells import find_shells
+from fuse.solid.points import solid_of, solid_points
 from render.bundle import Mesh
 from tests.helpers import shapes
 from tests.helpers.places import MODELS, ROOT
@@ -206,3 +208,25 @@ def real_mesh(name: str) -> Mesh:
 def exact(mesh: Mesh, places: np.ndarray) -> np.ndarray:
     vertices, faces = mesh.vertices.astype(np.float64), mesh.faces.astype(np.int64)
     return np.asarray(igl.winding_number(vertices, faces, np.ascontiguousarray(places, np.float64)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "whole"),
+    [
+        (shapes.hollow_sphere(), True),  # closed shells
+        (shapes.half_flipped(), True),  # a repaired one
+        (shapes.holed_ball(), True),  # a sheet, judged by the winding number
+        (shapes.open_bowl(), True),  # a sheet that is none of them
+        (shapes.leaf_on_box(), False),  # a shell and a sheet, in scenes of their own
+        (shapes.klein_bottle(), False),  # nothing that bounds a volume
+    ],
+)
+def test_what_finds_the_solid_serves_for_other_rays_if_it_has_all_triangles(
+    shape: shapes.Shape, whole: bool
+) -> None:
+    shells = find_shells(shape.mesh)
+    caster = solid_of(shells, COUNT, 0)[1]
+    assert (caster is not None) == whole
+    rays = np.random.default_rng(0).normal(size=(20_000, 6)).astype(np.float32)
+    met = openness.caster_of(shape.mesh).blocked(rays)
+    assert 0 < met.mean() < 1 and (met == (caster or openness.caster_of(shells.mesh())).blocked(rays)).all()
