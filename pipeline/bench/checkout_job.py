@@ -5,7 +5,7 @@ PYTHONPATH naming the checkout.
     CPU-seconds per step < stdout
 
 The same program serves older checkouts, so it imports nothing of this one. They differ in how a worker is
-called.
+called. It runs on one core, as a worker of the engine does: on several, Blender's idle threads wait in a loop.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def main() -> None:
     """Run the job twice: once small, so that everything is loaded, then as asked."""
     results = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Blender's own messages
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     asked = json.load(sys.stdin)
     _process(asked | {"config": asked["config"] | SMALL[asked["stage"]]})
     json.dump(_process(asked), results)

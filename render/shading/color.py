@@ -14,7 +14,7 @@ from render.shading.camera import ViewCamera
 from render.shading.coverage import Occluder, coverage
 from render.shading.denoiser import Denoiser, cleaned, straight
 from render.shading.lights import Lights
-from render.shading.sample_count import HALF, MOST, Trial, errors, samples_needed
+from render.shading.sample_count import FEWEST, FEWEST_CLEAR, HALF, MOST, Trial, errors, samples_needed
 from render.shading.shots import Shots, end_records, end_session, record_base_colors, use_samples
 from render.srgb import linear_to_srgb
 from render.surfaces.basecolor import Base
@@ -72,7 +72,8 @@ def _denoised_views(
         use_samples(0, samples, samples)
         shown, clean = [shots.take(camera) for camera in cameras], {}
     else:
-        shown, clean, samples = _as_needed(cameras, shots, denoiser)
+        fewest = FEWEST_CLEAR if occluder is None or occluder.has_clear else FEWEST
+        shown, clean, samples = _as_needed(cameras, shots, denoiser, fewest)
     colors = [
         _widened(clean[i] if i in clean else cleaned(image, denoiser), image[..., 3])
         for i, image in enumerate(shown)
@@ -94,10 +95,10 @@ def _denoised_views(
 
 
 def _as_needed(
-    cameras: list[Camera], shots: Shots, denoiser: Denoiser
+    cameras: list[Camera], shots: Shots, denoiser: Denoiser, fewest: int
 ) -> tuple[list[np.ndarray], dict[int, np.ndarray], int]:
-    """The views (H, W, 7) from as many samples as the model needs, those (H, W, 3) that are already denoised,
-    and the number of samples.
+    """The views (H, W, 7) from as many samples as the model needs, at least `fewest`, those (H, W, 3) that
+    are already denoised, and the number of samples.
 
     A few views are tried first. All their samples are used.
     """
@@ -106,7 +107,7 @@ def _as_needed(
     shown = {i: (halves[0][i] + halves[1][i]) / 2 for i in tried}
     clean = {i: cleaned(image, denoiser) for i, image in shown.items()}
     trials = [_trial(halves[0][i], halves[1][i], shown[i], clean[i], denoiser) for i in tried]
-    samples = samples_needed(errors(trials))
+    samples = samples_needed(errors(trials), fewest)
     if samples > 2 * HALF:
         clean, share = {}, 2 * HALF / samples
         further = _part(2 * HALF, samples, cameras, tried, shots)

@@ -15,11 +15,13 @@ import numpy as np
 
 HALF = 2
 """Samples per pixel of each half."""
-FEWEST, MOST = 2, 8
+FEWEST, MOST = 1, 8
+FEWEST_CLEAR = 2  # where light passes through: one sample follows only what is mirrored, or what is behind
 GOOD, ALLOWED = 38.0, 3.0  # dB: where 16 raw samples have so much, color may have so much less
 ENOUGH = 48.0  # dB: an error of one level of 255, which nobody sees
 MARGIN = 0.7  # dB, since the estimates are off by about 1
-PER_DOUBLING = 2.6  # dB that denoised color gains from twice the samples
+PER_DOUBLING = 2.6  # dB that denoised color gains from twice the samples,
+FROM_ONE_TO_TWO = 3.0  # and here, in many models
 _TO_RAW = 1.92  # the noise of 2 * HALF, widened, over that of 16 raw samples
 _LEAST = 1e-9  # mean square error, so that its logarithm is finite
 
@@ -63,13 +65,13 @@ def errors(trials: Sequence[Trial]) -> Errors:
     return Errors(denoised, noise_of_both * pace / _TO_RAW)
 
 
-def samples_needed(found: Errors) -> int:
-    """The fewest samples per pixel with which denoised color should be as good as 16 raw ones."""
+def samples_needed(found: Errors, fewest: int = FEWEST) -> int:
+    """How many samples per pixel, from `fewest` to MOST, should make denoised color as good as 16 raw ones."""
     raw = _psnr(found.raw)
     allowed = ALLOWED * np.clip(raw - GOOD + 0.5, 0, 1)  # no step: `raw` is an estimate
     lacking = min(raw - allowed + MARGIN, ENOUGH) - _psnr(found.denoised)
-    samples = HALF * 2 ** (lacking / PER_DOUBLING)
-    return int(np.clip(np.ceil(samples), FEWEST, MOST))
+    samples = HALF * 2 ** (lacking / (PER_DOUBLING if lacking > 0 else FROM_ONE_TO_TWO))
+    return int(np.clip(np.ceil(samples), fewest, MOST))
 
 
 def _psnr(error: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from render.shading.sample_count import FEWEST, MOST, Errors, Trial, errors, samples_needed
+from render.shading.sample_count import FEWEST, FEWEST_CLEAR, MOST, Errors, Trial, errors, samples_needed
 
 SIZE, WIDTH, PERIOD = 240, 5, 12
 SPREAD = np.array([0.07, 0.86, 0.07])  # Blender's filter, as color.py widens each sample's
@@ -80,7 +80,8 @@ def test_further_samples_where_the_error_asks_for_them() -> None:
     def needed(raw: float, denoised: float) -> int:
         return samples_needed(Errors(10 ** (-denoised / 10), 10 ** (-raw / 10)))
 
-    assert [needed(30, denoised) for denoised in (34, 30, 29, 28, 27, 26.2, 20)] == [2, 3, 4, 5, 6, 7, 8]
+    denoised = (34, 33, 30, 29, 28, 27, 26.2, 20)
+    assert [needed(30, one) for one in denoised] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert needed(40, 37) == needed(30, 30)  # above 38 dB, 3 dB less will do
     assert needed(37.4, 35) > needed(38.6, 35)
     assert needed(70, 49) == FEWEST  # nobody sees that error
@@ -90,3 +91,4 @@ def test_further_samples_where_the_error_asks_for_them() -> None:
 def test_a_view_that_shows_nothing_needs_the_fewest() -> None:
     nothing = Trial(*(np.zeros((0, 3)) for _ in range(5)))
     assert samples_needed(errors([nothing])) == FEWEST
+    assert samples_needed(errors([nothing]), FEWEST_CLEAR) == FEWEST_CLEAR
