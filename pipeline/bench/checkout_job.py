@@ -5,7 +5,7 @@ PYTHONPATH naming the checkout.
     CPU-seconds per step < stdout
 
 The same program serves older checkouts, so it imports nothing of this one. They differ in how a worker is
-called. It runs on one core, as a worker of the engine does: on several, Blender's idle threads wait in a loop.
+called. It runs on one core, as the engine's workers do: on several, Blender's idle threads wait in a loop.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def errors(trials: Sequence[Trial]) -> Errors:
 
 
 def samples_needed(found: Errors, fewest: int = FEWEST) -> int:
-    """How many samples per pixel, from `fewest` to MOST, should make denoised color as good as 16 raw ones."""
+    """How many samples per pixel, `fewest` to MOST, should make denoised color as good as 16 raw ones."""
     raw = _psnr(found.raw)
     allowed = ALLOWED * np.clip(raw - GOOD + 0.5, 0, 1)  # no step: `raw` is an estimate
     lacking = min(raw - allowed + MARGIN, ENOUGH) - _psnr(found.denoised)
