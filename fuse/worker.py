@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fuse import openness
+from fuse import heap, openness
 from fuse.cloud import Cloud, concatenate
 from fuse.config import FuseConfig
 from fuse.dataset.shard import (
@@ -37,6 +37,7 @@ from render.shading.raycaster import Raycaster
 from render.stopwatch import Stopwatch
 
 JOB = FuseJob
+LARGE = 1 << 18  # faces whose sorting leaves so much freed memory that giving it back pays
 GAUGES = 256  # solid points that measure the volume where none are wanted
 
 
@@ -85,7 +86,10 @@ def fuse_bundle(bundle: Bundle, config: FuseConfig, seed: int, watch: Stopwatch)
         even = area_points(mesh, seed_for(seed, uid, "area"))
     with watch("solid"):
         shells = find_shells(mesh)
+        large = len(mesh.faces) > LARGE
         del mesh  # from here on its shells serve for it: millions of faces are in memory once
+        if large:
+            heap.give_back()
         solid, caster = _solid(shells, config, seed_for(seed, uid, "solid"))
         del shells
     surface = _surface(bundle, even, caster, config, watch)

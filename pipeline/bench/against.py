@@ -1,4 +1,4 @@
-"""This checkout against an older one: CPU-seconds, bytes and color quality on six models.
+"""This checkout against an older one: CPU-seconds, bytes, memory and color quality on six models.
 
     git worktree add --detach ../older COMMIT && make bench ARGS="--against ../older"
 
@@ -54,6 +54,7 @@ class Comparison:
     model: str
     seconds: dict[str, list[float]] = field(default_factory=dict)  # what -> CPU-seconds
     sizes: dict[str, list[int]] = field(default_factory=dict)  # what -> bytes
+    peaks: dict[str, list[float]] = field(default_factory=dict)  # what -> MiB
     psnr: list[float] = field(default_factory=list)  # dB, of RAW samples and of this checkout's default
     alpha: list[float] = field(default_factory=list)  # root mean square error in levels, likewise
 
@@ -104,8 +105,9 @@ def _compare(name: str, model: Path, older: Path, resolution: int, repeat: int, 
                     ("fuse", "fuse", bundle, row, {}),
                     ("outside", "fuse", bundle, folder / "outside.parquet", OUTSIDE_ONLY),
                 ):
-                    seconds = run_job(checkout, stage, source, target, settings)
+                    seconds, peak = run_job(checkout, stage, source, target, settings)
                     _keep_least(result.seconds.setdefault(what, []), side, run, sum(seconds.values()))
+                    _keep_least(result.peaks.setdefault(what, []), side, run, peak)
             plain = plain_fusion(Path(text, "after", "bundle.zip"), 4096)
             _keep_least(result.seconds.setdefault("plain", []), 0, run, plain)
         for what in ("bundle.zip", "row.parquet"):
@@ -124,8 +126,10 @@ def _keep_least(known: list[float], side: int, run: int, seconds: float) -> None
         known[side] = min(known[side], seconds)
 
 
-def run_job(checkout: Path, stage: str, source: Path, target: Path, config: Config) -> dict[str, float]:
-    """CPU-seconds per step of one job of a checkout's worker."""
+def run_job(
+    checkout: Path, stage: str, source: Path, target: Path, config: Config
+) -> tuple[dict[str, float], int]:
+    """CPU-seconds per step of one job of a checkout's worker, and the most memory in MiB that it took."""
     job = {"stage": stage, "input": str(source), "output": str(target), "config": config}
     done = subprocess.run(
         [sys.executable, "-P", str(JOB)],
@@ -138,7 +142,8 @@ def run_job(checkout: Path, stage: str, source: Path, target: Path, config: Conf
     )
     if done.returncode:
         raise UserError(f"{checkout}: {stage} of {source} failed: {done.stderr.strip()[-500:]}")
-    return json.loads(done.stdout)
+    found = json.loads(done.stdout)
+    return found["cpu_seconds"], found["peak_mib"]
 
 
 def plain_fusion(path: Path, points: int) -> float:
@@ -213,8 +218,11 @@ def _rms(error: np.ndarray) -> float:
 def _head(resolution: int, reference: int) -> Iterator[str]:
     yield f"20 views at {resolution}, one thread: CPU-seconds before -> after (ratio); color against"
     yield f"{reference} samples: {RAW} raw samples -> this checkout\n"
-    yield "| model | render | fuse | outside only / plain | bundle, row bytes | PSNR (dB) | alpha error |"
-    yield "|---|---|---|---|---|---|---|"
+    yield (
+        "| model | render | fuse | render, MiB | fuse, MiB | outside only / plain | bundle, row bytes "
+        "| PSNR (dB) | alpha error |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
 
 
 def _line(found: Comparison) -> str:
@@ -222,13 +230,18 @@ def _line(found: Comparison) -> str:
         before, after = found.seconds[what]
         return f"{before:.2f} -> {after:.2f} ({after / before:.2f})"
 
+    def memory(what: str) -> str:
+        before, after = found.peaks[what]
+        return f"{before:.0f} -> {after:.0f} ({after / before:.2f})"
+
     def change(pair: list[float]) -> str:
         return f"{pair[0]:.1f} -> {pair[1]:.1f}" if pair else "-"
 
     sizes = ", ".join(f"{found.ratio(what):.2f}" for what in found.sizes)
     outside = found.seconds["outside"][1] / found.seconds["plain"][0]
     return (
-        f"| {found.model} | {both('render')} | {both('fuse')} | {outside:.2f} | {sizes} "
+        f"| {found.model} | {both('render')} | {both('fuse')} | {memory('render')} | {memory('fuse')} "
+        f"| {outside:.2f} | {sizes} "
         f"| {change(found.psnr)} | {change(found.alpha)} |"
     )
 

@@ -2,7 +2,7 @@
 PYTHONPATH naming the checkout.
 
     {"stage": "render", "input": "...", "output": "...", "scratch": "...", "config": {...}} > stdin
-    CPU-seconds per step < stdout
+    {"cpu_seconds": {"color": 5.1, ...}, "peak_mib": 594} < stdout
 
 The same program serves older checkouts, so it imports nothing of this one. They differ in how a worker is
 called. It runs on one core, as the engine's workers do: on several, Blender's idle threads wait in a loop.
@@ -27,8 +27,14 @@ def main() -> None:
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     asked = json.load(sys.stdin)
     _process(asked | {"config": asked["config"] | SMALL[asked["stage"]]})
-    json.dump(_process(asked), results)
+    json.dump({"cpu_seconds": _process(asked), "peak_mib": _peak()}, results)
     results.flush()
+
+
+def _peak() -> int:
+    """The most memory that this process has had, in MiB; `ru_maxrss` would count its parent's too."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) >> 10
 
 
 def _process(asked: dict[str, Any]) -> dict[str, float]:

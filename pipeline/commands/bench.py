@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.terminal import show
@@ -21,6 +21,8 @@ class Command:
     models: tuple[Path, ...] = ()
     """Model files; default: the sample car, for --against six models. For --memory, one folder or list;
     default: all samples."""
+    faces: int = 0
+    """Instead of files, a torus of about this many faces."""
     resolutions: tuple[int, ...] = (256, 512)
     """Widths of a view in pixels."""
     repeat: int = 3
@@ -44,10 +46,14 @@ class Command:
 def run(command: Command) -> int:
     """Print Markdown tables as they are measured."""
     from pipeline.bench.models import machine
+    from pipeline.bench.torus import write_torus
 
     show(machine(), "")
-    for text in _tables(command):
-        show(*text.splitlines())
+    with tempfile.TemporaryDirectory(prefix="insideout-bench-") as folder:
+        if command.faces:
+            command = replace(command, models=(write_torus(Path(folder, "torus.glb"), command.faces),))
+        for text in _tables(command):
+            show(*text.splitlines())
     return 0
 
 

@@ -41,8 +41,11 @@ def test_a_checkout_writes_the_bytes_that_it_writes(tmp_path: Path) -> None:
     trimesh.creation.box().export(model)
     text = "\n".join(tables(ROOT, (32,), 1, 8, {"box": model}))
     line = next(line for line in text.splitlines() if line.startswith("| box |"))
-    _, _, render, fuse, _, sizes, psnr, alpha, _ = (cell.strip() for cell in line.split("|"))
+    cells = [cell.strip() for cell in line.split("|")]
+    _, _, render, fuse, render_peak, fuse_peak, _, sizes, psnr, alpha, _ = cells
     assert sizes == "1.00, 1.00"
     assert all(re.fullmatch(r"[\d.]+ -> [\d.]+ \([\d.]+\)", cell) for cell in (render, fuse))
+    peaks = [[int(peak) for peak in cell.split()[::2][:2]] for cell in (render_peak, fuse_peak)]
+    assert all(100 < before < 2000 and after == pytest.approx(before, rel=0.1) for before, after in peaks)
     assert all(float(value) >= 0 for cell in (psnr, alpha) for value in cell.split(" -> "))
     assert "| render |" in text and "| outside only / plain script |" in text
