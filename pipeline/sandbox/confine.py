@@ -10,6 +10,7 @@ is needed. What each layer stops, and what neither stops: docs/security.md. Laye
 
 from __future__ import annotations
 
+import contextlib
 import mimetypes
 import os
 import re
@@ -70,7 +71,7 @@ class Plan:
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     cores: tuple[int, ...] = ()
-    """Cores to run on; none: the parent's."""
+    """Cores to start on (`pipeline.sandbox.cores`); none: the parent's."""
     memory: int = 0
     """Resident bytes above which the supervisor kills; the address space may be larger. 0: no limit."""
     gpu: bool = False
@@ -90,7 +91,8 @@ def apply(plan: Plan) -> str:
     `partial (...)` names what is missing. Raises NotConfined where `require` asks for more than there is.
     """
     if plan.cores:
-        os.sched_setaffinity(0, plan.cores)
+        with contextlib.suppress(PermissionError):  # where a container refuses it, it runs on all
+            os.sched_setaffinity(0, plan.cores)
     _limit(plan)
     if plan.confine == "off":
         return "off"

@@ -105,7 +105,7 @@ class Child:
         self._results, results = os.pipe()
         self._output, output = os.pipe()
         theirs = (jobs, results, output)
-        plan = _plan(limits, workspace, self._cores.numbers)
+        plan = _plan(limits, workspace, self._cores.first)
         try:
             self.process: subprocess.Popen[bytes] = _spawner.submit(
                 _spawn,
@@ -141,6 +141,7 @@ class Child:
         if not hello.ready:
             raise BrokenChild(infrastructure, f"The worker process did not start: {hello.message}")
         self.confinement = hello.confinement
+        self._cores.widen(self.process.pid)
 
     def ask(self, frame: bytes, kind: type[Message], until: float) -> Message:
         """Send a frame and wait for its answer, until a time of `time.monotonic`."""
@@ -296,7 +297,7 @@ def _spawn(
 
 
 def _plan(limits: Limits, workspace: Workspace, cores: tuple[int, ...]) -> Plan:
-    """What the child may touch: Python and our packages, its folders, its cores."""
+    """What the child may touch: Python and our packages, its folders, the cores that it starts on."""
     own = [Path(path) for path in (*_module_path(), *_added_folders())]
     installed = {sys.prefix, sys.base_prefix, sys.exec_prefix, site.getusersitepackages()}
     packages = [str(entry) for folder in own for entry in folder.glob("*") if _is_code(entry)]

@@ -23,7 +23,6 @@ from pipeline.engine.supervisor import Outcome, Supervisor
 from pipeline.inputs.staging import stage_input
 from pipeline.ledger.compact import latest
 from pipeline.sandbox import landlock
-from pipeline.sandbox.cores import Cores
 from pipeline.sandbox.process import Limits
 from render.config import RenderConfig
 from render.job import Placement, RenderJob
@@ -151,23 +150,6 @@ def test_what_a_confined_child_gets_at(escape: Escape):
     assert escape.marker == (escape.secret, 0o640, 1)
 
 
-def test_a_child_keeps_to_its_cores():
-    used = {}
-    for threads in (1, 2):
-        supervisor = Supervisor(
-            "tests.helpers.escaping_stage", Limits(**{**LIMITS.__dict__, "threads": threads})
-        )
-        try:
-            did = json.loads(_do(supervisor, {"do": "spin"}).record["did"])
-        finally:
-            supervisor.end()
-        if len(did["allowed"]) != threads:
-            pytest.skip(f"{threads} cores are not free here: this machine has fewer, or others hold them")
-        used[threads] = did["cores"]
-    assert used[1] <= 1.05
-    assert used[2] <= 2.1
-
-
 @pytest.fixture(scope="module")
 def renderers() -> Iterator[dict[str, Supervisor]]:
     levels = ("require", "off")
@@ -212,16 +194,6 @@ def _rendered(supervisor: Supervisor, source: str, engine: str = "cycles") -> tu
         )
         outcome = turn.run(job, place)
         return outcome, hashlib.sha256(output.read_bytes()).hexdigest() if output.exists() else "none"
-
-
-def test_no_two_children_share_a_core():
-    held = [Cores(1) for _ in range(len(os.sched_getaffinity(0)) + 1)]
-    taken = [core for one in held for core in one.numbers]
-    assert len(taken) == len(set(taken))
-    assert held[-1].numbers == (), "more workers than cores: the last runs anywhere"
-    for one in held:
-        one.release()
-    assert Cores(1).numbers or not taken
 
 
 _DENY = """
