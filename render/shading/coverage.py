@@ -87,9 +87,10 @@ def _filtered(kept: np.ndarray, row: np.ndarray, edge: np.ndarray) -> np.ndarray
     around = np.pad(row, 1, mode="edge")
     y, x = np.nonzero(edge)
     weight = _weights()
-    return sum(  # type: ignore[return-value]
+    shares = [
         kept[around[y + down, x + right]] @ weight[down, right] for down in range(3) for right in range(3)
-    )
+    ]
+    return np.sum(shares, 0)
 
 
 def _clear_pixels(where: np.ndarray, camera: Camera, occluder: Occluder) -> np.ndarray:
@@ -129,6 +130,7 @@ def _places() -> np.ndarray:
 def _weights() -> np.ndarray:
     """(3, 3, RAYS) float32, together 1: how much the rays of a pixel's neighbors count, by row and column."""
     away = _places() - 0.5 + np.arange(-1, 2)[:, None, None]  # (3, RAYS, 2) pixels from the center
-    height = sum(term * np.cos(2 * np.pi * k * (away / WIDTH + 0.5)) for k, term in enumerate(_TERMS))
+    waves = [term * np.cos(2 * np.pi * k * (away / WIDTH + 0.5)) for k, term in enumerate(_TERMS)]
+    height = np.sum(waves, 0)
     weight = height[:, None, :, 1] * height[None, :, :, 0]
     return (weight / weight.sum()).astype(np.float32)
