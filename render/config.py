@@ -30,7 +30,7 @@ class RenderConfig(BaseModel):
     engine: Literal["cycles", "eevee", "workbench"] = "cycles"
     """Renderer of the lit color. Depth, albedo and normals do not depend on it."""
     samples: int = Field(default=0, ge=0)
-    """Color samples per pixel; 0: where color is denoised, 2 to 8, as the model needs (`meta.json` says how
+    """Color samples per pixel; 0: where color is denoised, 1 to 8, as the model needs (`meta.json` says how
     many); else 16. Depth is always one sample at the pixel center."""
     denoise: Literal["off", "fast", "balanced", "high"] = "fast"
     """Quality of Open Image Denoise on lit color (Cycles only). Alpha is never denoised: rays find it."""

@@ -22,11 +22,11 @@ from render.job import Placement, RenderJob, RenderRecord
 from render.scene import freeze as scene
 from render.scene.textures import relink_textures
 from render.shading import materials
+from render.shading.basecolor import base_colors
 from render.shading.color import lit_views
 from render.shading.coverage import Occluder
 from render.shading.interior import interior_masks
 from render.stopwatch import Stopwatch
-from render.surfaces.basecolor import base_colors
 from render.surfaces.finding import find_surfaces
 from render.surfaces.rays import Surfaces
 

@@ -10,6 +10,7 @@ import numpy as np
 from render.bundle import Camera
 from render.config import RenderConfig
 from render.seeds import seed_for
+from render.shading.basecolor import Base
 from render.shading.camera import ViewCamera
 from render.shading.coverage import Occluder, coverage
 from render.shading.denoiser import Denoiser, cleaned, straight
@@ -17,7 +18,6 @@ from render.shading.lights import Lights
 from render.shading.sample_count import FEWEST, FEWEST_CLEAR, HALF, MOST, Trial, errors, samples_needed
 from render.shading.shots import Shots, end_records, end_session, record_base_colors, use_samples
 from render.srgb import linear_to_srgb
-from render.surfaces.basecolor import Base
 
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
 BOUNCES = 2  # further bounces add nothing that a colored cloud could show

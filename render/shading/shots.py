@@ -13,9 +13,9 @@ import OpenEXR
 from PIL import Image
 
 from render.bundle import Camera
+from render.shading.basecolor import Base
 from render.shading.camera import ViewCamera
 from render.shading.lights import Lights
-from render.surfaces.basecolor import Base
 
 _BASE = "InsideOut base"
 

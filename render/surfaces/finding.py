@@ -11,7 +11,7 @@ import numpy as np
 
 from render.bundle import Camera, Mesh
 from render.config import RenderConfig
-from render.surfaces.basecolor import Base
+from render.shading.basecolor import Base
 from render.surfaces.cast import SurfaceCaster
 from render.surfaces.corners import Corners
 from render.surfaces.graph import NotKnown

@@ -13,8 +13,8 @@ import numpy as np
 from mathutils import Euler
 from PIL import Image
 
+from render.shading.basecolor import UNREADABLE, opened
 from render.srgb import srgb_to_linear
-from render.surfaces.basecolor import UNREADABLE, opened
 from render.surfaces.corners import Corners, Places
 from render.surfaces.texture import Texture
 

@@ -8,8 +8,8 @@ from typing import TypeVar
 import bpy
 import numpy as np
 
+from render.shading.basecolor import Base
 from render.srgb import linear_to_srgb
-from render.surfaces.basecolor import Base
 from render.surfaces.corners import Corners
 from render.surfaces.graph import Field, Graph
 from render.surfaces.rays import HOLE

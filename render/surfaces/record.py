@@ -18,8 +18,8 @@ import OpenEXR
 
 from render.bundle import Camera
 from render.failures import FailureClass, ModelFailure
+from render.shading.basecolor import Base
 from render.shading.camera import ViewCamera, Window
-from render.surfaces.basecolor import Base
 from render.surfaces.rays import HOLE, Surfaces, along_rays
 
 MAX_SURFACES = 256  # per ray, holes included; surfaces behind these are ignored

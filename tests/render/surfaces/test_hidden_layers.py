@@ -206,7 +206,7 @@ OVERFLOW = """
     from render.bundle import Camera
     from render.cameras import look_at_origin
     from render.failures import ModelFailure
-    from render.surfaces.basecolor import base_of_material
+    from render.shading.basecolor import base_of_material
     from render.surfaces.record import GeometryRenderer, switch_to_records
     bpy.ops.mesh.primitive_cube_add(size=1)
     bpy.context.object.data.materials.append(bpy.data.materials.new("m"))
