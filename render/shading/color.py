@@ -13,7 +13,7 @@ from render.seeds import seed_for
 from render.shading.basecolor import Base
 from render.shading.camera import ViewCamera
 from render.shading.coverage import Occluder, coverage
-from render.shading.denoiser import Denoiser, cleaned, straight
+from render.shading.denoiser import Denoiser, box_around, cleaned, straight
 from render.shading.lights import Lights
 from render.shading.sample_count import FEWEST, FEWEST_CLEAR, HALF, MOST, Trial, errors, samples_needed
 from render.shading.shots import Shots, end_records, end_session, record_base_colors, use_samples
@@ -148,17 +148,21 @@ def _only_alpha(lights: Lights, taken: int) -> None:
 
 def _widened(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """(H, W, 3) linear straight color, each pixel's light spread by SPREAD as (H, W) alpha weighs it."""
+    result, box = color.copy(), box_around(alpha > 0, margin=1)
+    alpha = alpha[box]
     share = _spread(alpha, SPREAD)
-    known, result = share > 0, color.copy()
-    for channel in np.moveaxis(result, 2, 0):
+    known = share > 0
+    for channel in np.moveaxis(result[box], 2, 0):
         channel[known] = _spread(channel * alpha, SPREAD)[known] / share[known]
     return result
 
 
 def _bytes(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """(H, W, 3) linear straight color and (H, W) alpha -> (H, W, 4) uint8 sRGB, straight."""
-    rgb = np.where(alpha[..., None] > 0, linear_to_srgb(color.clip(0, 1)), 0)
-    return np.rint(np.dstack([rgb, alpha.clip(0, 1)]) * 255).astype(np.uint8)
+    there, rgba = alpha > 0, np.zeros((*alpha.shape, 4), np.uint8)
+    shown = np.column_stack([linear_to_srgb(color[there].clip(0, 1)), alpha[there].clip(0, 1)])
+    rgba[there] = np.rint(shown * 255).astype(np.uint8)
+    return rgba
 
 
 def _spread(image: np.ndarray, share: float) -> np.ndarray:

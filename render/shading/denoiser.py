@@ -66,7 +66,7 @@ def cleaned(image: np.ndarray, denoiser: Denoiser) -> np.ndarray:
     straight, denoised in the box around all that shows."""
     color, there = straight(image), image[..., 3] > 0
     if there.any():
-        box = _extent(there.any(1)), _extent(there.any(0))
+        box = box_around(there)
         base = _straight(image[..., 4:], image[..., 3])
         color[box] = denoiser.clean(color[box], base[box])
     return color
@@ -90,10 +90,14 @@ def _straight(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return result
 
 
-def _extent(there: np.ndarray) -> slice:
-    """From the first to the last that is true, of (N,) bool."""
-    places = np.flatnonzero(there)
-    return slice(int(places[0]), int(places[-1]) + 1)
+def box_around(there: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
+    """Rows and columns of the box around what is true in (H, W) bool, and `margin` pixels on each side."""
+    ends = []
+    for axis in (1, 0):
+        places = np.flatnonzero(there.any(axis))
+        low, high = (places[0], places[-1] + 1) if len(places) else (0, 0)
+        ends.append(slice(max(int(low) - margin, 0), int(high) + margin))
+    return ends[0], ends[1]
 
 
 def _library() -> ctypes.CDLL:
