@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from render.shading.sample_count import FEWEST, FEWEST_CLEAR, MOST, Errors, Trial, errors, samples_needed
+from render.shading.sample_count import FEWEST, FEWEST_CLEAR, HALF, MOST, Errors, Trial, errors, samples_needed
 
 SIZE, WIDTH, PERIOD = 240, 5, 12
 SPREAD = np.array([0.07, 0.86, 0.07])  # Blender's filter, as color.py widens each sample's
@@ -84,7 +84,8 @@ def test_further_samples_where_the_error_asks_for_them() -> None:
     assert [needed(30, one) for one in denoised] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert needed(40, 37) == needed(30, 30)  # above 38 dB, 3 dB less will do
     assert needed(37.4, 35) > needed(38.6, 35)
-    assert needed(70, 49) == FEWEST  # nobody sees that error
+    assert needed(70, 49) == HALF  # nobody sees that error
+    assert needed(70, 52) == FEWEST
     assert needed(60, 20) == MOST
 
 
