@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from render.shading.sample_count import FEWEST, FEWEST_CLEAR, HALF, MOST, Errors, Trial, errors, samples_needed
+from render.shading.sample_count import (
+    FEWEST,
+    FEWEST_CLEAR,
+    HALF,
+    MOST,
+    Errors,
+    Trial,
+    errors,
+    samples_needed,
+)
 
 SIZE, WIDTH, PERIOD = 240, 5, 12
 SPREAD = np.array([0.07, 0.86, 0.07])  # Blender's filter, as color.py widens each sample's
