@@ -100,5 +100,16 @@ def image_box(camera: Camera, points: np.ndarray, size: int) -> tuple[slice, sli
     return _within(rows, size), _within(columns, size)
 
 
+def box_around(there: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
+    """The rows and columns of an image that hold what is true in (H, W) bool, with `margin` more on every
+    side."""
+    box = []
+    for axis, size in enumerate(there.shape):
+        places = np.flatnonzero(there.any(1 - axis))
+        low, high = (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
+        box.append(_within((low - margin, high + margin), size))
+    return box[0], box[1]
+
+
 def _within(ends: tuple[int, int], size: int) -> slice:
     return slice(max(ends[0], 0), min(ends[1], size))

@@ -1,7 +1,9 @@
 """Modules that a library imports at once and that are needed later, or never.
 
-with imported_later("open3d.visualization.draw_plotly"):
-    import open3d
+    with imported_later("open3d.visualization.draw_plotly"):
+        import open3d
+
+The functions that it takes from there import them when they are called.
 """
 
 from __future__ import annotations

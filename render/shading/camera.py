@@ -9,7 +9,7 @@ import numpy as np
 from mathutils import Matrix
 
 from render.bundle import Camera
-from render.cameras import image_box
+from render.cameras import box_around, image_box
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ViewCamera:
 
     def crop(self, pixels: np.ndarray) -> None:
         """Shrink the window to the box around the pixels (H, W) bool, and one more on each side."""
-        self._show(_range(pixels.any(1)), _range(pixels.any(0)))
+        self._show(*box_around(pixels, margin=1))
 
     def _show(self, rows: slice, columns: slice) -> None:
         self.window = Window(rows, columns, self._size)
@@ -73,9 +73,3 @@ class ViewCamera:
     def _border(self, pixel: int) -> float:
         """Blender rounds down; a quarter of a pixel keeps float32 from falling below a whole one."""
         return min((pixel + 0.25) / self._size, 1.0)
-
-
-def _range(where: np.ndarray) -> slice:
-    """The indices where (N,) bool is true, from the first to the last, and one more on each side."""
-    there = np.flatnonzero(where)
-    return slice(max(int(there[0]) - 1, 0), min(int(there[-1]) + 2, len(where)))

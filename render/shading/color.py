@@ -8,12 +8,13 @@ import bpy
 import numpy as np
 
 from render.bundle import Camera
+from render.cameras import box_around
 from render.config import RenderConfig
 from render.seeds import seed_for
 from render.shading.basecolor import Base
 from render.shading.camera import ViewCamera
 from render.shading.coverage import Occluder, coverage
-from render.shading.denoiser import Denoiser, box_around, cleaned, straight
+from render.shading.denoiser import Denoiser, cleaned, straight
 from render.shading.lights import Lights
 from render.shading.sample_count import FEWEST, FEWEST_CLEAR, HALF, MOST, Trial, errors, samples_needed
 from render.shading.shots import Shots, end_records, end_session, record_base_colors, use_samples

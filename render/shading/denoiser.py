@@ -12,6 +12,8 @@ from typing import Literal
 
 import numpy as np
 
+from render.cameras import box_around
+
 Quality = Literal["fast", "balanced", "high"]
 _LIBRARY = "libOpenImageDenoise.so.2"  # loaded with bpy, so its name finds it
 _CPU, _FLOAT3 = 1, 3  # OIDNDeviceType, OIDNFormat
@@ -88,16 +90,6 @@ def _straight(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         result[:] = known.mean(0)
         result[there] = known
     return result
-
-
-def box_around(there: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
-    """Rows and columns of the box around what is true in (H, W) bool, and `margin` pixels on each side."""
-    ends = []
-    for axis in (1, 0):
-        places = np.flatnonzero(there.any(axis))
-        low, high = (places[0], places[-1] + 1) if len(places) else (0, 0)
-        ends.append(slice(max(int(low) - margin, 0), int(high) + margin))
-    return ends[0], ends[1]
 
 
 def _library() -> ctypes.CDLL:

@@ -42,13 +42,18 @@ class Shots:
 
 
 def record_base_colors(bases: dict[bpy.types.Material, Base]) -> None:
-    """Let renders keep the materials' base colors, and all in float32."""
-    layer = bpy.context.view_layer
-    layer.aovs.add().name, layer.use_pass_z = _BASE, False
+    """Let renders keep the materials' base colors."""
+    bpy.context.view_layer.aovs.add().name = _BASE
+    keep_floats()
     for material, base in bases.items():
         node = material.node_tree.nodes.new("ShaderNodeOutputAOV")
         node.aov_name = _BASE
         base.feed_color(material.node_tree, node.inputs["Color"])
+
+
+def keep_floats() -> None:
+    """Let renders be files of color and AOVs in float32, not compressed."""
+    bpy.context.view_layer.use_pass_z = False
     settings = bpy.context.scene.render.image_settings
     settings.file_format, settings.color_depth, settings.exr_codec = "OPEN_EXR_MULTILAYER", "32", "NONE"
 

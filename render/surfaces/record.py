@@ -20,6 +20,7 @@ from render.bundle import Camera
 from render.failures import FailureClass, ModelFailure
 from render.shading.basecolor import Base
 from render.shading.camera import ViewCamera, Window
+from render.shading.shots import keep_floats
 from render.surfaces.rays import HOLE, Surfaces, along_rays
 
 MAX_SURFACES = 256  # per ray, holes included; surfaces behind these are ignored
@@ -112,12 +113,10 @@ def _use_geometry_engine(slots: int, threads: int) -> None:
     cycles.transparent_max_bounces = MAX_TRANSPARENT
     layer = bpy.context.view_layer
     layer.pass_alpha_threshold = 0.5  # at 0, the ray would end at the first surface
-    layer.use_pass_z = False
     for name in [*(f"slot{j}" for j in range(slots)), "count"]:
         aov = layer.aovs.add()
         aov.name, aov.type = name, "VALUE" if name == "count" else "COLOR"
-    settings = render.image_settings
-    settings.file_format, settings.color_depth, settings.exr_codec = "OPEN_EXR_MULTILAYER", "32", "NONE"
+    keep_floats()
 
 
 # ---- the node group --------------------------------------------------------------------------------------

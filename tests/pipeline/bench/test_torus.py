@@ -1,4 +1,4 @@
-"""The torus that large models are measured with, read by another library."""
+"""The torus that large models are measured with, against its closed forms."""
 
 from __future__ import annotations
 
