@@ -86,9 +86,12 @@ def _straight(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     there = alpha > 0
     result = np.zeros_like(color)
     if there.any():
-        known = (color[there] / alpha[there, None]).clip(0, 1)
-        result[:] = known.mean(0)
-        result[there] = known
+        box = box_around(there)
+        there, alpha = there[box], np.where(there, alpha, 1)[box]
+        for channel in range(3):  # one by one, since numpy is slow where rows are short
+            known = (color[..., channel][box] / alpha).clip(0, 1)
+            result[..., channel] = beside = known[there].mean()
+            result[..., channel][box] = np.where(there, known, beside)
     return result
 
 

@@ -39,7 +39,7 @@ class SurfaceCaster:
 
     def _along(self, camera: Camera, pixels: np.ndarray, size: int, deepest: int) -> tuple[np.ndarray, ...]:
         """Pixel, rank, depth, albedo and normal of `Surfaces`, for the rays of some pixels (N,)."""
-        rays = rays_from(pixel_rays(size, camera.fov).reshape(-1, 3)[pixels], camera)
+        rays = rays_from(pixel_rays(size, camera.fov).reshape(-1, 3).take(pixels, axis=0), camera)
         hits = self._caster.crossings(rays)
         triangle = self._triangles[self._starts[hits.piece] + hits.triangle]
         kept = np.flatnonzero(~self._paint.cut[triangle])
@@ -49,9 +49,10 @@ class SurfaceCaster:
         order, rank = along_rays(hits.ray[kept], depth, deepest)
         kept, depth = kept[order], depth[order]
         ray, triangle = hits.ray[kept], triangle[kept]
-        albedo = self._paint.albedo(triangle, hits.weight[kept])
-        normal = self._normals[triangle]
-        normal[np.einsum("ij,ij->i", normal, rays[ray, 3:]) > 0] *= -1
+        albedo = self._paint.albedo(triangle, hits.weight.take(kept, axis=0))
+        normal = self._normals.take(triangle, axis=0)
+        away = np.einsum("ij,ij->i", normal, rays[:, 3:].take(ray, axis=0)) > 0
+        normal *= np.where(away, -1, 1).astype(np.float32)[:, None]
         return pixels[ray], rank, depth, albedo, normal
 
 

@@ -24,7 +24,9 @@ class Places:
 
     def between(self, values: np.ndarray) -> np.ndarray:
         """(N, C) float32: what lies there of the corners' values (L, C)."""
-        first, second, third = (values[self.corner[:, k]] * self.weight[:, k, None] for k in range(3))
+        first, second, third = (
+            values.take(self.corner[:, k], axis=0) * self.weight[:, k, None] for k in range(3)
+        )
         return first + second + third
 
 
@@ -50,7 +52,7 @@ class Corners:
 
     def places(self, triangle: np.ndarray, weight: np.ndarray) -> Places:
         """Places on triangles (N,), by the weights (N, 3) float32 of their corners."""
-        return Places(self._corner[self._triangle[triangle]], weight)
+        return Places(self._corner.take(self._triangle[triangle], axis=0), weight)
 
     @cached_property
     def material(self) -> np.ndarray:

@@ -39,7 +39,7 @@ class Paint:
         present = np.ones(len(triangle), bool)
         for alpha, some in self._each(self._alphas, triangle):
             if alpha is not None:
-                present[some] = alpha(self._corners.places(triangle[some], weight[some])) >= HOLE
+                present[some] = alpha(self._corners.places(triangle[some], weight.take(some, axis=0))) >= HOLE
         return present
 
     def albedo(self, triangle: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -49,7 +49,7 @@ class Paint:
             if isinstance(color, np.ndarray):
                 albedo[some] = color
             else:
-                albedo[some] = _bytes(color(self._corners.places(triangle[some], weight[some])))
+                albedo[some] = _bytes(color(self._corners.places(triangle[some], weight.take(some, axis=0))))
         return albedo
 
     def _each(self, values: Sequence[T], triangle: np.ndarray) -> Iterator[tuple[T, np.ndarray]]:

@@ -27,7 +27,7 @@ class Surfaces:
         """The surfaces at each index along their rays, from 0; only the first may have none."""
         order = np.argsort(self.rank, kind="stable")
         pixel, depth, albedo, normal = (
-            values[order] for values in (self.pixel, self.depth, self.albedo, self.normal)
+            values.take(order, axis=0) for values in (self.pixel, self.depth, self.albedo, self.normal)
         )
         ends = np.cumsum(np.bincount(self.rank, minlength=1))
         parts = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]

@@ -22,24 +22,34 @@ class Texture:
 
     def sample(self, uv: np.ndarray) -> np.ndarray:
         """(N, 4) float32 RGBA in 0..1 at (N, 2) float32 places; the image covers 0..1, v upward."""
-        size = np.array(self.shape[::-1], np.float32)
-        place = uv * size
+        place = uv * np.array(self.shape[::-1], np.float32)
         if self.interpolation == "Closest":
-            return self._at(*np.floor(place).astype(np.int64).T) / np.float32(255)
+            x, y = np.floor(place).astype(np.int64).T
+            return self._at(self._column(x), self._row(y)) / np.float32(255)
         place -= np.float32(0.5)
         low = np.floor(place)
-        right, up = (place - low).T[..., None]
+        right, up = (place - low).T
         x, y = low.astype(np.int64).T
-        bottom = self._at(x, y) * (1 - right) + self._at(x + 1, y) * right
-        top = self._at(x, y + 1) * (1 - right) + self._at(x + 1, y + 1) * right
-        return (bottom * (1 - up) + top * up) / np.float32(255)
+        columns, rows = (self._column(x), self._column(x + 1)), (self._row(y), self._row(y + 1))
+        around = [self._at(column, row) for row in rows for column in columns]
+        result = np.empty((len(uv), 4), np.float32)
+        for channel in range(4):  # one by one, since numpy is slow where rows are short
+            lower, lower_next, upper, upper_next = (texel[:, channel].astype(np.float32) for texel in around)
+            bottom = lower * (1 - right) + lower_next * right
+            top = upper * (1 - right) + upper_next * right
+            result[:, channel] = (bottom * (1 - up) + top * up) / np.float32(255)
+        return result
 
-    def _at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """(N, 4) float32, 0..255: texels by column and row (N,) int64 from the lower left, even outside."""
-        height, width = self.shape
-        row = height - 1 - self._inside(y, height)
-        texel = self.texels[row * width + self._inside(x, width)]
-        return texel.view(np.uint8).reshape(-1, 4).astype(np.float32)
+    def _at(self, column: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """(N, 4) uint8: texels by column and row (N,) from the upper left."""
+        return self.texels.take(row * self.shape[1] + column).view(np.uint8).reshape(-1, 4)
+
+    def _column(self, x: np.ndarray) -> np.ndarray:
+        return self._inside(x, self.shape[1])
+
+    def _row(self, y: np.ndarray) -> np.ndarray:
+        """From the top; `y` (N,) is from below."""
+        return self.shape[0] - 1 - self._inside(y, self.shape[0])
 
     def _inside(self, index: np.ndarray, size: int) -> np.ndarray:
         if self.extension == "REPEAT":
