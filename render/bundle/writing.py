@@ -57,26 +57,41 @@ def _write_view(
 ) -> dict[str, Any]:
     """Write one view's images; return its frame for transforms.json."""
 
-    def write(path: str, pixels: np.ndarray, smooth: bool | None = False) -> str:
-        _add(archive, path, encode_albedo(pixels) if smooth is None else png.encode(pixels, smooth))
+    def write(path: str, image: bytes) -> str:
+        _add(archive, path, image)
         return path
 
-    shape = view.depth.shape
+    def write_layer(surface: Surface, path: str) -> dict[str, Any]:
+        """`{}` in `path` stands for the kind of image. Return the layer's entries of the frame."""
+        code, near, far = encode_depth(surface.depth)
+        depth, normal, albedo = (
+            scatter(surface.pixel, values, view.depth.shape)
+            for values in (code, encode_normal(surface.normal), surface.albedo)
+        )
+        return {
+            "depth_file_path": write(path.format("depth"), png.encode(depth, smooth=True)),
+            "depth_near": near,
+            "depth_far": far,
+            "albedo_file_path": write(path.format("albedo"), encode_albedo(albedo)),
+            "normal_file_path": write(path.format("normal"), png.encode(normal, smooth=False)),
+        }
+
     hidden = [
-        _write_layer(write, surface, shape, f"hidden/{name}_{rank}_{{}}.png")
+        write_layer(surface, f"hidden/{name}_{rank}_{{}}.png")
         for rank, surface in enumerate(view.behind, start=1)
     ]
+    layers = view.layer_count().clip(0, 255).astype(np.uint8)
     frame = {
-        "file_path": write(f"rgba/{name}.png", view.rgba, True),
-        **_write_layer(write, _first_surface(view), shape, f"{{}}/{name}.png"),
-        "layers_file_path": write(f"layers/{name}.png", view.layer_count().clip(0, 255).astype(np.uint8)),
+        "file_path": write(f"rgba/{name}.png", png.encode(view.rgba, smooth=True)),
+        **write_layer(_first_surface(view), f"{{}}/{name}.png"),
+        "layers_file_path": write(f"layers/{name}.png", png.encode(layers, smooth=False)),
         "camera_angle_x": view.camera.fov,
         "transform_matrix": view.camera.camera_to_world.tolist(),
         "hidden": hidden,
     }
     if view.interior is not None:
-        path = write(f"interior/{name}.png", view.interior.astype(np.uint8) * 255)
-        frame["interior_file_path"] = path
+        mask = png.encode(view.interior.astype(np.uint8) * 255, smooth=False)
+        frame["interior_file_path"] = write(f"interior/{name}.png", mask)
     return frame
 
 
@@ -84,21 +99,6 @@ def _first_surface(view: View) -> Surface:
     pixel = np.flatnonzero(view.depth > 0)
     albedo, normal = (image.reshape(-1, 3)[pixel] for image in (view.albedo, view.normal))
     return Surface(pixel, view.depth.ravel()[pixel], albedo, normal)
-
-
-def _write_layer(
-    write: Callable[..., str], surface: Surface, shape: tuple[int, ...], path: str
-) -> dict[str, Any]:
-    """Write one layer's images; `{}` in `path` stands for their kind. Return its entries of the frame."""
-    depth, near, far = encode_depth(surface.depth)
-    normal = encode_normal(surface.normal)
-    return {
-        "depth_file_path": write(path.format("depth"), scatter(surface.pixel, depth, shape), True),
-        "depth_near": near,
-        "depth_far": far,
-        "albedo_file_path": write(path.format("albedo"), scatter(surface.pixel, surface.albedo, shape), None),
-        "normal_file_path": write(path.format("normal"), scatter(surface.pixel, normal, shape)),
-    }
 
 
 def _transforms(views: Sequence[View], frames: list[dict[str, Any]]) -> dict[str, Any]:

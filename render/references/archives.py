@@ -29,7 +29,8 @@ MOST_EXPANSION = 200
 _HARMLESS = 64 << 20  # bytes
 _MOST_DIRECTORY = 4 << 20  # bytes: about 400 per entry
 _PIECE = 1 << 20
-_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError, RuntimeError, EOFError)
+_BAD_DIRECTORY = (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, OverflowError)
+_DAMAGE = (*_BAD_DIRECTORY, zlib.error, OSError, RuntimeError, EOFError)
 
 
 class TooLarge(zipfile.BadZipFile):
@@ -77,7 +78,7 @@ def directory(path: Path) -> list[zipfile.ZipInfo] | None:
             return archive.infolist()
     except TooLarge:
         raise
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, OverflowError):
+    except _BAD_DIRECTORY:
         return None
 
 
