@@ -84,7 +84,7 @@ test: setup ## proves this installation, in JOBS=2 processes: ARGS="-k name"
 	$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: setup ## the long forms of the tests: every broken file, kill time and real model
-	$(BIN)/python -m pytest -m soak $(ARGS)
+	$(BIN)/python -m pytest -m soak -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## lint, format, types, shell scripts
 	$(BIN)/ruff check .
