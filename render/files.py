@@ -1,13 +1,31 @@
-"""Opening files that may be anything: a stranger's folder can hold FIFOs and devices under any name."""
+"""Opening files that may be anything: in a stranger's folder, FIFOs, devices, and damaged archives."""
 
 from __future__ import annotations
 
+import lzma
 import os
 import stat
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import IO
 
 from render.failures import UserError
+
+ZIP_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,  # an unknown compression
+    OSError,
+    OverflowError,
+    RuntimeError,  # a password
+    ValueError,
+)
+"""What Python raises for zip archives that are not what they should be."""
 
 
 class NotAFileError(UserError):

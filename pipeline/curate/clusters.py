@@ -23,6 +23,7 @@ from scipy.spatial import KDTree
 from fuse.dataset import storage
 from fuse.dataset.layout import Layout
 from render.failures import UserError
+from render.files import ZIP_DAMAGE
 
 _SAMPLE = 20_000  # models that the space is fitted on
 _AXES = 64  # principal components
@@ -87,7 +88,7 @@ def read_space(layout: Layout) -> Space | None:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as found:
             return Space(str(found["identity"]), found["mean"], found["axes"], found["centers"])
-    except (ValueError, KeyError, OSError) as error:
+    except (*ZIP_DAMAGE, KeyError) as error:
         raise UserError(
             f"{layout.clusters}: no clusters ({error}). Delete it and run `insideout curate`."
         ) from None

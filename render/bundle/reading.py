@@ -29,21 +29,11 @@ from render.bundle.members import (
 )
 from render.bundle.views import Camera, Layer, Mesh, Surface, View
 from render.failures import UserError
-from render.files import NotAFileError, open_file
+from render.files import ZIP_DAMAGE, NotAFileError, open_file
 
 REMEDY = "Delete the bundle and render again."
 # what zipfile, numpy and Pillow raise for files that are not what they should be
-_DAMAGE = (
-    zipfile.BadZipFile,
-    LookupError,
-    ValueError,
-    OSError,
-    EOFError,
-    SyntaxError,
-    MemoryError,
-    RuntimeError,
-    Image.DecompressionBombError,
-)
+_DAMAGE = (*ZIP_DAMAGE, LookupError, SyntaxError, MemoryError, Image.DecompressionBombError)
 
 
 class BundleError(UserError):

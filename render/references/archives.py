@@ -12,13 +12,12 @@ import contextlib
 import io
 import os
 import stat
-import struct
 import zipfile
-import zlib
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from render.failures import FailureClass, ModelFailure
+from render.files import ZIP_DAMAGE
 
 MOST_ENTRIES = 10_000
 LARGEST = 8 << 30
@@ -29,8 +28,7 @@ MOST_EXPANSION = 200
 _HARMLESS = 64 << 20  # bytes
 _MOST_DIRECTORY = 4 << 20  # bytes: about 400 per entry
 _PIECE = 1 << 20
-_BAD_DIRECTORY = (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, OverflowError)
-_DAMAGE = (*_BAD_DIRECTORY, zlib.error, OSError, RuntimeError, EOFError)
+_BAD_DIRECTORY = tuple(kind for kind in ZIP_DAMAGE if kind is not OSError)  # which says that it can't be read
 
 
 class TooLarge(zipfile.BadZipFile):
@@ -121,7 +119,7 @@ def unpack(path: Path, folder: Path) -> None:
                     and _is_regular(entry)
                 ):
                     _write(archive, entry, folder / entry_name(entry))
-    except _DAMAGE as error:
+    except ZIP_DAMAGE as error:
         raise ModelFailure(FailureClass.INVALID, f"{path.name}: damaged zip archive: {error}") from error
 
 

@@ -156,3 +156,17 @@ def test_a_missing_bundle_and_another_schema(path: Path, tmp_path: Path) -> None
     write_bundle(tmp_path / "old.zip", [some_view(0)], mesh, META | {"schema_version": 0})
     with pytest.raises(BundleError, match="schema 0"):
         Bundle(tmp_path / "old.zip")
+
+
+def test_a_mesh_damaged_within_its_archive_is_named(tmp_path: Path) -> None:
+    """The bundle's own checksums are right, as a hostile one's are."""
+    mesh = Mesh(np.random.default_rng(1).random((99, 3), np.float32), np.array([[0, 1, 2]], np.int32))
+    write_bundle(tmp_path / "x.zip", [some_view(0)], mesh, META)
+    with zipfile.ZipFile(tmp_path / "x.zip") as old, zipfile.ZipFile(tmp_path / "y.zip", "w") as new:
+        for name in old.namelist():
+            data = bytearray(old.read(name))
+            if name == "mesh.npz":
+                data[300:310] = bytes(10)
+            new.writestr(name, bytes(data))
+    with Bundle(tmp_path / "y.zip") as bundle, pytest.raises(BundleError, match=r"mesh\.npz.*again"):
+        bundle.mesh()

@@ -105,6 +105,18 @@ def test_3mf_places_and_colors(tmp_path: Path) -> None:
     assert np.allclose(corners[3:, 3:], linear([10, 20, 30]), atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_3mf_damaged_inside(kind: int, tmp_path: Path) -> None:
+    noise = "".join(map(chr, np.random.default_rng(1).integers(97, 123, 4000)))
+    with zipfile.ZipFile(tmp_path / "a.3mf", "w", kind) as archive:
+        archive.writestr("3D/3dmodel.model", f"<model><!--{noise}--></model>")
+    data = bytearray((tmp_path / "a.3mf").read_bytes())
+    data[200:210] = bytes(10)
+    (tmp_path / "a.3mf").write_bytes(data)
+    outcome = attempt(tmp_path / "a.3mf", tmp_path / "s")
+    assert outcome.kind == "invalid" and "damaged 3MF" in (outcome.message or "")
+
+
 def test_3mf_textures(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "t.png")
     _3mf(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import resource
 import struct
 import zipfile
@@ -81,6 +82,20 @@ def test_a_damaged_archive_is_left_to_its_importer(tmp_path: Path):
     path = archive(tmp_path / "a.usdz", {"a.usda": b"x" * 1000})
     path.write_bytes(path.read_bytes()[:500])
     archives.check(path)
+
+
+@pytest.mark.parametrize(
+    "kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+@pytest.mark.parametrize("at", range(8))
+def test_damaged_contents_are_damage_however_they_are_compressed(tmp_path: Path, kind: int, at: int):
+    path = archive(tmp_path / "a.zip", {"a.obj": random.Random(1).randbytes(500)}, kind)
+    data = bytearray(path.read_bytes())
+    data[50 + 50 * at] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(ModelFailure, match=r"a\.zip: damaged zip archive") as caught:
+        archives.unpack(path, tmp_path / "unpacked")
+    assert caught.value.kind == "invalid"
 
 
 def test_an_entry_without_a_name_is_damage(tmp_path: Path):
