@@ -7,6 +7,7 @@ DEMO ?= out/demo
 ADDRESS ?= http://127.0.0.1:8265
 JOBS ?= 2
 ARGS ?=
+IN_PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
 
 .DEFAULT_GOAL := help
@@ -81,10 +82,10 @@ demo: setup ## the whole main job on the sample models, into out/demo
 		"$(DEMO)/dataset/README.md" "the dataset card"
 
 test: setup ## proves this installation, in JOBS=2 processes: ARGS="-k name"
-	$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -m "not soak" $(IN_PARALLEL) $(ARGS)
 
 soak: setup ## the long forms of the tests: every broken file, kill time and real model
-	$(BIN)/python -m pytest -m soak -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -m soak $(IN_PARALLEL) $(ARGS)
 
 check: setup ## lint, format, types, shell scripts
 	$(BIN)/ruff check .

@@ -19,10 +19,9 @@ ZIP_DAMAGE = (
     lzma.LZMAError,
     struct.error,
     EOFError,
-    NotImplementedError,  # an unknown compression
     OSError,
     OverflowError,
-    RuntimeError,  # a password
+    RuntimeError,  # a password, an unknown compression
     ValueError,
 )
 """What Python raises for zip archives that are not what they should be."""

@@ -35,11 +35,16 @@ def rays_from(local: np.ndarray, camera: Camera) -> np.ndarray:
     return rays
 
 
+def rays_through(camera: Camera, size: int, pixel: np.ndarray) -> np.ndarray:
+    """(N, 6) float32 rays from the camera through pixels (N,), row-major, of a view `size` pixels across."""
+    return rays_from(_toward(size, camera.fov, pixel, np.float64), camera)
+
+
 def camera_points(
     camera: Camera, depth: np.ndarray, pixel: np.ndarray, dtype: Float = np.float64
 ) -> np.ndarray:
     """(N, 3) surface points in camera axes: those of the pixels (N,), row-major, of a depth image (S, S)."""
-    rays = pixel_rays(depth.shape[0], camera.fov, dtype).reshape(-1, 3).take(pixel, axis=0)
+    rays = _toward(depth.shape[0], camera.fov, pixel, dtype)
     return rays * depth.ravel()[pixel, None].astype(dtype)
 
 
@@ -56,10 +61,15 @@ def points_at(
     """(N, 3) points in the normalized frame: those of (N,) pixels, row-major, of a view `size` pixels across,
     at their (N,) depths."""
     to_world = camera.camera_to_world.astype(dtype)
-    rays = pixel_rays(size, camera.fov, dtype).reshape(-1, 3).take(pixel, axis=0)
+    rays = _toward(size, camera.fov, pixel, dtype)
     return (rays * depth[:, None].astype(dtype)) @ to_world[:3, :3].T + to_world[:3, 3]
 
 
 def pixel_size(camera: Camera, size: int) -> float:
     """The width, in normalized units, that one of `size` pixels covers at the distance of the origin."""
     return float(np.linalg.norm(camera.camera_to_world[:3, 3]) * 2 * np.tan(camera.fov / 2) / size)
+
+
+def _toward(size: int, fov: float, pixel: np.ndarray, dtype: Float) -> np.ndarray:
+    """(N, 3) `pixel_rays` of pixels (N,), row-major."""
+    return pixel_rays(size, fov, dtype).reshape(-1, 3).take(pixel, axis=0)

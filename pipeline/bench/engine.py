@@ -14,7 +14,6 @@ import csv
 import itertools
 import os
 import statistics
-import struct
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +36,7 @@ from pipeline.ledger.rows import Row
 from pipeline.output.commit import exclusive
 from pipeline.stages.render import render
 from render.config import RenderConfig
+from render.importing.gltf import glb
 from render.job import Job, Placement, Record
 
 _TYPICAL = (5 << 20, 4 << 20)  # bytes: a textured model, its bundle
@@ -164,17 +164,10 @@ def _tasks(folder: Path, layout: Layout, count: int, burn: float, sizes: tuple[i
     tasks = []
     for number in range(count):
         path = models / f"{number:04d}.glb"
-        path.write_bytes(_glb(sizes[0]))
+        path.write_bytes(glb({"asset": {"version": "2.0"}}, os.urandom(sizes[0])))
         job = BurnJob(uid=f"model-{number:04d}", config_hash="bench", burn=burn, size=sizes[1])
         tasks.append(Task(path.name, path, layout.bundle(job.uid), job))
     return tasks
-
-
-def _glb(size: int) -> bytes:
-    """A binary glTF of about `size` bytes: the child looks for names of files in it, as in any model."""
-    chunks = (b"JSON", b'{"asset":{"version":"2.0"}} '), (b"BIN\0", os.urandom(size))
-    body = b"".join(struct.pack("<I4s", len(data), kind) + data for kind, data in chunks)
-    return struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body
 
 
 def _check(rows: Sequence[Row], count: int) -> None:

@@ -86,7 +86,7 @@ def plain_gltf(path: Path, scratch: Path) -> tuple[Path, list[str]]:
     notes += [f"{name} is ignored" for name in stuck if name.startswith(_DROPPABLE)]
     _forget(document, stuck)
     plain = scratch / "plain.glb"
-    plain.write_bytes(_glb(document, data))
+    plain.write_bytes(glb(document, data))
     return plain, notes
 
 
@@ -111,7 +111,7 @@ def moved_gltf(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
         return None
     _forget(document, stuck)
     moved = scratch / "moved.glb"
-    moved.write_bytes(_glb(document, data))
+    moved.write_bytes(glb(document, data))
     return moved
 
 
@@ -290,7 +290,8 @@ def _forget(document: Json, names: list[str]) -> None:
             document[key] = [name for name in _names(document, key) if name not in names]
 
 
-def _glb(document: Json, data: bytearray) -> bytes:
+def glb(document: Json, data: bytes | bytearray) -> bytes:
+    """A binary glTF file; the document's one buffer becomes `data`."""
     document["buffers"] = [{"byteLength": len(data)}]
     text = json.dumps(document).encode()
     text += b" " * (-len(text) % 4)

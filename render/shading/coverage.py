@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from render.bundle import Camera, Mesh
-from render.pinhole import pixel_rays, rays_from
+from render.pinhole import rays_from, rays_through
 from render.shading.raycaster import Raycaster
 
 RAYS = 16
@@ -96,8 +96,7 @@ def _filtered(kept: np.ndarray, row: np.ndarray, edge: np.ndarray) -> np.ndarray
 def _clear_pixels(where: np.ndarray, camera: Camera, occluder: Occluder) -> np.ndarray:
     """(H, W) bool: a part of the light passes through the center of the pixel. Only `where` is asked."""
     pixel = np.flatnonzero(where)
-    toward = pixel_rays(len(where), camera.fov).reshape(-1, 3)[pixel]
-    kept = occluder.alpha(rays_from(toward, camera))
+    kept = occluder.alpha(rays_through(camera, len(where), pixel))
     clear = np.zeros(where.shape, bool)
     clear.ravel()[pixel] = (kept > 0) & (kept < 1)
     return clear

@@ -6,7 +6,7 @@ import numpy as np
 
 from render.bundle import Camera, Mesh
 from render.cameras import image_box
-from render.pinhole import pixel_rays, rays_from
+from render.pinhole import rays_through
 from render.shading.raycaster import Raycaster
 from render.surfaces.paint import Paint
 from render.surfaces.rays import Surfaces, along_rays
@@ -39,7 +39,7 @@ class SurfaceCaster:
 
     def _along(self, camera: Camera, pixels: np.ndarray, size: int, deepest: int) -> tuple[np.ndarray, ...]:
         """Pixel, rank, depth, albedo and normal of `Surfaces`, for the rays of some pixels (N,)."""
-        rays = rays_from(pixel_rays(size, camera.fov).reshape(-1, 3).take(pixels, axis=0), camera)
+        rays = rays_through(camera, size, pixels)
         hits = self._caster.crossings(rays)
         triangle = self._triangles[self._starts[hits.piece] + hits.triangle]
         kept = np.flatnonzero(~self._paint.cut[triangle])

@@ -1,9 +1,10 @@
-"""Small glTF documents of one mesh, for the tests."""
+"""Small glTF files, for the tests."""
 
 from __future__ import annotations
 
 import base64
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,14 @@ def write_gltf(
         ],
     }
     path.write_text(json.dumps(document | more))
+
+
+def glb(document: dict[str, Any], binary: bytes) -> bytes:
+    """A binary glTF file."""
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    binary += bytes(-len(binary) % 4)
+    body = (
+        struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
+    )
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body

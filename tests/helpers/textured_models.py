@@ -15,6 +15,7 @@ from pipeline.engine.supervisor import Supervisor
 from pipeline.inputs.staging import Staged
 from pipeline.sandbox.process import Limits
 from render.job import Job, Placement
+from tests.helpers.gltf_files import glb
 from tests.helpers.staging import stage
 
 OBJ = (
@@ -95,15 +96,7 @@ def gltf(folder: Path, image: str, binary: bool = False) -> None:
         text(folder / "m.bin", corners)
         text(folder / "m.gltf", json.dumps(tree))
         return
-    head = json.dumps(tree).encode()
-    head += b" " * (-len(head) % 4)
-    body = (
-        struct.pack("<II", len(head), 0x4E4F534A)
-        + head
-        + struct.pack("<II", len(corners), 0x004E4942)
-        + corners
-    )
-    text(folder / "m.glb", b"glTF" + struct.pack("<II", 2, 12 + len(body)) + body)
+    text(folder / "m.glb", glb(tree, corners))
 
 
 def usda(folder: Path, image: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from render.importing.gltf import plain_gltf
+from tests.helpers.gltf_files import glb
 from tests.helpers.importing import attempt, bring_in, shared
 
 
@@ -70,18 +69,8 @@ def _meshopt(**changes: Any) -> tuple[dict[str, Any], bytes]:
     return document, binary
 
 
-def _glb(document: dict[str, Any], binary: bytes) -> bytes:
-    text = json.dumps(document).encode()
-    text += b" " * (-len(text) % 4)
-    binary += bytes(-len(binary) % 4)
-    body = (
-        struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
-    )
-    return struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body
-
-
 def test_meshopt_compression(tmp_path: Path) -> None:
-    (tmp_path / "box.glb").write_bytes(_glb(*_meshopt()))
+    (tmp_path / "box.glb").write_bytes(glb(*_meshopt()))
     found = bring_in(tmp_path / "box.glb", tmp_path / "s")
     assert found["faces"] == 8
     assert np.allclose(found["low"], [0, -3, 0], atol=1e-6) and np.allclose(
@@ -91,7 +80,7 @@ def test_meshopt_compression(tmp_path: Path) -> None:
 
 def test_damaged_meshopt_data_is_invalid(tmp_path: Path) -> None:
     document, binary = _meshopt()
-    (tmp_path / "box.glb").write_bytes(_glb(document, bytes(len(binary))))
+    (tmp_path / "box.glb").write_bytes(glb(document, bytes(len(binary))))
     outcome = attempt(tmp_path / "box.glb", tmp_path / "s")
     assert outcome.kind == "invalid" and "EXT_meshopt_compression" in (outcome.message or "")
 
@@ -112,7 +101,7 @@ def test_basis_textures_are_dropped_and_named(tmp_path: Path) -> None:
     ]
     primitive = document["meshes"][0]["primitives"][0]
     document["meshes"][0]["primitives"] = [primitive | {"material": 0}, primitive | {"material": 1}]
-    (tmp_path / "box.glb").write_bytes(_glb(document, binary))
+    (tmp_path / "box.glb").write_bytes(glb(document, binary))
     found = bring_in(tmp_path / "box.glb", tmp_path / "s")
     assert len(found["notes"]) == 1 and "1 textures missing" in found["notes"][0]
     assert np.allclose(found["bases"]["lost"][:3], factor[:3]) and found["loaded"] == 1
