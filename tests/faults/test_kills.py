@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.helpers.commands_under_fire import Command, contents, cube, nothing_left, words
+from tests.helpers.commands_under_fire import Command, contents, cube, end, nothing_left, using, words
 from tests.helpers.tiers import soak
 
 RENDER = ("--views", "2", "--resolution", "32", "--samples", "1", "--workers", "2")
@@ -121,6 +121,7 @@ def site() -> Iterator[Site]:
 def fire(site: Site, request: pytest.FixtureRequest) -> Iterator[Fire]:
     folder = Path(tempfile.mkdtemp(prefix="io-f", dir="/tmp"))
     yield Fire(site, getattr(request, "param", "render"), folder, [])
+    end(using(folder / "t"))
     shutil.rmtree(folder)
 
 

@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pipeline.ledger.compact import latest, read_rows
+from tests.helpers.commands_under_fire import below, end, using
 from tests.helpers.places import ROOT
 from tests.pipeline.engine.test_runner import outputs, wait_for
 
@@ -43,13 +43,14 @@ def folder() -> Iterator[Path]:
             order = {"do": "hang", "seconds": 0.05, "number": number}
             (models / f"{number:02d}.json").write_text(json.dumps(order))
         yield Path(name)
+        end(using(Path(name, "t")))
 
 
 def test_killed_workers_lose_nothing(folder: Path):
     moments, driver = random.Random(0), start(folder)
-    for rows in (8, 20, 32):
+    for rows in (6, 14, 22):
         wait_for(lambda rows=rows: len(done(folder)) >= rows + moments.randrange(4), 90)
-        moments.choice(workers(driver)).kill()
+        kill_a_worker(driver, moments)
     assert driver.wait(120) == 0
     is_whole(folder)
 
@@ -77,9 +78,12 @@ def done(folder: Path) -> set[str]:
     return {row.uid for row in read_rows(folder / "out" / "ledger" / "faulty") if row.ok}
 
 
-def workers(driver: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    below = psutil.Process(driver.pid).children(recursive=True)
-    return [process for process in below if "ray::execute" in " ".join(process.cmdline())]
+def kill_a_worker(driver: subprocess.Popen[bytes], moments: random.Random) -> None:
+    """One of those at work: between two portions, for some milliseconds, none may be."""
+    while driver.poll() is None:
+        if working := below(driver.pid, "ray::execute"):
+            return moments.choice(working).kill()
+    raise AssertionError("the run ended before the kill")
 
 
 def is_whole(folder: Path) -> None:

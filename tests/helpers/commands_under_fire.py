@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,6 +122,21 @@ def using(temporary: Path) -> Iterator[psutil.Process]:
                 yield psutil.Process(int(entry.name))
         except (OSError, psutil.NoSuchProcess):
             continue
+
+
+def end(processes: Iterable[psutil.Process]) -> None:
+    """Kill what a test that failed has left, so that what follows shows that test's error and no other."""
+    killed = list(processes)
+    for process in killed:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(killed, timeout=10)
+
+
+def below(pid: int, text: str) -> list[psutil.Process]:
+    """The processes below this one whose command line has this text."""
+    found = psutil.Process(pid).children(recursive=True)
+    return [process for process in found if text in " ".join(words(process))]
 
 
 def words(process: psutil.Process) -> list[str]:

@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.stages.train import train as train_together
 from render.failures import UserError
+from tests.helpers.commands_under_fire import below
 from tests.helpers.places import ROOT
 from training import checkpoints
 from training.checkpoints import CheckpointError
@@ -99,11 +100,6 @@ def test_two_processes_learn_what_one_does(out: Path) -> None:
     assert_same(read(out, "two", "score"), read(out, "one", "score"))
 
 
-def workers_of(process: psutil.Process) -> list[psutil.Process]:
-    """Ray's training processes among the descendants."""
-    return [p for p in process.children(recursive=True) if "RayTrainWorker" in " ".join(p.cmdline())]
-
-
 @pytest.mark.soak
 def test_a_killed_process_is_replaced_and_the_losses_are_the_same(
     out: Path, monkeypatch: pytest.MonkeyPatch
@@ -116,7 +112,7 @@ def test_a_killed_process_is_replaced_and_the_losses_are_the_same(
     def disturb(line: str) -> None:
         lines.append(line)
         if "step 5/" in line and not killed:
-            killed.extend(workers_of(psutil.Process()))
+            killed.extend(below(os.getpid(), "RayTrainWorker"))
             for worker in killed[-1:]:
                 worker.kill()
         again = [i for i, line in enumerate(lines) if "resuming at step" in line]

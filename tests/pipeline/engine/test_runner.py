@@ -28,6 +28,7 @@ from pipeline.ledger.known import Known
 from pipeline.output.commit import exclusive
 from pipeline.stages.render import bundle_stored
 from render.job import Job
+from tests.helpers.commands_under_fire import below
 from tests.helpers.places import ROOT
 from tests.helpers.tiers import soak
 
@@ -231,13 +232,14 @@ def test_a_stop_leaves_no_process_and_no_file_and_is_resumed(tmp_path: Path, num
         start_new_session=True,
     )
     ledger = tmp_path / "out" / "ledger" / "faulty"  # an output is there a moment before its row
-    wait_for(lambda: sum(row.ok for row in read_rows(ledger)) == 2 and hanging(driver.pid) == 2, 90)
-    below = psutil.Process(driver.pid).children(recursive=True)
+    wait_for(lambda: sum(row.ok for row in read_rows(ledger)) == 2, 90)
+    wait_for(lambda: len(below(driver.pid, "pipeline.sandbox.child")) == 2, 90)
+    processes = psutil.Process(driver.pid).children(recursive=True)
     os.killpg(driver.pid, number) if number == signal.SIGINT else driver.send_signal(number)
     text, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130, text
     assert "Run the same command again" in text and "Traceback" not in text
-    _, alive = psutil.wait_procs(below, timeout=10)
+    _, alive = psutil.wait_procs(processes, timeout=10)
     assert not alive
     assert os.listdir(short) == []
     assert not Layout(tmp_path / "out").temporary.exists()
@@ -282,14 +284,6 @@ def test_a_cluster_that_is_not_there_is_one_clear_error(tmp_path: Path):
 
 def ledger_runs(out: Path) -> list[str]:
     return sorted(path.stem for path in (out / "ledger" / "faulty").glob("*.jsonl"))
-
-
-def hanging(driver: int) -> int:
-    """Children below the driver's Ray that are up."""
-    below = psutil.Process(driver).children(recursive=True)
-    return sum(
-        "pipeline.sandbox.child" in " ".join(process.cmdline()) for process in below if process.is_running()
-    )
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:

@@ -19,6 +19,7 @@ import pytest
 from pipeline.engine.supervisor import Outcome, Supervisor
 from pipeline.sandbox.process import Limits
 from render.job import Job, Placement
+from tests.helpers.commands_under_fire import below
 
 LIMITS = Limits(timeout=20, start_timeout=30, memory_mib=300)
 Do = Callable[..., Outcome]
@@ -35,7 +36,7 @@ def supervisor() -> Iterator[Supervisor]:
     supervisor = Supervisor("tests.helpers.faulty_stage", LIMITS)
     yield supervisor
     supervisor.close()
-    assert not _children(), "a child outlived its supervisor"
+    assert not below(os.getpid(), "pipeline.sandbox.child"), "a child outlived its supervisor"
 
 
 @pytest.fixture
@@ -172,8 +173,3 @@ def test_the_child_dies_with_its_killed_parent(tmp_path: Path):
     parent.wait()
     _, alive = psutil.wait_procs([child], timeout=5)
     assert not alive
-
-
-def _children() -> list[psutil.Process]:
-    ours = psutil.Process().children(recursive=True)
-    return [child for child in ours if "pipeline.sandbox.child" in " ".join(child.cmdline())]
