@@ -40,14 +40,6 @@ def rays_through(camera: Camera, size: int, pixel: np.ndarray) -> np.ndarray:
     return rays_from(_toward(size, camera.fov, pixel, np.float64), camera)
 
 
-def camera_points(
-    camera: Camera, depth: np.ndarray, pixel: np.ndarray, dtype: Float = np.float64
-) -> np.ndarray:
-    """(N, 3) surface points in camera axes: those of the pixels (N,), row-major, of a depth image (S, S)."""
-    rays = _toward(depth.shape[0], camera.fov, pixel, dtype)
-    return rays * depth.ravel()[pixel, None].astype(dtype)
-
-
 def world_points(
     camera: Camera, depth: np.ndarray, pixel: np.ndarray, dtype: Float = np.float64
 ) -> np.ndarray:

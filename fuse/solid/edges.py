@@ -15,17 +15,17 @@ from scipy.sparse.csgraph import connected_components
 
 @dataclass(frozen=True)
 class Edges:
-    """For each corner of faces, the edge that follows it."""
+    """For each corner of each face, the edge from it to the face's next corner."""
 
-    number: np.ndarray  # (F, 3) int32: of the undirected edge
-    way: np.ndarray  # (F, 3) int8: 1 or -1, by its direction
+    number: np.ndarray  # (F, 3) int32: the same for the same two vertices, in either direction
+    way: np.ndarray  # (F, 3) int8: 1 from the lower vertex number to the higher, else -1
 
     def take(self, which: np.ndarray) -> Edges:
-        """Those of the faces of an (F,) boolean mask; numbers stay."""
+        """The edges of the faces that an (F,) boolean mask names; the edges' numbers stay."""
         return Edges(kept(self.number, which), kept(self.way, which))
 
     def shared(self, by: int) -> np.ndarray:
-        """(F, 3) bool: which edges belong to so many faces."""
+        """(F, 3) bool: which edges belong to exactly `by` faces."""
         return (np.bincount(self.number.ravel()) == by)[self.number]
 
 
@@ -45,8 +45,11 @@ def edges(faces: np.ndarray) -> Edges:
 
 
 def grouped(row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The (N,) int32 order of pairs of (N,) integers, none below 0, equal ones in any order; and the (N,)
-    bool first of equals in it."""
+    """Sort the N pairs of `row` and `column`, (N,) integers, none below 0.
+
+    Returns the (N,) int32 order, equal pairs in any order, and (N,) bool: whether the pair at each place of
+    that order is the first of its equals.
+    """
     if len(row) == 0:
         return np.zeros(0, np.int32), np.zeros(0, bool)
     pairs = coo_matrix((np.arange(len(row), dtype=np.int32), (row, column)))
@@ -87,7 +90,7 @@ def double_cover(sides: Edges) -> tuple[np.ndarray, np.ndarray]:
 
 
 def without_gaps(label: np.ndarray) -> np.ndarray:
-    """(N,) int64 of (N,) integers: renumbered in their order, so that each number occurs."""
+    """(N,) integers, none below 0, as (N,) int64 from 0 to the number of different ones, in their order."""
     return (np.cumsum(np.bincount(label) > 0) - 1)[label]
 
 

@@ -13,7 +13,7 @@ ABSENT = -1
 
 
 class Stamps:
-    """Sizes and times of remote files, from listings: 16 bytes a file instead of a request a file."""
+    """Sizes and times of remote files, from listings: 16 bytes per file instead of a request per file."""
 
     def __init__(self) -> None:
         self._found = array("Q")

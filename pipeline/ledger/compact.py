@@ -51,10 +51,10 @@ SCHEMA = pa.schema(
 _NAMES = SCHEMA.names
 _LEAST = 1 << 20  # bytes of run files below which folding is not worth it
 _SHARE = 4  # folding rewrites everything: only when a fourth of it is new
-_ROWS = 50_000  # a batch of the compact file
-_LINES = 4000  # a batch of a run file: few objects at once keep the garbage collector quiet
+_ROWS = 50_000  # per batch of the compact file
+_LINES = 4000  # per batch of a run file: few objects at once keep the garbage collector quiet
 _TAIL = 2000  # characters of a failure's log that outlive its run
-_RUNS = 100  # whose beginning and end are kept
+_RUNS = 100  # newest runs whose beginning and end are kept
 
 Runs = dict[str, Run]
 
@@ -139,7 +139,7 @@ def compact_rows(folder: Path) -> Iterator[Row]:
 
 
 def row_of(values: dict[str, Any]) -> Row:
-    """A batch's line as a Row."""
+    """A row of a batch as a Row."""
     values = {key: value for key, value in values.items() if value is not None}
     values["status"] = Status.OK if values.pop("ok") else Status.FAILED
     if "companions" in values:

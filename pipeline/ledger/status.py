@@ -186,7 +186,7 @@ class Pace:
 
     @property
     def rate(self) -> float:
-        """Models a second: of the last minutes, else of the whole run."""
+        """Models per second: of the last minutes, else of the whole run."""
         if self.recent_rows >= 5 and self.recent_seconds > 1:
             return self.recent_rows / self.recent_seconds
         return self.rows / self.seconds

@@ -100,7 +100,7 @@ def _write(layout: Layout, record: Record) -> None:
 
 
 def _totals(layout: Layout) -> Record:
-    """Counts a stage, failures by class, and what the shards hold."""
+    """Counts per stage, failures by class, and what the shards hold."""
     totals: Record = {}
     for stage in ("render", "fuse"):
         known = Known.load(layout.ledger(stage))

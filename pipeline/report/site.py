@@ -43,9 +43,9 @@ from pipeline.report.scripts import script
 from render.failures import UserError
 
 _DONE = "done.json"
-"""In a report's folder, from its beginning: without it, the folder is not ours."""
+"""Written into a report's folder before anything else: a folder without it is not a report."""
 VERSION = 1
-"""Of what pictures and pages hold: another one writes all of them again."""
+"""Of the content of pictures and pages: with another version, all of them are written again."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Group:
     file: str
     number: int
     pages: int
-    """Of its rows, the first, that get a page."""
+    """How many of its rows, from the first on, get a page."""
     views: int
 
 

@@ -139,7 +139,7 @@ def _paint(colors: np.ndarray | None, material: RawMaterial | None) -> np.ndarra
 def _stack(
     values: list[np.ndarray | None], pieces: list[Piece], default: float, width: int
 ) -> np.ndarray | None:
-    """One row a corner, `default` for pieces that have none; None where no piece has any."""
+    """One row per corner, `default` for pieces that have none; None where no piece has any."""
     if all(value is None for value in values):
         return None
     filled = [

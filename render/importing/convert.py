@@ -100,7 +100,7 @@ def _mesh(mesh: Any, matrix: np.ndarray, materials: list[RawMaterial], linear: b
 
 
 def _rows(values: Any, mesh: Any) -> np.ndarray:
-    """assimp_py's flat memory view as one row a vertex."""
+    """assimp_py's flat memory view as one row per vertex."""
     return np.array(values, np.float64).reshape(mesh.num_vertices, -1)
 
 

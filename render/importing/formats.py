@@ -163,7 +163,7 @@ def _judge_bytes(head: bytes, size: int) -> _Verdict:
 
 
 def _is_binary_stl(head: bytes, size: int) -> bool:
-    """80 bytes of header, a count, 50 bytes a triangle: the size equation proves it, even after the word
+    """80 bytes of header, a count, 50 bytes per triangle: the size equation proves it, even after the word
     `solid`."""
     count = int.from_bytes(head[80:84], "little")
     return size >= 134 and size == 84 + 50 * count
