@@ -48,7 +48,7 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
         imported, frozen = _checked(path, imported, frozen, scratch)
     with watch("freeze"):
         missing, relinked = relink_textures(path, imported.format)
-        materials.prepare(frozen.objects)
+        shown = materials.prepare(frozen.objects)
     cameras = place_cameras(config, job.uid, frozen.radius)
     outline = enclosing_points(frozen.mesh.vertices)
     with watch("color"):
@@ -66,7 +66,7 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
             masks = interior_masks(views)
             views = [replace(view, interior=mask) for view, mask in zip(views, masks, strict=True)]
     with watch("write"):
-        meta = _meta(job, place, imported, frozen, missing, [*relinked, *guesses], samples, found.way)
+        meta = _meta(job, place, imported, frozen, missing, [*relinked, *shown, *guesses], samples, found.way)
         write_bundle(place.output, views, frozen.mesh, meta)
     return RenderRecord(
         views=len(views),

@@ -24,7 +24,7 @@ from collada.controller import Morph, Skin
 from collada.geometry import Geometry
 
 from render.failures import FailureClass, ModelFailure
-from render.importing.collada_edits import fill_holes, show_first_frame
+from render.importing.collada_edits import fill_holes, name_surfaces, show_first_frame
 from render.importing.collada_parts import (
     Piece,
     Shape,
@@ -71,6 +71,11 @@ class UnreadableError(Exception):
 
 class _Library(Collada):
     """A file's geometries, controllers, images and materials, without its scene."""
+
+    def _loadImages(self) -> None:
+        root: Any = self.xmlnode.getroot()
+        name_surfaces(root)
+        super()._loadImages()
 
     def _loadGeometry(self) -> None:
         root: Any = self.xmlnode.getroot()

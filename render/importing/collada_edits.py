@@ -1,4 +1,4 @@
-"""What pycollada does not read, rewritten before it reads: animations, and polygons with holes."""
+"""What pycollada does not read, rewritten before it reads: animations, holes in polygons, 1.5's textures."""
 
 from __future__ import annotations
 
@@ -60,6 +60,34 @@ def _first_value(sampler: Element, by_id: dict[str | None, Element]) -> np.ndarr
     sources = {one.get("semantic"): by_id[one.get("source", "")[1:]] for one in named(sampler, "input")}
     times, values = (numbers(next(named(sources[name], "float_array"))) for name in ("INPUT", "OUTPUT"))
     return values.reshape(len(times), -1)[times.argmin()]
+
+
+def name_surfaces(root: Element) -> None:
+    """Write textures as in Collada 1.4: a path right in its element, an image behind a surface."""
+    for start in named(root.iter(), "init_from"):
+        path = next(named(start, "ref"), None)
+        if path is not None:
+            start.text = path.text
+    for element in root.iter():
+        for parameter in list(named(element, "newparam")):
+            sampler = next(named(parameter, "sampler2D"), None)
+            image = next(named(sampler, "instance_image"), None) if sampler is not None else None
+            if sampler is not None and image is not None:
+                _stand_between(element, parameter, sampler, image.get("url", "")[1:])
+
+
+def _stand_between(effect: Element, parameter: Element, sampler: Element, image: str) -> None:
+    """Add a surface of `image` that a sampler reads."""
+    space, _, _ = parameter.tag.rpartition("newparam")
+    name = f"surface of {parameter.get('sid')}"
+    added = effect.makeelement(f"{space}newparam", {"sid": name})
+    surface = effect.makeelement(f"{space}surface", {"type": "2D"})
+    for holder, tag_, text in ((surface, "init_from", image), (sampler, "source", name)):
+        part = effect.makeelement(f"{space}{tag_}", {})
+        part.text = text
+        holder.append(part)
+    added.append(surface)
+    effect.insert(list(effect).index(parameter), added)
 
 
 def fill_holes(root: Element) -> None:

@@ -17,21 +17,12 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from render.importing import gltf, obj, usd
+from render.importing import gltf, obj, ply_elements, usd
 from render.importing.rawmesh import Y_UP, far_offset
 
 _OBJ_VERTEX = re.compile(rb"^([ \t]*v[ \t]+)([^\s]+)[ \t]+([^\s]+)[ \t]+([^\s]+)", re.MULTILINE)
 _STL_VERTEX = re.compile(rb"^([ \t]*vertex[ \t]+)([^\s]+)[ \t]+([^\s]+)[ \t]+([^\s]+)", re.MULTILINE)
-_PLY_TYPES = {
-    **dict.fromkeys((b"char", b"int8"), "i1"),
-    **dict.fromkeys((b"uchar", b"uint8"), "u1"),
-    **dict.fromkeys((b"short", b"int16"), "i2"),
-    **dict.fromkeys((b"ushort", b"uint16"), "u2"),
-    **dict.fromkeys((b"int", b"int32"), "i4"),
-    **dict.fromkeys((b"uint", b"uint32"), "u4"),
-    **dict.fromkeys((b"float", b"float32"), "f4"),
-    **dict.fromkeys((b"double", b"float64"), "f8"),
-}
+_CONTINUED = re.compile(rb"\\\r?\n")
 
 
 def scene_offset() -> np.ndarray:
@@ -94,7 +85,7 @@ def _box_corners(mesh: bpy.types.Mesh) -> np.ndarray:
 
 
 def _obj(path: Path, scratch: Path, offset: np.ndarray) -> Path:
-    text = _shifted(path.read_bytes(), _OBJ_VERTEX, Y_UP[:3, :3].T @ offset)
+    text = _shifted(_CONTINUED.sub(b" ", path.read_bytes()), _OBJ_VERTEX, Y_UP[:3, :3].T @ offset)
     return _written(scratch / path.name, obj.from_elsewhere(text, path, scratch))
 
 
@@ -110,47 +101,17 @@ def _gltf(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
 
 
 def _ply(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
-    """Ascii, or binary with doubles, whose vertices come first and are plain numbers."""
-    raw = path.read_bytes()
-    header, mark, body = raw.partition(b"end_header\n")
-    elements = re.split(rb"^element[ \t]+", header, flags=re.MULTILINE)
-    vertex = re.match(rb"vertex[ \t]+(\d+)", elements[1]) if mark and len(elements) > 1 else None
-    properties = re.findall(rb"^property[ \t]+(\w+)[ \t]+(\w+)", elements[1], re.MULTILINE) if vertex else []
-    columns = [name for _, name in properties]
-    if vertex is None or not {b"x", b"y", b"z"} <= set(columns):
+    """Text, or binary with doubles."""
+    try:
+        elements = ply_elements.read_elements(path)
+        columns = elements["vertex"].scalars
+        for axis, less in zip("xyz", offset, strict=True):
+            if columns[axis].dtype.itemsize < 8:
+                return None  # float32 lost the digits already
+            columns[axis] = columns[axis] - less
+        return _written(scratch / path.name, ply_elements.written(elements))
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, StopIteration):
         return None
-    if b"format ascii" in header:
-        moved = _moved_lines(
-            body, int(vertex[1]), [columns.index(axis) for axis in (b"x", b"y", b"z")], offset
-        )
-    else:
-        moved = _moved_rows(header, body, int(vertex[1]), properties, offset)
-    return None if moved is None else _written(scratch / path.name, header + mark + moved)
-
-
-def _moved_lines(body: bytes, count: int, columns: list[int], offset: np.ndarray) -> bytes:
-    lines = body.split(b"\n")
-    for i in range(min(count, len(lines))):
-        words = lines[i].split()
-        for column, less in zip(columns, offset, strict=True):
-            words[column] = b"%.17g" % (float(words[column]) - less)
-        lines[i] = b" ".join(words)
-    return b"\n".join(lines)
-
-
-def _moved_rows(
-    header: bytes, body: bytes, count: int, properties: list[tuple[bytes, bytes]], offset: np.ndarray
-) -> bytes | None:
-    order = "<" if b"binary_little_endian" in header else ">"
-    if any(kind not in _PLY_TYPES for kind, _ in properties):
-        return None
-    row = np.dtype([(name.decode(), order + _PLY_TYPES[kind]) for kind, name in properties])
-    if row["x"].itemsize < 8 or len(body) < count * row.itemsize:
-        return None  # float32 lost the digits already
-    rows = np.frombuffer(body, row, count).copy()
-    for axis, less in zip("xyz", offset, strict=True):
-        rows[axis] -= less
-    return rows.tobytes() + body[count * row.itemsize :]
 
 
 def _shifted(text: bytes, pattern: re.Pattern[bytes], offset: np.ndarray) -> bytes:

@@ -83,7 +83,7 @@ _BY_MAGIC_ONLY = frozenset({"glb", "usda", "usdc", "usdz", "3mf", "abc", "blend"
 
 _XML_ROOTS = {"COLLADA": "dae", "X3D": "x3d"}
 _GLTF_KEYS = ('"asset"', '"accessors"', '"buffers"', '"bufferViews"', '"meshes"', '"nodes"', '"scenes"')
-_OFF_HEADER = re.compile(r"(?:#[^\n]*\n\s*)*(?:ST|[CN4n])*(OFF|off)(?![A-Za-z_])")
+_OFF_HEADER = re.compile(r"(?:#[^\n]*\n\s*)*(?:ST|[CN4n])*(?i:OFF)(?![A-Za-z_])")
 _OBJ_VERTEX = re.compile(r"^[ \t]*v[ \t]+[-+.\d]\S*[ \t]+[-+.\d]\S*[ \t]+[-+.\d]", re.MULTILINE)
 _OBJ_OTHER = re.compile(r"^[ \t]*(f[ \t]+-?\d|vn\s|vt\s|mtllib\s|usemtl\s|[og]\s)", re.MULTILINE)
 _STL_FACET = re.compile(r"^[ \t]*(facet[ \t]+normal|outer[ \t]+loop|endsolid)", re.MULTILINE | re.IGNORECASE)

@@ -2,17 +2,16 @@
 
 The grammar is Geomview's: a header [ST][C][N][4][n]OFF, three counts, vertices with the optional parts
 that the header announces (normal, color, texture coordinates), then faces: a count, that many indices, and
-perhaps a color, which ends with its line. Numbers up to 1 with a point are fractions, the others bytes; both
-are display values (sRGB). Comments and blank lines may stand anywhere; lines may be broken anywhere, but then
-the faces have no color. MeshLab has the letters in another order; bytes after each position are a color
-whether announced or not.
+perhaps a color, which ends with its line. Numbers up to 1 are fractions, the others bytes; both are display
+values (sRGB). Comments and blank lines may stand anywhere; lines may be broken anywhere, but then the faces
+have no color. MeshLab has the letters in another order; bytes, or four fractions, after each position are a
+color whether announced or not.
 www.geomview.org/docs/html/OFF.html
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,9 @@ from render.importing.rawmesh import RawMesh
 from render.references.plain_text import as_utf8
 from render.srgb import srgb_to_linear
 
-HEADER = re.compile(r"((?:ST|[CN4n])*)(?:OFF|off)(?![A-Za-z_])[^\S\n]*(BINARY)?")
+HEADER = re.compile(r"((?:ST|[CN4n])*)(?i:OFF)(?![A-Za-z_])[^\S\n]*(BINARY)?")
 """The first word, which ModelNet's files run together with the counts after it: `OFF312 528 0`."""
+_THREE = re.compile(r"\s*3(?!\S)")
 _BINARY = re.compile(rb"\s*(ST)?(C)?(N)?OFF[ \t]+BINARY[ \t]*\r?\n")
 _HEAD = 64
 
@@ -36,11 +36,13 @@ def read_off(path: Path) -> list[RawMesh]:
         text = re.sub(r"#[^\n]*", "", _lines(path)).lstrip()
         header = HEADER.match(text)
         flags = (header[1] or "") if header else ""
+        body = text[header.end() :] if header else text
+        three = _THREE.match(body) if flags == "n" else None
+        flags, body = ("", body[three.end() :]) if three else (flags, body)
         if "n" in flags or (header and header[2]):
             raise ModelFailure(
                 FailureClass.UNSUPPORTED, f"{path.name}: OFF of more than three dimensions is not read"
             )
-        body = text[header.end() :] if header else text
         return [_read(path.stem, body, flags)]
     except (ValueError, IndexError) as error:
         raise ModelFailure(
@@ -118,12 +120,12 @@ def _read(name: str, body: str, flags: str) -> RawMesh:
     first = width + 3 * ("N" in flags)
     tails = [row[int(row[0]) + 1 :] for row in of_faces]
     colors = None
-    shown = [row[first : first + 3] for row in of_vertices]
-    announced = "C" in flags and all(len(color) == 3 for color in shown)
-    if announced or (not flags and _are_bytes(row[first:] for row in of_vertices)):
+    shown = [row[first:] for row in of_vertices]
+    announced = "C" in flags and all(len(color) >= 3 for color in shown)
+    if announced or (not flags and _are_colors(shown)):
         colors = _colors(shown)[np.clip(corners, 0, n_vertices - 1)]
     elif any(len(tail) >= 3 for tail in tails):
-        colors = np.repeat(_colors([tail if len(tail) >= 3 else ["170"] * 3 for tail in tails]), sizes, 0)
+        colors = np.repeat(_colors(tails), sizes, 0)
     return RawMesh(name, points, corners, sizes, colors=colors)
 
 
@@ -151,15 +153,24 @@ def _by_words(words: list[str], n_vertices: int, n_faces: int, flags: str) -> li
     return rows
 
 
-def _are_bytes(tails: Iterable[list[str]]) -> bool:
-    """Whether what follows each position is a color, as bytes."""
+def _are_colors(tails: list[list[str]]) -> bool:
+    """Whether what follows each position is a color: bytes, or four fractions; three may be a normal."""
+    return _are_bytes(tails) or all(
+        len(tail) == 4 and all(0 <= float(word) <= 1 for word in tail) for tail in tails
+    )
+
+
+def _are_bytes(tails: list[list[str]]) -> bool:
     return all(
         len(tail) in (3, 4) and all(word.isdigit() and int(word) < 256 for word in tail) for tail in tails
     )
 
 
 def _colors(rows: list[list[str]]) -> np.ndarray:
-    """Linear (N, 3) from the words of each color."""
-    fractions = any("." in word for row in rows for word in row[:3])
-    values = np.array([row[:3] for row in rows], float).reshape(-1, 3)
-    return srgb_to_linear(values if fractions and values.max(initial=0) <= 1 else values / 255)
+    """Linear (N, 3) from the words of each color, of which opacity is one: gray where there are not three."""
+    whole = np.array([len(row) >= 3 for row in rows])
+    fractions = all(float(word) <= 1 for row in rows if len(row) >= 3 for word in row[:4])
+    values = np.array([row[:3] for row in rows if len(row) >= 3], float).reshape(-1, 3)
+    colors = np.full((len(rows), 3), 2 / 3)
+    colors[whole] = values if fractions else values / 255
+    return srgb_to_linear(colors)

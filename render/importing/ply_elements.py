@@ -4,7 +4,8 @@
     elements["vertex"].scalars["x"]         # (N,) of the file's type
     elements["face"].lists["vertex_indices"]    # Lists: sizes (F,), and all values in one row
 
-Polygons of several sizes, further properties and elements in any order are read.
+Polygons of several sizes, further properties and elements in any order are read. Text keeps all digits, of
+what it calls `float` too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ TYPES = {
     **dict.fromkeys(("float", "float32"), "f4"),
     **dict.fromkeys(("double", "float64"), "f8"),
 }
+_NAMES = {kind: name for name, kind in reversed(TYPES.items())}
 _HEADER = 65536
 _END = re.compile(rb"end_header[ \t]*(\r\n|\n|\r)")
 _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
@@ -161,7 +163,7 @@ def _ascii(words: list[bytes], at: int, element: Element) -> int:
             column += words[at : at + size]
             at += size
     for column, lengths, (name, kind, size) in zip(columns, sizes, element.properties, strict=True):
-        values = np.array(column, np.float64).astype(kind)
+        values = _of_text(np.array(column, np.float64), kind)
         if size:
             element.lists[name] = Lists(np.array(lengths, np.int64), values)
         else:
@@ -175,5 +177,51 @@ def _ascii_table(words: list[bytes], at: int, element: Element) -> int:
         raise ValueError("ends early")
     table = np.array(words[at:end], np.float64).reshape(element.count, len(element.properties))
     for column, (name, kind, _) in zip(table.T, element.properties, strict=True):
-        element.scalars[name] = column.astype(kind)
+        element.scalars[name] = _of_text(column, kind)
     return end
+
+
+def _of_text(values: np.ndarray, kind: str) -> np.ndarray:
+    return values if kind == "f4" else values.astype(kind)
+
+
+def written(elements: dict[str, Element]) -> bytes:
+    """The elements as a binary file, the vertices first."""
+    names = sorted(elements, key=lambda name: name != "vertex")
+    header = ["ply", "format binary_little_endian 1.0"]
+    for name in names:
+        header.append(f"element {name} {elements[name].count}")
+        header += [_declared(elements[name], column) for column, _, _ in elements[name].properties]
+    head = "\n".join([*header, "end_header\n"]).encode()
+    return head + b"".join(_rows(elements[name]) for name in names)
+
+
+def _declared(element: Element, column: str) -> str:
+    """The line of the header for a property."""
+    if column in element.scalars:
+        return f"property {_NAMES[element.scalars[column].dtype.str[1:]]} {column}"
+    return f"property list uint {_NAMES[element.lists[column].values.dtype.str[1:]]} {column}"
+
+
+def _rows(element: Element) -> bytes:
+    columns = [column for column, _, _ in element.properties]
+    if not element.lists:
+        fields = [(column, f"<{element.scalars[column].dtype.str[1:]}") for column in columns]
+        table = np.empty(element.count, np.dtype(fields))
+        for column in columns:
+            table[column] = element.scalars[column]
+        return table.tobytes()
+    pieces = [_pieces(element, column) for column in columns]
+    return b"".join(piece for row in zip(*pieces, strict=True) for piece in row)
+
+
+def _pieces(element: Element, column: str) -> list[bytes]:
+    """The bytes of a property in each row."""
+    if column in element.scalars:
+        values = element.scalars[column]
+        return [value.tobytes() for value in values.astype(f"<{values.dtype.str[1:]}")]
+    found = element.lists[column]
+    values = found.values.astype(f"<{found.values.dtype.str[1:]}")
+    ends = np.cumsum(found.sizes).tolist()
+    rows = (values[end - size : end].tobytes() for size, end in zip(found.sizes.tolist(), ends, strict=True))
+    return [size.to_bytes(4, "little") + row for size, row in zip(found.sizes.tolist(), rows, strict=True)]

@@ -249,6 +249,8 @@ def _opacity(tree: bpy.types.NodeTree, raw: RawMaterial) -> bpy.types.NodeSocket
     assert raw.opacity is not None
     image = tree.nodes.new("ShaderNodeTexImage")
     image.image = _image(raw.opacity.texture)
+    if raw.opacity.inverted:
+        image.image.alpha_mode = "CHANNEL_PACKED"  # there, colors show where alpha is zero
     value = image.outputs["Alpha"]
     if raw.opacity.luminance:
         gray = tree.nodes.new("ShaderNodeRGBToBW")

@@ -150,17 +150,26 @@ def _distinct(corners: np.ndarray) -> np.ndarray:
 
 def _stl(path: Path) -> np.ndarray | None:
     found = stl.facets(path)
-    return None if found is None else found["corners"].astype(np.float64)
+    return None if found is None else _fine(found["corners"].astype(np.float64))
 
 
-def _ply(path: Path) -> np.ndarray:
+def _ply(path: Path) -> np.ndarray | None:
     from trimesh.exchange.ply import load_ply  # here: it takes half a second, and only PLY needs it
 
     with path.open("rb") as file:
         found = load_ply(file, skip_materials=True)
     vertices, faces = np.asarray(found["vertices"], np.float64), np.asarray(found["faces"], np.int64)
     halves = [faces[:, [0, 1, 2]], faces[:, [0, 2, 3]]] if faces.shape[1] == 4 else [faces]
-    return vertices[np.concatenate(halves)]
+    return _fine(vertices[np.concatenate(halves)])
+
+
+def _fine(corners: np.ndarray) -> np.ndarray | None:
+    """(F, 3, 3) that were read as float32; None so far from the origin that this is coarse."""
+    points = corners.reshape(-1, 3)
+    if not len(points):
+        return corners
+    step = np.spacing(np.abs(points).max().astype(np.float32))
+    return None if step > TOLERANCE * np.ptp(points, axis=0).max() else corners
 
 
 def _obj(path: Path) -> np.ndarray:

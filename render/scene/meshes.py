@@ -13,13 +13,17 @@ CONTRADICTION = 0.03  # largest share of the area on which normals may point aga
 
 
 def clean(mesh: bpy.types.Mesh) -> list[str]:
-    """Drop non-finite and duplicate faces, and normals that contradict their faces. Returns notes."""
+    """Drop non-finite and duplicate faces, vertices without faces, and normals that contradict their faces.
+
+    Returns notes.
+    """
     notes = []
     for kind, find in (("non-finite", _non_finite), ("duplicate", _duplicates)):
         faces = find(mesh) if len(mesh.polygons) else np.empty(0, np.int64)
         if len(faces):
             _drop(mesh, faces)
             notes.append(f"faces removed: {len(faces)} {kind}")
+    _gather_unused(mesh)
     if len(mesh.polygons) and _normals_contradict_faces(mesh):
         if mesh.has_custom_normals:
             mesh.attributes.remove(mesh.attributes["custom_normal"])
@@ -97,6 +101,18 @@ def _position_hash(positions: np.ndarray) -> np.ndarray:
     for shift in (30, 27, 31):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(0xBF58476D1CE4E5B9)
     return mixed
+
+
+def _gather_unused(mesh: bpy.types.Mesh) -> None:
+    """Put vertices without a face, which may lie anywhere, where one with a face is."""
+    unused = np.ones(len(mesh.vertices), bool)
+    corners = corner_vertices(mesh)
+    unused[corners] = False
+    if len(corners) and unused.any():
+        own = vertices(mesh)
+        own[unused] = own[corners[0]]
+        mesh.vertices.foreach_set("co", own.ravel())
+        mesh.update()
 
 
 def _drop(mesh: bpy.types.Mesh, faces: np.ndarray) -> None:

@@ -7,14 +7,15 @@ from typing import Literal
 import bpy
 import numpy as np
 
+from render.shading.basecolor import CLEAR
 from render.shading.coverage import OPAQUE
 
 GRAY = (0.8, 0.8, 0.8, 1.0)  # Blender's color for faces without a material
 _OPAQUE_SHADERS = {"BSDF_DIFFUSE", "BSDF_GLOSSY", "BSDF_GLASS", "BSDF_REFRACTION", "EMISSION"}
 
 
-def prepare(objects: list[bpy.types.Object]) -> None:
-    """Give every face a lit node material."""
+def prepare(objects: list[bpy.types.Object]) -> list[str]:
+    """Give every face a lit node material. Returns notes."""
     for material in list(bpy.data.materials):
         if not material.use_nodes or material.node_tree is None:
             _make_nodes(material)
@@ -22,6 +23,28 @@ def prepare(objects: list[bpy.types.Object]) -> None:
     painted_copies: dict[str, bpy.types.Material] = {}
     for mesh in dict.fromkeys(obj.data for obj in objects):
         _fill_slots(mesh, painted_copies)
+    return _show_invisible(objects)
+
+
+def _show_invisible(objects: list[bpy.types.Object]) -> list[str]:
+    """Make all materials opaque if each hides all of its surface: an exporter's mistake. Returns notes."""
+    used = [m for mesh in dict.fromkeys(obj.data for obj in objects) for m in _of_faces(mesh)]
+    alphas = [_constant_alpha(material.node_tree) for material in dict.fromkeys(used)]
+    if any(alpha is None or alpha > CLEAR for alpha in alphas):
+        return []
+    for node in (node for material in used for node in material.node_tree.nodes):
+        if node.type == "BSDF_PRINCIPLED":
+            node.inputs["Alpha"].default_value = 1.0
+    return ["opacity 0 of every material; taken as opaque"]
+
+
+def _of_faces(mesh: bpy.types.Mesh) -> list[bpy.types.Material]:
+    """The materials that faces have."""
+    indices = np.zeros(1, np.int32)
+    if "material_index" in mesh.attributes:
+        indices = np.empty(len(mesh.polygons), np.int32)
+        mesh.attributes["material_index"].data.foreach_get("value", indices)
+    return [mesh.materials[i] for i in np.unique(indices)]
 
 
 def triangle_alphas(objects: list[bpy.types.Object]) -> np.ndarray | None:

@@ -161,9 +161,14 @@ def test_vertex_colors_are_srgb(tmp_path: Path) -> None:
     assert worst_vertex_color(bring_in(_write(tmp_path / "a.dae", quad=quad), tmp_path / "s")) < 1e-5
 
 
-def test_the_texture_reads_the_coordinates_bound_to_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["1.4", "1.5"])
+def test_the_texture_reads_the_coordinates_bound_to_it(version: str, tmp_path: Path) -> None:
     Image.new("RGB", (4, 4), "red").save(tmp_path / "my wood.png")
     parameters, image = _texture("wood", "file:///home/someone/my%20wood.png")
+    if version == "1.5":
+        sampler = '<sampler2D><instance_image url="#wood-i"/></sampler2D>'
+        parameters = f'<newparam sid="wood">{sampler}</newparam>'
+        image = image.replace("<init_from>", "<init_from><ref>").replace("</init_from>", "</ref></init_from>")
     shading = '<diffuse><texture texture="wood" texcoord="CHANNEL"/></diffuse>'
     libraries, bound = _material(shading, parameters, image)
     sources = _source("u0", "0 0 0 0 0 0 0 0", "ST") + _source("u1", "0.1 0.2 0.9 0.2 0.9 0.8 0.1 0.8", "ST")
@@ -252,6 +257,19 @@ def test_a_texture_of_opacity_cuts_the_surface(
     cut = render(_write(tmp_path / "a.dae", bound, libraries, quad=quad), "cut")
     whole = render(_write(tmp_path / "b.dae", quad=quad), "whole")
     assert 0.45 < _covered(cut) / _covered(whole) < 0.55
+
+
+def test_colors_show_where_an_alpha_of_zero_is_opaque(render: Callable[..., Bundle], tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (200, 60, 20, 0)).save(tmp_path / "skin.png")
+    parameters, image = _texture("skin", "skin.png")
+    texture = '<texture texture="skin" texcoord="CHANNEL"/>'
+    shading = f'<diffuse>{texture}</diffuse><transparent opaque="A_ZERO">{texture}</transparent>'
+    libraries, bound = _material(shading, parameters, image)
+    uv = _source("u", "0 0 1 0 1 1 0 1", "ST")
+    quad = _quad(sources=uv, inputs='<input semantic="TEXCOORD" source="#u" offset="0" set="1"/>')
+    bundle = render(_write(tmp_path / "a.dae", bound, libraries, quad=quad))
+    seen = np.concatenate([view.albedo[view.depth > 0] for view in bundle.views()]).astype(int)
+    assert len(seen) and np.abs(seen - (200, 60, 20)).max() <= 2
 
 
 def _covered(bundle: Bundle) -> int:

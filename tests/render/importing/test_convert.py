@@ -54,6 +54,23 @@ def test_off_colors_among_other_parts(header: str, before: str, after: str, tmp_
     assert worst_vertex_color(bring_in(tmp_path / "quad.off", tmp_path / "s")) < 1e-6
 
 
+@pytest.mark.parametrize(
+    ("header", "alpha", "red"),
+    [("COFF", " 1", 255), ("COFF", "", 255), ("COFF", " 255", 1), ("OFF", " 0.5", 255)],
+)
+def test_off_colors_of_ones(header: str, alpha: str, red: int, tmp_path: Path) -> None:
+    """Ones are fractions, unless the opacity is a byte; four fractions are a color without a letter, too."""
+    (tmp_path / "quad.off").write_text(_off(header, [f" 1 0 0{alpha}"] * 4, ["", ""]))
+    corners = np.array(bring_in(tmp_path / "quad.off", tmp_path / "s")["corners"])
+    assert np.allclose(corners[:, 3:6], linear([red, 0, 0]), atol=1e-6)
+
+
+@pytest.mark.parametrize("header", ["Off", "nOFF\n3", "nOFF 3"])
+def test_off_headers(header: str, tmp_path: Path) -> None:
+    (tmp_path / "quad.off").write_text(_off(header, [""] * 4, ["", ""]))
+    assert np.allclose(size(bring_in(tmp_path / "quad.off", tmp_path / "s")), [2, 1, 0])
+
+
 @pytest.mark.parametrize("width", [1, 2, 5, 1000])
 def test_off_with_lines_broken_anywhere(width: int, tmp_path: Path) -> None:
     words = _off("", [""] * 4, ["", ""]).replace("# comment", "").split()

@@ -51,6 +51,25 @@ def _binary_ply(path: Path, points: np.ndarray) -> None:
     path.write_bytes(header + rows.tobytes() + faces.tobytes())
 
 
+def _ply_faces_first(path: Path, points: np.ndarray) -> None:
+    """Lines end as on Windows; one polygon has another number of corners, none of which makes it larger."""
+    head = "ply\nformat binary_big_endian 1.0\nelement face 4\nproperty list uchar int vertex_indices\n"
+    head += "element vertex 4\nproperty double x\nproperty double y\nproperty double z\nend_header\n"
+    rows = [(3).to_bytes(1) + face.astype(">i4").tobytes() for face in FACES[:3]]
+    rows.append((4).to_bytes(1) + np.append(FACES[3], 1).astype(">i4").tobytes())
+    path.write_bytes(head.replace("\n", "\r\n").encode() + b"".join(rows) + points.astype(">f8").tobytes())
+
+
+def _ply_windows(path: Path, points: np.ndarray) -> None:
+    _ply(path, points)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+
+
+def _obj_continued(path: Path, points: np.ndarray) -> None:
+    _obj(path, points)
+    path.write_text(path.read_text().replace("v ", "v \\\n"))
+
+
 def _stl(path: Path, points: np.ndarray) -> None:
     corners = [_rows("vertex {} {} {}\n", points[face]) for face in FACES]
     facets = [f"facet normal 0 0 0\nouter loop\n{rows}endloop\nendfacet\n" for rows in corners]
@@ -74,6 +93,9 @@ TEXTS: dict[str, tuple[Callable[[Path, np.ndarray], None], bool]] = {
     "obj": (_obj, True),
     "ply": (_ply, False),
     "double.ply": (_binary_ply, False),
+    "faces first.ply": (_ply_faces_first, False),
+    "windows.ply": (_ply_windows, False),
+    "continued.obj": (_obj_continued, True),
     "stl": (_stl, False),
     "off": (_off, False),
     "x3d": (_x3d, True),
@@ -208,9 +230,14 @@ def test_a_place_on_earth_that_an_extension_gives_is_left_out(tmp_path: Path) ->
     _require({**found, "notes": []}, SHAPE @ Y_UP.T)
 
 
-def test_the_bundle_says_where_the_model_stands(render: Callable[..., Bundle], tmp_path: Path) -> None:
-    _obj(tmp_path / "scan.obj", SHAPE + FAR)
-    bundle = render(tmp_path / "scan.obj", resolution=32)
+@pytest.mark.parametrize("suffix", ["obj", "ply"])
+def test_the_bundle_says_where_the_model_stands(
+    suffix: str, render: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    write, turned = TEXTS[suffix]
+    write(tmp_path / f"scan.{suffix}", SHAPE + FAR)
+    bundle = render(tmp_path / f"scan.{suffix}", resolution=32)
     world = bundle.mesh().vertices.astype(float) / bundle.meta["scale"] + bundle.meta["center"]
-    truth = (SHAPE + FAR) @ Y_UP.T
+    truth = (SHAPE + FAR) @ Y_UP.T if turned else SHAPE + FAR
+    assert not any("box" in note for note in bundle.meta["notes"])
     assert np.linalg.norm(world[:, None] - truth, axis=2).min(1).max() < 1e-5

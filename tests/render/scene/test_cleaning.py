@@ -47,6 +47,15 @@ def test_duplicate_faces_are_not_black(render: Render, tmp_path: Path) -> None:
     assert darkest(bundle) > 0.2
 
 
+@pytest.mark.parametrize("stray", ["1000 1000 1000", "nan 0 0"])
+def test_vertices_without_faces_are_nowhere(stray: str, render: Render, tmp_path: Path) -> None:
+    path = tmp_path / "stray.off"
+    path.write_text(f"OFF\n5 2 0\n-1 0 -1\n1 0 -1\n1 0 1\n-1 0 1\n{stray}\n3 0 1 2\n3 0 2 3\n")
+    bundle = render(path)
+    assert np.allclose(np.ptp(bundle.mesh().vertices, axis=0), [2, 0, 2], atol=1e-6)
+    assert max((view.depth > 0).mean() for view in bundle.views()) > 0.1
+
+
 def test_non_finite_and_duplicate_faces_of_one_mesh_are_removed(
     render: Render, blender: Blender, tmp_path: Path
 ) -> None:

@@ -52,3 +52,16 @@ def test_alpha_that_no_material_reads_does_not_darken(render: Callable[..., Bund
     Image.fromarray(pixels).save(tmp_path / "skin.png")
     (tmp_path / "a.mtl").write_text("newmtl m\nKd 1 1 1\nmap_Kd skin.png\n")
     assert np.abs(_albedo(render(_obj(tmp_path / "a.obj"))) - (200, 60, 20)).max() <= 4
+
+
+@pytest.mark.parametrize(("second", "faces"), [("0", 2), ("1", 1)])
+def test_what_is_all_invisible_is_meant_to_be_seen(
+    second: str, faces: int, render: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    """Not where another material is visible: then the part is hidden on purpose."""
+    model = _obj(tmp_path / "a.obj")
+    model.write_text(model.read_text() + "v 0 0 1\nv 2 0 1\nv 2 1 1\nusemtl n\nf 5/1 6/2 7/3\n")
+    (tmp_path / "a.mtl").write_text(f"newmtl m\nKd 1 0 0\nd 0\nnewmtl n\nKd 0 1 0\nd {second}\n")
+    bundle = render(model)
+    assert len(np.unique(_albedo(bundle), axis=0)) == faces
+    assert ("taken as opaque" in str(bundle.meta["notes"])) == (second == "0")
