@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import shlex
 import sys
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from typing import Annotated, Any, TypeVar, cast
 import tyro
 from pydantic import BaseModel, ValidationError
 from tyro import _errors as failures  # its hook is not public yet, so pyproject.toml pins tyro
-from tyro.conf import DisallowNone, OmitArgPrefixes, OmitSubcommandPrefixes
+from tyro.conf import DisallowNone, OmitArgPrefixes, OmitSubcommandPrefixes, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from fuse.dataset import storage
@@ -43,6 +44,8 @@ Dataset = Annotated[Path, _place("DATASET")]
 """A dataset folder: a path, or a place in an object store."""
 ConfigFile = DisallowNone[Path | None]
 """A YAML file or the name of a recipe; not giving it is None."""
+Uid = Annotated[str, arg(metavar="UID")]
+"""A model of a dataset, by its uid or its source path."""
 
 _POSITIONS = {
     "render": ("--models", "--out"),
@@ -51,6 +54,12 @@ _POSITIONS = {
     "evaluate": ("--out",),
 }
 _RENAMED = {"generate": {"--out": "--to"}, "train": {"--failures": "--max-failures"}}
+_UNFIT = re.compile(
+    r"(?:invalid literal for int\(\) with base 10:|could not convert string to float:"
+    r"|no type matching .* could be instantiated from|Could not find valid parse for arguments:) (.*)"
+)
+"""Python's and tyro's messages about words of another type; the words are its group."""
+_TYPES = {"INT": "a whole number", "FLOAT": "a number"}
 
 
 def parse(kind: type[Command], verb: str, arguments: list[str]) -> Command:
@@ -101,11 +110,14 @@ def _message(kind: type[Any], event: failures.ParseErrorEvent) -> str | None:
     """A refusal in one line; None for a kind of refusal that is unknown here."""
     if isinstance(event, failures.MissingArgs):
         unknown = f", and has no {' '.join(event.unrecognized_tokens)}" if event.unrecognized_tokens else ""
-        return f"needs {' and '.join(_name(argument.arg) for argument in event.missing_arguments)}{unknown}."
+        *most, last = (_name(argument.arg) for argument in event.missing_arguments)
+        names = f"{', '.join(most)} and {last}" if most else last
+        return f"needs {names}{unknown}."
     if isinstance(event, failures.UnrecognizedArgs):
         return f"has no {' '.join(event.tokens)}.{_near(event.tokens[0], _flags(kind))}"
     if isinstance(event, failures.InvalidChoice):
-        known = ", ".join(event.choices)
+        metavar = event.argument.lowered.metavar or ""
+        known = ", ".join(sorted((name for name in event.choices if name in metavar), key=metavar.find))
         near = _near(event.value, event.choices)
         return f"{_name(event.argument)} is one of {known}, not {event.value!r}.{near}"
     if isinstance(event, failures.BadValue):
@@ -114,10 +126,19 @@ def _message(kind: type[Any], event: failures.ParseErrorEvent) -> str | None:
     if isinstance(event, failures.InstantiationFailure):
         cause = getattr(sys.exception(), "__context__", None)
         if isinstance(cause, ValidationError):
-            return f"{explain(cause, BaseModel)}."
+            return f"{explain(cause, BaseModel, _flag)}."
         message = event.message.partition("\n")[0].rstrip(".")
+        if event.argument and (unfit := _UNFIT.match(message)):
+            return f"{_name(event.argument)} needs {_type(event.argument)}, not {unfit[1].strip('[]')}."
         return f"{_name(event.argument)}: {message}." if event.argument else f"{message}."
     return None
+
+
+def _type(argument: Any) -> str:
+    """What an argument's value is: `a number`, or, of other types, as the help has it."""
+    metavar: str = argument.lowered.metavar.removeprefix("{None}|").strip("{}")
+    one = re.fullmatch(r"\[?(\w+)(?: \[\1 \.\.\.\]\])?", metavar)
+    return _TYPES.get(one[1], metavar) if one else metavar
 
 
 def _name(argument: Any) -> str:
@@ -135,7 +156,11 @@ def _flags(kind: type[Any]) -> list[str]:
     names = []
     for field in dataclasses.fields(kind):
         names += type(field.default).model_fields if isinstance(field.default, BaseModel) else [field.name]
-    return [f"--{name.replace('_', '-')}" for name in names]
+    return [_flag(name) for name in names]
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _defaults(kind: type[Command], path: Path) -> Command:
@@ -153,9 +178,10 @@ def _defaults(kind: type[Command], path: Path) -> Command:
 
 
 def _config_argument(arguments: list[str]) -> Path | None:
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=False):
-        if flag == "--config":
-            return Path(value)
-        if flag.startswith("--config="):
-            return Path(flag.removeprefix("--config="))
+    """The file or recipe that --config names; None without the flag, and where its value is missing."""
+    for flag, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = flag.partition("=")
+        if name == "--config":
+            value = value if equals else following
+            return None if not value or value.startswith("--") else Path(value)
     return None

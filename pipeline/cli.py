@@ -63,7 +63,8 @@ def usage() -> str:
         "usage: insideout VERB [flags]\n\n"
         "Folders of 3D models in, training data for point-cloud generators out, and a generator.\n\n"
         f"{verbs}\n\n"
-        "`insideout VERB --help` lists its flags. --config FILE.yaml sets them; flags override it.\n"
+        "`insideout VERB --help` lists its flags. --config sets them, by a YAML file or a recipe's name;\n"
+        "flags override it.\n"
         "`insideout --version` prints the version."
     )
 
@@ -123,7 +124,7 @@ def _run(verb: str, arguments: list[str]) -> int:
 
         if not is_fault(error):
             raise
-        return _complain(str(error), 1)
+        return _complain(f"{str(error).rstrip('.')}. For object stores, see docs/cluster.md, Storage.", 1)
 
 
 def _command(verb: str, module: Any, arguments: list[str]) -> Any:

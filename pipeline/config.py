@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import reprlib
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.sandbox.confine import Confine
+
+_SECTION = {"model_type", "model_attributes_type", "dict_type"}
+"""pydantic's names for something else where a section belongs."""
 
 
 class EngineConfig(BaseModel):
@@ -38,9 +42,12 @@ class EngineConfig(BaseModel):
     """Models processed before with this configuration: skip them, retry the failed ones, or redo all."""
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """A validation error of `model` in one line, a clause per wrong key: `views: ... should be 1, not 0`."""
-    return "; ".join(_clause(dict(problem), model) for problem in error.errors(include_url=False))
+def explain(error: ValidationError, model: type[BaseModel], spell: Callable[[str], str] = str) -> str:
+    """A validation error of `model` in one line, a clause per wrong key: `views: should be 1, not 0`.
+
+    `spell` makes of a key what people write: its flag.
+    """
+    return "; ".join(_clause(dict(problem), model, spell) for problem in error.errors(include_url=False))
 
 
 def config_hash(config: BaseModel) -> str:
@@ -49,11 +56,13 @@ def config_hash(config: BaseModel) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _clause(problem: dict[str, Any], model: type[BaseModel]) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
+def _clause(problem: dict[str, Any], model: type[BaseModel], spell: Callable[[str], str]) -> str:
+    name = spell(".".join(str(part) for part in problem["loc"])) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
         return f"{name}: no such key; known here: {', '.join(_known(model, problem['loc'][:-1]))}"
-    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in _SECTION:
+        return f"{name}: should have keys with values, not {reprlib.repr(problem['input'])}"
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if problem["type"] == "value_error":  # a check of several fields: the message names them
         return f"{name}: {message}" if name else message
     return f"{name}: {message}, not {reprlib.repr(problem['input'])}"

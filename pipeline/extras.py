@@ -32,7 +32,7 @@ NEEDS = {
     **dict.fromkeys(("samples", "render", "fuse", "retry", "bench"), "render"),
     "view": "view",
     **dict.fromkeys(("train", "generate", "segment", "evaluate", "score", "merge", "compose"), "train"),
-    **dict.fromkeys(("curate", "export-model", "layers"), "train"),
+    **dict.fromkeys(("curate", "draw", "export-model", "layers"), "train"),
 }
 """Verb -> extra."""
 _BLENDERS_PYTHON = (3, 11)

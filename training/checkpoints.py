@@ -122,7 +122,10 @@ def newest(path: Path) -> Path:
         return path
     if paths := found(path):
         return paths[-1]
-    raise CheckpointError(f"{path}: no checkpoints in this folder. Run `insideout train` first.")
+    raise CheckpointError(
+        f"{path}: no checkpoints in this folder. Give the folder of a run that `insideout train` wrote, "
+        "DATASET/checkpoints/RUN."
+    )
 
 
 def read(path: Path, device: torch.device | str = "cpu") -> Any:
@@ -257,7 +260,9 @@ def load_model(
     `load_network`. CheckpointError for one that samples no clouds."""
     config, model, encoder = load_network(path, device, encoder_path)
     if isinstance(model, ViewHead):
-        raise CheckpointError(f"{path}: of model {config.model}, which samples no clouds. Use its own verb.")
+        raise CheckpointError(
+            f"{path}: of model {config.model}, which samples no clouds. Use `insideout {config.model}`."
+        )
     return config, model, encoder
 
 

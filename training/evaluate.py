@@ -246,7 +246,7 @@ def read_samples(
     groups = [group for part in parts for group in _groups(clouds / part.file, split, config, masks)]
     places = [(at, row) for at, group in enumerate(groups) for row in group.rows.tolist()]
     if not places:
-        raise ShardError(f"{clouds}: no rows of split {split!r}. Run `insideout fuse` first.")
+        raise ShardError(f"{clouds}: no rows of split {split!r}. Fuse first, or choose another --split.")
     texts = config.encoder == "clip_text"
     shown = config.encodes and not texts
     images = shown or all(group.views > max(views) for group in groups)  # else for the pictures alone

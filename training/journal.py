@@ -224,10 +224,12 @@ def resumable(folder: Path, config: TrainConfig, resume: bool = True) -> dict[st
             f"{folder}: this run exists. Resume it, choose another name or delete the folder."
         )
     state = checkpoints.load(folder)
-    if changed := frozen_changes(checkpoints.config_of(state, folder), config):
+    before = checkpoints.config_of(state, folder)
+    if changed := frozen_changes(before, config):
+        keys = (f"{name} {getattr(before, name)!r} -> {getattr(config, name)!r}" for name in changed)
         raise checkpoints.CheckpointError(
-            f"{folder}: this run was started with a different {', '.join(changed)}. "
-            "Use the same configuration, or another run name."
+            f"{folder}: this run was started with another configuration: {', '.join(keys)}. "
+            "Use the same one, or another run name (--run)."
         )
     return state
 

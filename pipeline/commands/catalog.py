@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from pipeline.terminal import show
 
@@ -15,7 +16,7 @@ class Command:
     """Make a list for `render` of a collection's own catalog: Objaverse, Amazon Berkeley Objects, Google
     Scanned Objects or Sweet Home 3D. The list has captions, categories, licenses and authors."""
 
-    models: Positional[Path]
+    models: Positional[Annotated[Path, arg(metavar="MODELS")]]
     """The collection's folder, as it was downloaded or unpacked."""
     to: Path
     """The CSV to write; inside MODELS, its paths are relative."""

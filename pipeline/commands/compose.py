@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from pipeline.terminal import show
 from training.merging.settings import ComposeSettings
@@ -15,7 +16,7 @@ from training.merging.settings import ComposeSettings
 class Command(ComposeSettings):
     """Pictures of one object to one labeled cloud: masks, a cloud per picture, merged, refined, cut open."""
 
-    image: Positional[tuple[Path, ...]]
+    image: Positional[Annotated[tuple[Path, ...], arg(metavar="IMAGE ...")]]
     """Two or more pictures of one object, or a folder of them; the object is what their alpha shows."""
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from pipeline.arguments import Dataset
+from pipeline.arguments import Dataset, Uid
 from pipeline.terminal import show
 
 
@@ -18,7 +18,7 @@ class Command:
 
     dataset: Positional[Dataset]
     """The dataset folder."""
-    uid: Positional[str]
+    uid: Positional[Uid]
     """The model's uid, or its source path."""
     to: Path
     """FILE.ply (colored points), FILE.npz (Point-E's format), FILE.png (the model cut open), or a folder

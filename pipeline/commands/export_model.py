@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import DisallowNone, Positional
+from tyro.conf import DisallowNone, Positional, arg
 
 from pipeline.terminal import show
 
@@ -17,7 +18,7 @@ class Command:
     `generate` and `evaluate` take the folder as --checkpoint.
     """
 
-    run: Positional[Path]
+    run: Positional[Annotated[Path, arg(metavar="RUN")]]
     """A run's folder, of which the newest checkpoint is exported, or a checkpoint, such as RUN/best.pt."""
     to: Path
     """The folder to write; it must be new or empty."""

@@ -19,7 +19,7 @@ class Command:
     dataset: Positional[Dataset]
     """The dataset folder."""
     config: ConfigFile = None
-    """A YAML file with sections render, fuse, train and engine; flags override it."""
+    """A YAML file with sections render, fuse, train and engine, or a recipe's name; flags override it."""
     fuse: FuseConfig = FuseConfig()
     running: EngineConfig = EngineConfig()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from pipeline.terminal import show
 from training.segmentation.settings import LayerSettings
@@ -15,7 +16,7 @@ from training.segmentation.settings import LayerSettings
 class Command(LayerSettings):
     """Predict the surfaces along the rays of an object's pictures, and write them as one cloud."""
 
-    image: Positional[tuple[Path, ...]]
+    image: Positional[Annotated[tuple[Path, ...], arg(metavar="IMAGE ...")]]
     """Pictures of one object, or a folder of them; the object is what their alpha shows."""
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from pipeline.terminal import show
 from training.merging.settings import MergeSettings
@@ -15,7 +16,7 @@ from training.merging.settings import MergeSettings
 class Command(MergeSettings):
     """Merge clouds of one object, from any generators, into one better cloud."""
 
-    clouds: Positional[tuple[Path, ...]]
+    clouds: Positional[Annotated[tuple[Path, ...], arg(metavar="CLOUD ...")]]
     """Two or more .ply or .npz files in one frame; colors and labels are kept."""
 
 

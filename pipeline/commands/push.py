@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from pipeline.arguments import Dataset
 from pipeline.terminal import show
@@ -20,7 +21,7 @@ class Command:
 
     dataset: Positional[Dataset]
     """The dataset folder."""
-    repository: Positional[str]
+    repository: Positional[Annotated[str, arg(metavar="USER/NAME")]]
     """USER/NAME of the dataset repository; created if it is not there."""
     public: bool = False
     """Let everybody see it."""

@@ -24,7 +24,7 @@ class Command:
     require_license: bool = False
     """Reject models whose license is unknown: the list's column `license` names it."""
     config: ConfigFile = None
-    """A YAML file with sections render, fuse, train and engine; flags override it."""
+    """A YAML file with sections render, fuse, train and engine, or a recipe's name; flags override it."""
     render: RenderConfig = RenderConfig()
     running: EngineConfig = EngineConfig()
 

@@ -19,7 +19,7 @@ class Command:
     dataset: Positional[Dataset]
     """The dataset folder."""
     config: ConfigFile = None
-    """A YAML file; only its section engine is used."""
+    """A YAML file or a recipe's name; only its section engine is used."""
     running: EngineConfig = EngineConfig()
     models: DisallowNone[Models | None] = None
     """What the models are rendered from; default: what the last run was given."""

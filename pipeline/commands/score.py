@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from pipeline.terminal import show
 from training.settings import Scoring
@@ -16,9 +17,9 @@ from training.settings import Scoring
 class Command(Scoring):
     """Score clouds against true clouds: files or folders of PLY or npz, paired by name."""
 
-    generated: Positional[Path]
+    generated: Positional[Annotated[Path, arg(metavar="CLOUDS")]]
     """The clouds to score: a .ply or .npz file, or a folder of them."""
-    true: Positional[Path]
+    true: Positional[Annotated[Path, arg(metavar="TRUE")]]
     """The true clouds, likewise."""
     baseline: Path | None = None
     """Other clouds of the same objects: paired differences to these are printed too."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from pipeline.terminal import show
 from training.segmentation.settings import SegmentSettings
@@ -15,7 +16,7 @@ from training.segmentation.settings import SegmentSettings
 class Command(SegmentSettings):
     """Predict from pictures alone where an inside lies behind, and how many surfaces there are."""
 
-    image: Positional[tuple[Path, ...]]
+    image: Positional[Annotated[tuple[Path, ...], arg(metavar="IMAGE ...")]]
     """Pictures, or folders of pictures; the object is what their alpha shows."""
 
 

@@ -19,7 +19,7 @@ class Command:
     dataset: Positional[Dataset]
     """The dataset folder."""
     config: ConfigFile = None
-    """A YAML file with sections render, fuse, train and engine; flags override it."""
+    """A YAML file with sections render, fuse, train and engine, or a recipe's name; flags override it."""
     train: TrainConfig = TrainConfig()
     run: str = "default"
     """Name of the run: checkpoints go to DATASET/checkpoints/RUN."""

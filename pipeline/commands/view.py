@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tyro.conf import DisallowNone, Positional
 
-from pipeline.arguments import Dataset
+from pipeline.arguments import Dataset, Uid
 from pipeline.terminal import show
 from render.failures import UserError
 
@@ -18,7 +18,7 @@ class Command:
 
     dataset: Positional[Dataset]
     """The dataset folder."""
-    uid: Positional[str]
+    uid: Positional[Uid]
     """The model's uid, or its source path."""
     to: DisallowNone[Path | None] = None
     """FILE.rrd to write instead of opening the viewer, for example on a machine without a screen."""

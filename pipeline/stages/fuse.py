@@ -28,7 +28,7 @@ from pipeline.output import record
 from pipeline.output.commit import exclusive
 from render.failures import UserError
 
-_NO_BUNDLES = "{out}: no view bundles. Run `insideout render DIR {out}` first."
+_NO_BUNDLES = "{out}: no view bundles. Run `insideout render MODELS {out}` first."
 
 
 class Source(NamedTuple):

@@ -33,11 +33,11 @@ def test_sections_fill_the_stages_and_the_rest_keeps_its_defaults(tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("render: {views: 0}", "render.views: Input should be greater than or equal to 1, not 0"),
+        ("render: {views: 0}", "render.views: should be greater than or equal to 1, not 0"),
         ("render: {wievs: 3}", "render.wievs: no such key; known here: views, resolution"),
         ("rendr: {views: 3}", "rendr: no such key; known here: render, fuse, train, engine"),
-        ("engine: {on_existing: never}", "engine.on_existing: Input should be 'skip'"),
-        ("render: [1]", "render: Input should be a valid dictionary"),
+        ("engine: {on_existing: never}", "engine.on_existing: should be 'skip'"),
+        ("render: [1]", "render: should have keys with values, not .1."),
         ("- 1", "expected sections render, fuse, train, engine"),
         ("render: {views: 3", "not YAML"),
         ("render: {views: 0}\nfuse: {points: x}", "render.views.*; fuse.points"),

@@ -98,6 +98,9 @@ def draw(settings: DrawSettings, report: Callable[[str], None] = print) -> Draws
             done[name] = write_drawn(settings.to / name, rows, expected)
             write_manifest(settings.to, done.values())
             report(_line(name, rows))
+    if not done:
+        splits = f" of split {', '.join(settings.split)}" if settings.split else ""
+        raise UserError(f"{settings.dataset}: no rows{splits}. Fuse first, or choose another --split.")
     return Draws(settings.to)
 
 

@@ -119,7 +119,7 @@ def evaluate_masks(settings: EvaluateSettings) -> MaskEvaluation:
     if not held and settings.split is None:
         split, held = config.split, list(subjects(clouds, config.split, settings.count, settings.view, views))
     if not held:
-        raise ShardError(f"{clouds}: no rows of split {split!r}. Run `insideout fuse` first.")
+        raise ShardError(f"{clouds}: no rows of split {split!r}. Fuse first, or choose another --split.")
     learned = list(subjects(clouds, config.split, _LEARNED, 0, views))
     means, threshold = MeanMasks.of(learned), _threshold(segmenter, learned[:: -(-len(learned) // _TUNED)])
     objects_of = f"{len(held)} objects of split {split!r}" + (" (learned)" if split == config.split else "")

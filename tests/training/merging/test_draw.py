@@ -146,6 +146,11 @@ def test_a_killed_run_continues_and_gives_the_same_bytes(drawn: tuple[DrawSettin
     assert json.loads((settings.to / "draws.json").read_text())["seed"] == 0  # as it was before the refusal
 
 
+def test_a_split_without_rows_is_named(ready: tuple[DrawSettings, Draws], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no rows of split nowhere"):
+        draw(replace(ready[0], split=("nowhere",), to=tmp_path / "none"), quiet)
+
+
 def test_a_damaged_file_is_named(drawn: tuple[DrawSettings, Draws]) -> None:
     settings, draws = drawn
     path = settings.to / draws.parts[0].file
