@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from render.bundle import Bundle
 from render.importing.ply_elements import read_elements
 from tests.helpers.importing import POINTS, bring_in, linear
 
@@ -78,3 +80,73 @@ def test_a_file_that_ends_early_is_damaged(cut: int, tmp_path: Path) -> None:
     (tmp_path / "a.ply").write_bytes((head.encode() + body)[:-cut])
     with pytest.raises(ValueError):
         read_elements(tmp_path / "a.ply")
+
+
+def _ply(
+    path: Path, vertex: str = "", face: str = "", rows: tuple[str, str] = ("", ""), head: str = ""
+) -> None:
+    """Two triangles whose vertices and faces have more properties; `rows` are their values."""
+    vertices = "".join(f"{x} {y} {z} {rows[0]}\n" for x, y, z in POINTS)
+    first, second = rows[1].split("|") if rows[1] else ("", "")
+    path.write_text(
+        f"ply\nformat ascii 1.0\n{head}element vertex 4\n{XYZ}{vertex}element face 2\n"
+        f"property list uchar int vertex_indices\n{face}end_header\n"
+        f"{vertices}3 0 1 2 {first}\n3 0 2 3 {second}\n"
+    )
+
+
+RGB = "".join(f"property uchar {name}\n" for name in ("red", "green", "blue"))
+WEDGES = "property list uchar float color\n"
+COLORED = {
+    "of corners": ("", WEDGES, "", "9 1 0 0 1 0 0 1 0 0|9 0 0 1 0 0 1 0 0 1"),
+    "of faces, as a list": ("", WEDGES, "", "3 1 0 0|3 0 0 1"),
+    "of faces, beside white vertices": (RGB, RGB, "255 255 255", "255 0 0|0 0 255"),
+    "of faces, in bytes with a sign": ("", RGB.replace("uchar", "char"), "", "-1 0 0|0 0 -1"),
+}
+
+
+@pytest.mark.parametrize("case", COLORED)
+def test_colors_of_faces_and_corners(case: str, tmp_path: Path) -> None:
+    vertex, face, *rows = COLORED[case]
+    _ply(tmp_path / "a.ply", vertex, face, (rows[0], rows[1]))
+    corners = np.array(bring_in(tmp_path / "a.ply", tmp_path / "s")["corners"])
+    assert (corners[:3, 3:6] == [1, 0, 0]).all() and (corners[3:, 3:6] == [0, 0, 1]).all()
+
+
+def test_colors_of_vertices_count_more_than_those_of_faces(tmp_path: Path) -> None:
+    _ply(tmp_path / "a.ply", RGB, RGB, ("255 0 0", "0 0 255|0 0 255"))
+    corners = np.array(bring_in(tmp_path / "a.ply", tmp_path / "s")["corners"])
+    assert (corners[:, 3:6] == [1, 0, 0]).all()
+
+
+def test_faces_that_name_materials(tmp_path: Path) -> None:
+    path = tmp_path / "a.ply"
+    _ply(path, "", "property int material_index\n", ("", "1|0"))
+    head, rows = path.read_text().split("end_header\n")
+    path.write_text(f"{head}element material 2\n{RGB}end_header\n{rows}0 0 255\n255 0 0\n")
+    corners = np.array(bring_in(path, tmp_path / "s")["corners"])
+    assert (corners[:3, 3:6] == [1, 0, 0]).all() and (corners[3:, 3:6] == [0, 0, 1]).all()
+
+
+PLACED = "property list uchar float texcoord\n"
+HALVES = "6 0 0 1 0 1 1|6 0 0 1 1 0 1"
+
+
+def test_each_face_has_its_own_texture(render: Callable[..., Bundle], tmp_path: Path) -> None:
+    for name, color in (("a.png", (200, 60, 20)), ("b.png", (20, 60, 200))):
+        Image.new("RGB", (2, 2), color).save(tmp_path / name)
+    rows = "|".join(f"{row} {i}" for i, row in enumerate(HALVES.split("|")))
+    head = "comment TextureFile a.png\ncomment TextureFile b.png\n"
+    _ply(tmp_path / "a.ply", "", f"{PLACED}property int texnumber\n", ("", rows), head)
+    albedo = np.concatenate(
+        [view.albedo[view.depth > 0] for view in render(tmp_path / "a.ply").views()]
+    ).astype(int)
+    for color in ((200, 60, 20), (20, 60, 200)):
+        assert (np.abs(albedo - color).max(1) <= 4).mean() > 0.4
+
+
+def test_colors_stand_in_for_a_texture_that_is_missing(tmp_path: Path) -> None:
+    head = "comment TextureFile gone.png\n"
+    _ply(tmp_path / "a.ply", RGB, PLACED, ("255 0 0", HALVES), head)
+    corners = np.array(bring_in(tmp_path / "a.ply", tmp_path / "s")["corners"])
+    assert (corners[:, 3:6] == [1, 0, 0]).all()
