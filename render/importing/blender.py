@@ -134,7 +134,12 @@ def _leave_orphans_out() -> None:
 
 
 def _obj(path: Path, kind: str, scratch: Path) -> Imported:
-    name = _run(bpy.ops.wm.obj_import, obj.readable(path, scratch))
+    file = obj.readable(path, scratch)
+    name = _run(bpy.ops.wm.obj_import, file)
+    whole = obj.whole(file, scratch)
+    if whole is not None:
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        name = _run(bpy.ops.wm.obj_import, whole)
     obj.correct_colors()
     obj.correct_grays(path)
     return Imported(kind, name)

@@ -55,7 +55,7 @@ def read_assimp(path: Path, kind: str, scratch: Path) -> list[RawMesh]:
         shutil.copyfile(path, named)
     try:
         scene = assimp_py.import_file(str(named), _FLAGS)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # ValueError: it holds polygons of two corners
         raise ModelFailure(
             FailureClass.IMPORT_ERROR, f"{path.name}: {str(error).replace(str(named), path.name)[:500]}"
         ) from error

@@ -2,6 +2,10 @@
 
 - `v x y z w r g b`: it takes w, r and g for the color; `fo`, the old name of `f`, it drops. `readable` writes
   a copy below the scratch folder.
+- After a comment that ends with a backslash it skips a line; beside curves it drops a mesh. `readable` puts
+  an end to both, and to commas for decimal points.
+- Faces with a texture coordinate or normal that is not there (index 0, say) or that stand before their
+  vertices it drops. `whole` writes a copy with these faces.
 - `Kd` with one value is gray by the specification; it takes green and blue from its default.
 - Colors that exporters wrote as 0..255 it reads as fractions.
 """
@@ -10,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,13 @@ _LARGEST = 64 << 20  # bytes; larger files are left to the importer
 _NUMBER = rb"[ \t]+[-+.\deE]+"
 _SEVEN = re.compile(rb"^(v(?:%b){3})(%b)((?:%b){2})(%b)(?=[ \t]*(?:#|\r?$))" % ((_NUMBER,) * 4), re.MULTILINE)
 _OUTLINE = re.compile(rb"^fo(?=[ \t])", re.MULTILINE)
+_COMMENT = re.compile(rb"^([ \t]*#[^\r\n]*\\)(\r?)$", re.MULTILINE)
+_CURVE = re.compile(
+    rb"^[ \t]*(?:cstype|deg|curv2?|surf|parm|trim|hole|end)\b(?:[^\r\n\\]|\\\r?\n|\\)*", re.MULTILINE
+)
+_WHOLE = rb"[ \t]+[-+]?\d+(?:,\d+)?(?:[eE][-+]?\d+)?"
+_COMMAS = re.compile(rb"^v[nt]?(?:%b)+[ \t]*\r?$" % _WHOLE, re.MULTILINE)
+_CONTINUED = re.compile(rb"\\\r?\n")
 _LIBRARY = re.compile(rb"^([ \t]*mtllib[ \t]+)([^\r\n]+?)[ \t]*(\r?)$", re.MULTILINE)
 _MATERIAL = re.compile(r"^[ \t]*newmtl[ \t]+([^\r\n]*)", re.MULTILINE)
 _GRAY = re.compile(r"^[ \t]*Kd[ \t]+(\d+\.?\d*|\.\d+)[ \t]*\r?$", re.MULTILINE)
@@ -35,11 +47,82 @@ def readable(path: Path, scratch: Path) -> Path:
     data = path.read_bytes()
     text = _SEVEN.sub(rb"\1\3\4", data) if _has_weights(data[:_HEAD]) else data
     text = _OUTLINE.sub(b"f", text) if b"\nfo" in text else text
-    if text is data:
-        return path
+    text = _COMMENT.sub(rb"\1.\2", text) if _CONTINUED.search(text) else text
+    text = _CURVE.sub(b"", text) if b"cstype" in text and _faces(text) else text
+    if any(b"," in match[0] for match in _COMMAS.finditer(text[:_HEAD])):
+        text = _COMMAS.sub(lambda match: match[0].replace(b",", b"."), text)
+    return path if text == data else _copied(text, path, scratch)
+
+
+def _copied(text: bytes, path: Path, scratch: Path) -> Path:
     copy = scratch / path.name
     copy.write_bytes(from_elsewhere(text, path, scratch))
     return copy
+
+
+def _faces(text: bytes) -> int:
+    """How many faces there are at least."""
+    return text.count(b"\nf ") + text.count(b"\nf\t") + text.startswith((b"f ", b"f\t"))
+
+
+def whole(path: Path, scratch: Path) -> Path | None:
+    """A copy in `scratch` of the OBJ at `path`, just imported, with the faces that the importer dropped.
+
+    None where it dropped none. Places come first, and corners have only what is there, counted from 1.
+    """
+    if path.stat().st_size > _LARGEST:
+        return None
+    text = path.read_bytes()
+    if sum(len(mesh.polygons) for mesh in bpy.data.meshes) >= _faces(text):
+        return None
+    counts = {b"v": 0, b"vt": 0, b"vn": 0}
+    places, rest = [], []
+    for line in _CONTINUED.sub(b" ", text).splitlines():
+        keyword, *words = line.partition(b"#")[0].split() or [b""]
+        if keyword in counts:
+            counts[keyword] += 1
+            places.append(line)
+        elif keyword == b"f":
+            rest.append(_Face(words, tuple(counts.values())))
+        else:
+            rest.append(line)
+    totals = tuple(counts.values())
+    if all(all(one.has(one.counts)) for one in rest if isinstance(one, _Face)):
+        return None
+    lines = (one.line(totals) if isinstance(one, _Face) else one for one in rest)
+    return _copied(b"\n".join([*places, *lines, b""]), path, scratch)
+
+
+class _Face:
+    """A face of the words of its corners, after as many vertices, texture coordinates and normals."""
+
+    def __init__(self, words: list[bytes], counts: tuple[int, ...]):
+        self.counts = counts
+        try:
+            columns = list(zip_longest(*(self._numbers(word) for word in words)))
+        except ValueError:
+            columns = []
+        self.columns = [column if any(column) or 0 in column else () for column in columns]
+
+    def has(self, counts: tuple[int, ...]) -> list[bool]:
+        """Of vertices, texture coordinates and normals, whether all are among so many."""
+        each = zip(self.columns, counts, strict=False)
+        return [all(i is not None and 0 < i <= count for i in column) for column, count in each]
+
+    def line(self, counts: tuple[int, ...]) -> bytes:
+        """Its line, without what is not there; empty where a vertex is not."""
+        there = self.has(counts)
+        if not self.columns or not there[0]:
+            return b""
+        kept = [column if good else () for column, good in zip(self.columns, there, strict=False)]
+        corners = zip_longest(*(map(b"%d".__mod__, column) for column in kept), fillvalue=b"")
+        return b"f " + b" ".join(b"/".join(corner).rstrip(b"/") for corner in corners)
+
+    def _numbers(self, word: bytes) -> list[int | None]:
+        """The indices of a corner, counted from 1; None where there is none."""
+        numbers = [int(part) if part else None for part in word.split(b"/")]
+        counted = zip(numbers, self.counts, strict=False)
+        return [count + 1 + i if i is not None and i < 0 else i for i, count in counted]
 
 
 def _has_weights(text: bytes) -> bool:

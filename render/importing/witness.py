@@ -183,9 +183,8 @@ def _used(path: Path, kind: str, points: np.ndarray) -> np.ndarray:
     """The points (N, 3) of an OBJ that its faces name; others as they are."""
     if kind != "obj":
         return points
-    corners = (
-        int(word.partition(b"/")[0]) for line in _FACE.findall(path.read_bytes()) for word in line.split()
-    )
+    faces = (line.split() for line in _FACE.findall(path.read_bytes()))
+    corners = (int(word.partition(b"/")[0]) for words in faces if len(words) > 2 for word in words)
     used = np.fromiter(corners, np.int64)
     if used.min() <= 0:
         raise ValueError("counted from the end")
