@@ -48,7 +48,7 @@ def process(job: RenderJob, place: Placement) -> RenderRecord:
         imported, frozen = _checked(path, imported, frozen, scratch)
     with watch("freeze"):
         missing, relinked = relink_textures(path, imported.format)
-        shown = materials.prepare(frozen.objects)
+        shown = materials.prepare(frozen.objects, imported.format)
     cameras = place_cameras(config, job.uid, frozen.radius)
     outline = enclosing_points(frozen.mesh.vertices)
     with watch("color"):

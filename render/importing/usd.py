@@ -8,6 +8,9 @@ prims first, for each may inherit another value. The layer also says
   translation, rotation and scale;
 - of a prim that resets the transforms above it where it stands;
 - of solids that they are meshes (`render.importing.usd_solids`);
+- of faces beside those that have a material of their own what they have (`render.importing.usd_faces`);
+- of a `displayColor` without a value that there is none;
+- of tiled textures where their tiles lie (`render.importing.usd_tiles`);
 - of shapes bound to a material by a collection that they are bound to it.
 """
 
@@ -23,7 +26,9 @@ import numpy as np
 
 from render.importing import gltf_nodes
 from render.importing.rawmesh import Y_UP
+from render.importing.usd_faces import name_others
 from render.importing.usd_solids import become_mesh, is_solid
+from render.importing.usd_tiles import find_tiles
 from render.references.closure import companions
 
 LAYER = "inherited.usda"
@@ -142,7 +147,8 @@ def _with_what_is_lost(path: Path, target: Path) -> tuple[Path, Any]:
                 break
         own = [prim for prim in _places(stage) if not prim.IsInstanceProxy()]
         changes = sum(_state(prim) + _keep_matrix(prim) + become_mesh(prim) for prim in own)
-        if not changes + _bind_directly(own):
+        changes += sum(_block_empty(prim) for prim in own) + _bind_directly(own) + find_tiles(stage, path)
+        if not changes + sum(name_others(prim) for prim in own):
             return path, stage
         stage.GetRootLayer().Save()
     except Tf.ErrorException:  # the importer says what is wrong
@@ -209,6 +215,15 @@ def _state(prim: Any) -> int:
         own.BlockIndices()
         own.Set(values)
     return len(unseen)
+
+
+def _block_empty(prim: Any) -> bool:
+    """Say of an array of colors without any, which the importer takes for white, that there is none."""
+    color = prim.GetAttribute("primvars:displayColor")
+    if not color.HasAuthoredValue() or color.ValueMightBeTimeVarying() or color.Get():
+        return False
+    color.Block()
+    return True
 
 
 def _keep_matrix(prim: Any) -> bool:

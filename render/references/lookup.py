@@ -36,7 +36,7 @@ _MOST_NAMESAKES = 256  # of one name, compared
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:")
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
 _FILE = re.compile(r"file:(?://)?", re.IGNORECASE)
-TILE = re.compile(r"<UDIM>|<UVTILE>", re.IGNORECASE)
+TILE = re.compile(r"<UDIM>|<UVTILE>|%\(UDIM\)d", re.IGNORECASE)
 _TILE_NUMBER = r"(\d{4}|u\d+_v\d+)"
 
 
@@ -123,11 +123,11 @@ class Search:
         return self._as_written(name, texts) or self._in_listing(texts, anywhere)
 
     def tiles(self, name: str) -> list[str]:
-        """The tiles of an image whose name holds <UDIM> or <UVTILE>: of the nearest folder that has any."""
+        """The tiles of an image whose name has the mark of one: of the nearest folder that has any."""
         if not TILE.search(name):
             return []
-        base = re.escape(_key(base_name(name)))
-        pattern = re.compile(TILE.sub(lambda _: _TILE_NUMBER, base, count=1))  # several would not be linear
+        before, _, after = TILE.sub("\0", _key(base_name(name)), count=1).partition("\0")
+        pattern = re.compile(re.escape(before) + _TILE_NUMBER + re.escape(after))
         found = [path for base, paths in self._by_base().items() if pattern.fullmatch(base) for path in paths]
         if not found:
             return []

@@ -52,24 +52,29 @@ def _tile(path: Path) -> set[str]:
         name = _file_name(image)
         mark = TILE.search(name)
         tiles = [path.parent.parent / tile for tile in search.tiles(name)] if mark else []
-        if mark and tiles:
-            _show_tiles(image, tiles, len(name[: mark.start()]), len(name[mark.end() :]))
+        if mark and tiles and _show_tiles(image, tiles, mark.start(), len(name) - mark.end()):
             found.add(name)
     return found
 
 
-def _show_tiles(image: bpy.types.Image, tiles: list[Path], before: int, after: int) -> None:
-    """Let an image be `tiles`, whose names have a number after `before` and until `after` characters."""
+def _show_tiles(image: bpy.types.Image, tiles: list[Path], before: int, after: int) -> bool:
+    """Let an image be `tiles`, whose names have a number after `before` and until `after` characters.
+
+    False where no number is a tile's.
+    """
     name = tiles[0].name
     words = [tile.name[before : len(tile.name) - after] for tile in tiles]
+    numbers = sorted({number for word in words if 1001 <= (number := _tile_number(word)) <= 2000})
+    if not numbers:
+        return False
     mark = "<UDIM>" if words[0].isdigit() else "<UVTILE>"
     image.source = "TILED"
     image.filepath = str(tiles[0].with_name(f"{name[:before]}{mark}{name[len(name) - after :]}"))
-    first, *others = sorted({number for word in words if 1001 <= (number := _tile_number(word)) <= 2000})
-    image.tiles[0].number = first
-    for number in others:
+    image.tiles[0].number = numbers[0]
+    for number in numbers[1:]:
         image.tiles.new(number)
     image.reload()
+    return True
 
 
 def _tile_number(word: str) -> int:

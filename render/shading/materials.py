@@ -11,18 +11,20 @@ from render.shading.basecolor import CLEAR
 from render.shading.coverage import OPAQUE
 
 GRAY = (0.8, 0.8, 0.8, 1.0)  # Blender's color for faces without a material
+EXACT = frozenset({"blend", "usd", "usda", "usdc", "usdz"})
+"""Formats in which a material that shows vertex colors says so."""
 _OPAQUE_SHADERS = {"BSDF_DIFFUSE", "BSDF_GLOSSY", "BSDF_GLASS", "BSDF_REFRACTION", "EMISSION"}
 
 
-def prepare(objects: list[bpy.types.Object]) -> list[str]:
-    """Give every face a lit node material. Returns notes."""
+def prepare(objects: list[bpy.types.Object], kind: str) -> list[str]:
+    """Give every face of a model of format `kind` a lit node material. Returns notes."""
     for material in list(bpy.data.materials):
         if not material.use_nodes or material.node_tree is None:
             _make_nodes(material)
         _disable_displacement(material)
     painted_copies: dict[str, bpy.types.Material] = {}
     for mesh in dict.fromkeys(obj.data for obj in objects):
-        _fill_slots(mesh, painted_copies)
+        _fill_slots(mesh, painted_copies, kind in EXACT)
     return _show_invisible(objects)
 
 
@@ -80,15 +82,18 @@ def _disable_displacement(material: bpy.types.Material) -> None:
         material.displacement_method = "BUMP"
 
 
-def _fill_slots(mesh: bpy.types.Mesh, painted_copies: dict[str, bpy.types.Material]) -> None:
-    """Give every slot a material; vertex colors show where no texture does."""
+def _fill_slots(mesh: bpy.types.Mesh, painted_copies: dict[str, bpy.types.Material], exact: bool) -> None:
+    """Give every slot a material; vertex colors show where no texture does.
+
+    If materials are `exact`, only those without a color of their own do.
+    """
     if not mesh.materials:
         mesh.materials.append(None)
     colors = _vertex_colors(mesh)
     for index, material in enumerate(mesh.materials):
         if material is None:
             mesh.materials[index] = _plain(colors is not None)
-        elif colors is not None and _is_painted(material, colors):
+        elif colors is not None and _is_painted(material, colors, exact):
             mesh.materials[index] = _painted_copy(material, painted_copies)
     if "material_index" in mesh.attributes:  # else all are 0
         indices = np.empty(len(mesh.polygons), np.int32)
@@ -147,12 +152,12 @@ def _link_vertex_colors(material: bpy.types.Material) -> None:
             tree.links.new(node.outputs["Color"], socket)
 
 
-def _is_painted(material: bpy.types.Material, colors: str) -> bool:
+def _is_painted(material: bpy.types.Material, colors: str, exact: bool) -> bool:
     """Whether a mesh's colors count rather than its material: they vary, or the material says nothing.
 
-    White says nothing either.
+    White says nothing either. An `exact` material that says something counts.
     """
-    counts = colors == "varied" or (colors == "even" and _is_default(material))
+    counts = colors != "white" and ((colors == "varied" and not exact) or _is_default(material))
     return counts and not _has_color_source(material)
 
 

@@ -16,6 +16,7 @@ UDIM = ("1001", "1002")
 CASES = {
     "lower case": ("skin.<udim>.png", "skin.{}.png", UDIM),
     "rows and columns": ("skin_<UVTILE>.png", "skin_{}.png", ("u1_v1", "u2_v1")),
+    "as Mari writes": ("skin.%(UDIM)d.png", "skin.{}.png", UDIM),
     "backslash": ("maps\\skin.<UDIM>.png", "maps/skin.{}.png", UDIM),
     "stale": ("C:\\me\\skin.<UDIM>.png", "textures/skin.{}.png", UDIM),
 }
@@ -38,3 +39,12 @@ def test_tiles(case: str, render: Callable[..., Bundle], tmp_path: Path) -> None
     assert bundle.meta["missing_textures"] == []
     for color in ((200, 30, 30), (30, 30, 200)):
         assert (np.abs(albedo - color).max(1) <= 4).mean() > 0.4
+
+
+def test_tiles_without_a_number_of_their_own_are_missing(
+    render: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "skin_u0_v0.png")
+    (tmp_path / "a.mtl").write_text("newmtl m\nKd 1 0 0\nmap_Kd skin_<UVTILE>.png\n")
+    (tmp_path / "a.obj").write_text("mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nusemtl m\nf 1 2 3\n")
+    assert render(tmp_path / "a.obj").meta["missing_textures"] == ["skin_<UVTILE>.png"]
