@@ -160,7 +160,7 @@ def test_mistakes_are_reported_before_anything_starts(out: Path) -> None:
     train(SMALL, out, "run", report=quiet)
     with pytest.raises(UserError, match="a batch of 4 cannot be divided evenly among 3"):
         train_together(SMALL, out, "other", processes=3)
-    with pytest.raises(CheckpointError, match="a different width"):
+    with pytest.raises(CheckpointError, match="another configuration: width 32 -> 64"):
         train_together(SMALL.model_copy(update={"width": 64}), out, "run", processes=2)
     with pytest.raises(CheckpointError, match="this run exists"):
         train_together(SMALL, out, "run", resume=False, processes=2)

@@ -140,7 +140,7 @@ def test_a_run_can_be_made_longer_but_not_other(out: Path) -> None:
     train(SMALL, out, "run", report=quiet)
     longer = train(SMALL.model_copy(update={"steps": 14}), out, "run", report=quiet)
     assert checkpoints.load(longer)["step"] == 14
-    with pytest.raises(CheckpointError, match="a different width"):
+    with pytest.raises(CheckpointError, match="another configuration: width 32 -> 64"):
         train(SMALL.model_copy(update={"width": 64, "lr": 1e-4}), out, "run", report=quiet)
     with pytest.raises(CheckpointError, match="this run exists"):
         train(SMALL, out, "run", resume=False, report=quiet)
