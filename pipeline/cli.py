@@ -44,6 +44,8 @@ VERBS = {
     "bench": "measure seconds per model, step by step",
     "completion": "a script that completes verbs and flags in bash, zsh or fish",
 }
+CONTINUED = {"render", "fuse", "retry", "curate", "train", "draw", "report", "push"}
+"""The verbs that keep what an interrupted run has done; the others begin anew."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -105,7 +107,8 @@ def _run(verb: str, arguments: list[str]) -> int:
         extras.require(verb)
         return module.run(command)
     except KeyboardInterrupt:
-        return _complain("interrupted. The same command continues where this stopped.", 130)
+        continues = " The same command continues where this stopped." if verb in CONTINUED else ""
+        return _complain(f"interrupted.{continues}", 130)
     except BrokenPipeError:  # `insideout ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

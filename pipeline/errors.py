@@ -14,6 +14,8 @@ _REMEDIES = {
     errno.EROFS: _WRITABLE,
     errno.EACCES: _WRITABLE,
     errno.EPERM: _WRITABLE,
+    errno.EEXIST: "Move it away, or choose another place",
+    errno.ENOTDIR: "Move the file that is in the folder's place, or choose another place",
     errno.EIO: "Check the disk",
     errno.ESTALE: "Mount it again",
     errno.EMFILE: "Raise the limit on open files (`ulimit -n`)",

@@ -139,6 +139,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         drawn=as_condition([drawn[sample.uid] for sample in samples]) if drawn and merged else None,
     )
     if settings.pictures:
+        settings.pictures.parent.mkdir(parents=True, exist_ok=True)
         true = np.stack([sample.cloud for sample in samples])
         draw_sheet([sample.views[0].image for sample in samples], generated, true).save(settings.pictures)
     # Scores compare with twice the points, so that the floor is of two samples without a common point.

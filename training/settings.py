@@ -45,7 +45,7 @@ class Sampling:
             at_least(name, getattr(self, name), least)
 
 
-def at_least(name: str, value: int, least: int) -> None:
+def at_least(name: str, value: float, least: float) -> None:
     """UserError if a setting is too low."""
     if value < least:
         raise UserError(f"{name} {value}: it must be at least {least}.")
@@ -230,6 +230,10 @@ class EvaluateSettings(Scoring, Running):
         if len(set(self.see_inside)) < len(self.see_inside):
             raise UserError("see_inside: name each kind of masks once.")
         at_least("points", self.points, 1)
+        if self.pictures:
+            from fuse.preview.picture import check_ending
+
+            check_ending(self.pictures)
         _ = self.sampling
 
     @property

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 
 from fuse.sampling import spacing
 from render.bundle import Camera
+from render.failures import UserError
 
 BACKGROUND = (214, 217, 222)
 """Light gray: white models stand out from it, and dark ones too."""
@@ -14,6 +17,12 @@ _SHARP = 3  # the picture is drawn this many times larger, then reduced
 _LIGHT = np.array([-0.35, 0.55, 0.76], np.float32)  # in camera axes: upper left, from behind the eye
 _LARGEST = 16  # a ball's radius is at most 1/16 of the picture: the cost grows with its area
 _FILL = 0.7  # a ball's radius in distances to the fourth neighbor: closes evenly and unevenly spread surfaces
+
+
+def check_ending(path: Path) -> None:
+    """UserError unless a picture can be written under this name: before the work that it is to show."""
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise UserError(f"{path}: no picture has this ending. Name a .png file.")
 
 
 def draw_cloud(

@@ -15,7 +15,7 @@ from fuse.dataset.layout import Layout, open_dataset
 from fuse.dataset.manifest import read_manifest
 from fuse.dataset.shard import Row, Shard, decode
 from fuse.preview.cutaway import on_gray
-from fuse.preview.picture import BACKGROUND, draw_cloud
+from fuse.preview.picture import BACKGROUND, check_ending, draw_cloud
 from fuse.preview.thumbs import best_view
 from render.bundle import Bundle, View
 from render.failures import UserError
@@ -26,7 +26,11 @@ CAPTION = 14  # pixels below each model
 
 
 def write_sheet(out: Path, to: Path, models: Sequence[str], size: int, across: int, most: int) -> int:
-    """Draw the named models (uid or source path), or the first `most`, into one PNG. Returns their number."""
+    """Draw the named models (uid or source path), or the first `most`, into one PNG. Returns their number.
+
+    UserError where `to` has no picture's ending, or no such model is fused.
+    """
+    check_ending(to)
     layout = open_dataset(out)
     rows = [row for row in _rows(layout) if not models or {row["uid"], row["source"]} & set(models)]
     if not rows:

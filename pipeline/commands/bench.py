@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.terminal import show
 from render.failures import UserError
+from training.settings import at_least
 
 _ENGINE_MODELS = 8  # per worker
 
@@ -41,6 +42,14 @@ class Command:
     """Samples of the color that --against compares with; 0: do not compare color."""
     ledger: int = 0
     """Instead, measure what a dataset of this many models costs the driver. Makes two files per model."""
+
+    def __post_init__(self) -> None:
+        for name in ("repeat", "threads", "workers"):
+            at_least(name, getattr(self, name), 1)
+        for name in ("faces", "engine", "memory", "reference", "ledger"):
+            at_least(name, getattr(self, name), 0)
+        for width in self.resolutions:
+            at_least("resolutions", width, 16)
 
 
 def run(command: Command) -> int:

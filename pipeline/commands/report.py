@@ -9,6 +9,7 @@ from tyro.conf import DisallowNone, Positional
 
 from pipeline.arguments import Dataset
 from pipeline.terminal import show
+from training.settings import at_least
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,18 @@ class Command:
     workers: DisallowNone[int | None] = None
     """Processes; default: one per CPU core."""
 
+    def __post_init__(self) -> None:
+        at_least("views", self.views, 1)
+        at_least("pages", self.pages or 0, 0)
+        at_least("workers", 1 if self.workers is None else self.workers, 1)
+
 
 def run(command: Command) -> int:
     """Write the report, and print where it is."""
     from pipeline.report.site import Options, write_report
 
     workers = command.workers or len(os.sched_getaffinity(0))
-    options = Options(max(1, command.views), command.pages, workers)
+    options = Options(command.views, command.pages, workers)
     page = write_report(command.dataset, options, show)
     show(f"report: {page}")
     return 0

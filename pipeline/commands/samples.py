@@ -21,6 +21,7 @@ class Command:
 
 def run(command: Command) -> int:
     """In a process of its own, for bpy is never loaded into this one. Its output shows only on failure."""
+    command.folder.mkdir(parents=True, exist_ok=True)
     program = [sys.executable, "-m", "render.samples", str(command.folder)]
     done = subprocess.run(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:

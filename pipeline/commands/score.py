@@ -44,5 +44,6 @@ def run(command: Command) -> int:
         for name, found in compare(generated, read_clouds(command.baseline), true, command).items():
             show(f"  {name}: {found}")
     if command.to:
+        command.to.parent.mkdir(parents=True, exist_ok=True)
         command.to.write_text(json.dumps(report.record(), indent=1))
     return 0

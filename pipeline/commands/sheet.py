@@ -9,6 +9,7 @@ from tyro.conf import Positional
 
 from pipeline.arguments import Dataset
 from pipeline.terminal import show
+from training.settings import at_least
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Command:
     """Models per row."""
     most: int = 24
     """Maximum number of models."""
+
+    def __post_init__(self) -> None:
+        for name in ("size", "across", "most"):
+            at_least(name, getattr(self, name), 1)
 
 
 def run(command: Command) -> int:

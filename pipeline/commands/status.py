@@ -10,6 +10,7 @@ from tyro.conf import DisallowNone, Positional
 
 from pipeline.arguments import Dataset, Models
 from pipeline.terminal import show
+from training.settings import at_least
 
 _CLEAR = "\x1b[2J\x1b[H"
 
@@ -24,6 +25,9 @@ class Command:
     """Count these models as the ones to do, instead of those of the newest run."""
     watch: DisallowNone[float | None] = None
     """Show it again every this many seconds, until Ctrl-C."""
+
+    def __post_init__(self) -> None:
+        at_least("watch", self.watch or 0, 0)
 
 
 def run(command: Command) -> int:

@@ -10,6 +10,7 @@ from tyro.conf import DisallowNone, Positional
 from pipeline.arguments import ConfigFile, Dataset
 from pipeline.terminal import show
 from training.config import TrainConfig
+from training.settings import at_least
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Command:
     lost ones are replaced. 0: train in this process."""
     max_failures: int = 3
     """Maximum number of times that lost processes are replaced."""
+
+    def __post_init__(self) -> None:
+        at_least("processes", self.processes, 0)
+        at_least("max_failures", self.max_failures, 0)
 
 
 def run(command: Command) -> int:

@@ -10,6 +10,7 @@ from tyro.conf import DisallowNone, Positional
 from pipeline.arguments import Dataset, Uid
 from pipeline.terminal import show
 from render.failures import UserError
+from training.settings import at_least
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Command:
     views: int = 0
     """Number of views, the first ones; 0: all."""
 
+    def __post_init__(self) -> None:
+        at_least("views", self.views, 0)
+
 
 def run(command: Command) -> int:
     """Show it, and print what is shown."""
@@ -32,7 +36,7 @@ def run(command: Command) -> int:
 
     if command.to and command.to.suffix != ".rrd":
         raise UserError(f"{command.to}: name a file that ends in .rrd.")
-    row = rerun_scene.show(command.dataset, command.uid, command.to, max(0, command.views))
+    row = rerun_scene.show(command.dataset, command.uid, command.to, command.views)
     where = f"{command.to} (open it with `rerun {command.to}`)" if command.to else "the viewer"
     show(f"view: {row['uid']} in {where}")
     return 0

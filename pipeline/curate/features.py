@@ -10,6 +10,7 @@ from pipeline.curate.options import Options
 from training.checkpoints import open_encoder
 from training.conditioning.encoder import Encoder
 from training.config import TrainConfig
+from training.learner import pick_device
 
 _BATCH = 64  # images at once
 
@@ -17,9 +18,8 @@ _BATCH = 64  # images at once
 def encoder_of(options: Options) -> Encoder:
     """The trainer's image encoder that the options name."""
     size, path = options.image_size, options.encoder_path
-    return open_encoder(
-        TrainConfig(encoder=options.encoder, encoder_path=path, image_size=size), options.device
-    )
+    device = pick_device(options.device)
+    return open_encoder(TrainConfig(encoder=options.encoder, encoder_path=path, image_size=size), device)
 
 
 def features(models: Sequence[Sequence[bytes]], encoder: Encoder) -> np.ndarray:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from tyro.conf import DisallowNone
 
+from training.settings import at_least
+
 EncoderName = Literal["efficientnet_lite0", "clip_image", "clip_grid", "dinov2_grid"]
 
 
@@ -25,5 +27,10 @@ class Options:
     """Views per model that the encoder sees."""
     clusters: int = 0
     """Number of clusters; 0: as before, else by the number of models. Another number makes new clusters."""
-    device: str = "cpu"
-    """Where the encoder runs: cpu or cuda."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the encoder runs."""
+
+    def __post_init__(self) -> None:
+        at_least("image_size", self.image_size, 32)
+        at_least("views", self.views, 1)
+        at_least("clusters", self.clusters, 0)

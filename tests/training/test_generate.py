@@ -199,12 +199,14 @@ def test_labeled_clouds_keep_their_label(tmp_path: Path) -> None:
 def test_evaluation_reads_the_truth_and_draws_a_sheet(run: Path, tmp_path: Path) -> None:
     out = run.parents[1]
     settings = EvaluateSettings(out, run, count=4, points=32, steps=3, scores=False)
-    result = evaluate(replace(settings, pictures=tmp_path / "sheet.png"))
+    with pytest.raises(UserError, match=r"sheet\.txt: no picture has this ending"):
+        replace(settings, pictures=tmp_path / "sheet.txt")
+    result = evaluate(replace(settings, pictures=tmp_path / "new" / "sheet.png"))
     assert "holds none out (split 'validation' is empty)" in result.summary().splitlines()[0]
     assert result.objects == 4
     assert np.shape(result.distances) == (4, 4)
     assert result.summary().count("\n") == 6
-    with Image.open(tmp_path / "sheet.png") as sheet:
+    with Image.open(tmp_path / "new" / "sheet.png") as sheet:
         assert sheet.size == (4 * 128, 3 * 128)
     before = evaluate(replace(settings, untrained=True))
     assert before.own > result.own  # thirty steps are better than none

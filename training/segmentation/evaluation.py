@@ -125,6 +125,7 @@ def evaluate_masks(settings: EvaluateSettings) -> MaskEvaluation:
     objects_of = f"{len(held)} objects of split {split!r}" + (" (learned)" if split == config.split else "")
     predicted = [_predicted(segmenter, subject) for subject in held]
     if settings.pictures:
+        settings.pictures.parent.mkdir(parents=True, exist_ok=True)
         shown = [(one, interior) for one, (interior, _) in zip(held, predicted, strict=True)]
         draw_masks(shown).save(settings.pictures)
     return compare(held, predicted, means, threshold, objects_of)

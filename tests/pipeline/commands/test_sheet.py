@@ -62,6 +62,9 @@ def test_four_panels_of_one_model(dataset: Path, tmp_path: Path) -> None:
     assert pixels[32, 64 + 32].min() > 60 and pixels[1, 64 + 1].max() == 0  # depth
 
 
-def test_an_unknown_model_is_named(dataset: Path, tmp_path: Path) -> None:
+def test_an_unknown_model_and_an_unknown_ending_are_named(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"chair\.glb"):
         write_sheet(dataset, tmp_path / "sheet.png", ["chair.glb"], size=64, across=2, most=5)
+    for name in ("sheet.txt", "sheet"):
+        with pytest.raises(UserError, match=f"{name}: no picture has this ending"):
+            write_sheet(dataset, tmp_path / name, (), size=64, across=2, most=5)
