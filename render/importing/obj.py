@@ -8,12 +8,14 @@
   vertices it drops. `whole` writes a copy with these faces.
 - `Kd` with one value is gray by the specification; it takes green and blue from its default.
 - Colors that exporters wrote as 0..255 it reads as fractions.
+- Names of materials it compares byte by byte, also where an OBJ is in UTF-8 and its MTL in GBK.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from typing import Any
 import bpy
 import numpy as np
 
+from render.references.lookup import in_other_encodings
 from render.srgb import linear_to_srgb, srgb_to_linear
 
 _HEAD = 64 << 10
@@ -36,6 +39,8 @@ _WHOLE = rb"[ \t]+[-+]?\d+(?:,\d+)?(?:[eE][-+]?\d+)?"
 _COMMAS = re.compile(rb"^v[nt]?(?:%b)+[ \t]*\r?$" % _WHOLE, re.MULTILINE)
 _CONTINUED = re.compile(rb"\\\r?\n")
 _LIBRARY = re.compile(rb"^([ \t]*mtllib[ \t]+)([^\r\n]+?)[ \t]*(\r?)$", re.MULTILINE)
+_USED = re.compile(rb"^([ \t]*usemtl[ \t]+)([^\r\n]*[^\s])", re.MULTILINE)
+_DEFINED = re.compile(rb"^[ \t]*newmtl[ \t]+([^\r\n]*[^\s])", re.MULTILINE)
 _MATERIAL = re.compile(r"^[ \t]*newmtl[ \t]+([^\r\n]*)", re.MULTILINE)
 _GRAY = re.compile(r"^[ \t]*Kd[ \t]+(\d+\.?\d*|\.\d+)[ \t]*\r?$", re.MULTILINE)
 
@@ -51,6 +56,7 @@ def readable(path: Path, scratch: Path) -> Path:
     text = _CURVE.sub(b"", text) if b"cstype" in text and _faces(text) else text
     if any(b"," in match[0] for match in _COMMAS.finditer(text[:_HEAD])):
         text = _COMMAS.sub(lambda match: match[0].replace(b",", b"."), text)
+    text = _as_defined(text, path)
     return path if text == data else _copied(text, path, scratch)
 
 
@@ -134,6 +140,29 @@ def _has_weights(text: bytes) -> bool:
         return False
 
 
+def _as_defined(text: bytes, path: Path) -> bytes:
+    """The text with the names of materials in the encoding of the libraries that define them."""
+    used = {match[2] for match in _USED.finditer(text) if not match[2].isascii()}
+    if not used:
+        return text
+    defined = {name for library in _libraries(text, path) for name in _DEFINED.findall(library.read_bytes())}
+    names = {
+        name: other
+        for name in used - defined
+        for other in map(os.fsencode, in_other_encodings(os.fsdecode(name)))
+        if other in defined
+    }
+    return _USED.sub(lambda match: match[1] + names.get(match[2], match[2]), text) if names else text
+
+
+def _libraries(text: bytes, path: Path) -> Iterator[Path]:
+    """Those that the OBJ at `path` names in its text, and the one that Blender takes besides."""
+    named = [os.fsdecode(match[2]) for match in _LIBRARY.finditer(text[:_HEAD])]
+    for library in (*(path.parent / name for name in named), path.with_suffix(".mtl")):
+        if library.is_file() and library.stat().st_size < _LARGEST:
+            yield library
+
+
 def from_elsewhere(text: bytes, path: Path, folder: Path) -> bytes:
     """The text of the OBJ at `path`, which names its libraries from `folder`.
 
@@ -167,11 +196,10 @@ def _correct(attribute: Any) -> None:
 def correct_grays(path: Path) -> None:
     """Of the imported materials of the OBJ at `path`: one value for all three channels."""
     with path.open("rb") as file:
-        named = [os.fsdecode(match[2]) for match in _LIBRARY.finditer(file.read(_HEAD))]
-    for library in (*(path.parent / name for name in named), path.with_suffix(".mtl")):
-        if library.is_file() and library.stat().st_size < _LARGEST:
-            for name, gray in grays(library.read_bytes().decode("utf-8", "replace")).items():
-                _paint(bpy.data.materials.get(name), gray)
+        head = file.read(_HEAD)
+    for library in _libraries(head, path):
+        for name, gray in grays(library.read_bytes().decode("utf-8", "replace")).items():
+            _paint(bpy.data.materials.get(name), gray)
 
 
 def grays(text: str) -> dict[str, float]:

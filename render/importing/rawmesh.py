@@ -17,6 +17,7 @@ import numpy as np
 from mathutils import Matrix
 
 from render.references.lookup import LocalTree, Search
+from render.references.spelling import spelled
 
 Y_UP = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], float)
 """Takes Y-up, -Z-forward coordinates to Blender's Z-up, as Blender's own importers do."""
@@ -107,7 +108,7 @@ def build(meshes: list[RawMesh], known: Mapping[str, bpy.types.Material] = NONE_
             _fill_slots(shared[key], raw, materials, known)
         matrix = raw.matrix.copy()
         matrix[:3, 3] += matrix[:3, :3] @ origin - offset
-        thing = bpy.data.objects.new(raw.name, shared[key])
+        thing = bpy.data.objects.new(spelled(raw.name), shared[key])
         thing.parent = root
         thing.matrix_parent_inverse = Matrix(matrix.tolist())
         bpy.context.scene.collection.objects.link(thing)
@@ -115,7 +116,9 @@ def build(meshes: list[RawMesh], known: Mapping[str, bpy.types.Material] = NONE_
     own = {material for raw in meshes for material in _slots(raw) if material is not None}
     used = {material for material in own if material.name not in known}
     textures = {m.texture for m in used if m.texture} | {m.opacity.texture for m in used if m.opacity}
-    notes = [f"texture missing: {texture.name}" for texture in sorted(textures) if not texture.is_file()]
+    notes = [
+        f"texture missing: {spelled(texture.name)}" for texture in sorted(textures) if not texture.is_file()
+    ]
     return Built(notes, offset)
 
 
@@ -157,7 +160,7 @@ def _mesh(raw: RawMesh, origin: np.ndarray) -> bpy.types.Mesh:
     Those have indices out of range or repeated. Normals on them would crash it, so normals wait in an
     attribute until the mesh is validated.
     """
-    mesh = bpy.data.meshes.new(raw.name)
+    mesh = bpy.data.meshes.new(spelled(raw.name))
     sizes = np.ascontiguousarray(raw.sizes, np.int32)
     mesh.vertices.add(len(raw.vertices))
     mesh.vertices.foreach_set("co", np.ascontiguousarray(raw.vertices - origin, np.float32).ravel())
@@ -224,7 +227,7 @@ def _apply_normals(mesh: bpy.types.Mesh) -> None:
 def _material(raw: RawMaterial, colored: bool) -> bpy.types.Material:
     """A Principled material; colors of vertices or faces stand in for the diffuse color, a texture for
     both."""
-    material = bpy.data.materials.new(raw.name)
+    material = bpy.data.materials.new(spelled(raw.name))
     material.use_nodes = True
     nodes, links = material.node_tree.nodes, material.node_tree.links
     shader = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
@@ -273,8 +276,8 @@ def _image(path: Path) -> bpy.types.Image:
     """The image at `path`, or a placeholder with that path, as Blender's importers leave one."""
     try:
         return bpy.data.images.load(str(path), check_existing=True)
-    except RuntimeError:
-        image = bpy.data.images.new(path.name, 1, 1)
+    except (RuntimeError, UnicodeError):  # of a name that is not UTF-8 Blender cannot say that it is missing
+        image = bpy.data.images.new(spelled(path.name), 1, 1)
         image.source = "FILE"
         image.filepath = str(path)
         return image

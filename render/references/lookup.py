@@ -84,7 +84,7 @@ def spellings(name: str) -> list[str]:
     found = dict.fromkeys((plain, _unescaped(plain), _unescaped(_QUERY.sub("", plain))))
     for text in list(found):
         if not text.isascii():
-            found |= dict.fromkeys(_in_other_encodings(text))
+            found |= dict.fromkeys(in_other_encodings(text))
     return list(found)
 
 
@@ -93,7 +93,8 @@ def _unescaped(text: str) -> str:
     return unquote(text, errors="surrogateescape")
 
 
-def _in_other_encodings(text: str) -> Iterator[str]:
+def in_other_encodings(text: str) -> Iterator[str]:
+    """A name as a file system gives it, misread or written in each of the legacy encodings."""
     raw = os.fsencode(text)
     for encoding in LEGACY_ENCODINGS:
         with contextlib.suppress(UnicodeDecodeError):

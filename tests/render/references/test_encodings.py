@@ -61,3 +61,26 @@ def test_materials_named_in_other_encodings(encoding: str, tmp_path: Path):
     picture(root / "c/wood.png")
     found, staged = imported(root, "c/m.obj", tmp_path)
     assert (found["colors"], found["missing"]) == ([RED], []), staged
+
+
+@pytest.mark.parametrize(("inside", "beside"), [("utf-8", "gbk"), ("gbk", "utf-8"), ("utf-8", "cp932")])
+def test_a_library_in_another_encoding_than_its_model(inside: str, beside: str, tmp_path: Path):
+    root = tmp_path / "models"
+    body = OBJ.format(mtllib="mtllib m.mtl\n", usemtl=f"usemtl {CHAIR}\n")
+    text(root / "c/m.obj", body.encode(inside))
+    text(root / "c/m.mtl", f"newmtl {CHAIR}\nKd 1 1 1\nmap_Kd wood.png\n".encode(beside))
+    picture(root / "c/wood.png")
+    found, staged = imported(root, "c/m.obj", tmp_path)
+    assert (found["colors"], found["missing"]) == ([RED], []), staged
+
+
+def test_an_image_that_is_missing_may_have_any_name(tmp_path: Path):
+    """Names of Blender's data are UTF-8."""
+    root = tmp_path / "models"
+    rows = "0 0 0 0 0\n1 0 0 1 0\n1 1 0 1 1\n3 0 1 2\n"
+    columns = "".join(f"property float {name}\n" for name in "xyzst")
+    head = f"ply\nformat ascii 1.0\ncomment TextureFile {CHAIR}.png\nelement vertex 3\n{columns}"
+    head += "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    text(root / "c/m.ply", (head + rows).encode("gbk"))
+    found, staged = imported(root, "c/m.ply", tmp_path)
+    assert len(found["missing"]) == 1, staged
