@@ -19,7 +19,7 @@ BLACK: Color = (0.0, 0.0, 0.0)
 GRAY: Color = (0.8, 0.8, 0.8)
 CLEAR = 1 / 64  # a constant alpha up to this hides the surface on purpose
 METAL = 0.25  # a specular color brighter than this is a metal's; water's is 0.02, diamond's 0.17
-SPECULAR_GLOSSINESS = 100  # the index of refraction that Blender's glTF importer gives such materials is 1000
+SPECULAR_GLOSSINESS = 100  # such materials have an index of refraction of 1000, or 0 for an infinite one
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises
 VARYING = {"ATTRIBUTE", "VERTEX_COLOR", "GROUP", "GROUP_INPUT"}  # alpha may vary over the surface
 
@@ -154,8 +154,9 @@ class _Walk:
         color = self._value(node.inputs["Base Color"])
         strength = node.inputs["Emission Strength"]
         if strength.is_linked or strength.default_value > 0:
-            color = self._lighten(color, self._value(node.inputs["Emission Color"]))
-        if node.inputs["IOR"].default_value >= SPECULAR_GLOSSINESS and not node.inputs["IOR"].is_linked:
+            color = self._lighten(color, self._glow(node))
+        refraction = node.inputs["IOR"]
+        if not refraction.is_linked and not 0 < refraction.default_value < SPECULAR_GLOSSINESS:
             color = self._metal(color, self._value(node.inputs["Specular Tint"]))
         return Base(color, self._value(node.inputs["Alpha"]))
 
@@ -238,6 +239,19 @@ class _Walk:
             return socket.links[0].from_socket
         value = socket.default_value
         return float(value) if isinstance(value, (int, float)) else tuple(value)[:3]
+
+    def _glow(self, node: bpy.types.Node) -> Color | Socket:
+        """A Principled node's emission, which a strength above 1 cannot make brighter than its color."""
+        glow, strength = (
+            self._value(node.inputs["Emission Color"]),
+            self._value(node.inputs["Emission Strength"]),
+        )
+        if not isinstance(strength, float) or strength >= 1:
+            return glow
+        if isinstance(glow, tuple):
+            red, green, blue = glow
+            return red * strength, green * strength, blue * strength
+        return self._mix_color("MULTIPLY", 1.0, glow, (strength,) * 3)
 
     def _lighten(self, color: Color | Socket, glow: Color | Socket) -> Color | Socket:
         if glow == BLACK:

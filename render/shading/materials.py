@@ -10,6 +10,7 @@ import numpy as np
 from render.shading.basecolor import CLEAR
 from render.shading.coverage import OPAQUE
 
+WHITE = (1.0, 1.0, 1.0, 1.0)
 GRAY = (0.8, 0.8, 0.8, 1.0)  # Blender's color for faces without a material
 EXACT = frozenset({"blend", "usd", "usda", "usdc", "usdz"})
 """Formats in which a material that shows vertex colors says so."""
@@ -24,7 +25,7 @@ def prepare(objects: list[bpy.types.Object], kind: str) -> list[str]:
         _disable_displacement(material)
     painted_copies: dict[str, bpy.types.Material] = {}
     for mesh in dict.fromkeys(obj.data for obj in objects):
-        _fill_slots(mesh, painted_copies, kind in EXACT)
+        _fill_slots(mesh, kind, painted_copies)
     return _show_invisible(objects)
 
 
@@ -82,18 +83,15 @@ def _disable_displacement(material: bpy.types.Material) -> None:
         material.displacement_method = "BUMP"
 
 
-def _fill_slots(mesh: bpy.types.Mesh, painted_copies: dict[str, bpy.types.Material], exact: bool) -> None:
-    """Give every slot a material; vertex colors show where no texture does.
-
-    If materials are `exact`, only those without a color of their own do.
-    """
+def _fill_slots(mesh: bpy.types.Mesh, kind: str, painted_copies: dict[str, bpy.types.Material]) -> None:
+    """Give every slot a material; vertex colors show where no texture does."""
     if not mesh.materials:
         mesh.materials.append(None)
     colors = _vertex_colors(mesh)
     for index, material in enumerate(mesh.materials):
         if material is None:
             mesh.materials[index] = _plain(colors is not None)
-        elif colors is not None and _is_painted(material, colors, exact):
+        elif colors is not None and _is_painted(material, colors, kind):
             mesh.materials[index] = _painted_copy(material, painted_copies)
     if "material_index" in mesh.attributes:  # else all are 0
         indices = np.empty(len(mesh.polygons), np.int32)
@@ -152,19 +150,23 @@ def _link_vertex_colors(material: bpy.types.Material) -> None:
             tree.links.new(node.outputs["Color"], socket)
 
 
-def _is_painted(material: bpy.types.Material, colors: str, exact: bool) -> bool:
+def _is_painted(material: bpy.types.Material, colors: str, kind: str) -> bool:
     """Whether a mesh's colors count rather than its material: they vary, or the material says nothing.
 
-    White says nothing either. An `exact` material that says something counts.
+    White says nothing either; an MTL's white material neither. In `EXACT` formats, what a material says counts;
+    the importer paints glTF itself.
     """
-    counts = colors != "white" and ((colors == "varied" and not exact) or _is_default(material))
-    return counts and not _has_color_source(material)
+    plain = (GRAY, WHITE) if kind == "obj" else (GRAY,)
+    varied = colors == "varied" and kind not in EXACT
+    counts = colors != "white" and (varied or _has_color(material, plain))
+    return counts and kind not in ("glb", "gltf") and not _has_color_source(material)
 
 
-def _is_default(material: bpy.types.Material) -> bool:
-    """Whether a material has Blender's own color: an OBJ names it, and no MTL describes it."""
+def _has_color(material: bpy.types.Material, some: tuple[tuple[float, ...], ...]) -> bool:
+    """Whether a material has one of some colors; Blender's own gray where an OBJ names it and no MTL does."""
     shaders = [node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED"]
-    return any(np.allclose(node.inputs["Base Color"].default_value, GRAY, atol=1e-6) for node in shaders)
+    bases = [node.inputs["Base Color"].default_value for node in shaders]
+    return any(np.allclose(base, color, atol=1e-6) for base in bases for color in some)
 
 
 def _has_color_source(material: bpy.types.Material) -> bool:

@@ -115,6 +115,30 @@ def test_specular_glossiness(
     _require_albedo(render(model), expected, 1.0)
 
 
+def test_an_infinite_refraction_and_a_faint_glow(render: Render, tmp_path: Path) -> None:
+    """`ior` 0 is specular-glossiness by other extensions; a glow of a tenth is no white."""
+    gold = {
+        "KHR_materials_ior": {"ior": 0},
+        "KHR_materials_specular": {"specularColorFactor": [1, 0.766, 0.336]},
+    }
+    black = {"baseColorFactor": [0, 0, 0, 1], "metallicFactor": 0}
+    material = {"pbrMetallicRoughness": black, "extensions": gold, "emissiveFactor": [0.1, 0.1, 0.1]}
+    _require_albedo(
+        render(_quad(tmp_path / "a.gltf", material, extensionsUsed=list(gold))), (255, 227, 157), 1.0
+    )
+
+
+@pytest.mark.parametrize("textured", [False, True])
+def test_a_faint_glow_is_dark(textured: bool, render: Render, tmp_path: Path) -> None:
+    material: dict[str, Any] = {"pbrMetallicRoughness": {"baseColorFactor": [0, 0, 0, 1]}}
+    material |= {"emissiveFactor": [0.25, 0.25, 0.25]}
+    if textured:
+        material |= {"emissiveTexture": {"index": 0}}
+    images = [Image.new("RGB", (8, 8), (255, 188, 0))] if textured else []
+    expected = (137, 99, 0) if textured else (137, 137, 137)  # a quarter of linear light
+    _require_albedo(render(_quad(tmp_path / "a.gltf", material, *images)), expected, 1.0)
+
+
 def test_specular_glossiness_by_texture(render: Render, tmp_path: Path) -> None:
     """One half is gold, by its specular color, the other red plastic, by its diffuse color."""
     diffuse, specular = Image.new("RGB", (64, 64), "black"), Image.new("RGBA", (64, 64), (255, 227, 157, 128))

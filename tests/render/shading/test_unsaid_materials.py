@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +26,14 @@ def _albedo(bundle: Bundle) -> np.ndarray:
     return np.concatenate([view.albedo[view.depth > 0] for view in bundle.views()]).astype(int)
 
 
-@pytest.mark.parametrize(("mtl", "seen"), [(None, (204, 51, 26)), ("newmtl m\nKd 0 0 1\n", (0, 0, 255))])
+@pytest.mark.parametrize(
+    ("mtl", "seen"),
+    [
+        (None, (204, 51, 26)),
+        ("newmtl m\nKd 1 1 1\n", (204, 51, 26)),
+        ("newmtl m\nKd 0 0 1\n", (0, 0, 255)),
+    ],
+)
 def test_one_vertex_color_counts_where_no_library_describes_the_material(
     mtl: str | None, seen: tuple[int, int, int], render: Callable[..., Bundle], tmp_path: Path
 ) -> None:
@@ -44,6 +53,44 @@ def test_white_vertices_without_a_material_are_white(render: Callable[..., Bundl
         + "4 0 1 2 3\n"
     )
     assert (_albedo(render(tmp_path / "a.ply")) == 255).all()
+
+
+def test_a_part_without_colors_keeps_its_factor_beside_one_with(
+    render: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    """Two primitives of a glTF mesh share a red material; COLOR_0 of the second is a fifth."""
+    places = [(x, y, z) for z in (0, 1) for x, y in QUAD]
+    blob = np.array(places, "<f4").tobytes() + np.full(12, 0.2, "<f4").tobytes()
+    blob += np.array([0, 1, 2, 0, 2, 3], "<u2").tobytes()
+    spans = ((0, 48), (48, 48), (96, 48), (144, 12))
+    vectors = {"componentType": 5126, "count": 4, "type": "VEC3"}
+    bounds = [{"min": [0, 0, z], "max": [2, 1, z]} for z in (0, 1)]
+    shared = {"indices": 3, "material": 0}
+    document = {
+        "asset": {"version": "2.0"},
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [
+            {
+                "primitives": [
+                    {"attributes": {"POSITION": 0}, **shared},
+                    {"attributes": {"POSITION": 1, "COLOR_0": 2}, **shared},
+                ]
+            }
+        ],
+        "materials": [{"pbrMetallicRoughness": {"baseColorFactor": [1, 0, 0, 1]}}],
+        "buffers": [{"byteLength": 156, "uri": "data:;base64," + base64.b64encode(blob).decode()}],
+        "bufferViews": [{"buffer": 0, "byteOffset": o, "byteLength": n} for o, n in spans],
+        "accessors": [
+            *({"bufferView": i, **vectors, **bounds[i]} for i in (0, 1)),
+            {"bufferView": 2, **vectors},
+            {"bufferView": 3, "componentType": 5123, "count": 6, "type": "SCALAR"},
+        ],
+    }
+    (tmp_path / "a.gltf").write_text(json.dumps(document))
+    seen = _albedo(render(tmp_path / "a.gltf"))
+    for red in (255, 124):
+        assert (np.abs(seen - (red, 0, 0)).max(1) <= 2).mean() > 0.3
 
 
 def test_alpha_that_no_material_reads_does_not_darken(render: Callable[..., Bundle], tmp_path: Path) -> None:
