@@ -130,6 +130,17 @@ def parse(path: Path) -> tuple[Json, bytes] | None:
     return (document, binary) if isinstance(document, dict) else None
 
 
+def is_first_version(path: Path) -> bool:
+    """Whether a file is glTF 1.0, which Blender does not read."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head[:4] == b"glTF":
+        return head[4:] == b"\1\0\0\0"
+    parsed = parse(path)
+    asset = parsed[0].get("asset") if parsed else None
+    return isinstance(asset, dict) and str(asset.get("version", "")).startswith("1.")
+
+
 def _stuck(document: Json) -> list[str]:
     """The extensions of this document that Blender refuses and this module handles."""
     used = {*_names(document, "extensionsUsed"), *_names(document, "extensionsRequired")}

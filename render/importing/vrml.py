@@ -21,9 +21,13 @@ from render.failures import FailureClass, ModelFailure
 _TOKEN = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([\[\]{}])|([^\s\[\]{}",#]+))')
 _NUMBERS = re.compile(r"\s*\[([-+0-9.eE\s,xXa-fA-F]*)\]")
 _VALUE = re.compile(r"[-+.\d]|TRUE$|FALSE$|true$|false$")
+_DECLARATION = re.compile(r"\A\ufeff?\s*<\?xml[^>]*>")
 _COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|#[^\n\r]*')
 _DEPTH = 400
 _LARGEST = 1 << 30  # bytes, unpacked
+_SURROGATES = range(0xDC80, 0xDD00)  # Python's characters for bytes that are not UTF-8
+_TO_PRIVATE = {code: code + 0x1B00 for code in _SURROGATES}  # which XML may hold
+_FROM_PRIVATE = {code + 0x1B00: code for code in _SURROGATES}
 
 
 @dataclass
@@ -42,8 +46,8 @@ class Node:
         return np.array(text.split(), np.float64)
 
     def strings(self, name: str) -> list[str]:
-        """A field's strings; one without quotes counts as a whole."""
-        text = self.values.get(name, "")
+        """A field's strings; one without quotes counts whole. Bytes that are not UTF-8 are surrogates."""
+        text = self.values.get(name, "").translate(_FROM_PRIVATE)
         return re.findall(r'"((?:[^"\\]|\\.)*)"', text) or ([text.strip()] if text.strip() else [])
 
     def flag(self, name: str, default: bool) -> bool:
@@ -62,14 +66,25 @@ def read_nodes(path: Path) -> list[Node]:
             with gzip.GzipFile(fileobj=io.BytesIO(raw)) as plain:
                 raw = plain.read(_LARGEST)
         if raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
-            return [_from_xml(ElementTree.fromstring(raw), {})]
+            return [_from_xml(_parsed(raw), {})]
         if raw[:10] == b"#VRML V1.0":
             raise ModelFailure(
                 FailureClass.UNSUPPORTED, f"{path.name} is VRML 1.0; only VRML 2 (VRML97) and X3D are read"
             )
-        return _Parser(raw.decode("utf-8", "replace")).statements()
+        return _Parser(raw.decode("utf-8", "surrogateescape")).statements()
     except (ElementTree.ParseError, ValueError, EOFError, OSError, RecursionError) as error:
         raise ModelFailure(FailureClass.INVALID, f"{path.name}: {error}") from error
+
+
+def _parsed(raw: bytes) -> ElementTree.Element:
+    """The root element, also where names are in another encoding than the text claims."""
+    try:
+        return ElementTree.fromstring(raw)
+    except ElementTree.ParseError:
+        text = raw.decode("utf-8", "surrogateescape").translate(_TO_PRIVATE)
+        if not any(chr(code) in text for code in _FROM_PRIVATE):
+            raise
+        return ElementTree.fromstring(_DECLARATION.sub("", text))
 
 
 def _from_xml(element: ElementTree.Element, named: dict[str, Node]) -> Node:

@@ -2,10 +2,10 @@
 
     as_utf8(open("chair.mtl", "rb"))        # the whole text in UTF-8, or None where the bytes can stay
 
-UTF-16 is recognized by its mark, or by its zeros. Other legacy encodings (GBK, Shift-JIS, CP1252) stay as
-they are: importers compare names byte by byte, and file names are looked up in every encoding
-(`render.references.lookup`). What must not stay is a line of Shift-JIS or GBK whose last byte is a backslash:
-to an OBJ reader it would continue in the next line.
+UTF-16 is recognized by its mark, or by its zeros; XML says its encoding. Other legacy encodings (GBK,
+Shift-JIS, CP1252) stay as they are: importers compare names byte by byte, and file names are looked up in
+every encoding (`render.references.lookup`). What must not stay is a line of Shift-JIS or GBK whose last byte
+is a backslash: to an OBJ reader it would continue in the next line.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ LARGEST = 256 << 20
 _HEAD = 4096
 _PIECE = 4 << 20
 _NOT_OLD_MAC = re.compile(rb"[\n\0]|format binary")
+_DECLARED = re.compile(rb"""\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.-]{1,40})""")
+_LEGACY = re.compile("gb|big5|shift_jis|cp|euc_|iso2022|iso8859|koi8|mac|hz$")
 _XML_ENCODING = re.compile(r"""\A(\s*<\?xml[^>]{0,200}?encoding\s*=\s*["'])[\w.-]{1,40}""")
 
 
 def as_utf8(file: BinaryIO) -> bytes | None:
-    """The text of a file in UTF-16, in UTF-8 with a mark, or whose lines end in `\\r` alone; else None.
+    """The text of a file in UTF-16, in UTF-8 with a mark, in the encoding that its XML declares, or whose
+    lines end in `\\r` alone; else None.
 
     The file is left at its start.
     """
     head = file.read(_HEAD)
     file.seek(0)
-    encoding = utf16(head)
+    encoding = utf16(head) or _declared(head)
     old_mac = b"\r" in head and not _NOT_OLD_MAC.search(head)
     if encoding is None and not old_mac:
         return None
@@ -54,6 +57,16 @@ def utf16(head: bytes) -> str | None:
     if len(odd) >= 8 and b"\0" not in odd and even.count(0) > 0.7 * len(even):
         return "utf-16-be"
     return None
+
+
+def _declared(head: bytes) -> str | None:
+    """The legacy encoding that XML names, if it is one that Python knows."""
+    found = _DECLARED.match(head)
+    try:
+        known = codecs.lookup(found[1].decode()) if found else None
+    except LookupError:
+        return None
+    return known.name if known and _LEGACY.match(known.name) else None
 
 
 _CONTINUED = re.compile(rb"(?<=[\x81-\xfe])\\(?=\r?\n)")

@@ -13,17 +13,16 @@ CONTRADICTION = 0.03  # largest share of the area on which normals may point aga
 
 
 def clean(mesh: bpy.types.Mesh) -> list[str]:
-    """Drop non-finite and duplicate faces, vertices without faces, and normals that contradict their faces.
-
-    Returns notes.
-    """
+    """Drop non-finite, duplicate and point-like faces, vertices without faces, and normals that contradict
+    their faces. Returns notes."""
     notes = []
-    for kind, find in (("non-finite", _non_finite), ("duplicate", _duplicates)):
-        faces = find(mesh) if len(mesh.polygons) else np.empty(0, np.int64)
-        if len(faces):
-            _drop(mesh, faces)
-            notes.append(f"faces removed: {len(faces)} {kind}")
-    _gather_unused(mesh)
+    for find in (_non_finite, _repeating):
+        found = find(mesh) if len(mesh.polygons) else {}
+        if sum(map(len, found.values())):
+            _drop(mesh, np.concatenate(list(found.values())))
+        notes += [f"faces removed: {len(faces)} {kind}" for kind, faces in found.items() if len(faces)]
+    if len(mesh.polygons):
+        _gather_unused(mesh)
     if len(mesh.polygons) and _normals_contradict_faces(mesh):
         if mesh.has_custom_normals:
             mesh.attributes.remove(mesh.attributes["custom_normal"])
@@ -74,24 +73,45 @@ def _corner_counts(mesh: bpy.types.Mesh) -> np.ndarray:
     return read(mesh.polygons, "loop_total", 1, np.int32)
 
 
-def _non_finite(mesh: bpy.types.Mesh) -> np.ndarray:
+def _non_finite(mesh: bpy.types.Mesh) -> dict[str, np.ndarray]:
     """Indices of polygons with a NaN or an infinite corner."""
     finite = np.isfinite(vertices(mesh))
     if finite.all():
-        return np.empty(0, np.int64)
+        return {}
     corners = ~finite.all(1)[corner_vertices(mesh)]
-    return np.flatnonzero(np.logical_or.reduceat(corners, _first_corners(mesh)))
+    return {"non-finite": np.flatnonzero(np.logical_or.reduceat(corners, _first_corners(mesh)))}
 
 
-def _duplicates(mesh: bpy.types.Mesh) -> np.ndarray:
-    """Indices of polygons with the corner positions of an earlier one: Cycles would shade both black."""
+def _repeating(mesh: bpy.types.Mesh) -> dict[str, np.ndarray]:
+    """Indices of polygons that are a point apart, as exporters leave some at the origin, and of those with
+    the corner positions of an earlier one: Cycles would shade both black."""
     corners = _position_hash(vertices(mesh))[corner_vertices(mesh)]
+    points = _points(corners, mesh)
     polygons = np.add.reduceat(corners, _first_corners(mesh))  # independent of the corners' order
     ordered = np.sort(polygons)
     if not (ordered[1:] == ordered[:-1]).any():
-        return np.empty(0, np.int64)
+        return {"point-like": points}
     _, first = np.unique(polygons, return_index=True)
-    return np.setdiff1d(np.arange(len(polygons)), first)
+    duplicates = np.setdiff1d(np.arange(len(polygons)), first)
+    return {"point-like": points, "duplicate": np.setdiff1d(duplicates, points)}
+
+
+def _points(corners: np.ndarray, mesh: bpy.types.Mesh) -> np.ndarray:
+    """Indices of polygons whose corners (C,) have one hash and lie outside the box of the others."""
+    first = _first_corners(mesh)
+    if has_triangles_only(mesh):
+        a, b, c = corners.reshape(-1, 3).T
+        found = np.flatnonzero((a == b) & (a == c))
+    else:
+        found = np.flatnonzero(np.minimum.reduceat(corners, first) == np.maximum.reduceat(corners, first))
+    others = np.ones(len(first), bool)
+    others[found] = False
+    if others.all() or not others.any():
+        return np.empty(0, np.int64)
+    own, index = vertices(mesh), corner_vertices(mesh)
+    box = own[index[np.repeat(others, _corner_counts(mesh))]]
+    places = own[index[first[found]]]
+    return found[((places < box.min(0)) | (places > box.max(0))).any(1)]
 
 
 def _position_hash(positions: np.ndarray) -> np.ndarray:
@@ -108,7 +128,7 @@ def _gather_unused(mesh: bpy.types.Mesh) -> None:
     unused = np.ones(len(mesh.vertices), bool)
     corners = corner_vertices(mesh)
     unused[corners] = False
-    if len(corners) and unused.any():
+    if unused.any():
         own = vertices(mesh)
         own[unused] = own[corners[0]]
         mesh.vertices.foreach_set("co", own.ravel())

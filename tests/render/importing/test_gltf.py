@@ -33,3 +33,30 @@ def test_nodes_without_a_scene_are_shown(tmp_path: Path) -> None:
     del document["scenes"], document["scene"]
     (tmp_path / "b.gltf").write_text(json.dumps(document))
     assert np.allclose(size(bring_in(tmp_path / "b.gltf", tmp_path / "s")), [10, 2, 4])
+
+
+def test_the_first_version(tmp_path: Path) -> None:
+    """glTF 1.0 names its objects; a node has several meshes, and byte offsets are required."""
+    blob = POINTS.astype("<f4").tobytes() + FACES.astype("<u2").tobytes()
+    views = {
+        "points": {"buffer": "b", "byteOffset": 0, "byteLength": 48, "target": 34962},
+        "faces": {"buffer": "b", "byteOffset": 48, "byteLength": 24, "target": 34963},
+    }
+    whole = {"byteOffset": 0}
+    document = {
+        "asset": {"version": "1.0"},
+        "scene": "s",
+        "scenes": {"s": {"nodes": ["n"]}},
+        "nodes": {"n": {"meshes": ["m"], "translation": [5, 0, 0]}},
+        "meshes": {"m": {"primitives": [{"attributes": {"POSITION": "p"}, "indices": "f", "mode": 4}]}},
+        "accessors": {
+            "p": {"bufferView": "points", "componentType": 5126, "count": 4, "type": "VEC3", **whole},
+            "f": {"bufferView": "faces", "componentType": 5123, "count": 12, "type": "SCALAR", **whole},
+        },
+        "bufferViews": views,
+        "buffers": {"b": {"byteLength": len(blob), "type": "arraybuffer", "uri": "a.bin"}},
+    }
+    (tmp_path / "a.bin").write_bytes(blob)
+    (tmp_path / "a.gltf").write_text(json.dumps(document))
+    found = bring_in(tmp_path / "a.gltf", tmp_path / "s")
+    assert np.allclose(found["low"], [5, -1, 0]) and np.allclose(found["high"], [8, 0, 2])

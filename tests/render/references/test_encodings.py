@@ -84,3 +84,28 @@ def test_an_image_that_is_missing_may_have_any_name(tmp_path: Path):
     text(root / "c/m.ply", (head + rows).encode("gbk"))
     found, staged = imported(root, "c/m.ply", tmp_path)
     assert len(found["missing"]) == 1, staged
+
+
+X3D = (
+    "{declared}<X3D><Scene><Shape><Appearance><ImageTexture url='\"{image}\"'/></Appearance>"
+    "<IndexedFaceSet coordIndex='0 1 2 -1'><Coordinate point='0 0 0 1 0 0 1 1 0'/>"
+    "<TextureCoordinate point='0 0 1 0 1 1'/></IndexedFaceSet></Shape></Scene></X3D>"
+)
+VRML = (
+    '#VRML V2.0 utf8\nShape {{ appearance Appearance {{ texture ImageTexture {{ url "{image}" }} }}\n'
+    "geometry IndexedFaceSet {{ coord Coordinate {{ point [0 0 0, 1 0 0, 1 1 0] }} coordIndex [0 1 2 -1]\n"
+    "texCoord TextureCoordinate {{ point [0 0, 1 0, 1 1] }} }} }}\n"
+)
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "shift_jis", "iso-8859-1"])
+@pytest.mark.parametrize("kind", ["declared.x3d", "x3d", "wrl"])
+def test_scenes_in_other_encodings(kind: str, encoding: str, tmp_path: Path):
+    root = tmp_path / "models"
+    name = "Stühle.png" if encoding == "iso-8859-1" else f"{CHAIR}.png"
+    declared = f'<?xml version="1.0" encoding="{encoding}"?>' if kind == "declared.x3d" else ""
+    body = (VRML if kind == "wrl" else X3D).format(declared=declared, image=name)
+    text(root / "c" / f"m.{kind}", body.encode(encoding))
+    picture(root / "c" / name)
+    found, staged = imported(root, f"c/m.{kind}", tmp_path)
+    assert (found["colors"], found["missing"]) == ([RED], []), staged

@@ -56,6 +56,17 @@ def test_vertices_without_faces_are_nowhere(stray: str, render: Render, tmp_path
     assert max((view.depth > 0).mean() for view in bundle.views()) > 0.1
 
 
+def test_a_face_that_is_a_point_is_nowhere(render: Render, tmp_path: Path) -> None:
+    """Of three vertices in one place far away; one within the others' box harms nothing."""
+    path = tmp_path / "point.off"
+    stray, inner = "900 0 900\n" * 3, "0 0 0\n" * 3
+    quad = "-1 0 -1\n1 0 -1\n1 0 1\n-1 0 1\n"
+    path.write_text(f"OFF\n10 4 0\n{quad}{stray}{inner}3 0 1 2\n3 0 2 3\n3 4 5 6\n3 7 8 9\n")
+    bundle = render(path)
+    assert np.allclose(np.ptp(bundle.mesh().vertices, axis=0), [2, 0, 2], atol=1e-6)
+    assert "faces removed: 1 point-like" in str(bundle.meta["notes"])
+
+
 def test_non_finite_and_duplicate_faces_of_one_mesh_are_removed(
     render: Render, blender: Blender, tmp_path: Path
 ) -> None:
