@@ -153,8 +153,8 @@ def _link_vertex_colors(material: bpy.types.Material) -> None:
 def _is_painted(material: bpy.types.Material, colors: str, kind: str) -> bool:
     """Whether a mesh's colors count rather than its material: they vary, or the material says nothing.
 
-    White says nothing either; an MTL's white material neither. In `EXACT` formats, what a material says counts;
-    the importer paints glTF itself.
+    White says nothing either, nor does an MTL's white material. In `EXACT` formats what a material says
+    counts, and glTF's importer paints itself.
     """
     plain = (GRAY, WHITE) if kind == "obj" else (GRAY,)
     varied = colors == "varied" and kind not in EXACT
