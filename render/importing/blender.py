@@ -171,9 +171,14 @@ def _link_in_order() -> None:
 def _ply(path: Path, kind: str, scratch: Path) -> Imported:
     ply.require_elements(path)
     colored = ply.colored_ply(path)
-    if colored is None:
-        return Imported(kind, _run(bpy.ops.wm.ply_import, path))
-    return _built(kind, "trimesh", rawmesh.build([colored]))
+    if colored is not None:
+        return _built(kind, "trimesh", rawmesh.build([colored]))
+    name = _run(bpy.ops.wm.ply_import, path)
+    whole = ply.whole(path, sum(len(mesh.polygons) for mesh in bpy.data.meshes))
+    if whole is None:
+        return Imported(kind, name)
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    return _built(kind, "render.importing.ply", rawmesh.build([whole]))
 
 
 def _stl(path: Path, kind: str, scratch: Path) -> Imported:

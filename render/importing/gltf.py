@@ -4,7 +4,8 @@ EXT_meshopt_compression is decoded (with the meshoptimizer package). KHR_texture
 decoder under a known license on PyPI: such a texture falls back to its plain image where the file has one,
 else it is dropped and named in the notes, and the model is kept. Material extensions that a file
 requires and Blender does not know are ignored likewise. A sheared or flat matrix becomes two nodes,
-nodes without a scene get one, bytes after a GLB's end are cut off. Every other file is passed on unchanged.
+nodes without a scene get one, invisible ones lose their meshes, bytes after a GLB's end are cut off. Every
+other file is passed on unchanged.
 
 Specifications: github.com/KhronosGroup/glTF,
 extensions/2.0/{Vendor/EXT_meshopt_compression,Khronos/KHR_texture_basisu}.
@@ -35,6 +36,7 @@ _DROPPABLE = (
     "MSFT_lod",
     "KHR_xmp",
     "EXT_texture_avif",
+    "KHR_node_visibility",
     "CESIUM_RTC",  # a place on Earth: the shape is the same without
 )
 _KNOWN = frozenset(
@@ -152,7 +154,8 @@ def _stuck(document: Json) -> list[str]:
 def _repaired(document: Json) -> bool:
     """Whether the document had what Blender misreads or does not show, which it has no longer."""
     try:
-        return any([gltf_nodes.split_matrices(document), gltf_nodes.show_all(document)])
+        repairs = (gltf_nodes.split_matrices, gltf_nodes.show_all, gltf_nodes.hide)
+        return any([repair(document) for repair in repairs])
     except _DAMAGED:  # for Blender, which says what is wrong
         return False
 

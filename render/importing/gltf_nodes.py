@@ -78,6 +78,33 @@ def show_all(document: Json) -> bool:
     return True
 
 
+def hide(document: Json) -> bool:
+    """Take the meshes off nodes that are invisible (KHR_node_visibility), as is all below; whether any was.
+
+    Where nothing would be left to see, all stays.
+    """
+    nodes = document.get("nodes", [])
+    waiting = [i for i, node in enumerate(nodes) if not _is_visible(node)]
+    hidden: set[int] = set()
+    while waiting:
+        number = waiting.pop()
+        if number not in hidden:
+            hidden.add(number)
+            waiting += nodes[number].get("children", [])
+    meshes = {i for i, node in enumerate(nodes) if "mesh" in node}
+    if not hidden & meshes or meshes <= hidden:
+        return False
+    for number in hidden & meshes:
+        nodes[number].pop("mesh")
+        nodes[number].pop("skin", None)
+        nodes[number].get("extensions", {}).pop("EXT_mesh_gpu_instancing", None)
+    return True
+
+
+def _is_visible(node: Json) -> bool:
+    return node.get("extensions", {}).get("KHR_node_visibility", {}).get("visible", True) is not False
+
+
 def decomposable(matrix: np.ndarray) -> bool:
     """Whether Blender finds translation, rotation and scale that make a matrix (4, 4).
 

@@ -15,10 +15,12 @@ import numpy as np
 
 from render.failures import FailureClass, ModelFailure
 from render.importing.ply_elements import Element, Lists, read_elements
+from render.importing.polygons import simple
 from render.importing.rawmesh import RawMaterial, RawMesh, find_texture
 from render.srgb import srgb_to_linear
 
 _HEADER = 65536
+_LARGEST = 64 << 20  # bytes that are read again
 _TEXTURE = re.compile(rb"^comment[ \t]+TextureFile[ \t]+([^\r\n]+)", re.MULTILINE | re.IGNORECASE)
 _PROPERTY = re.compile(rb"^[ \t]*property[ \t]+(\w+)[ \t]+(\w+)[ \t]*\r?$", re.MULTILINE)
 _COLORS = (
@@ -64,6 +66,32 @@ def colored_ply(path: Path) -> RawMesh | None:
         return colored
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, StopIteration):
         return None  # Blender's importer reports what is wrong
+
+
+def whole(path: Path, polygons: int) -> RawMesh | None:
+    """The model, of which an importer found `polygons`, with all that can be faces; None where it found them.
+
+    Blender drops polygons that name a vertex twice.
+    """
+    with path.open("rb") as file:
+        header = file.read(_HEADER).partition(b"end_header")[0]
+    said = re.search(rb"^[ \t]*element[ \t]+face[ \t]+(\d{1,20})", header, re.MULTILINE)
+    if said is None or int(said[1]) <= polygons or path.stat().st_size > _LARGEST:
+        return None
+    try:
+        elements = read_elements(path)
+        names = _color_names({name.encode(): b"" for name in elements["vertex"].scalars})
+        vertices, lists, welded = _polygons(elements)
+        found = simple(welded, lists.sizes, len(vertices))
+        if found is None or len(found.sizes) <= polygons:
+            return None
+        corners = lists.values.astype(np.int64)
+        channels = [elements["vertex"].scalars[name] for name in names or ()]
+        colors = srgb_to_linear(_fractions(channels)[corners]) if channels else None
+        normals = _normals(elements["vertex"], corners)
+        return RawMesh(path.stem, vertices, welded, lists.sizes, colors=colors, normals=normals)
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, StopIteration):
+        return None
 
 
 def _text(raw: bytes) -> str:

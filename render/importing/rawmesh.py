@@ -8,7 +8,7 @@ its origin next to it, in float64, and returns the offset.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
+from render.importing.polygons import simple
 from render.references.lookup import LocalTree, Search
 from render.references.spelling import spelled
 
@@ -157,9 +158,10 @@ def _own_origin(raw: RawMesh, size: float) -> np.ndarray:
 def _mesh(raw: RawMesh, origin: np.ndarray) -> bpy.types.Mesh:
     """The mesh with its vertices relative to `origin` (3,), without polygons that Blender cannot take.
 
-    Those have indices out of range or repeated. Normals on them would crash it, so normals wait in an
-    attribute until the mesh is validated.
+    Those have indices out of range. Normals on them would crash it, so normals wait in an attribute until
+    the mesh is validated.
     """
+    raw = _simple(raw)
     mesh = bpy.data.meshes.new(spelled(raw.name))
     sizes = np.ascontiguousarray(raw.sizes, np.int32)
     mesh.vertices.add(len(raw.vertices))
@@ -183,6 +185,22 @@ def _mesh(raw: RawMesh, origin: np.ndarray) -> bpy.types.Mesh:
     mesh.shade_flat()
     _apply_normals(mesh)
     return mesh
+
+
+def _simple(raw: RawMesh) -> RawMesh:
+    """The mesh without polygons that name a vertex twice."""
+    found = simple(_in_range(raw.corners, len(raw.vertices)), raw.sizes, len(raw.vertices))
+    if found is None:
+        return raw
+    by_corner = {
+        name: values[found.kept_corners]
+        for name in ("uv", "colors", "normals")
+        if (values := getattr(raw, name)) is not None
+    }
+    slots = None if raw.slot_of_face is None else raw.slot_of_face[found.kept_faces]
+    vertices = np.concatenate([raw.vertices, raw.vertices[found.copied]])
+    changed = {"vertices": vertices, "corners": found.corners, "sizes": found.sizes, "slot_of_face": slots}
+    return replace(raw, **changed, **by_corner)
 
 
 def _slots(raw: RawMesh) -> tuple[RawMaterial | None, ...]:

@@ -7,6 +7,8 @@ prims first, for each may inherit another value. The layer also says
 - of a sheared or flat matrix that it varies, by equal samples: of a constant one the importer makes
   translation, rotation and scale;
 - of a prim that resets the transforms above it where it stands;
+- of polygons that name a vertex twice that they do not (`render.importing.usd_polygons`);
+- of instancers whose instances have colors where each instance is (`render.importing.usd_scatter`);
 - of solids that they are meshes (`render.importing.usd_solids`);
 - of faces beside those that have a material of their own what they have (`render.importing.usd_faces`);
 - of a `displayColor` without a value that there is none;
@@ -27,6 +29,8 @@ import numpy as np
 from render.importing import gltf_nodes
 from render.importing.rawmesh import Y_UP
 from render.importing.usd_faces import name_others
+from render.importing.usd_polygons import simplify
+from render.importing.usd_scatter import spread
 from render.importing.usd_solids import become_mesh, is_solid
 from render.importing.usd_tiles import find_tiles
 from render.references.closure import companions
@@ -142,16 +146,18 @@ def _with_what_is_lost(path: Path, target: Path) -> tuple[Path, Any]:
         stage = _over(path, target)
         if stage is None:  # the importer says so
             return path, None
+        scattered = spread(stage)
         for _ in range(_NESTED):
             if not _single_out(stage):
                 break
         own = [prim for prim in _places(stage) if not prim.IsInstanceProxy()]
         changes = sum(_state(prim) + _keep_matrix(prim) + become_mesh(prim) for prim in own)
-        changes += sum(_block_empty(prim) for prim in own) + _bind_directly(own) + find_tiles(stage, path)
+        changes += sum(_block_empty(prim) for prim in own) + _bind_directly(own)
+        changes += scattered + find_tiles(stage, path) + sum(simplify(prim) for prim in own)
         if not changes + sum(name_others(prim) for prim in own):
             return path, stage
         stage.GetRootLayer().Save()
-    except Tf.ErrorException:  # the importer says what is wrong
+    except (Tf.ErrorException, RuntimeError):  # the importer says what is wrong
         return path, None
     return target, stage
 

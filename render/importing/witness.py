@@ -159,12 +159,14 @@ def _ply(path: Path) -> np.ndarray | None:
     with path.open("rb") as file:
         found = load_ply(file, skip_materials=True)
     vertices, faces = np.asarray(found["vertices"], np.float64), np.asarray(found["faces"], np.int64)
+    if len(faces) != found["metadata"]["_ply_raw"]["face"]["length"]:  # cut as if convex
+        return _fine(vertices[np.unique(faces)])
     halves = [faces[:, [0, 1, 2]], faces[:, [0, 2, 3]]] if faces.shape[1] == 4 else [faces]
     return _fine(vertices[np.concatenate(halves)])
 
 
 def _fine(corners: np.ndarray) -> np.ndarray | None:
-    """(F, 3, 3) that were read as float32; None so far from the origin that this is coarse."""
+    """Triangles or points that were read as float32; None so far from the origin that this is coarse."""
     points = corners.reshape(-1, 3)
     if not len(points):
         return corners

@@ -60,3 +60,18 @@ def test_the_first_version(tmp_path: Path) -> None:
     (tmp_path / "a.gltf").write_text(json.dumps(document))
     found = bring_in(tmp_path / "a.gltf", tmp_path / "s")
     assert np.allclose(found["low"], [5, -1, 0]) and np.allclose(found["high"], [8, 0, 2])
+
+
+@pytest.mark.parametrize(("visible", "length"), [(False, 3), (True, 10), (None, 10)])
+def test_invisible_nodes_hide_what_is_below(visible: bool | None, length: float, tmp_path: Path) -> None:
+    extension = {} if visible is None else {"extensions": {"KHR_node_visibility": {"visible": visible}}}
+    far = {"mesh": 0, "translation": [7, 0, 0]}
+    nodes = [{"children": [1, 2]}, {"mesh": 0}, {"children": [3], **extension}, far]
+    write_gltf(tmp_path / "a.gltf", POINTS, FACES, nodes, extensionsRequired=["KHR_node_visibility"])
+    assert np.allclose(size(bring_in(tmp_path / "a.gltf", tmp_path / "s")), [length, 1, 2])
+
+
+def test_where_all_is_invisible_all_is_shown(tmp_path: Path) -> None:
+    hidden = {"mesh": 0, "extensions": {"KHR_node_visibility": {"visible": False}}}
+    write_gltf(tmp_path / "a.gltf", POINTS, FACES, [hidden])
+    assert np.allclose(size(bring_in(tmp_path / "a.gltf", tmp_path / "s")), [3, 1, 2])

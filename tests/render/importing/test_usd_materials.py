@@ -61,6 +61,40 @@ def test_what_colors_a_face(case: str, render: Callable[..., Bundle], tmp_path: 
     _require_halves(render(tmp_path / "a.usda"), expected)
 
 
+SCATTERED = """def PointInstancer "I" {{
+    rel prototypes = </I/p>
+    int[] protoIndices = [0, 0, 0]
+    point3f[] positions = [(0, 0, 0), (5, 0, 0), (9, 9, 9)]
+    float3[] scales = [(1, 1, 1), (-1, 1, 1), (1, 1, 1)]
+    int64[] ids = [1, 2, 3]
+    int64[] invisibleIds = [3]
+    color3f[] primvars:displayColor = [{}] (interpolation = "{}")
+    def Mesh "p" {{{}
+        double3 xformOp:translate = (0, 0, 1)
+        uniform token[] xformOpOrder = ["xformOp:translate"]
+    }}
+}}
+"""
+
+
+@pytest.mark.parametrize("interpolation", ["vertex", "varying", "uniform"])
+def test_each_instance_has_its_color(
+    interpolation: str, render: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    colors = "(1, 0, 0), (0, 0, 1), (0, 1, 0)"
+    (tmp_path / "a.usda").write_text(HEAD + SCATTERED.format(colors, interpolation, QUADS))
+    bundle = render(tmp_path / "a.usda")
+    _require_halves(bundle, (RED, BLUE))
+    corners = bundle.mesh().vertices / bundle.meta["scale"] + bundle.meta["center"]
+    assert np.allclose([corners.min(0), corners.max(0)], [[0, 0, 1], [5, 1, 1]], atol=1e-5)
+
+
+def test_an_instancer_without_colors_stays(render: Callable[..., Bundle], tmp_path: Path) -> None:
+    text = HEAD + SCATTERED.format("", "vertex", QUADS)
+    (tmp_path / "a.usda").write_text("\n".join(row for row in text.split("\n") if "displayColor" not in row))
+    _require_halves(render(tmp_path / "a.usda"), (GRAY, GRAY))
+
+
 TEXTURED = """def Material "m" {
     token outputs:surface.connect = </m/s.outputs:surface>
     def Shader "s" {
