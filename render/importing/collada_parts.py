@@ -130,8 +130,10 @@ def join(name: str, shape: Shape, surfaces: list[tuple[RawMaterial | None, str |
 
 
 def _paint(colors: np.ndarray | None, material: RawMaterial | None) -> np.ndarray | None:
-    """Vertex colors, unless all are the same and a material says more."""
+    """Vertex colors, unless all are the same and a material says more than white or the usual gray."""
     if colors is None or material is None:
+        return colors
+    if material.texture is None and any(np.allclose(material.color, plain) for plain in (1.0, 0.8)):
         return colors
     return colors if len(colors) and np.ptp(colors, axis=0).max() > 1e-3 else None
 

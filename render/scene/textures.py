@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import bpy
 from PIL import Image
@@ -28,6 +29,8 @@ def relink_textures(path: Path, kind: str) -> tuple[list[str], list[str]]:
     search = Search(LocalTree(path.parent), "")
     notes, relinked = _drop_oversized(), _tile(path)
     _decode_by_pillow()
+    if kind == "fbx":
+        _correct_fbx()
     if kind != "blend":  # which says itself what its alpha means
         _ignore_unused_alpha()
     for image in [i for i in bpy.data.images if not _has_pixels(i)]:
@@ -97,6 +100,40 @@ def _decode_by_pillow() -> None:
             continue
         image.source = "FILE"  # a GIF is a movie to Blender
         image.pack(data=buffer.getvalue(), data_len=buffer.tell())
+
+
+def _correct_fbx() -> None:
+    """Let an image be a color where one is meant, and opacity be an image's alpha, not its brightness.
+
+    Blender's importer makes data of an image that serves as both. An image without alpha that is the color,
+    too, says nothing of opacity; another one is a mask.
+    """
+    for tree in [material.node_tree for material in bpy.data.materials if material.node_tree]:
+        for shader in [node for node in tree.nodes if node.type == "BSDF_PRINCIPLED"]:
+            color, alpha = _image_behind(shader.inputs["Base Color"]), _image_behind(shader.inputs["Alpha"])
+            if color is not None and color.image.colorspace_settings.name == "Non-Color":
+                color.image.colorspace_settings.name = "sRGB"
+            if alpha is None or shader.inputs["Alpha"].links[0].from_socket.name != "Color":
+                continue
+            if _has_alpha(alpha.image):
+                tree.links.new(alpha.outputs["Alpha"], shader.inputs["Alpha"])
+            elif color is not None and color.image == alpha.image:
+                tree.links.remove(shader.inputs["Alpha"].links[0])
+
+
+def _image_behind(socket: bpy.types.NodeSocket) -> Any:
+    """The image texture node, with an image, that feeds a socket; None without one."""
+    node: Any = socket.links[0].from_node if socket.is_linked else None
+    return node if node is not None and node.type == "TEX_IMAGE" and node.image else None
+
+
+def _has_alpha(image: bpy.types.Image) -> bool:
+    packed = image.packed_file
+    try:
+        with Image.open(io.BytesIO(packed.data) if packed else bpy.path.abspath(image.filepath)) as file:
+            return file.has_transparency_data
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def _ignore_unused_alpha() -> None:

@@ -153,10 +153,10 @@ def _link_vertex_colors(material: bpy.types.Material) -> None:
 def _is_painted(material: bpy.types.Material, colors: str, kind: str) -> bool:
     """Whether a mesh's colors count rather than its material: they vary, or the material says nothing.
 
-    White says nothing either, nor does an MTL's white material. In `EXACT` formats what a material says
-    counts, and glTF's importer paints itself.
+    White says nothing either, nor does a white material in OBJ and FBX. In `EXACT` formats what a material
+    says counts, and glTF's importer paints itself.
     """
-    plain = (GRAY, WHITE) if kind == "obj" else (GRAY,)
+    plain = (GRAY, WHITE) if kind in ("obj", "fbx") else (GRAY,)
     varied = colors == "varied" and kind not in EXACT
     counts = colors != "white" and (varied or _has_color(material, plain))
     return counts and kind not in ("glb", "gltf") and not _has_color_source(material)

@@ -25,6 +25,9 @@ LARGEST = 1 << 26  # texels of an image that is sampled here
 _EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 
 
+_BRIGHTNESS = np.array([0.2126729, 0.7151522, 0.0721750], np.float32)
+
+
 class NotKnown(Exception):
     """A graph that is not evaluated here."""
 
@@ -43,6 +46,11 @@ class Graph:
         if rule is None or node.mute:
             raise NotKnown(f"{node.name}: {socket.name}")
         return rule(self, node)
+
+    def value(self, socket: Socket) -> Field:
+        """What an output socket gives where a number is wanted: of a color, its brightness."""
+        field = self.field(socket)
+        return (lambda places: field(places) @ _BRIGHTNESS) if socket.type == "RGBA" else field
 
     def encoded(self, socket: Socket) -> Field | None:
         """Gives (N, 3) sRGB as an image has it, if that is what an output socket gives; otherwise None."""
@@ -64,6 +72,8 @@ class Graph:
             return field
         if (source.type, socket.type) == ("VALUE", "RGBA"):
             return lambda places: field(places)[:, None]
+        if (source.type, socket.type) == ("RGBA", "VALUE"):
+            return self.value(source)
         raise NotKnown(f"{source.node.name}: a {source.type} as {socket.type}")
 
     # ---- rules -------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ class Paint:
         self._corners = corners
         graph, own = Graph(corners), [bases[material] for material in corners.materials]
         self._colors = [_color(graph, base) for base in own]
-        self._alphas = [None if isinstance(base.alpha, float) else graph.field(base.alpha) for base in own]
+        self._alphas = [None if isinstance(base.alpha, float) else graph.value(base.alpha) for base in own]
         cut = np.array([alpha is not None for alpha in self._alphas])
         shown = np.array([not isinstance(base.alpha, float) or base.alpha >= HOLE for base in own])
         self.solid = (shown & ~cut)[corners.material]

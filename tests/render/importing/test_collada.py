@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from render.bundle import Bundle
-from tests.helpers.importing import BYTES, POINTS, attempt, bring_in, size, worst_vertex_color
+from tests.helpers.importing import BYTES, POINTS, attempt, bring_in, linear, size, worst_vertex_color
 
 QUAD = " ".join(f"{x:g}" for x in POINTS.ravel())
 EYE = "1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1"
@@ -159,6 +159,20 @@ def test_vertex_colors_are_srgb(tmp_path: Path) -> None:
     inputs = '<input semantic="COLOR" source="#c" offset="0"/>'
     quad = _quad(sources=_source("c", values, "RGB"), inputs=inputs)
     assert worst_vertex_color(bring_in(_write(tmp_path / "a.dae", quad=quad), tmp_path / "s")) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("diffuse", "painted"), [("1 1 1 1", True), ("0.8 0.8 0.8 1", True), ("0 0 1 1", False)]
+)
+def test_one_vertex_color_counts_under_a_plain_material(diffuse: str, painted: bool, tmp_path: Path) -> None:
+    libraries, bound = _material(f"<diffuse><color>{diffuse}</color></diffuse>")
+    inputs = '<input semantic="COLOR" source="#c" offset="0"/>'
+    quad = _quad(sources=_source("c", "0.8 0.2 0.1 " * 4, "RGB"), inputs=inputs)
+    corners = np.array(
+        bring_in(_write(tmp_path / "a.dae", bound, libraries, quad=quad), tmp_path / "s")["corners"]
+    )
+    assert (corners.shape[1] >= 6) == painted
+    assert not painted or np.allclose(corners[:, 3:6], linear([204, 51, 25.5]), atol=1e-5)
 
 
 @pytest.mark.parametrize("version", ["1.4", "1.5"])

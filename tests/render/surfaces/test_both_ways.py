@@ -96,6 +96,9 @@ GRAPHS = """
     tree.links.new(node.outputs["Alpha"], half.inputs[0])
     tree.links.new(half.outputs[0], shader.inputs["Alpha"])
     mixed(tree, shader, "MIX", (1, 0, 0, 1), node.outputs["Color"], 0.5)
+    k += 1
+    tree, shader = plate(k)
+    tree.links.new(image_node(tree, data).outputs["Color"], shader.inputs["Alpha"])
     bpy.ops.wm.save_as_mainfile(filepath="{path}")
 """
 
