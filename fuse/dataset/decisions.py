@@ -60,6 +60,7 @@ class Decision:
 
     @property
     def kept(self) -> bool:
+        """Whether training sees the model at all."""
         return self.weight > 0
 
 

@@ -48,10 +48,12 @@ class Layout:
 
     @property
     def dataset(self) -> Path:
+        """What the dataset is, and how to make it again (`fuse.dataset.description`)."""
         return self.root / "dataset.json"
 
     @property
     def card(self) -> Path:
+        """The dataset card, for people."""
         return self.root / "README.md"
 
     @property
@@ -66,14 +68,17 @@ class Layout:
 
     @property
     def views(self) -> Path:
+        """The view bundles."""
         return self.root / "views"
 
     @property
     def clouds(self) -> Path:
+        """The shards and their manifest."""
         return self.root / "clouds"
 
     @property
     def manifest(self) -> Path:
+        """The list of the shards that count (`fuse.dataset.manifest`)."""
         return self.clouds / MANIFEST
 
     @property
@@ -83,10 +88,12 @@ class Layout:
 
     @property
     def report(self) -> Path:
+        """The page that `insideout report` writes."""
         return self.root / "report"
 
     @property
     def curation(self) -> Path:
+        """What `insideout curate` writes."""
         return self.root / "curation"
 
     @property
@@ -101,6 +108,7 @@ class Layout:
 
     @property
     def clusters(self) -> Path:
+        """The clusters' centers, from which later runs go on."""
         return self.curation / "clusters.npz"
 
     def cluster_sheet(self, number: int) -> Path:
@@ -128,6 +136,7 @@ class Layout:
         return self.root / "checkpoints"
 
     def ledger(self, stage: str) -> Path:
+        """What happened to every model in a stage (`pipeline.ledger`)."""
         return self.root / "ledger" / stage
 
     def shard(self, file: str) -> Path:
@@ -135,6 +144,7 @@ class Layout:
         return self.clouds / checked(file)
 
     def bundle(self, uid: str) -> Path:
+        """A model's view bundle."""
         return self.views / self.bundle_name(uid)
 
     @staticmethod
@@ -144,6 +154,7 @@ class Layout:
         return f"{hashlib.sha256(checked(uid).encode()).hexdigest()[:2]}/{uid}.zip"
 
     def staged_row(self, uid: str) -> Path:
+        """A model's row that no shard holds yet."""
         return self.staging / f"{checked(uid)}.parquet"
 
     @property

@@ -63,6 +63,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
+        """Whether no fault was found."""
         return not self.findings
 
     def __str__(self) -> str:

@@ -26,6 +26,7 @@ class Surface:
 
     @property
     def parts(self) -> int:
+        """Number of parts."""
         return int(self.part.max()) + 1 if len(self.part) else 0
 
     def take(self, which: np.ndarray) -> Surface:

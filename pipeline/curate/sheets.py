@@ -37,6 +37,7 @@ class Cluster:
 
     @property
     def title(self) -> str:
+        """The line above the cluster's pictures."""
         return f"{self.size} models: {self.words}"
 
 

@@ -64,6 +64,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
+        """Whether the job succeeded."""
         return self.status is Status.OK
 
 

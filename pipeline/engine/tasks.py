@@ -30,6 +30,7 @@ class Task:
 
     @property
     def uid(self) -> str:
+        """The model's uid."""
         return self.job.uid
 
 

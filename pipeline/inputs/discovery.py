@@ -63,6 +63,7 @@ class Model:
 
     @property
     def path(self) -> Path:
+        """`location` as a path, local or remote."""
         return storage.locate(self.location)
 
 

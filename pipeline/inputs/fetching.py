@@ -61,6 +61,7 @@ class RemoteTree:
         self._asked: dict[str, bool] = {}
 
     def has(self, path: str) -> bool:
+        """As `Tree.has`."""
         listed = self._listing(self.home)
         if _is_below(path, self.home) and len(listed) < _MOST_ENTRIES:
             return path in listed
@@ -69,9 +70,11 @@ class RemoteTree:
         return self._asked[path]
 
     def refusal(self, path: str) -> str | None:
+        """As `Tree.refusal`: a store has neither links nor devices."""
         return "" if self.has(path) else None
 
     def files(self, near: str) -> list[str]:
+        """As `Tree.files`: the home's, and those of the folder above it."""
         around = {**self._listing(self.home), **self._listing(posixpath.dirname(self.home))}
         return sorted(around)
 

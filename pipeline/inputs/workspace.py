@@ -46,6 +46,7 @@ class Workspace:
             yield Folders(inputs, work)
 
     def close(self) -> None:
+        """Remove the folders."""
         self._inputs.close()
         self._works.close()
         shutil.rmtree(self.root, ignore_errors=True)

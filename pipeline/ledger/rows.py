@@ -61,6 +61,7 @@ class Row:
 
     @property
     def ok(self) -> bool:
+        """Whether the model succeeded."""
         return self.status is Status.OK
 
     def to_json(self) -> str:

@@ -50,6 +50,7 @@ class Ledger:
             self._write({"end": self.run, "exit": exit_code, "time": _now()})
 
     def close(self) -> None:
+        """Write what is held back, and close the file."""
         if self._lines is not None:
             self._lines.close()
 

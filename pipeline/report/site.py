@@ -71,6 +71,7 @@ class Site:
 
     @property
     def root(self) -> Path:
+        """The report's folder."""
         return self.layout.report
 
     def put(self, name: str, data: bytes) -> None:

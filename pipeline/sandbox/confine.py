@@ -77,10 +77,12 @@ class Plan:
     gpu: bool = False
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values, for the command line of the child."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Plan:
+        """The plan that `to_json` wrote."""
         known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**known)
 

@@ -62,6 +62,7 @@ class Cores:
         return found
 
     def release(self) -> None:
+        """Leave the cores to others."""
         for name in self._held:
             name.close()
         self._held, self.numbers = [], ()

@@ -153,6 +153,7 @@ class Child:
         return self._receive(kind, clock)
 
     def alive(self) -> bool:
+        """Whether the process still runs."""
         return self.process.poll() is None
 
     def stop(self) -> None:
@@ -190,6 +191,7 @@ class Child:
         return not (self.confinement or "").startswith("full")
 
     def log_tail(self) -> str | None:
+        """The end of what the process has printed; None for nothing."""
         return self._log.decode("utf-8", "replace")[-_TAIL:].strip() or None
 
     def forget_log(self) -> None:

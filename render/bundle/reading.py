@@ -109,6 +109,7 @@ class Bundle:
             raise BundleError(f"{self.path}: member {name}: {error}. {REMEDY}") from error
 
     def camera(self, index: int) -> Camera:
+        """One view's camera."""
         frame = self.frames[index]
         return Camera(np.array(frame.transform_matrix, np.float64), frame.camera_angle_x)
 
@@ -140,6 +141,7 @@ class Bundle:
         )
 
     def views(self, hidden: bool = True) -> Iterator[View]:
+        """All views, as `view`, each decoded when it is asked for."""
         return (self.view(i, hidden) for i in range(len(self)))
 
     def surfaces(self, index: int) -> Iterator[Surface]:

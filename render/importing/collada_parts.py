@@ -34,6 +34,8 @@ class Piece:
 
 @dataclass(frozen=True)
 class Shape:
+    """The vertices of a geometry and the pieces that share them."""
+
     vertices: np.ndarray  # (V, 3) float64
     pieces: list[Piece]
 
@@ -47,10 +49,12 @@ class Surface:
 
 
 def tag(element: Element) -> str:
+    """An element's name without its namespace; empty for a comment."""
     return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
 
 
 def named(elements: Any, name: str) -> Iterator[Element]:
+    """Those of `elements` that have a name."""
     return (element for element in elements if tag(element) == name)
 
 
@@ -152,6 +156,7 @@ def _stack(
 
 
 def read_surface(material: Material, folder: Path, notes: list[str]) -> Surface:
+    """The surface of a Collada material; images are looked for in `folder`, and `notes` gets what is lost."""
     effect = material.effect
     shown = _shown(effect)
     red, green, blue = shown if isinstance(shown, tuple) else (0.8, 0.8, 0.8)

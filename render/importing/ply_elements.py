@@ -34,12 +34,16 @@ _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 
 @dataclass(frozen=True)
 class Lists:
+    """A list property: as many values per element as its size says, one after the other."""
+
     sizes: np.ndarray  # (N,) int64
     values: np.ndarray  # (sum of sizes,), of the file's type
 
 
 @dataclass
 class Element:
+    """A kind of element: how many there are, and their properties by name."""
+
     count: int
     properties: list[tuple[str, str, str | None]] = field(default_factory=list)  # name, type, type of sizes
     scalars: dict[str, np.ndarray] = field(default_factory=dict)

@@ -51,6 +51,7 @@ class Node:
         return re.findall(r'"((?:[^"\\]|\\.)*)"', text) or ([text.strip()] if text.strip() else [])
 
     def flag(self, name: str, default: bool) -> bool:
+        """A field's TRUE or FALSE."""
         return self.values.get(name, str(default)).strip().lower() == "true"
 
     def child(self, *types: str) -> Node | None:

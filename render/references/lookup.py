@@ -219,9 +219,11 @@ class LocalTree:
         self._files: dict[str, list[str]] = {}
 
     def has(self, path: str) -> bool:
+        """As `Tree.has`."""
         return self.refusal(path) == ""
 
     def refusal(self, path: str) -> str | None:
+        """As `Tree.refusal`."""
         try:
             if self._real is None:
                 self._real = self.root.resolve()
@@ -236,6 +238,7 @@ class LocalTree:
         return None if stat.S_ISDIR(mode) else "is not a regular file"
 
     def files(self, near: str) -> list[str]:
+        """As `Tree.files`."""
         if near not in self._files:
             self._files[near] = list(self._walk(near))
         return self._files[near]

@@ -52,6 +52,8 @@ class ScanOrder(_Frozen):
 
 
 class Scanned(_Result):
+    """What a file is, and the names in it: a `Scan` as it travels between the processes."""
+
     kind: Annotated[str, StringConstraints(max_length=16)]
     links: Annotated[tuple[_WireLink, ...], Field(max_length=MOST_LINKS)]
     coded: bool
@@ -59,6 +61,7 @@ class Scanned(_Result):
 
     @classmethod
     def of(cls, found: Scan, coded: bool) -> Self:
+        """A scan, ready to be sent; names that are not UTF-8 are spelled."""
         links = tuple(
             (_spelled(link.readings), link.spans, _spelled(link.words), link.group) for link in found.links
         )
@@ -84,6 +87,8 @@ class UnpackOrder(_Frozen):
 
 
 class Unpacked(_Result):
+    """What an archive held."""
+
     model: _NamedFile | None
     """Where the model lies in the folder; None, and nothing is unpacked, where the archive holds none."""
 
@@ -101,6 +106,7 @@ class RewriteOrder(_Frozen):
 
     @classmethod
     def of(cls, path: Path, target: Path, kind: str, foreign: list[str], edits: Edits) -> Self:
+        """The order for these edits; names that are not UTF-8 are spelled."""
         spelled_edits = tuple(
             (span, tuple((spelled(written), name) for written, name in names))
             for span, names in edits.items()
@@ -109,6 +115,8 @@ class RewriteOrder(_Frozen):
 
 
 class Rewritten(_Result):
+    """What became of a file that was to be rewritten."""
+
     changed: bool
     """Whether the target was written; else the file can stay as it is."""
 

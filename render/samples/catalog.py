@@ -10,6 +10,8 @@ from render.samples.stage import Stage
 
 
 class Sample(NamedTuple):
+    """A sample model: where it lies, what it shows, and what builds it."""
+
     path: str
     """Relative to the output folder; its suffix is the format. A model of several files has a folder."""
     caption: str

@@ -19,6 +19,8 @@ Point3 = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Shape:
+    """A polygon mesh with texture coordinates."""
+
     vertices: np.ndarray
     """(V, 3) float64, meters."""
     faces: tuple[tuple[int, ...], ...]
@@ -27,6 +29,7 @@ class Shape:
     """(C, 2) float64 texture coordinates of the polygons' corners, in order."""
 
     def moved(self, x: float = 0, y: float = 0, z: float = 0) -> Shape:
+        """Moved by meters along the axes."""
         return replace(self, vertices=self.vertices + np.array([x, y, z]))
 
     def scaled(self, x: float, y: float, z: float) -> Shape:

@@ -34,6 +34,7 @@ class Occluder:
 
     @property
     def has_clear(self) -> bool:
+        """Whether a face lets light through."""
         return bool((self._alpha < OPAQUE).any())
 
     def alpha(self, rays: np.ndarray) -> np.ndarray:

@@ -112,6 +112,7 @@ class EfficientNetLite0:
 
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> Tensor:
+        """As `Encoder.encode`: (B, size, size, 3) uint8 -> (B, features, cells)."""
         return self._net.extract_features(self._scaled(pixels)).flatten(2)
 
     def _scaled(self, pixels: np.ndarray) -> Tensor:

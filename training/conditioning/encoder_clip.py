@@ -57,6 +57,7 @@ class ClipGrid:
 
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> Tensor:
+        """As `Encoder.encode`: (B, size, size, 3) uint8 -> (B, features, cells)."""
         hidden = self._run(pixels).last_hidden_state  # the class token first
         return hidden[:, 1:].transpose(1, 2).float().contiguous()
 
@@ -75,6 +76,7 @@ class ClipImage(ClipGrid):
 
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> Tensor:
+        """As `Encoder.encode`: (B, size, size, 3) uint8 -> (B, features)."""
         return torch.nn.functional.normalize(self._run(pixels).image_embeds.float(), dim=1)
 
 
@@ -102,6 +104,7 @@ class ClipText:
         return torch.nn.functional.normalize(self._net(**tokens).text_embeds.float(), dim=1)
 
     def encode(self, pixels: np.ndarray) -> Tensor:
+        """Raises TypeError: it takes texts, not pixels (B, size, size, 3)."""
         raise TypeError("clip_text takes texts. Choose clip_grid or clip_image for images.")
 
 
@@ -126,6 +129,7 @@ class DinoGrid:
 
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> Tensor:
+        """As `Encoder.encode`: (B, size, size, 3) uint8 -> (B, features, cells)."""
         x = normalized(pixels, IMAGENET_MEAN, IMAGENET_STD, self._net.device, self._dtype)
         tokens = self._net(pixel_values=x).last_hidden_state  # class, registers, patches
         return tokens[:, -self.cells :].transpose(1, 2).float().contiguous()

@@ -31,6 +31,7 @@ class HeadNorm(nn.RMSNorm):
         super().__init__(width, eps=1e-6)  # PyTorch's default for bfloat16 would be 0.008
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> the same shape and dtype."""
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
@@ -80,6 +81,7 @@ class MLP(nn.Module):
         self.c_proj = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., width)."""
         return self.c_proj(F.gelu(self.c_fc(x)))
 
 

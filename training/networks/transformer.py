@@ -129,6 +129,7 @@ class PointTransformer(Remembering):
 
     @property
     def channels(self) -> int:
+        """Channels of a point: 3 of place, then colors and the label, as far as it has them."""
         return self.shape.channels
 
     def time_token(self, t: Tensor) -> Tensor:

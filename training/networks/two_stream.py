@@ -71,6 +71,7 @@ class TwoStreamTransformer(Remembering):
 
     @property
     def channels(self) -> int:
+        """Channels of a point, as of `PointTransformer`."""
         return self.shape.channels
 
     def forward(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:

@@ -67,10 +67,12 @@ class Shard:
 
     @property
     def row_groups(self) -> int:
+        """Number of row groups."""
         return self.file.metadata.num_row_groups
 
     @property
     def views(self) -> int:
+        """Number of views that its columns have room for."""
         return view_count(self.schema)
 
     @property
