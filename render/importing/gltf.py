@@ -4,8 +4,8 @@ EXT_meshopt_compression is decoded (with the meshoptimizer package). KHR_texture
 decoder under a known license on PyPI: such a texture falls back to its plain image where the file has one,
 else it is dropped and named in the notes, and the model is kept. Material extensions that a file
 requires and Blender does not know are ignored likewise. A sheared or flat matrix becomes two nodes,
-nodes without a scene get one, invisible ones lose their meshes, bytes after a GLB's end are cut off. Every
-other file is passed on unchanged.
+nodes without a scene get one, invisible ones lose their meshes, AVIF and DDS images are named as others are,
+bytes after a GLB's end are cut off. Every other file is passed on unchanged.
 
 Specifications: github.com/KhronosGroup/glTF,
 extensions/2.0/{Vendor/EXT_meshopt_compression,Khronos/KHR_texture_basisu}.
@@ -29,13 +29,14 @@ from render.importing import gltf_nodes
 
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 BASISU = "KHR_texture_basisu"
+_IMAGES = ("EXT_texture_avif", "MSFT_texture_dds")
 _DROPPABLE = (
     "KHR_materials_",
     "EXT_materials_",
     "ADOBE_materials_",
     "MSFT_lod",
     "KHR_xmp",
-    "EXT_texture_avif",
+    *_IMAGES,
     "KHR_node_visibility",
     "CESIUM_RTC",  # a place on Earth: the shape is the same without
 )
@@ -85,7 +86,7 @@ def plain_gltf(path: Path, scratch: Path) -> tuple[Path, list[str]]:
         raise ModelFailure(
             FailureClass.INVALID, f"{path.name}: {', '.join(stuck)} cannot be decoded: {error!r}"
         ) from error
-    notes += [f"{name} is ignored" for name in stuck if name.startswith(_DROPPABLE)]
+    notes += [f"{name} is ignored" for name in stuck if name.startswith(_DROPPABLE) and name not in _IMAGES]
     _forget(document, stuck)
     plain = scratch / "plain.glb"
     plain.write_bytes(glb(document, data))
@@ -154,10 +155,24 @@ def _stuck(document: Json) -> list[str]:
 def _repaired(document: Json) -> bool:
     """Whether the document had what Blender misreads or does not show, which it has no longer."""
     try:
-        repairs = (gltf_nodes.split_matrices, gltf_nodes.show_all, gltf_nodes.hide)
+        repairs = (gltf_nodes.split_matrices, gltf_nodes.show_all, gltf_nodes.hide, _name_images)
         return any([repair(document) for repair in repairs])
     except _DAMAGED:  # for Blender, which says what is wrong
         return False
+
+
+def _name_images(document: Json) -> bool:
+    """Let textures with an image by an extension alone have it by themselves; whether any does.
+
+    Blender refuses or ignores these extensions, and reads the images.
+    """
+    found = False
+    for texture in document.get("textures", []):
+        for one in (texture.get("extensions", {}).get(name, {}) for name in _IMAGES):
+            if "source" in one and "source" not in texture:
+                texture["source"] = one["source"]
+                found = True
+    return found
 
 
 def _has_more_than_it_says(path: Path) -> bool:

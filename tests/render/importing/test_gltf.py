@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from render.bundle import Bundle
 from tests.helpers.gltf_files import write_gltf
 from tests.helpers.importing import bring_in, size
 
@@ -75,3 +80,28 @@ def test_where_all_is_invisible_all_is_shown(tmp_path: Path) -> None:
     hidden = {"mesh": 0, "extensions": {"KHR_node_visibility": {"visible": False}}}
     write_gltf(tmp_path / "a.gltf", POINTS, FACES, [hidden])
     assert np.allclose(size(bring_in(tmp_path / "a.gltf", tmp_path / "s")), [3, 1, 2])
+
+
+@pytest.mark.parametrize("required", [False, True])
+@pytest.mark.parametrize(("name", "kind"), [("EXT_texture_avif", "AVIF"), ("MSFT_texture_dds", "DDS")])
+def test_images_of_extensions(
+    name: str, kind: str, required: bool, render: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    encoded = io.BytesIO()
+    Image.new("RGB", (16, 16), (200, 60, 20)).save(encoded, kind)
+    uri = f"data:image/x;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+    primitive = {"attributes": {"POSITION": 0}, "indices": 1, "material": 0}
+    textured = {"baseColorTexture": {"index": 0}}
+    more = {
+        "images": [{"uri": uri}],
+        "textures": [{"extensions": {name: {"source": 0}}}],
+        "materials": [{"pbrMetallicRoughness": textured}],
+        "meshes": [{"primitives": [primitive]}],
+        "extensionsUsed": [name],
+        "extensionsRequired": [name] if required else [],
+    }
+    write_gltf(tmp_path / "a.gltf", POINTS, FACES, [{"mesh": 0}], **more)
+    bundle = render(tmp_path / "a.gltf")
+    albedo = np.concatenate([view.albedo[view.depth > 0] for view in bundle.views()]).astype(int)
+    assert np.abs(albedo - (200, 60, 20)).max() <= 6
+    assert bundle.meta["missing_textures"] == bundle.meta["notes"] == []
