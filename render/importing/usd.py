@@ -8,6 +8,7 @@ prims first, for each may inherit another value. The layer also says
   translation, rotation and scale;
 - of a prim that resets the transforms above it where it stands;
 - of polygons that name a vertex twice that they do not (`render.importing.usd_polygons`);
+- of skeletons that hold a pose that they rest in it (`render.importing.usd_poses`);
 - of instancers whose instances have colors where each instance is (`render.importing.usd_scatter`);
 - of solids that they are meshes (`render.importing.usd_solids`);
 - of faces beside those that have a material of their own what they have (`render.importing.usd_faces`);
@@ -30,6 +31,7 @@ from render.importing import gltf_nodes
 from render.importing.rawmesh import Y_UP
 from render.importing.usd_faces import name_others
 from render.importing.usd_polygons import simplify
+from render.importing.usd_poses import hold_pose
 from render.importing.usd_scatter import spread
 from render.importing.usd_solids import become_mesh, is_solid
 from render.importing.usd_tiles import find_tiles
@@ -153,7 +155,8 @@ def _with_what_is_lost(path: Path, target: Path) -> tuple[Path, Any]:
         own = [prim for prim in _places(stage) if not prim.IsInstanceProxy()]
         changes = sum(_state(prim) + _keep_matrix(prim) + become_mesh(prim) for prim in own)
         changes += sum(_block_empty(prim) for prim in own) + _bind_directly(own)
-        changes += scattered + find_tiles(stage, path) + sum(simplify(prim) for prim in own)
+        changes += scattered + find_tiles(stage, path)
+        changes += sum(simplify(prim) + hold_pose(prim) for prim in own)
         if not changes + sum(name_others(prim) for prim in own):
             return path, stage
         stage.GetRootLayer().Save()

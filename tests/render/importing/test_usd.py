@@ -109,3 +109,38 @@ def test_another_file_at_the_same_path_is_read_anew(before: str, tmp_path: Path)
     (tmp_path / "a.usda").write_text(HEAD + group(RED, MESH.format("").replace("(2, 1, 0)", "(2, 7, 0)")))
     found = bring_in(tmp_path / "a.usda", tmp_path / "s")
     assert found["high"][1] == 7 and np.array(found["corners"])[0, 3:].tolist() == [1, 0, 0]
+
+
+BIND = "[((1,0,0,0),(0,1,0,0),(0,0,1,0),(0,0,0,1)), ((1,0,0,0),(0,1,0,0),(0,0,1,0),(0,0,0,1))]"
+SKINNED = """def SkelRoot "R" {{
+    def Mesh "M" (prepend apiSchemas = ["SkelBindingAPI"]) {{
+        point3f[] points = [(0, 0, 0), (2, 0, 0), (2, 1, 0), (0, 1, 0)]
+        int[] faceVertexCounts = [4]
+        int[] faceVertexIndices = [0, 1, 2, 3]
+        int[] primvars:skel:jointIndices = [0, 1, 1, 0] (elementSize = 1
+            interpolation = "vertex")
+        float[] primvars:skel:jointWeights = [1, 1, 1, 1] (elementSize = 1
+            interpolation = "vertex")
+        rel skel:skeleton = </R/S>
+    }}
+    def Skeleton "S" (prepend apiSchemas = ["SkelBindingAPI"]) {{
+        uniform token[] joints = ["a", "a/b"]
+        uniform matrix4d[] bindTransforms = {bind}
+        uniform matrix4d[] restTransforms = {bind}
+        rel skel:animationSource = </R/S/A>
+        def SkelAnimation "A" {{
+            uniform token[] joints = ["a", "a/b"]
+            float3[] translations{moved}
+            quatf[] rotations = [(1, 0, 0, 0), (1, 0, 0, 0)]
+            half3[] scales = [(1, 1, 1), (1, 1, 1)]
+        }}
+    }}
+}}
+"""
+
+
+@pytest.mark.parametrize("said", [" = {}", ".timeSamples = {{0: {}}}", ".timeSamples = {{0: {}, 9: {}}}"])
+def test_a_skeleton_holds_its_pose(said: str, tmp_path: Path) -> None:
+    moved = said.format("[(0, 0, 0), (3, 0, 0)]", "[(0, 0, 0), (3, 0, 0)]")
+    (tmp_path / "a.usda").write_text(HEAD + SKINNED.format(bind=BIND, moved=moved))
+    assert np.allclose(bring_in(tmp_path / "a.usda", tmp_path / "s")["high"], [5, 1, 0], atol=1e-5)
