@@ -102,10 +102,24 @@ _OPTION = re.compile(
 _KNOWN = frozenset(b"bm type blendu blendv boost cc clamp imfchan texres".split())
 
 
+_COMMAS = re.compile(
+    rb"^[ \t]{0,64}(?:K[adse]|d|N[si])[ \t]{1,64}(?=[\d ,\t]{0,100}\d,\d)[\d ,\t]{1,200}\r?$",
+    re.MULTILINE | re.IGNORECASE,
+)
+
+
 def usual_mtl(text: bytes) -> bytes:
-    """MTL text as Blender reads it, in the same length: keywords in its case, no options unknown to it."""
+    """MTL text as Blender reads it, in the same length: keywords in its case, no options unknown to it, and
+    no commas for decimal points."""
+    text = _COMMAS.sub(lambda found: _without_commas(found[0]), text)
     text = _KEYWORD.sub(lambda found: found[0][: found.start(1) - found.start()] + _usual(found[1]), text)
     return _WITH_OPTIONS.sub(lambda found: found[1] + _without_unknown(found[2]), text)
+
+
+def _without_commas(line: bytes) -> bytes:
+    """A line with points for commas, or blanks where they part its numbers."""
+    part = any(word.count(b",") > 1 for word in line.split())
+    return line.replace(b",", b" " if part else b".")
 
 
 def _without_unknown(options: bytes) -> bytes:

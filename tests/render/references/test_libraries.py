@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from render.references.plain_text import usual_mtl
 from tests.helpers.textured_models import (
     OBJ,
     RED,
@@ -69,3 +70,8 @@ def test_keywords_of_an_mtl_in_any_case(keyword: str, tmp_path: Path):
     picture(root / "c/wood.png")
     found, staged = imported(root, "c/m.obj", tmp_path)
     assert (found["colors"], found["missing"]) == ([RED], []), staged
+
+
+def test_commas_for_decimal_points_and_for_blanks():
+    mtl = b"Kd 0,5 0,25 0,1\nd 1,0\r\nNs 10\nKs 1,0,0\nmap_Kd a,1,2.png\n"
+    assert usual_mtl(mtl) == b"Kd 0.5 0.25 0.1\nd 1.0\r\nNs 10\nKs 1 0 0\nmap_Kd a,1,2.png\n"
