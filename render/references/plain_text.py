@@ -11,6 +11,7 @@ is a backslash: to an OBJ reader it would continue in the next line.
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from typing import BinaryIO
 
@@ -32,8 +33,9 @@ def as_utf8(file: BinaryIO) -> bytes | None:
     The file is left at its start.
     """
     head = file.read(_HEAD)
+    whole = file.seek(0, os.SEEK_END) <= LARGEST
     file.seek(0)
-    encoding = utf16(head) or _declared(head)
+    encoding = utf16(head) or (_declared(head) if whole else None)
     old_mac = b"\r" in head and not _NOT_OLD_MAC.search(head)
     if encoding is None and not old_mac:
         return None
