@@ -24,7 +24,7 @@ import bpy
 import numpy as np
 
 from render.references.lookup import in_other_encodings
-from render.srgb import linear_to_srgb, srgb_to_linear
+from render.srgb import are_bytes, linear_to_srgb, srgb_to_linear
 
 _HEAD = 64 << 10
 _LARGEST = 64 << 20  # bytes; larger files are left to the importer
@@ -175,22 +175,24 @@ def from_elsewhere(text: bytes, path: Path, folder: Path) -> bytes:
 
 
 def correct_colors() -> None:
-    """Of the imported meshes: bytes that were read as fractions, and NaN."""
-    for mesh in bpy.data.meshes:
-        for attribute in mesh.color_attributes:
-            _correct(attribute)
+    """Of the imported meshes: bytes that were read as fractions, in any of them, and NaN."""
+    attributes = [attribute for mesh in bpy.data.meshes for attribute in mesh.color_attributes]
+    colors = [_colors(attribute) for attribute in attributes]
+    odd = any(len(one) and not one[:, :3].max() <= 1.001 for one in colors)  # NaN is
+    displayed = [
+        linear_to_srgb(np.nan_to_num(one[:, :3], nan=0.8).astype(np.float64)) for one in colors if odd
+    ]
+    in_bytes = bool(displayed) and are_bytes(np.concatenate(displayed))
+    for attribute, one, display in zip(attributes, colors, displayed, strict=False):
+        one[:, :3] = srgb_to_linear(display / (255 if in_bytes else 1))
+        attribute.data.foreach_set("color", np.nan_to_num(one, nan=1).ravel())
 
 
-def _correct(attribute: Any) -> None:
+def _colors(attribute: Any) -> np.ndarray:
+    """(N, 4) float32, linear."""
     values = np.empty(len(attribute.data) * 4, np.float32)
     attribute.data.foreach_get("color", values)
-    colors = values.reshape(-1, 4)
-    if len(colors) == 0 or (np.isfinite(colors).all() and colors[:, :3].max() <= 1.001):
-        return
-    colors = np.nan_to_num(colors, nan=0.8)
-    if colors[:, :3].max() > 1.001:
-        colors[:, :3] = srgb_to_linear(linear_to_srgb(colors[:, :3].astype(np.float64)) / 255)
-    attribute.data.foreach_set("color", colors.ravel())
+    return values.reshape(-1, 4)
 
 
 def correct_grays(path: Path) -> None:

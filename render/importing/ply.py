@@ -17,7 +17,7 @@ from render.failures import FailureClass, ModelFailure
 from render.importing.ply_elements import Element, Lists, read_elements
 from render.importing.polygons import simple
 from render.importing.rawmesh import RawMaterial, RawMesh, find_texture
-from render.srgb import srgb_to_linear
+from render.srgb import are_bytes, srgb_to_linear
 
 _HEADER = 65536
 _LARGEST = 64 << 20  # bytes that are read again
@@ -219,7 +219,7 @@ def _fractions(channels: list[np.ndarray]) -> np.ndarray:
     channels = [values.view(np.uint8) if values.dtype == np.int8 else values for values in channels]
     values = np.nan_to_num(np.stack(channels, 1).astype(float), nan=0.8)
     kind, width, largest = channels[0].dtype.kind, channels[0].dtype.itemsize, values.max(initial=0)
-    if kind == "f" and largest <= 1:
+    if kind == "f" and not are_bytes(values):
         return np.clip(values, 0, 1)
     return np.clip(values / (255 if width == 1 or largest <= 255 else 65535), 0, 1)
 

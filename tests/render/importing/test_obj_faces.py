@@ -55,3 +55,20 @@ def test_what_lies_in_no_face_raises_no_doubt(render: Callable[..., Bundle], tmp
     bundle = render(tmp_path / "a.obj")
     assert bundle.meta["importer"] == "wm.obj_import" and bundle.meta["notes"] == []
     assert np.abs(bundle.mesh().vertices).max() <= 1
+
+
+COLORS = {
+    "a little more than 1": ("1.02 0.2 0", "0 0.2 1", (1, 0, 0)),
+    "bytes, of which one mesh has small ones": ("255 0 0", "1 0 0", (1, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("case", COLORS)
+def test_which_colors_are_bytes(case: str, tmp_path: Path) -> None:
+    first, second, shown = COLORS[case]
+    quads = [PLACES.replace("\n", f" {color}\n") for color in (first, second)]
+    text = f"o a\n{quads[0]}f 1 2 3 4\no b\n{quads[1].replace(' 0 ', ' 5 ')}f 5 6 7 8\n"
+    (tmp_path / "a.obj").write_text(text)
+    colors = np.array(bring_in(tmp_path / "a.obj", tmp_path / "s")["corners"])[:, 3:6]
+    assert np.allclose(colors.max(0)[0], shown[0], atol=1e-3)
+    assert colors.max() <= 1 and (colors[:, 0].min() < 0.01)
