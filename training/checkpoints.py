@@ -106,7 +106,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """A checkpoint file, the newest one of a run's folder, or an exported model. Raises CheckpointError."""
     state = read_model(path, device) if is_model(path) else read(newest(path), device)
     if not isinstance(state, dict) or not {"step", "config", "ema"} <= set(state):
-        raise CheckpointError(f"{path}: not a checkpoint of this project: it lacks step, config or ema.")
+        raise CheckpointError(
+            f"{path}: not a checkpoint of this project: it lacks step, config or ema. Give another."
+        )
     version = state.get("version", 0)
     if not isinstance(version, int) or version > VERSION:
         raise CheckpointError(
@@ -150,7 +152,7 @@ def config_of(state: dict[str, Any], path: Path) -> TrainConfig:
         return TrainConfig.model_validate(settings)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
-        raise CheckpointError(f"{path}: its configuration cannot be used ({wrong}).") from error
+        raise CheckpointError(f"{path}: its configuration cannot be used ({wrong}). Train anew.") from error
 
 
 def build_encoder(config: TrainConfig, device: torch.device | str) -> CachedEncoder:
@@ -285,7 +287,9 @@ def load_network(
         model.load_state_dict(state["ema"])
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{path}: its weights do not fit its configuration ({reason}).") from error
+        raise CheckpointError(
+            f"{path}: its weights do not fit its configuration ({reason}). Give another one."
+        ) from error
     return config, model.eval().requires_grad_(False), encoder
 
 

@@ -257,7 +257,9 @@ def read_samples(
     shards, union, samples = OpenShards(), UnionOrder(), []
     for at in sorted({at for at, _ in chosen}):
         if images and max(views) >= groups[at].views:
-            raise ShardError(f"{groups[at].path}: it has {groups[at].views} views, so no view {max(views)}.")
+            raise ShardError(
+                f"{groups[at].path}: it has {groups[at].views} views, so no view {max(views)}. See --view."
+            )
         table = shards.read(groups[at], views, recipe, np.random.default_rng(0))
         guess: Behind = "predicted" if behind == "predicted" else None
         samples += [_sample(table, row, recipe, union, guess) for a, row in sorted(chosen) if a == at]

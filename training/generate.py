@@ -96,7 +96,7 @@ def _continued(base: Generator, settings: GenerateSettings, item: Given, points:
     """The cloud (1, C, N) of the state's views and of further ones, which the state then holds too."""
     assert settings.state
     if base.takes != "image" or base.config.model == "upsample":
-        raise UserError(f"{base.path}: this model keeps no state of images.")
+        raise UserError(f"{base.path}: this model keeps no state of images. Leave out --state.")
     session = base.begin(state=settings.state if settings.state.exists() else None)
     for view in views_of(item):
         session.show(view.image, view.camera, view.behind)
@@ -133,7 +133,9 @@ def _fitting(base: Generator, inputs: list[tuple[str, Given]]) -> list[tuple[str
         raise UserError(f"{base.path}: this model takes {base.takes}. Give one: --{base.takes}.")
     given = "text" if isinstance(inputs[0][1], str) else "image"
     if given != base.takes:
-        raise UserError(f"{base.path}: this model takes {base.takes}, not {given}.")
+        raise UserError(
+            f"{base.path}: this model takes {base.takes}, not {given}. Give that: --{base.takes}."
+        )
     return inputs
 
 

@@ -22,7 +22,7 @@ def write_list(folder: Path, to: Path, require_license: bool = False) -> tuple[s
     UserError where the folder has no catalog that is known here.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder.")
+        raise UserError(f"{folder}: no such folder. Give the collection's.")
     catalog = next((one for one in CATALOGS if one.knows(folder)), None)
     if catalog is None:
         known = ", ".join(one.NAME for one in CATALOGS)

@@ -43,7 +43,10 @@ def run(command: Command) -> int:
     found = uploads(layout, command.views)
     licenses = shard_facts(layout).models_by_license()
     if command.require_license and "unknown" in licenses:
-        raise UserError(f"{command.dataset}: {licenses['unknown']} models have no known license.")
+        raise UserError(
+            f"{command.dataset}: {licenses['unknown']} models have no known license. "
+            "Name them in the list's column `license`, or leave out --require-license."
+        )
     size = sum(one.size for one in found) / 1e6
     show(f"push: {len(found)} files, {size:.1f} MB to {command.repository}")
     show(f"push: licenses: {', '.join(f'{n} {name}' for name, n in licenses.items())}")

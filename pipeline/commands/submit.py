@@ -114,7 +114,9 @@ class Cluster:
                 entrypoint=f"{program} {shlex.join(arguments)}", runtime_env=runtime
             )
         except (OSError, RuntimeError, ValueError) as error:
-            raise InfrastructureError(f"{self.address}: the job was not accepted: {error}") from error
+            raise InfrastructureError(
+                f"{self.address}: the job was not accepted: {error} (docs/cluster.md, Tokens)"
+            ) from error
 
     def follow(self, job: str) -> int:
         """Print the job's log as it grows until the job ends; its exit code (130 if it was stopped)."""
@@ -140,7 +142,10 @@ class Cluster:
         deadline = time.monotonic() + _STOP_LIMIT
         while not (status := self._info(job).status).is_terminal():
             if time.monotonic() > deadline:
-                raise InfrastructureError(f"job {job} is still {status} {_STOP_LIMIT:.0f} s after the stop.")
+                raise InfrastructureError(
+                    f"job {job} is still {status} {_STOP_LIMIT:.0f} s after the stop. Try again, or end it "
+                    "in the dashboard."
+                )
             time.sleep(0.5)
         show(f"job {job}: {status}", file=sys.stderr)
         return 0

@@ -316,7 +316,7 @@ def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
             except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}: line {number} is not JSON: {error}") from error
             if not isinstance(row, dict):
-                raise UserError(f"{path}: line {number} is not a JSON object.")
+                raise UserError(f"{path}: line {number} is not a JSON object. Write one per line.")
             yield row
 
 

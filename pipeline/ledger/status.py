@@ -214,7 +214,10 @@ class Status:
             raise UserError(f"{out}: no such folder. Give the dataset folder that render wrote.")
         stages = dataset.read(self.layout).get("stages", {})
         if not stages and not any(any(storage.listing(self.layout.ledger(stage))) for stage in STAGES):
-            raise UserError(f"{out}: no dataset.json and no ledger: no stage has run here.")
+            raise UserError(
+                f"{out}: no dataset.json and no ledger: no stage has run here. Give a dataset folder, or run "
+                "`insideout render`."
+            )
         hashes = {name: stages.get(name, {}).get("config_hash") for name in STAGES}
         self.tallies = {name: Tally(self.layout, name, hashes[name]) for name in STAGES}
         found = discover(models) if models else None

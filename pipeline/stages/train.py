@@ -50,7 +50,10 @@ def train(
     times in a row.
     """
     if config.batch % processes:
-        raise UserError(f"a batch of {config.batch} cannot be divided evenly among {processes} processes.")
+        raise UserError(
+            f"a batch of {config.batch} cannot be divided evenly among {processes} processes. "
+            "Choose a multiple."
+        )
     folder = run_folder(dataset, run, runs).resolve()
     resumable(folder, config, resume)  # mistakes are reported here, once
     open_loader(config, open_dataset(dataset).clouds)

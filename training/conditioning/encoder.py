@@ -144,7 +144,9 @@ class PooledGrid:
 
     def __init__(self, encoder: Encoder, cells: int):
         if cells > encoder.cells or encoder.cells != math.isqrt(encoder.cells) ** 2:
-            raise UserError(f"view_cells {cells}: {encoder.name} has {encoder.cells} tokens per image.")
+            raise UserError(
+                f"view_cells {cells}: {encoder.name} has {encoder.cells} tokens. Choose a square up to it."
+            )
         self.name, self.takes, self.size = encoder.name, encoder.takes, encoder.size
         self.features, self.cells = encoder.features, cells
         self.identity = f"{encoder.identity}-{cells}"

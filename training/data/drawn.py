@@ -155,9 +155,13 @@ class Draws:
             clouds = np.frombuffer(values["clouds"], "<f2").reshape(shape).astype(np.float32)
             toward = np.frombuffer(values["toward"], "<f4").reshape(len(clouds), 3)
         except (ValueError, TypeError, KeyError) as error:
-            raise ShardError(f"{self.folder / file}: {values['uid']} is damaged ({error}).") from error
+            raise ShardError(
+                f"{self.folder / file}: {values['uid']} is damaged ({error}). Draw anew."
+            ) from error
         if not np.isfinite(clouds).all():
-            raise ShardError(f"{self.folder / file}: {values['uid']} has points that are NaN or infinite.")
+            raise ShardError(
+                f"{self.folder / file}: {values['uid']} has points that are NaN or infinite. Draw anew."
+            )
         return Drawn(**values | {"clouds": clouds, "toward": toward})
 
 
@@ -218,5 +222,7 @@ def _table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         raise ShardError(f"{path}: not a whole file of drawn clouds ({error}). Draw again.") from error
     if missing := set(columns or _SCHEMA.names) - set(table.column_names):
-        raise ShardError(f"{path}: it lacks {', '.join(sorted(missing))}: not a file of drawn clouds.")
+        raise ShardError(
+            f"{path}: it lacks {', '.join(sorted(missing))}: not a file of drawn clouds. Draw anew."
+        )
     return table

@@ -124,7 +124,10 @@ class CloudLoader:
         workers: int = 0,
     ):
         if batch % world:
-            raise UserError(f"a batch of {batch} clouds cannot be divided evenly among {world} processes.")
+            raise UserError(
+                f"a batch of {batch} clouds cannot be divided evenly among {world} processes. "
+                "Choose a multiple."
+            )
         least, most = (least, most) if images else (1, 1)
         self._draws, self._use = (Draws(Path(drawn.folder)), drawn) if drawn else (None, None)
         wanted = Wanted(split, mix, views, images, masks, fold, weighted)

@@ -112,7 +112,9 @@ def _layers(settings: ComposeSettings) -> LayerPredictor | None:
 
 def _check(settings: ComposeSettings, base: Generator, views: Sequence[View]) -> None:
     if base.takes != "image" or base.config.model == "upsample":
-        raise UserError(f"{base.path}: not a model that makes a cloud of a picture.")
+        raise UserError(
+            f"{base.path}: not a model that makes a cloud of a picture. Give such a --checkpoint."
+        )
     if len(views) < 2:
         raise UserError("Give two or more pictures of one object.")
     if settings.merge in FROM_PICTURES and settings.cameras is None:

@@ -75,7 +75,9 @@ def read_cloud(path: Path) -> Cloud:
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         raise UserError(f"{path}: not a readable cloud ({error}).") from error
     if xyz.ndim != 2 or xyz.shape[1:] != (3,) or len(xyz) < 2 or not np.isfinite(xyz).all():
-        raise UserError(f"{path}: not a cloud of two or more finite points (its array is {xyz.shape}).")
+        raise UserError(
+            f"{path}: not a cloud of two or more finite points (its array is {xyz.shape}). Leave it out."
+        )
     hidden = None if label is None else label.reshape(-1) > 0.5
     return Cloud(path.stem, xyz.astype(float), hidden, None if rgb is None else _bytes(rgb))
 

@@ -217,7 +217,7 @@ class MeanMasks:
             for name in {None, subject.category}:
                 cells.setdefault(name, []).append(own)
         if not counts:
-            raise ShardError("No training objects to take mean masks of.")
+            raise ShardError("No training objects to take mean masks of. Fuse with fewer held out.")
         places = {name: _place(np.concatenate(own)) for name, own in cells.items()}
         thresholds = {name: _best(places[name], own) for name, own in cells.items()}
         return cls(places, thresholds, float(np.mean(counts)))

@@ -55,5 +55,5 @@ class LayerPredictor:
         cover = covered(condition["pixels"])
         cloud = back_projected(found, cover, condition["cameras"])[0].cpu().numpy()
         if not cloud.shape[1]:
-            raise UserError("The pictures show nothing: their alpha is 0 everywhere.")
+            raise UserError("The pictures show nothing: their alpha is 0 everywhere. Give others.")
         return cloud
