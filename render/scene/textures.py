@@ -8,7 +8,9 @@ cannot decode (GIF, PCX, PPM, AVIF), Pillow does. Tiles (`skin.<UDIM>.png`) are 
 
 from __future__ import annotations
 
+import filecmp
 import io
+import re
 import warnings
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -17,7 +19,7 @@ import bpy
 from PIL import Image
 
 from render.references.closure import missing_images
-from render.references.lookup import TILE, LocalTree, Search
+from render.references.lookup import TILE, Found, LocalTree, Search
 from render.references.spelling import spelled
 
 
@@ -35,7 +37,7 @@ def relink_textures(path: Path, kind: str) -> tuple[list[str], list[str]]:
         _ignore_unused_alpha()
     for image in [i for i in bpy.data.images if not _has_pixels(i)]:
         name = _file_name(image)
-        found = search.find(name, anywhere=True)
+        found = search.find(name, anywhere=True) or _garbled(name, path.parent)
         if found is not None:
             image.filepath = str(path.parent / found.path)
             image.reload()
@@ -45,6 +47,19 @@ def relink_textures(path: Path, kind: str) -> tuple[list[str], list[str]]:
     dropped, nameless = _drop_missing()
     missing = dropped.union(set(missing_images(path)) - relinked)
     return sorted(missing or nameless), notes
+
+
+def _garbled(name: str, folder: Path) -> Found | None:
+    """The one file below `folder`, under any names, that `name` means but for what could not be decoded."""
+    parts = re.split("\ufffd+", name)
+    if not 1 < len(parts) < 5:
+        return None
+    pattern = re.compile(".+".join(map(re.escape, parts)), re.IGNORECASE)
+    fitting = [path for path in LocalTree(folder).files("") if pattern.fullmatch(Path(path).name)]
+    if not 0 < len(fitting) < 9:
+        return None
+    same = all(filecmp.cmp(folder / fitting[0], folder / path, shallow=False) for path in fitting[1:])
+    return Found(fitting[0], exact=False) if same else None
 
 
 def _tile(path: Path) -> set[str]:

@@ -15,6 +15,7 @@ from tests.helpers.textured_models import (
     picture,
     text,
 )
+from tests.render.importing.test_fbx import QUAD
 
 CHAIR = "椅子"
 TEXTS = {
@@ -108,4 +109,15 @@ def test_scenes_in_other_encodings(kind: str, encoding: str, tmp_path: Path):
     text(root / "c" / f"m.{kind}", body.encode(encoding))
     picture(root / "c" / name)
     found, staged = imported(root, f"c/m.{kind}", tmp_path)
+    assert (found["colors"], found["missing"]) == ([RED], []), staged
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "cp1251"])
+def test_fbx_text_in_other_encodings(encoding: str, tmp_path: Path):
+    """Blender's importer puts marks for what is not UTF-8."""
+    root = tmp_path / "models"
+    name = f"{CHAIR} 1.png" if encoding == "gbk" else "стул 1.png"
+    text(root / "c/m.fbx", QUAD.replace("skin.png", name).replace("OPACITY", name).encode(encoding))
+    picture(root / "c" / name)
+    found, staged = imported(root, "c/m.fbx", tmp_path)
     assert (found["colors"], found["missing"]) == ([RED], []), staged
