@@ -6,8 +6,26 @@ in a command, a configuration or a chosen file is a `UserError`, which ends the 
 
 from __future__ import annotations
 
+import struct
 import unicodedata
+import zlib
 from enum import StrEnum
+
+DAMAGE = (
+    ArithmeticError,  # int(inf), a number beyond 64 bits
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,  # also RecursionError, and StopIteration in a generator
+    StopIteration,
+    SyntaxError,  # XML's ParseError
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What readers raise for text and bytes that do not hold what they should: a value of another type, size or
+range. Not MemoryError, which has a class of its own."""
 
 
 class Status(StrEnum):

@@ -98,8 +98,12 @@ class Bundle:
         self.mesh()
 
     def extract(self, folder: Path) -> None:
-        """Unzip into `folder`: a dataset that NeRF tools read unchanged."""
-        self._zip.extractall(folder)
+        """Unzip into `folder`: a dataset that NeRF tools read unchanged. BundleError where a member is
+        damaged."""
+        try:
+            self._zip.extractall(folder)
+        except zipfile.BadZipFile as error:
+            raise BundleError(f"{self.path}: {error}. {REMEDY}") from error
 
     def read(self, name: str) -> bytes:
         """The bytes of one member; its CRC is checked."""

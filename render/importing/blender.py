@@ -91,15 +91,18 @@ def _near_origin(imported: Imported, path: Path, scratch: Path) -> Imported:
     return replace(imported, notes=[*imported.notes, *([note] if note else [])])
 
 
-def _run(operator: Callable[..., set[str]], path: Path, **options: Any) -> str:
-    """Call a Blender import operator and return its name. An error becomes a ModelFailure with the reason."""
+def _run(operator: Callable[..., set[str]], path: Path, file: Path | None = None, **options: Any) -> str:
+    """Call a Blender import operator and return its name. An error becomes a ModelFailure with the reason.
+
+    It reads `file` in place of the model at `path`, if one is given.
+    """
     name = operator.idname_py()  # type: ignore[attr-defined]
+    read = file or path
     try:
-        result = operator(filepath=str(path), **options)
+        result = operator(filepath=str(read), **options)
     except RuntimeError as error:
-        raise ModelFailure(
-            FailureClass.IMPORT_ERROR, f"{path.name}: {name}: {_reason(error, path)}"
-        ) from error
+        reason = _reason(error, read, path.name)
+        raise ModelFailure(FailureClass.IMPORT_ERROR, f"{path.name}: {name}: {reason}") from error
     if result != {"FINISHED"}:
         raise ModelFailure(
             FailureClass.IMPORT_ERROR, f"{path.name}: {name} refused the file without a reason: damaged?"
@@ -107,12 +110,13 @@ def _run(operator: Callable[..., set[str]], path: Path, **options: Any) -> str:
     return name
 
 
-def _reason(error: RuntimeError, path: Path) -> str:
-    """Blender's report in one line; of an add-on's traceback the last line, which holds the exception."""
+def _reason(error: RuntimeError, file: Path, named: str) -> str:
+    """Blender's report in one line, in which `file` is `named`; of an add-on's traceback the last line, which
+    holds the exception."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if any("Traceback" in line for line in lines):
         lines = [line for line in lines if not line.startswith(("Location:", "File "))][-1:]
-    text = " ".join(lines).replace(str(path), path.name).removeprefix("Error: ").removeprefix("Python: ")
+    text = " ".join(lines).replace(str(file), named).removeprefix("Error: ").removeprefix("Python: ")
     return text[:500] or "no reason given"
 
 
@@ -120,7 +124,7 @@ def _gltf(path: Path, kind: str, scratch: Path) -> Imported:
     plain, notes = gltf.plain_gltf(path, scratch)
     if gltf.is_first_version(path):
         return _converted(path, kind, scratch, ["glTF 1.0, through assimp"])
-    name = _run(bpy.ops.import_scene.gltf, plain, disable_bone_shape=True, loglevel=50)
+    name = _run(bpy.ops.import_scene.gltf, path, plain, disable_bone_shape=True, loglevel=50)
     _leave_orphans_out()
     return Imported(kind, name, notes)
 
@@ -137,11 +141,11 @@ def _leave_orphans_out() -> None:
 
 def _obj(path: Path, kind: str, scratch: Path) -> Imported:
     file = obj.readable(path, scratch)
-    name = _run(bpy.ops.wm.obj_import, file)
+    name = _run(bpy.ops.wm.obj_import, path, file)
     whole = obj.whole(file, scratch)
     if whole is not None:
         bpy.ops.wm.read_factory_settings(use_empty=True)
-        name = _run(bpy.ops.wm.obj_import, whole)
+        name = _run(bpy.ops.wm.obj_import, path, whole)
     obj.correct_colors()
     obj.correct_grays(path)
     return Imported(kind, name)
@@ -195,6 +199,7 @@ def _usd(path: Path, kind: str, scratch: Path) -> Imported:
     file, stage = usd.readable(path, kind, scratch)
     name = _run(
         bpy.ops.wm.usd_import,
+        path,
         file,
         import_textures_mode="IMPORT_PACK",
         create_world_material=False,

@@ -23,7 +23,7 @@ from collada.common import DaeUnsupportedError
 from collada.controller import Morph, Skin
 from collada.geometry import Geometry
 
-from render.failures import FailureClass, ModelFailure
+from render.failures import DAMAGE, FailureClass, ModelFailure
 from render.importing.collada_edits import fill_holes, name_surfaces, show_first_frame
 from render.importing.collada_parts import (
     Piece,
@@ -43,7 +43,7 @@ _AXES = {"X_UP": X_UP, "Z_UP": np.eye(4)}
 _DEPTH = 200  # nodes within nodes
 _MOST_VISITS = 1_000_000  # nodes, each time one is instanced
 _MOST_PLACES = 200_000  # instances of geometry
-_BROKEN = (DaeError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
+_BROKEN = (DaeError, *DAMAGE)
 
 
 def read_collada(path: Path) -> tuple[list[RawMesh], list[str]]:

@@ -10,12 +10,12 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from mathutils import geometry
 
+from render.failures import DAMAGE
 from render.importing.collada_parts import named, numbers, tag
 
 _TARGET = re.compile(r"([^/]+)((?:/[^/.()]+)+)(?:\.(\w+)|((?:\(\d+\))+))?")
 _MEMBERS = {"X": 0, "Y": 1, "Z": 2, "ANGLE": 3}
 _MOST_HOLED = 100_000  # polygons with holes of one element
-_BROKEN = (ValueError, KeyError, IndexError, StopIteration, AttributeError)
 
 
 def show_first_frame(root: Element) -> None:
@@ -25,7 +25,7 @@ def show_first_frame(root: Element) -> None:
     """
     by_id = {element.get("id"): element for element in root.iter() if element.get("id")}
     for channel in named(root.iter(), "channel"):
-        with contextlib.suppress(*_BROKEN):
+        with contextlib.suppress(*DAMAGE):
             _apply(channel, by_id)
 
 
@@ -96,7 +96,7 @@ def fill_holes(root: Element) -> None:
     for element in list(named(root.iter(), "polygons")):
         outlines = list(named(element, "ph"))[:_MOST_HOLED]
         inputs = list(named(element, "input"))
-        with contextlib.suppress(*_BROKEN):
+        with contextlib.suppress(*DAMAGE):
             positions = _positions(inputs, by_id) if outlines else np.zeros((0, 3))
             for outline in outlines:
                 for corners in _triangles(outline, inputs, positions):

@@ -20,7 +20,7 @@ from typing import Any
 import assimp_py
 import numpy as np
 
-from render.failures import FailureClass, ModelFailure
+from render.failures import DAMAGE, FailureClass, ModelFailure
 from render.importing import off, rawmesh, threemf, x3d
 from render.importing.rawmesh import Built, RawMaterial, RawMesh
 from render.srgb import srgb_to_linear
@@ -54,11 +54,16 @@ def read_assimp(path: Path, kind: str, scratch: Path) -> list[RawMesh]:
         named = scratch / f"renamed.{kind}"
         shutil.copyfile(path, named)
     try:
-        scene = assimp_py.import_file(str(named), _FLAGS)
-    except (RuntimeError, ValueError) as error:  # ValueError: it holds polygons of two corners
+        return _read_meshes(named, path, kind)
+    except DAMAGE as error:  # ValueError: it holds polygons of two corners
         raise ModelFailure(
             FailureClass.IMPORT_ERROR, f"{path.name}: {str(error).replace(str(named), path.name)[:500]}"
         ) from error
+
+
+def _read_meshes(file: Path, path: Path, kind: str) -> list[RawMesh]:
+    """What assimp reads of `file`, a copy of the model at `path` or itself."""
+    scene = assimp_py.import_file(str(file), _FLAGS)
     materials = [_material(material, path, kind in _LINEAR_MATERIALS) for material in scene.materials]
     placed = _placed(scene.root_node, np.eye(4) if kind in _Z_UP else rawmesh.Y_UP)
     linear = kind in _LINEAR_COLORS

@@ -17,6 +17,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from render.failures import DAMAGE
 from render.importing import gltf, obj, ply_elements, usd
 from render.importing.rawmesh import Y_UP, far_offset
 
@@ -46,9 +47,13 @@ def coarseness() -> str:
 
 
 def moved(path: Path, kind: str, scratch: Path, offset: np.ndarray) -> Path | None:
-    """A copy of the model moved by -`offset` (3,), in Blender's axes; None if its format cannot be moved."""
+    """A copy of the model moved by -`offset` (3,), in Blender's axes; None if its format cannot be moved, or
+    if it is damaged where its importer does not look."""
     move = _MOVERS.get(kind)
-    return None if move is None else move(path, scratch, offset)
+    try:
+        return None if move is None else move(path, scratch, offset)
+    except DAMAGE:
+        return None
 
 
 def _scene_box() -> tuple[np.ndarray, np.ndarray] | None:
@@ -110,7 +115,7 @@ def _ply(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
                 return None  # float32 lost the digits already
             columns[axis] = columns[axis] - less
         return _written(scratch / path.name, ply_elements.written(elements))
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, StopIteration):
+    except DAMAGE:
         return None
 
 

@@ -24,7 +24,7 @@ from urllib.parse import unquote
 import meshoptimizer
 import numpy as np
 
-from render.failures import FailureClass, ModelFailure
+from render.failures import DAMAGE, FailureClass, ModelFailure
 from render.importing import gltf_nodes
 
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
@@ -55,7 +55,6 @@ _KNOWN = frozenset(
         "KHR_materials_anisotropy",
     }
 )
-_DAMAGED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
 _LARGEST = 1 << 31  # bytes that one decoded view may have
 
 Json = dict[str, Any]
@@ -80,16 +79,16 @@ def plain_gltf(path: Path, scratch: Path) -> tuple[Path, list[str]]:
         data = _flatten(document, read_buffers(document, binary, path))
         _embed_images(document, data, path)
         notes += _drop_basisu(document)
-    except _DAMAGED as error:
+        _forget(document, stuck)
+        plain = scratch / "plain.glb"
+        plain.write_bytes(glb(document, data))
+    except DAMAGE as error:
         if not stuck:
             return path, []
         raise ModelFailure(
             FailureClass.INVALID, f"{path.name}: {', '.join(stuck)} cannot be decoded: {error!r}"
         ) from error
     notes += [f"{name} is ignored" for name in stuck if name.startswith(_DROPPABLE) and name not in _IMAGES]
-    _forget(document, stuck)
-    plain = scratch / "plain.glb"
-    plain.write_bytes(glb(document, data))
     return plain, notes
 
 
@@ -110,11 +109,11 @@ def moved_gltf(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
         data = _flatten(document, read_buffers(document, binary, path))
         _embed_images(document, data, path)
         _drop_basisu(document)
-    except _DAMAGED:
+        _forget(document, stuck)
+        moved = scratch / "moved.glb"
+        moved.write_bytes(glb(document, data))
+    except DAMAGE:
         return None
-    _forget(document, stuck)
-    moved = scratch / "moved.glb"
-    moved.write_bytes(glb(document, data))
     return moved
 
 
@@ -157,7 +156,7 @@ def _repaired(document: Json) -> bool:
     try:
         repairs = (gltf_nodes.split_matrices, gltf_nodes.show_all, gltf_nodes.hide, _name_images)
         return any([repair(document) for repair in repairs])
-    except _DAMAGED:  # for Blender, which says what is wrong
+    except DAMAGE:  # for Blender, which says what is wrong
         return False
 
 

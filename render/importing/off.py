@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from render.failures import FailureClass, ModelFailure
+from render.failures import DAMAGE, FailureClass, ModelFailure
 from render.importing.rawmesh import RawMesh
 from render.references.plain_text import as_utf8
 from render.srgb import srgb_to_linear
@@ -44,7 +44,7 @@ def read_off(path: Path) -> list[RawMesh]:
                 FailureClass.UNSUPPORTED, f"{path.name}: OFF of more than three dimensions is not read"
             )
         return [_read(path.stem, body, flags)]
-    except (ValueError, IndexError) as error:
+    except DAMAGE as error:
         raise ModelFailure(
             FailureClass.INVALID, f"{path.name}: OFF that ends early or holds no numbers: {error}"
         ) from error

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from render.failures import FailureClass, ModelFailure
+from render.failures import DAMAGE, FailureClass, ModelFailure
 from render.importing.ply_elements import Element, Lists, read_elements
 from render.importing.polygons import simple
 from render.importing.rawmesh import RawMaterial, RawMesh, find_texture
@@ -64,7 +64,7 @@ def colored_ply(path: Path) -> RawMesh | None:
         if colored is None and images and of_vertices is None:
             return _textured(path.stem, elements, images)  # whose image is counted as missing
         return colored
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, StopIteration):
+    except DAMAGE:
         return None  # Blender's importer reports what is wrong
 
 
@@ -90,7 +90,7 @@ def whole(path: Path, polygons: int) -> RawMesh | None:
         colors = srgb_to_linear(_fractions(channels)[corners]) if channels else None
         normals = _normals(elements["vertex"], corners)
         return RawMesh(path.stem, vertices, welded, lists.sizes, colors=colors, normals=normals)
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, StopIteration):
+    except DAMAGE:
         return None
 
 

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from render.failures import FailureClass, ModelFailure
+from render.failures import DAMAGE, FailureClass, ModelFailure
 from render.files import ZIP_DAMAGE
 from render.importing.rawmesh import RawMaterial, RawMesh
 from render.references import archives
@@ -91,7 +91,7 @@ def read_3mf(path: Path, scratch: Path) -> list[RawMesh]:
         with zipfile.ZipFile(path) as archive:
             package = _Package(archive, scratch)
             return list(_build(package))
-    except (*ZIP_DAMAGE, ElementTree.ParseError, KeyError) as error:
+    except (*ZIP_DAMAGE, *DAMAGE) as error:
         raise ModelFailure(FailureClass.INVALID, f"{path.name}: damaged 3MF: {error}") from error
 
 

@@ -27,6 +27,7 @@ from typing import Any
 import bpy
 import numpy as np
 
+from render.failures import DAMAGE
 from render.importing import gltf_nodes
 from render.importing.rawmesh import Y_UP
 from render.importing.usd_faces import name_others
@@ -92,7 +93,7 @@ def moved_usd(path: Path, scratch: Path, offset: np.ndarray) -> Path | None:
             if old != node["matrix"]:
                 UsdGeom.Xformable(prim).MakeMatrixXform().Set(Gf.Matrix4d(*node["matrix"]))
         stage.GetRootLayer().Save()
-    except (Tf.ErrorException, RuntimeError):
+    except (Tf.ErrorException, *DAMAGE):
         return None
     return target
 
@@ -160,7 +161,7 @@ def _with_what_is_lost(path: Path, target: Path) -> tuple[Path, Any]:
         if not changes + sum(name_others(prim) for prim in own):
             return path, stage
         stage.GetRootLayer().Save()
-    except (Tf.ErrorException, RuntimeError):  # the importer says what is wrong
+    except (Tf.ErrorException, *DAMAGE):  # the importer says what is wrong
         return path, None
     return target, stage
 

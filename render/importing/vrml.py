@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from render.failures import FailureClass, ModelFailure
+from render.failures import DAMAGE, FailureClass, ModelFailure
 
 _TOKEN = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([\[\]{}])|([^\s\[\]{}",#]+))')
 _NUMBERS = re.compile(r"\s*\[([-+0-9.eE\s,xXa-fA-F]*)\]")
@@ -73,7 +73,7 @@ def read_nodes(path: Path) -> list[Node]:
                 FailureClass.UNSUPPORTED, f"{path.name} is VRML 1.0; only VRML 2 (VRML97) and X3D are read"
             )
         return _Parser(raw.decode("utf-8", "surrogateescape")).statements()
-    except (ElementTree.ParseError, ValueError, EOFError, OSError, RecursionError) as error:
+    except (OSError, *DAMAGE) as error:
         raise ModelFailure(FailureClass.INVALID, f"{path.name}: {error}") from error
 
 

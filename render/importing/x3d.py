@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from render.failures import FailureClass, ModelFailure
+from render.failures import DAMAGE, FailureClass, ModelFailure
 from render.importing import primitives
 from render.importing.rawmesh import Y_UP, RawMaterial, RawMesh, find_texture
 from render.importing.vrml import Node, read_nodes
@@ -33,7 +33,7 @@ def read_x3d(path: Path) -> list[RawMesh]:
             mesh = _shape(node, matrix, path)
             if mesh is not None:
                 meshes.append(mesh)
-    except (ValueError, IndexError) as error:
+    except DAMAGE as error:
         raise ModelFailure(FailureClass.INVALID, f"{path.name}: {error}") from error
     return meshes
 

@@ -18,6 +18,7 @@ from typing import Any
 import bpy
 from PIL import Image
 
+from render.failures import DAMAGE
 from render.references.closure import missing_images
 from render.references.lookup import TILE, Found, LocalTree, Search
 from render.references.spelling import spelled
@@ -111,7 +112,7 @@ def _decode_by_pillow() -> None:
         try:
             with Image.open(io.BytesIO(packed.data) if packed else bpy.path.abspath(image.filepath)) as found:
                 found.convert("RGBA").save(buffer, "PNG", compress_level=1)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except (OSError, *DAMAGE, Image.DecompressionBombError):
             continue
         image.source = "FILE"  # a GIF is a movie to Blender
         image.pack(data=buffer.getvalue(), data_len=buffer.tell())
@@ -176,7 +177,7 @@ def _is_oversized(image: bpy.types.Image) -> bool:
             Image.open(io.BytesIO(packed.data) if packed else bpy.path.abspath(image.filepath)).close()
     except Image.DecompressionBombError:
         return True
-    except (OSError, ValueError, SyntaxError):  # missing, or not a format of Pillow's: left to Blender
+    except (OSError, *DAMAGE):  # missing, or not a format of Pillow's: left to Blender
         return False
     return False
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import bpy
 from PIL import Image
 
+from render.failures import DAMAGE
+
 Color = tuple[float, float, float]
 Socket = bpy.types.NodeSocket
 BLACK: Color = (0.0, 0.0, 0.0)
@@ -20,7 +22,7 @@ GRAY: Color = (0.8, 0.8, 0.8)
 CLEAR = 1 / 64  # a constant alpha up to this hides the surface on purpose
 METAL = 0.25  # a specular color brighter than this is a metal's; water's is 0.02, diamond's 0.17
 SPECULAR_GLOSSINESS = 100  # such materials have an index of refraction of 1000, or 0 for an infinite one
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises
+UNREADABLE = (OSError, *DAMAGE, Image.DecompressionBombError)  # what Pillow raises
 VARYING = {"ATTRIBUTE", "VERTEX_COLOR", "GROUP", "GROUP_INPUT"}  # alpha may vary over the surface
 
 

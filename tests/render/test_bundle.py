@@ -147,6 +147,8 @@ def test_a_flipped_byte_is_found(path: Path) -> None:
     path.write_bytes(bytes(data))
     with Bundle(path) as bundle, pytest.raises(BundleError, match="CRC"):
         bundle.check()
+    with Bundle(path) as bundle, pytest.raises(BundleError, match=r"x\.zip: .*CRC"):
+        bundle.extract(path.parent / "views")
 
 
 def test_a_missing_bundle_and_another_schema(path: Path, tmp_path: Path) -> None:
