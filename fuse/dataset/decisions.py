@@ -14,14 +14,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fuse.dataset import storage
+from fuse.dataset import storage, tables
 from fuse.dataset.layout import Layout
-from render.failures import UserError
 
 SCHEMA = pa.schema(
     [
@@ -89,19 +87,21 @@ def read_decisions(layout: Layout) -> dict[str, Decision]:
 
 def read_curation(layout: Layout) -> Curation:
     """Decisions and clusters; none where nobody has curated. UserError for a damaged file."""
+    problem, remedy = "not a curation's decisions", "Run `insideout curate` again."
     try:
-        with storage.open_file(layout.decisions) as file:
-            table = pq.read_table(file, schema=SCHEMA, page_checksum_verification=True)
+        with (
+            tables.readable(layout.decisions, problem, remedy),
+            storage.open_file(layout.decisions) as file,
+        ):
+            table = tables.required(pq.read_table(file, page_checksum_verification=True), SCHEMA)
             words = json.loads((pq.read_schema(file).metadata or {}).get(_CLUSTERS, b"{}"))
             clusters = {int(number): str(text) for number, text in words.items()}
+            decided = {row["uid"]: Decision(**row) for row in table.select(SCHEMA.names).to_pylist()}
+            for one in decided.values():
+                if not 0 <= one.weight < math.inf:
+                    raise ValueError(f"{one.uid} has weight {one.weight}")
     except FileNotFoundError:
         return Curation()
-    except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
-        raise _damaged(layout.decisions, str(error)) from None
-    decided = {row["uid"]: Decision(**row) for row in table.to_pylist()}
-    for one in decided.values():
-        if not 0 <= one.weight < math.inf:
-            raise _damaged(layout.decisions, f"{one.uid} has weight {one.weight}")
     return Curation(decided, clusters)
 
 
@@ -120,8 +120,3 @@ def write_decisions(layout: Layout, decided: Sequence[Decision], clusters: Mappi
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows, schema), sink, compression="zstd", write_page_checksum=True)
     storage.publish_bytes(sink.getvalue().to_pybytes(), layout.decisions, layout.temporary)
-
-
-def _damaged(path: Path, problem: str) -> UserError:
-    reason = " ".join(problem.split())[:200]
-    return UserError(f"{path}: not a curation's decisions ({reason}). Run `insideout curate` again.")

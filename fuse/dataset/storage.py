@@ -66,8 +66,13 @@ def locate(where: str | Path) -> Path:
 
 def check(uri: str) -> None:
     """StorageError if a URI may carry a secret; the message does not repeat it."""
-    parts = urlsplit(uri)
-    if is_uri(uri) and (parts.query or "@" in parts.netloc):
+    if not is_uri(uri):
+        return
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise StorageError(f"{redact(uri)}: not an address ({error}). Correct it.") from None
+    if parts.query or "@" in parts.netloc:
         raise StorageError(
             f"{redact(uri)}: credentials and queries do not belong in a URI: it goes into logs and "
             "ledgers. Set them in the environment (AWS_ACCESS_KEY_ID...), or use the machine's role."
@@ -83,7 +88,10 @@ def redact(text: str) -> str:
     """A URI without user, password, query and fragment; other texts as they are."""
     if not is_uri(text):
         return text
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # no address: who knows what is a password in it
+        return f"{text.partition('://')[0]}://..."
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 

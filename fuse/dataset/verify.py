@@ -32,7 +32,7 @@ from fuse.dataset.shard import (
 )
 from render.bundle import REMEDY as BUNDLE_REMEDY
 from render.bundle import Bundle, BundleError
-from render.failures import UserError, printable
+from render.failures import DAMAGE, UserError, printable
 
 SLACK = 1e-3  # how far outside the box depth's 16 bits may put a point
 REPACK = f"Delete it and its line in the {MANIFEST} beside it, then run `insideout fuse` again."
@@ -218,7 +218,7 @@ def _image_problems(row: Row, views: int) -> Iterator[str]:
             with open_png(row[name]) as image:
                 image.load()
                 sizes.add(image.size)
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, *DAMAGE) as error:
             yield f"{name}: {error}"
     if len(sizes) > 1 or any(width != height for width, height in sizes):
         yield f"images of sizes {sorted(sizes)}, not square and of one size"

@@ -22,7 +22,7 @@ from scipy.spatial import KDTree
 
 from fuse.dataset import storage
 from fuse.dataset.layout import Layout
-from render.failures import UserError
+from render.failures import DAMAGE, UserError
 from render.files import ZIP_DAMAGE
 
 _SAMPLE = 20_000  # models that the space is fitted on
@@ -87,11 +87,22 @@ def read_space(layout: Layout) -> Space | None:
         return None
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as found:
-            return Space(str(found["identity"]), found["mean"], found["axes"], found["centers"])
-    except (*ZIP_DAMAGE, KeyError) as error:
+            space = Space(str(found["identity"]), found["mean"], found["axes"], found["centers"])
+        _require_fit(space)
+        return space
+    except (*ZIP_DAMAGE, *DAMAGE) as error:
         raise UserError(
             f"{layout.clusters}: no clusters ({error}). Delete it and run `insideout curate`."
         ) from None
+
+
+def _require_fit(space: Space) -> None:
+    """ValueError where the arrays are not finite, or their shapes do not fit."""
+    shapes = (space.mean.shape[0], space.axes.shape[0])
+    if space.axes.shape[1:] != shapes[:1] or space.centers.shape[1:] != shapes[1:] or not len(space.centers):
+        raise ValueError("arrays of shapes that do not fit")
+    if not all(np.isfinite(array).all() for array in (space.mean, space.axes, space.centers)):
+        raise ValueError("numbers that are not finite")
 
 
 def write_space(layout: Layout, space: Space) -> None:

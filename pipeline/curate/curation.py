@@ -113,6 +113,8 @@ def _group(layout: Layout, identity: str, count: int) -> tuple[Groups, bool]:
         space = clusters.fit(_features(layout, clusters.sampled(uids)), identity, count)
         clusters.write_space(layout, space)
     places = np.concatenate([space.places(_vectors(table)) for table in batches(layout, ["feature"])])
+    if not np.isfinite(places).all():
+        raise UserError(f"{layout.measures}: features that are not finite. Delete it, and curate again.")
     return Groups(places, *space.nearest(places)), wrong
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +12,7 @@ import pyarrow.parquet as pq
 from fuse.dataset import storage
 from fuse.dataset.layout import Layout
 from fuse.dataset.manifest import read_manifest
+from fuse.dataset.tables import readable, required
 
 COPIED = ("uid", "source", "source_sha256", "caption", "category", "license", "split", "weight")
 QUALITY = ("hidden_fraction", "spacing", "dense_outside")
@@ -36,8 +39,15 @@ def read_survey(layout: Layout, columns: Sequence[str]) -> pa.Table:
 
 def batches(layout: Layout, columns: Sequence[str]) -> Iterator[pa.Table]:
     """The same, one row group at a time."""
+    schema = pa.schema([SCHEMA.field(name) for name in columns])
     for part in read_manifest(layout.clouds):
-        with storage.open_file(layout.measures / part.file) as file:
-            reader = pq.ParquetFile(file)
+        path = layout.measures / part.file
+        with whole(path), storage.open_file(path) as file:
+            reader = pq.ParquetFile(file, page_checksum_verification=True)
             for group in range(reader.num_row_groups):
-                yield reader.read_row_group(group, columns=list(columns))
+                yield required(reader.read_row_group(group, columns=list(columns)), schema)
+
+
+def whole(path: Path) -> AbstractContextManager[None]:
+    """A UserError for whatever is wrong with a file of measures, unless it is not there."""
+    return readable(path, "not a shard's measures", "Delete it, and run `insideout curate` again.")

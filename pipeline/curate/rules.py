@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from fuse.dataset import storage
 from fuse.dataset.layout import Layout
 from pipeline.config import explain
-from render.failures import UserError, printable
+from render.failures import DAMAGE, UserError, printable
 
 Flag = Literal["missing_textures", "one_color", "outlier"]
 
@@ -68,7 +68,7 @@ def read_rules(layout: Layout) -> Rules | None:
         values = yaml.safe_load(storage.read_bytes(layout.rules)) or {}
     except FileNotFoundError:
         return None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, *DAMAGE) as error:
         raise UserError(f"{layout.rules}: not YAML: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(values, dict):
         raise UserError(f"{layout.rules}: expected keys and values, such as `flat: 0.01`.")

@@ -26,9 +26,10 @@ from fuse.dataset.layout import Layout, part_number
 from fuse.dataset.manifest import Part, read_manifest
 from fuse.dataset.shard import Row, Shard, decode, image_column
 from fuse.dataset.splits import PROBE
+from fuse.dataset.tables import required
 from fuse.preview.thumbs import best_view, webp
 from pipeline.curate.features import features
-from pipeline.curate.measured import COPIED, QUALITY, SCHEMA
+from pipeline.curate.measured import COPIED, QUALITY, SCHEMA, whole
 from pipeline.curate.measures import measure
 from render.bundle import Bundle, BundleError
 from training.conditioning.encoder import Encoder
@@ -56,19 +57,21 @@ def survey(
 
 def carry(layout: Layout, old: Part, new: Part) -> None:
     """Keep what was measured of a shard for a new one with some of its rows, in the same order."""
-    before = _made_of(layout, old)
-    if before is None or (made_of := json.loads(before))[1] != old.sha256:
-        return
+    with whole(layout.measures / old.file):
+        made_of = json.loads(_made_of(layout, old) or "null")
+        if made_of is None or made_of[1] != old.sha256:
+            return
     with Shard(layout.shard(new.file)) as shard:
         uids = set(shard.uids())
     with (
+        whole(layout.measures / old.file),
         storage.open_file(layout.measures / old.file) as file,
         storage.writing(layout.measures / new.file, layout.temporary) as path,
         _writer(path, json.dumps([made_of[0], new.sha256, *made_of[2:]])) as writer,
     ):
-        reader = pq.ParquetFile(file)
+        reader = pq.ParquetFile(file, page_checksum_verification=True)
         for group in range(reader.num_row_groups):
-            table = reader.read_row_group(group)
+            table = required(reader.read_row_group(group), SCHEMA)
             kept = [uid in uids for uid in table["uid"].to_pylist()]
             writer.write_table(table.filter(pa.array(kept)))
 
@@ -78,9 +81,9 @@ def _made_of(layout: Layout, part: Part) -> str | None:
     try:
         with storage.open_file(layout.measures / part.file) as file:
             metadata = pq.read_metadata(file).metadata or {}
-    except (FileNotFoundError, pa.ArrowException):
+            return metadata.get(_MADE_OF.encode(), b"").decode()
+    except (pa.ArrowException, OSError, ValueError):
         return None
-    return metadata.get(_MADE_OF.encode(), b"").decode()
 
 
 def _survey_part(layout: Layout, part: Part, encoder: Encoder, views: int, made_of: str) -> None:
@@ -97,7 +100,7 @@ def _survey_part(layout: Layout, part: Part, encoder: Encoder, views: int, made_
 
 @contextlib.contextmanager
 def _writer(path: Path, made_of: str) -> Iterator[pq.ParquetWriter]:
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd", write_page_checksum=True) as writer:
         yield writer
         writer.add_key_value_metadata({_MADE_OF: made_of})
 

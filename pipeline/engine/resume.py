@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pipeline.engine.tasks import Tasks, Todo
 from pipeline.inputs.file_stats import LocalStamps, Stamps
 from pipeline.ledger.known import Known, Seen
-from render.failures import FailureClass
+from render.failures import DAMAGE, FailureClass
 
 _AGAIN = {FailureClass.INFRASTRUCTURE, FailureClass.MISSING}  # no verdict on the model: every run tries again
 
@@ -67,8 +67,11 @@ class Resume:
         if not self.stamps.match(path, seen.input_size, seen.input_mtime_ns):
             return False
         folder = path.rpartition("/")[0]
-        others = json.loads(seen.companions) if seen.companions else ()
-        return all(self.stamps.match(_join(folder, name), size, mtime) for name, size, mtime in others)
+        try:
+            others = json.loads(seen.companions) if seen.companions else ()
+            return all(self.stamps.match(_join(folder, name), size, mtime) for name, size, mtime in others)
+        except DAMAGE:  # no list of them: a damaged ledger
+            return False
 
 
 def _join(folder: str, name: str) -> str:

@@ -14,6 +14,7 @@ import itertools
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
@@ -21,10 +22,12 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from fuse.dataset import storage
+from fuse.dataset.tables import readable, required
 from pipeline.ledger.rows import Row, Run, failure_class, is_row, is_run_file, read_lines, run_of
-from render.failures import Status
+from render.failures import DAMAGE, Status
 
 NAME = "compact.parquet"
 SCHEMA = pa.schema(
@@ -57,6 +60,7 @@ _TAIL = 2000  # characters of a failure's log that outlive its run
 _RUNS = 100  # newest runs whose beginning and end are kept
 
 Runs = dict[str, Run]
+_RUN_LIST = TypeAdapter(list[Run])
 
 
 def fold(folder: Path, temporary: Path, least: int = _LEAST) -> bool:
@@ -94,10 +98,12 @@ def compact_batches(
     file = _open(folder)
     if file is None:
         return
-    with file:
+    with file, _whole(folder):
         if runs is not None:
-            runs.update({run["name"]: Run(**run) for run in _footer(file)["runs"]})
-        yield from file.iter_batches(_ROWS, columns=list(columns))
+            runs.update(_runs_in(file))
+        schema = pa.schema([SCHEMA.field(name) for name in columns])
+        for batch in file.iter_batches(_ROWS, columns=list(columns)):
+            yield required(batch, schema)
 
 
 def file_batches(
@@ -123,8 +129,8 @@ def runs(folder: Path) -> list[Run]:
     said: Runs = {}
     file = _open(folder)
     if file is not None:
-        with file:
-            said.update({run["name"]: Run(**run) for run in _footer(file)["runs"]})
+        with file, _whole(folder):
+            said.update(_runs_in(file))
     for path in run_files(folder):
         for _, values in itertools.islice(read_lines(path), 1):  # a run's first line is about it
             _note(values, run_of(path), said)
@@ -134,8 +140,8 @@ def runs(folder: Path) -> list[Run]:
 def compact_rows(folder: Path) -> Iterator[Row]:
     """The folded rows, one by one."""
     for batch in compact_batches(folder):
-        for values in batch.to_pylist():
-            yield row_of(values)
+        with _whole(folder):
+            yield from map(row_of, batch.to_pylist())
 
 
 def row_of(values: dict[str, Any]) -> Row:
@@ -160,7 +166,8 @@ def read_rows(folder: Path) -> Iterator[Row]:
     for path in run_files(folder):
         for _, values in read_lines(path):
             if is_row(values):
-                yield Row.from_values({**values, "kind": values.get("class")})
+                with suppress(ValueError):  # junk, like a line that is no JSON
+                    yield Row.from_values({**values, "kind": values.get("class")})
 
 
 def latest(folder: Path) -> dict[str, Row]:
@@ -173,19 +180,29 @@ def folded(folder: Path) -> set[str]:
     file = _open(folder)
     if file is None:
         return set()
-    with file:
+    with file, _whole(folder):
         return set(_footer(file)["files"])
 
 
 def _open(folder: Path) -> pq.ParquetFile | None:
     try:
-        return pq.ParquetFile(storage.readable(folder / NAME))
+        with _whole(folder):
+            return pq.ParquetFile(storage.readable(folder / NAME), page_checksum_verification=True)
     except FileNotFoundError:
         return None
 
 
+def _whole(folder: Path) -> AbstractContextManager[None]:
+    remedy = "Restore it, or delete it: the next run recognizes what is done by the outputs themselves."
+    return readable(folder / NAME, "damaged, not a folded ledger", remedy)
+
+
 def _footer(file: pq.ParquetFile) -> dict[str, Any]:
     return json.loads((file.metadata.metadata or {})[b"insideout.ledger"])
+
+
+def _runs_in(file: pq.ParquetFile) -> Runs:
+    return {run.name: run for run in _RUN_LIST.validate_python(_footer(file)["runs"])}
 
 
 def _remove(folder: Path, names: Iterable[str]) -> None:
@@ -206,7 +223,7 @@ def _write(folder: Path, files: list[Path], everything: IO[bytes], new: Path) ->
                 keep.append(1)
             writer.write_batch(_shortened(batch))
     del last
-    options: Any = {"use_dictionary": ["kind", "signal", "config_hash"]}
+    options: Any = {"use_dictionary": ["kind", "signal", "config_hash"], "write_page_checksum": True}
     with pq.ParquetWriter(new, SCHEMA, compression="zstd", **options) as writer:
         at = 0
         for batch in pq.ParquetFile(everything).iter_batches(_ROWS):
@@ -234,7 +251,7 @@ def _note(values: dict[str, Any], name: str, runs: Runs) -> None:
             runs[name] = Run(name, *about, began=float(values["time"]), ended=known.ended, exit=known.exit)
         elif "end" in values:
             runs[name] = replace(known, ended=float(values["time"]), exit=int(values["exit"]))
-    except (KeyError, TypeError, ValueError):
+    except DAMAGE:
         return  # another release's line, or junk: no row is lost with it
 
 

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from fuse.dataset import storage
 from render.failures import FailureClass, Status
 
@@ -71,19 +73,19 @@ class Row:
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Row:
-        """A row from a line's values; unknown fields are left out. ValueError for a wrong status."""
+        """A row from a line's values; unknown fields are left out. ValueError for one of another type."""
         known = {key: value for key, value in values.items() if key in _FIELDS}
-        known["status"] = Status(known["status"])
-        known["kind"] = failure_class(known.get("kind")) if known["status"] is Status.FAILED else None
-        return cls(**known)
+        known["kind"] = failure_class(known.get("kind")) if known["status"] != Status.OK else None
+        return _ROW.validate_python(known)
 
 
 _FIELDS = {entry.name for entry in fields(Row)}
+_ROW = TypeAdapter(Row)
 
 
 def failure_class(text: Any) -> FailureClass:
     """The class of a failed row; one that this release does not know is an `error`."""
-    return FailureClass(text) if text in _CLASSES else FailureClass.ERROR
+    return FailureClass(text) if isinstance(text, str) and text in _CLASSES else FailureClass.ERROR
 
 
 _CLASSES = frozenset(FailureClass)

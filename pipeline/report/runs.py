@@ -14,6 +14,7 @@ from PIL import Image
 from fuse.dataset import storage
 from fuse.dataset.layout import Layout
 from fuse.dataset.names import is_name
+from render.failures import DAMAGE
 from training.output.logs import read_log
 
 _POINTS = 1500  # of a curve
@@ -45,7 +46,7 @@ def sheet(path: Path) -> bytes:
     try:
         with Image.open(io.BytesIO(storage.read_bytes(path, _MOST)), formats=["PNG"]) as image:
             picture = image.convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, *DAMAGE, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: no picture ({error})") from error
     picture.thumbnail((_ACROSS, _ACROSS * 8))
     buffer = io.BytesIO()
@@ -116,4 +117,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if _is_number(value) and math.isfinite(value) else None
+    try:
+        return float(value) if _is_number(value) and math.isfinite(value) else None
+    except OverflowError:  # an integer beyond the range of floats
+        return None

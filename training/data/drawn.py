@@ -34,10 +34,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from fuse.dataset import tables
 from fuse.dataset.layout import MANIFEST
 from fuse.dataset.manifest import Part, read_manifest
 from fuse.dataset.shard import ShardError
 from fuse.dataset.storage import publish_bytes
+from render.failures import DAMAGE
 from training.objectives.condition import Condition
 
 RECIPE = "draws.json"
@@ -154,10 +156,8 @@ class Draws:
             shape = tuple(json.loads(table.schema.field("clouds").metadata[b"shape"]))
             clouds = np.frombuffer(values["clouds"], "<f2").reshape(shape).astype(np.float32)
             toward = np.frombuffer(values["toward"], "<f4").reshape(len(clouds), 3)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ShardError(
-                f"{self.folder / file}: {values['uid']} is damaged ({error}). Draw anew."
-            ) from error
+        except DAMAGE as error:
+            raise ShardError(f"{self.folder / file}: {values['uid']} is damaged ({error}).") from error
         if not np.isfinite(clouds).all():
             raise ShardError(
                 f"{self.folder / file}: {values['uid']} has points that are NaN or infinite. Draw anew."
@@ -211,18 +211,13 @@ def _plain(value: object) -> object:
 
 
 def _table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    try:
+    names = list(columns or _SCHEMA.names)
+    with tables.readable(path, "not a whole file of drawn clouds", "Draw again."):
         table = pq.read_table(
             path,
-            columns=columns and list(columns),
+            columns=names,
             page_checksum_verification=True,
             thrift_string_size_limit=_FOOTER,
             thrift_container_size_limit=_FOOTER,
         )
-    except (pa.ArrowException, OSError) as error:
-        raise ShardError(f"{path}: not a whole file of drawn clouds ({error}). Draw again.") from error
-    if missing := set(columns or _SCHEMA.names) - set(table.column_names):
-        raise ShardError(
-            f"{path}: it lacks {', '.join(sorted(missing))}: not a file of drawn clouds. Draw anew."
-        )
-    return table
+        return tables.required(table, pa.schema([_SCHEMA.field(name) for name in names]))

@@ -12,6 +12,7 @@ import pyarrow as pa
 from PIL import Image
 
 from fuse.dataset.shard.schema import SCHEMA, ShardError, one_line
+from render.failures import DAMAGE
 
 _LARGEST_IMAGE = 8192  # pixels across
 
@@ -21,23 +22,33 @@ def decode(row: Mapping[str, Any], name: str, schema: pa.Schema = SCHEMA) -> np.
 
     Point columns are (N, 3) views on the row's bytes (`hidden_layer` and openness are (N,)). Images are
     (H, W, 4) uint8, numbers of layers (H, W) uint8, interiors (H, W) bool; (0, 0) where a view has none.
+    Raises ShardError for a damaged one.
     """
-    if name.startswith("image_"):
-        with open_png(row[name]) as image:
-            return np.array(image.convert("RGBA"))
-    if name.startswith(("interior_", "layers_")):
-        return _mask(row[name], bool if name.startswith("interior_") else np.uint8)
-    metadata = schema.field(name).metadata or {}
-    if b"dtype" not in metadata:
+    pictured = name.startswith(("image_", "interior_", "layers_"))
+    metadata = {} if pictured else schema.field(name).metadata or {}
+    if not pictured and b"dtype" not in metadata:
         raise ShardError(f"column {name} is not an array: use row[{name!r}] itself")
-    return np.frombuffer(row[name], metadata[b"dtype"].decode()).reshape(json.loads(metadata[b"shape"]))
+    try:
+        if pictured:
+            return _picture(row[name], name)
+        return np.frombuffer(row[name], metadata[b"dtype"].decode()).reshape(json.loads(metadata[b"shape"]))
+    except (OSError, *DAMAGE) as error:
+        reason = f"{name} is damaged ({one_line(error)}). `insideout verify` names its file"
+        raise ShardError(f"row {row.get('uid', '')}: {reason}.") from error
+
+
+def _picture(data: bytes, name: str) -> np.ndarray:
+    if name.startswith("image_"):
+        with open_png(data) as image:
+            return np.array(image.convert("RGBA"))
+    return _mask(data, bool if name.startswith("interior_") else np.uint8)
 
 
 def open_png(data: bytes) -> Image.Image:
     """A view's PNG, undecoded. ShardError if it is none, or too large."""
     try:
         image = Image.open(io.BytesIO(data), formats=["PNG"])
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, *DAMAGE, Image.DecompressionBombError) as error:
         raise ShardError(f"not a PNG ({one_line(error)})") from error
     if max(image.size) > _LARGEST_IMAGE:
         raise ShardError(f"a PNG of {image.size} pixels; at most {_LARGEST_IMAGE} across are read")

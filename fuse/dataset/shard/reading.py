@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from fuse.dataset import storage
-from fuse.dataset.names import is_name
+from fuse.dataset.names import brief, is_name
 from fuse.dataset.shard.schema import (
     CURATED,
     READABLE,
@@ -24,6 +24,7 @@ from fuse.dataset.shard.schema import (
 from render.failures import printable
 from render.files import NotAFileError
 
+_VERSIONS = TypeAdapter(dict[str, str])
 _FOOTER = 1 << 26  # bytes of a string, or items of a list, in a shard's footer
 _MOST_ROWS = 1 << 20  # of a row group
 _MOST_BYTES = 1 << 31  # of a row group, decompressed; ours hold 16 MiB, or one row
@@ -83,7 +84,10 @@ class Shard:
     @property
     def versions(self) -> dict[str, str]:
         """The versions of what made its rows."""
-        return json.loads(self.footer.get("insideout.versions", "{}"))
+        try:
+            return _VERSIONS.validate_json(self.footer.get("insideout.versions", "{}"))
+        except ValidationError as error:
+            raise ShardError(f"{self.path}: versions in its footer: {brief(error)}. {REMEDY}") from None
 
     def uids(self) -> list[str]:
         """The uid of every row, without reading anything else."""
@@ -98,6 +102,7 @@ class Shard:
             raise ShardError(f"{self.path}: no column {sorted(unknown)}; it has {self.schema.names}")
         try:
             table = self.file.read_row_group(group, columns=None if columns is None else list(columns))
+            table.validate(full=True)  # that text is UTF-8
         except (pa.ArrowException, OSError) as error:
             raise ShardError(
                 f"{self.path}: row group {group} is damaged ({one_line(error)}). {REMEDY}"
@@ -140,8 +145,9 @@ def _check_schema(path: Path, schema: pa.Schema, version: str | None) -> None:
             "Read it with the release that wrote it, or run `insideout fuse` with --on-existing overwrite."
         )
     for field in schema_for(view_count(schema), int(version)):
-        found = schema.field(field.name) if field.name in schema.names else None
-        if found is None or found.type != field.type or found.metadata != field.metadata:
+        at = schema.get_field_index(field.name)  # -1 for a column that is there twice, too
+        found = schema.field(at) if at >= 0 else None
+        if found is None or not found.equals(field, check_metadata=True):
             raise ShardError(
                 f"{path}: column {field.name} is {printable(str(found))[:200]}, expected {field}. {REMEDY}"
             )
