@@ -280,7 +280,8 @@ def load_network(
     if encoder_path:
         config = config.model_copy(update={"encoder_path": encoder_path})
     _require_size(config, state["ema"], path)
-    encoder = build_encoder(config, device)
+    unwritten = {"encoder_cache": None}  # a folder that a stranger may have named
+    encoder = build_encoder(config.model_copy(update=unwritten), device)
     check_encoder(state, encoder, path)
     model = build_network(config, encoder.features).to(device)
     try:

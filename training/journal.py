@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from render.failures import UserError
+from render.failures import DAMAGE, UserError
 from training import checkpoints
 from training.config import TrainConfig
 from training.data.loader import CloudLoader
@@ -181,18 +182,36 @@ class Journal:
         return self._learner.encoder.identity if self._learner.encoder else None
 
     def _restore(self, state: dict[str, Any]) -> list[str]:
-        """Continue from a checkpoint; returns what has changed since, in words."""
+        """Continue from a checkpoint; returns what has changed since, in words. CheckpointError if it is
+        damaged, or does not fit."""
+        try:
+            return self._restored(state)
+        except checkpoints.CheckpointError:
+            raise
+        except UserError as error:
+            raise checkpoints.CheckpointError(f"{self.folder}: {error}") from error
+        except DAMAGE as error:
+            reason = " ".join(str(error).split())[:300]
+            raise checkpoints.CheckpointError(
+                f"{self.folder}: its newest checkpoint is damaged ({type(error).__name__}: {reason}). Delete "
+                "that file to continue from the one before, or choose another run name."
+            ) from error
+
+    def _restored(self, state: dict[str, Any]) -> list[str]:
         if self._learner.encoder:
             checkpoints.check_encoder(state, self._learner.encoder, self.folder)
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
+        for weight, moments in self._learner.optimizer.state.items():
+            if not weight.shape == moments["exp_avg"].shape == moments["exp_avg_sq"].shape:
+                raise ValueError("the optimizer's moments are not of the weights' shapes")
         before = checkpoints.config_of(state, self.folder)
         values = ((name, getattr(before, name), getattr(self.config, name)) for name in SHAPING)
         changes = [f"{name} {old} before, {new} now" for name, old, new in values if old != new]
         changes += self._loader.load_state_dict(state["loader"])
         for change in changes:
             self.report(f"resuming although {change}")
-        self.step = self._saved = state["step"]
+        self.step = self._saved = operator.index(state["step"])
         if self.world.first:  # the checkpoint holds the sum over all
             self._tally += torch.tensor(state["tally"], dtype=torch.float64, device=self._tally.device)
         return changes

@@ -194,6 +194,35 @@ def test_an_own_base_goes_with_the_published_upsampler(
         generate(replace(settings, points=64), quiet)
 
 
+def test_a_checkpoint_names_no_folder_that_is_written(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    run = train(config(**RUN), make_dataset(rows=4), "run", report=quiet)
+    state = torch.load(run, weights_only=True)
+    state["config"]["encoder_cache"] = str(tmp_path / "elsewhere")
+    torch.save(state, tmp_path / "strangers.pt")
+    opened, _, encoder = checkpoints.load_model(tmp_path / "strangers.pt")
+    encoder([(Path(__file__).parents[2] / "docs" / "inside.png").read_bytes()])
+    assert opened.encoder_cache and not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"loader": {}}, {"optimizer": None}, {"tally": "x"}, {"step": "x"}])
+def test_a_damaged_checkpoint_does_not_resume(make_dataset: MakeDataset, wrong: dict[str, Any]) -> None:
+    out = make_dataset(rows=4)
+    run = train(config(**RUN), out, "run", report=quiet)
+    torch.save(torch.load(run, weights_only=True) | wrong, run)
+    with pytest.raises(checkpoints.CheckpointError, match="run: its newest checkpoint is damaged"):
+        train(config(**RUN | {"steps": 3}), out, "run", report=quiet)
+
+
+def test_moments_of_other_shapes_do_not_resume(make_dataset: MakeDataset) -> None:
+    out = make_dataset(rows=4)
+    run = train(config(**RUN), out, "run", report=quiet)
+    state = torch.load(run, weights_only=True)
+    del state["optimizer"]["state"][0]["exp_avg_sq"]
+    torch.save(state, run)
+    with pytest.raises(checkpoints.CheckpointError, match="exp_avg_sq"):
+        train(config(**RUN | {"steps": 3}), out, "run", report=quiet)
+
+
 def test_files_that_are_no_checkpoints_say_so(make_dataset: MakeDataset, tmp_path: Path) -> None:
     run = train(config(**RUN), make_dataset(rows=4), "run", report=quiet)
     state = torch.load(run, weights_only=True)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from render.failures import UserError
+from render.failures import DAMAGE, UserError
 
 Item = bytes | str  # an image, PNG or JPEG, or a description
 _FINE = 11
@@ -57,11 +57,19 @@ def load_images(images: Sequence[Item], size: int) -> np.ndarray:
 
 
 def load_pixels(image: Item, size: int) -> np.ndarray:
-    """Decode, composite on white, center on a white square, resize: (H, W, 3) uint8, H = W = size."""
+    """Decode, composite on white, center on a white square, resize: (H, W, 3) uint8, H = W = size.
+
+    Raises UserError for a damaged picture.
+    """
     if isinstance(image, str):
         raise TypeError(f"{image[:40]!r} is text, and this encoder takes images. Choose clip_text.")
-    with Image.open(io.BytesIO(image)) as opened:
-        rgba = to_rgba(opened)
+    try:
+        with Image.open(io.BytesIO(image)) as opened:
+            rgba = to_rgba(opened)
+    except (OSError, *DAMAGE, Image.DecompressionBombError) as error:
+        raise UserError(
+            f"a picture is damaged ({error}). In a dataset, `insideout verify` names it."
+        ) from error
     side = max(rgba.size)
     canvas = Image.new("RGBA", (side, side), "white")
     canvas.alpha_composite(rgba, ((side - rgba.width) // 2, (side - rgba.height) // 2))

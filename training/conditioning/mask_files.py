@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from render.failures import UserError
+from render.failures import DAMAGE, UserError
 from training.conditioning.encoder import to_rgba
 from training.conditioning.masks import Masks
 from training.conditioning.shown import FAINT
@@ -34,7 +34,7 @@ def _gray(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
         with Image.open(path) as opened:
             values = np.asarray(opened.convert("L"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, *DAMAGE, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a readable mask ({error}). Give a PNG.") from error
     if values.shape != shape:
         raise UserError(f"{path}: {values.shape[::-1]} pixels, its image has {shape[::-1]}. Make them equal.")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from render.failures import UserError
+from render.failures import DAMAGE, UserError
 from training.conditioning.cameras import camera_numbers
 
 
@@ -24,7 +24,7 @@ def read_poses(path: Path) -> dict[str, np.ndarray]:
         frames = {str(frame["file_path"]): _camera(frame, whole) for frame in whole["frames"]}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file of cameras.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, *DAMAGE) as error:
         raise UserError(
             f"{path}: not a file of cameras ({type(error).__name__}: {error}). Give a transforms.json with "
             "camera_angle_x and, for each frame, file_path and transform_matrix."
