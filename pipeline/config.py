@@ -65,7 +65,7 @@ def _clause(problem: dict[str, Any], model: type[BaseModel], spell: Callable[[st
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if problem["type"] == "value_error":  # a check of several fields: the message names them
         return f"{name}: {message}" if name else message
-    return f"{name}: {message}, not {reprlib.repr(problem['input'])}"
+    return f"{name}: {message}, not {reprlib.repr(problem['input'])[:200]}"
 
 
 def _known(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:

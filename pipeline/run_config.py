@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fuse.config import FuseConfig
 from pipeline.config import EngineConfig, explain
 from render.config import RenderConfig
-from render.failures import UserError
+from render.failures import DAMAGE, UserError
 from training.config import TrainConfig
 
 
@@ -50,7 +50,7 @@ def load(path: Path) -> RunConfig:
         raise UserError(f"{path}: cannot be read ({error.strerror}).{known}") from error
     except RecursionError:
         raise UserError(f"{path}: not a configuration: it is nested too deeply.") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, *DAMAGE) as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(

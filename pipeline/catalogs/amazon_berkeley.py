@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.catalogs.entry import Entry, read_json_lines
 from pipeline.output.licenses import License
-from render.failures import UserError
+from render.failures import DAMAGE, UserError
 
 NAME = "abo"
 _TABLE = "3dmodels/metadata/3dmodels.csv.gz"
@@ -48,7 +48,7 @@ def _table(path: Path) -> list[dict[str, str]]:
         if not {"3dmodel_id", "path"} <= set(rows.fieldnames or ()):
             raise ValueError("no columns 3dmodel_id and path")
         return list(rows)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, csv.Error, *DAMAGE) as error:
         raise UserError(f"{path}: cannot be read ({error}). Download it again.") from None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.output.licenses import License
-from render.failures import UserError
+from render.failures import DAMAGE, UserError
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def read_json(path: Path) -> Any:
     try:
         data = path.read_bytes()
         return json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, *DAMAGE) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}). Download it again.") from None
 
 
@@ -40,5 +40,5 @@ def read_json_lines(path: Path) -> list[Any]:
         data = path.read_bytes()
         text = gzip.decompress(data) if path.suffix == ".gz" else data
         return [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, *DAMAGE) as error:
         raise UserError(f"{path}: cannot be read as lines of JSON ({error}). Download it again.") from None

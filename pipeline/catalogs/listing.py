@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.catalogs import amazon_berkeley, google_scanned, objaverse, sweethome3d
 from pipeline.catalogs.entry import Entry
 from pipeline.output.licenses import is_known
-from render.failures import UserError
+from render.failures import DAMAGE, UserError
 
 CATALOGS = (objaverse, amazon_berkeley, google_scanned, sweethome3d)
 _HEADER = ("path", "root", "uid", "caption", "category", "license")
@@ -27,10 +27,16 @@ def write_list(folder: Path, to: Path, require_license: bool = False) -> tuple[s
     if catalog is None:
         known = ", ".join(one.NAME for one in CATALOGS)
         raise UserError(f"{folder}: no catalog of {known} found. docs/catalogs.md says what each looks like.")
-    found = list(catalog.entries(folder))
+    try:
+        found = list(catalog.entries(folder))
+    except UserError:
+        raise
+    except DAMAGE as error:
+        reason = f"damaged, or of another version ({type(error).__name__}: {error})"
+        raise UserError(f"{folder}: its catalog of {catalog.NAME} is {reason}. Download it again.") from error
     listed = [one for one in found if not require_license or is_known(str(one.license))]
     to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_text(as_csv(listed, folder.absolute(), to.absolute().parent), encoding="utf-8")
+    to.write_text(as_csv(listed, folder.absolute(), to.absolute().parent), encoding="utf-8", errors="replace")
     return catalog.NAME, len(listed), len(found) - len(listed)
 
 

@@ -28,7 +28,7 @@ from fuse.dataset import storage
 from fuse.dataset.names import RULE, is_name
 from pipeline.inputs.file_stats import Stamps
 from pipeline.output.licenses import is_known
-from render.failures import UserError
+from render.failures import DAMAGE, UserError
 from render.importing.formats import SUPPORTED
 from render.references import archives
 from render.references.spelling import is_text, spelled, unspelled
@@ -295,7 +295,9 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     read = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}[path.suffix.lower()]
     try:
         yield from read(path)
-    except (OSError, ValueError, csv.Error) as error:
+    except UserError:
+        raise
+    except (OSError, csv.Error, *DAMAGE) as error:
         raise UserError(f"{path}: cannot be read as {path.suffix[1:].upper()}: {error}") from error
 
 

@@ -120,6 +120,6 @@ class _Lock:
 def _parse(found: bytes) -> dict[str, object]:
     try:
         values = json.loads(found)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}

@@ -15,7 +15,7 @@ import yaml
 
 from fuse.dataset.layout import Layout
 from pipeline.output.card import ShardFacts, shard_facts, table
-from render.failures import UserError
+from render.failures import DAMAGE, UserError
 from training import checkpoints
 from training.config import TrainConfig
 from training.evaluate import EVALUATIONS
@@ -109,9 +109,15 @@ def _last_values(folder: Path, step: int) -> Iterator[tuple[str, int, str]]:
 def _evaluations(folder: Path, checkpoint: str) -> Iterator[str]:
     """What `insideout evaluate` kept of the checkpoint: a line and a table each."""
     for path in sorted(folder.glob(f"{checkpoint}*.json")):
-        found = json.loads(path.read_text())
-        yield f"{found['objects_of']}:"
-        yield table(("score", "value", "floor", "ceiling"), _scores(found["scores"]["scores"]))
+        try:
+            found = json.loads(path.read_text())
+            scores = table(("score", "value", "floor", "ceiling"), _scores(found["scores"]["scores"]))
+            about = f"{found['objects_of']}:"
+        except DAMAGE as error:
+            reason = f"not what `insideout evaluate` keeps ({type(error).__name__}: {error})"
+            raise UserError(f"{path}: {reason}. Delete it.") from None
+        yield about
+        yield scores
 
 
 def _scores(scores: Iterable[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
@@ -121,4 +127,4 @@ def _scores(scores: Iterable[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and abs(value) < math.inf

@@ -40,6 +40,8 @@ def test_sections_fill_the_stages_and_the_rest_keeps_its_defaults(tmp_path: Path
         ("render: [1]", "render: should have keys with values, not .1."),
         ("- 1", "expected sections render, fuse, train, engine"),
         ("render: {views: 3", "not YAML"),
+        ("render: {views: !!bool x}", "not YAML"),
+        ("render: {views: !!timestamp x}", "not YAML"),
         ("render: {views: 0}\nfuse: {points: x}", "render.views.*; fuse.points"),
     ],
 )
@@ -49,6 +51,14 @@ def test_errors_name_file_and_key(tmp_path: Path, text: str, expected: str):
         load(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_value_without_end_is_shown_in_short(tmp_path: Path):
+    levels = [", ".join(f"&a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 7))]
+    path = write(tmp_path, f"render: {{views: [&a0 [x], {', '.join(levels)}]}}")
+    with pytest.raises(UserError, match="views") as caught:
+        load(path)
+    assert len(str(caught.value)) < 1000
 
 
 def test_the_hash_tells_configurations_apart_and_is_stable():

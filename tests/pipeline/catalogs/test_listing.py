@@ -126,6 +126,34 @@ def test_a_folder_without_catalog_and_a_damaged_one_are_named(tmp_path: Path):
         write_list(tmp_path, tmp_path / "x.csv")
 
 
+@pytest.mark.parametrize(
+    ("make", "file", "data"),
+    [
+        (objaverse, "metadata/000-000.json.gz", "[1]"),
+        (objaverse, "metadata/000-000.json.gz", '{"aa11": 1}'),
+        (objaverse, "metadata/000-000.json.gz", "[" * 100_000),
+        (objaverse, "lvis-annotations.json.gz", "[1]"),
+        (abo, "listings/metadata/listings_0.json.gz", "1"),
+        (abo, "3dmodels/metadata/3dmodels.csv.gz", f"3dmodel_id,path\n{'x' * 200_000},A\n"),
+    ],
+)
+def test_a_catalog_of_another_shape_is_named(make, file: str, data: str, tmp_path: Path):
+    make(tmp_path)
+    put(tmp_path / file, data)
+    with pytest.raises(UserError, match=f"{tmp_path}.*Download it again"):
+        write_list(tmp_path, tmp_path / "x.csv")
+
+
+def test_a_damaged_stream_and_half_of_a_letter(tmp_path: Path):
+    objaverse(tmp_path)
+    path = tmp_path / "metadata" / "000-000.json.gz"
+    put(path, '{"aa11": {"name": "half \\ud800"}}')
+    assert "half ?" in (write_list(tmp_path, tmp_path / "x.csv"), (tmp_path / "x.csv").read_text())[1]
+    path.write_bytes(path.read_bytes()[:10] + b"\xff" * 20)
+    with pytest.raises(UserError, match=r"000-000\.json\.gz"):
+        write_list(tmp_path, tmp_path / "x.csv")
+
+
 def test_properties_as_java_reads_them():
     text = b"# no\n! no\na=1\nb : two\nc three\nd\\=e=\\u20ac\\n\nlong=one \\\n  two\ne=\nback=a\\\\\nlast=x"
     found = {"a": "1", "b": "two", "c": "three", "d=e": "\u20ac", "long": "one two", "e": ""}

@@ -78,6 +78,8 @@ def test_the_version():
         (["curate", "a", "--clusters", "-3"], "curate: clusters -3: it must be at least 0."),
         (["view", "a", "b", "--views", "-1"], "view: views -1: it must be at least 0."),
         (["bench", "--repeat", "0"], "bench: repeat 0: it must be at least 1."),
+        (["verify", "s3://name:secret@[x"], "s3://...: not an address (Invalid IPv6 URL). Correct it."),
+        (["verify", "//[x"], "//[x"),
         (["completion", "tcsh"], "completion: SHELL is one of bash, zsh, fish, not 'tcsh'."),
         (["submit", "--address", "x"], "submit takes one of"),
     ],
