@@ -34,11 +34,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from fuse.dataset import tables
 from fuse.dataset.layout import MANIFEST
 from fuse.dataset.manifest import Part, read_manifest
 from fuse.dataset.shard import ShardError
 from fuse.dataset.storage import publish_bytes
+from fuse.dataset.tables import required
 from render.failures import DAMAGE
 from training.objectives.condition import Condition
 
@@ -212,7 +212,7 @@ def _plain(value: object) -> object:
 
 def _table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     names = list(columns or _SCHEMA.names)
-    with tables.readable(path, "not a whole file of drawn clouds", "Draw again."):
+    try:
         table = pq.read_table(
             path,
             columns=names,
@@ -220,4 +220,6 @@ def _table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             thrift_string_size_limit=_FOOTER,
             thrift_container_size_limit=_FOOTER,
         )
-        return tables.required(table, pa.schema([_SCHEMA.field(name) for name in names]))
+        return required(table, pa.schema([_SCHEMA.field(name) for name in names]))
+    except (pa.ArrowException, OSError) as error:
+        raise ShardError(f"{path}: not a whole file of drawn clouds ({error}). Draw again.") from error
