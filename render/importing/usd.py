@@ -8,6 +8,8 @@ prims first, for each may inherit another value. The layer also says
   translation, rotation and scale;
 - of a prim that resets the transforms above it where it stands;
 - of polygons that name a vertex twice that they do not (`render.importing.usd_polygons`);
+- of shapes without a color that their material reads the one that it falls back on
+  (`render.importing.usd_fallbacks`);
 - of skeletons that hold a pose that they rest in it (`render.importing.usd_poses`);
 - of instancers whose instances have colors where each instance is (`render.importing.usd_scatter`);
 - of solids that they are meshes (`render.importing.usd_solids`);
@@ -31,6 +33,7 @@ from render.failures import DAMAGE
 from render.importing import gltf_nodes
 from render.importing.rawmesh import Y_UP
 from render.importing.usd_faces import name_others
+from render.importing.usd_fallbacks import say_fallbacks
 from render.importing.usd_polygons import simplify
 from render.importing.usd_poses import hold_pose
 from render.importing.usd_scatter import spread
@@ -157,7 +160,7 @@ def _with_what_is_lost(path: Path, target: Path) -> tuple[Path, Any]:
         changes = sum(_state(prim) + _keep_matrix(prim) + become_mesh(prim) for prim in own)
         changes += sum(_block_empty(prim) for prim in own) + _bind_directly(own)
         changes += scattered + find_tiles(stage, path)
-        changes += sum(simplify(prim) + hold_pose(prim) for prim in own)
+        changes += sum(simplify(prim) + hold_pose(prim) + say_fallbacks(prim) for prim in own)
         if not changes + sum(name_others(prim) for prim in own):
             return path, stage
         stage.GetRootLayer().Save()

@@ -41,7 +41,22 @@ def _material(name: str, color: str) -> str:
     )
 
 
-MATERIALS = _material("red", "1, 0, 0") + _material("blue", "0, 0, 1") + _material("unsaid", "")
+READ = """def Material "read" {
+    token outputs:surface.connect = </read/s.outputs:surface>
+    def Shader "s" {
+        uniform token info:id = "UsdPreviewSurface"
+        color3f inputs:diffuseColor.connect = </read/r.outputs:result>
+        token outputs:surface
+    }
+    def Shader "r" {
+        uniform token info:id = "UsdPrimvarReader_float3"
+        string inputs:varname = "displayColor"
+        float3 inputs:fallback = (1, 0, 0)
+        float3 outputs:result
+    }
+}
+"""
+MATERIALS = READ + _material("red", "1, 0, 0") + _material("blue", "0, 0, 1") + _material("unsaid", "")
 CASES = {
     "others have the mesh's material": (BOUND.format("blue") + BESIDE, (RED, BLUE)),
     "others display a color": (DISPLAYED.format("(0, 0, 1)") + BESIDE, (RED, BLUE)),
@@ -49,6 +64,8 @@ CASES = {
     "others have nothing": (BESIDE, (RED, GRAY)),
     "a material before colors": (BOUND.format("red") + VARIED, (RED, RED)),
     "colors before a material without": (BOUND.format("unsaid") + VARIED, (BLUE, GREEN)),
+    "a material that reads colors": (BOUND.format("read") + VARIED, (BLUE, GREEN)),
+    "a material that reads none": (BOUND.format("read"), (RED, RED)),
     "no colors": (DISPLAYED.format(""), (GRAY, GRAY)),
 }
 
