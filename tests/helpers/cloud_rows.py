@@ -51,21 +51,7 @@ def make_row(
         "solid_xyz": _surface(shape, rng, solid) / 2,
         "solid_method": "winding" if solid else "none",
         "cameras": [{"camera_to_world": _around(view), "fov": 0.7} for view in range(views)],
-        "quality": {
-            "singular_values": np.ones(3, np.float32),
-            "dense_outside": points,
-            "dense_hidden": hidden,
-            "dense_cracks": 0,
-            "hidden_fraction": 0.0,
-            "spacing": 0.1,
-            "footprint": 0.01,
-            "mixed_dropped": 0,
-            "mixed_kept": 0,
-            "watertight": False,
-            **dict.fromkeys(("closed_share", "volume", "volume_fraction"), 0.0),
-            **dict.fromkeys(("thickness_low", "thickness_median", "thickness_high"), 0.0),
-            "shells": 0,
-        },
+        "quality": _quality(points, hidden),
         "cluster": None,
         "weight": 1.0,
         "seed": index,
@@ -75,6 +61,25 @@ def make_row(
         row[interior_column(view)] = _mask(255 * (shape == "ball"))
         row[layers_column(view)] = _mask(4 if shape == "ball" else 2)
     return row
+
+
+def _quality(points: int, hidden: int) -> dict[str, Any]:
+    """Measures of as many points; those that no test asks for are constant."""
+    return {
+        "singular_values": np.ones(3, np.float32),
+        "dense_outside": points,
+        "dense_hidden": hidden,
+        "dense_cracks": 0,
+        "hidden_fraction": 0.0,
+        "spacing": 0.1,
+        "footprint": 0.01,
+        "mixed_dropped": 0,
+        "mixed_kept": 0,
+        "watertight": False,
+        **dict.fromkeys(("closed_share", "volume", "volume_fraction"), 0.0),
+        **dict.fromkeys(("thickness_low", "thickness_median", "thickness_high"), 0.0),
+        "shells": 0,
+    }
 
 
 def _around(view: int) -> np.ndarray:
