@@ -157,7 +157,9 @@ class Draws:
             clouds = np.frombuffer(values["clouds"], "<f2").reshape(shape).astype(np.float32)
             toward = np.frombuffer(values["toward"], "<f4").reshape(len(clouds), 3)
         except DAMAGE as error:
-            raise ShardError(f"{self.folder / file}: {values['uid']} is damaged ({error}).") from error
+            raise ShardError(
+                f"{self.folder / file}: {values['uid']} is damaged ({error}). Draw anew."
+            ) from error
         if not np.isfinite(clouds).all():
             raise ShardError(
                 f"{self.folder / file}: {values['uid']} has points that are NaN or infinite. Draw anew."
