@@ -1,9 +1,17 @@
-"""The elements of a Blender mesh as arrays: vertices, corners, polygons, triangles."""
+"""What Blender holds, taken out of it: the elements of a mesh as arrays, the file behind an image."""
 
 from __future__ import annotations
 
+import io
+
 import bpy
 import numpy as np
+from PIL import Image
+
+from render.failures import DAMAGE
+
+UNREADABLE = (OSError, *DAMAGE, Image.DecompressionBombError)
+"""What Pillow raises for a picture that is missing or damaged."""
 
 
 def read(collection: bpy.types.bpy_prop_collection, name: str, width: int, dtype: type) -> np.ndarray:
@@ -27,3 +35,10 @@ def corner_vertices(mesh: bpy.types.Mesh) -> np.ndarray:
 def has_triangles_only(mesh: bpy.types.Mesh) -> bool:
     """Whether each three corners, in their order, are a polygon."""
     return len(mesh.loops) == 3 * len(mesh.polygons)  # no polygon has fewer corners
+
+
+def opened(image: bpy.types.Image) -> Image.Image:
+    """The file behind an image. Raises one of UNREADABLE, here or as its pixels are read."""
+    packed = image.packed_file
+    path = bpy.path.abspath(image.filepath).replace("\\", "/")  # as Blender reads names from Windows
+    return Image.open(io.BytesIO(packed.data) if packed else path)

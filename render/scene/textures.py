@@ -18,7 +18,7 @@ from typing import Any
 import bpy
 from PIL import Image
 
-from render.failures import DAMAGE
+from render.elements import UNREADABLE, opened
 from render.references.closure import missing_images
 from render.references.lookup import TILE, Found, LocalTree, Search
 from render.references.spelling import spelled
@@ -108,11 +108,11 @@ def _decode_by_pillow() -> None:
     """Give images that are there, and that Blender cannot decode, the pixels that Pillow finds in them."""
     encoded = [image for image in bpy.data.images if image.source in ("FILE", "MOVIE")]
     for image in [image for image in encoded if not _has_pixels(image)]:
-        packed, buffer = image.packed_file, io.BytesIO()
+        buffer = io.BytesIO()
         try:
-            with Image.open(io.BytesIO(packed.data) if packed else bpy.path.abspath(image.filepath)) as found:
+            with opened(image) as found:
                 found.convert("RGBA").save(buffer, "PNG", compress_level=1)
-        except (OSError, *DAMAGE, Image.DecompressionBombError):
+        except UNREADABLE:
             continue
         image.source = "FILE"  # a GIF is a movie to Blender
         image.pack(data=buffer.getvalue(), data_len=buffer.tell())
@@ -144,11 +144,10 @@ def _image_behind(socket: bpy.types.NodeSocket) -> Any:
 
 
 def _has_alpha(image: bpy.types.Image) -> bool:
-    packed = image.packed_file
     try:
-        with Image.open(io.BytesIO(packed.data) if packed else bpy.path.abspath(image.filepath)) as file:
+        with opened(image) as file:
             return file.has_transparency_data
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except UNREADABLE:
         return False
 
 
@@ -171,13 +170,12 @@ def _drop_oversized() -> list[str]:
 
 
 def _is_oversized(image: bpy.types.Image) -> bool:
-    packed = image.packed_file
     try:
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-            Image.open(io.BytesIO(packed.data) if packed else bpy.path.abspath(image.filepath)).close()
+            opened(image).close()
     except Image.DecompressionBombError:
         return True
-    except (OSError, *DAMAGE):  # missing, or not a format of Pillow's: left to Blender
+    except UNREADABLE:  # missing, or not a format of Pillow's: left to Blender
         return False
     return False
 

@@ -6,14 +6,12 @@ mix factors keep their effect. Nodes are added but never changed.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import bpy
-from PIL import Image
 
-from render.failures import DAMAGE
+from render.elements import UNREADABLE, opened
 
 Color = tuple[float, float, float]
 Socket = bpy.types.NodeSocket
@@ -22,7 +20,6 @@ GRAY: Color = (0.8, 0.8, 0.8)
 CLEAR = 1 / 64  # a constant alpha up to this hides the surface on purpose
 METAL = 0.25  # a specular color brighter than this is a metal's; water's is 0.02, diamond's 0.17
 SPECULAR_GLOSSINESS = 100  # such materials have an index of refraction of 1000, or 0 for an infinite one
-UNREADABLE = (OSError, *DAMAGE, Image.DecompressionBombError)  # what Pillow raises
 VARYING = {"ATTRIBUTE", "VERTEX_COLOR", "GROUP", "GROUP_INPUT"}  # alpha may vary over the surface
 
 
@@ -107,13 +104,6 @@ def _clear_nowhere(image: bpy.types.Image | None) -> bool:
             return "A" in pixels.getbands() and pixels.getchannel("A").point(_hides).getbbox() is None
     except UNREADABLE:
         return False
-
-
-def opened(image: bpy.types.Image) -> Image.Image:
-    """The file behind an image. Raises one of UNREADABLE, here or as its pixels are read."""
-    packed = image.packed_file
-    path = bpy.path.abspath(image.filepath).replace("\\", "/")  # as Blender reads names from Windows
-    return Image.open(io.BytesIO(packed.data) if packed else path)
 
 
 class _Walk:

@@ -13,7 +13,7 @@ import numpy as np
 from mathutils import Euler
 from PIL import Image
 
-from render.shading.basecolor import UNREADABLE, opened
+from render.elements import UNREADABLE, opened
 from render.srgb import srgb_to_linear
 from render.surfaces.corners import Corners, Places
 from render.surfaces.texture import Texture
@@ -23,8 +23,6 @@ Field = Callable[[Places], np.ndarray]
 """N places -> (N, 3) float32, of colors linear, or (N,) float32 of a value."""
 LARGEST = 1 << 26  # texels of an image that is sampled here
 _EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
-
-
 _BRIGHTNESS = np.array([0.2126729, 0.7151522, 0.0721750], np.float32)
 
 
