@@ -121,9 +121,9 @@ def _reason(error: RuntimeError, file: Path, named: str) -> str:
 
 
 def _gltf(path: Path, kind: str, scratch: Path) -> Imported:
-    plain, notes = gltf.plain_gltf(path, scratch)
     if gltf.is_first_version(path):
         return _converted(path, kind, scratch, ["glTF 1.0, through assimp"])
+    plain, notes = gltf.plain_gltf(path, scratch)
     name = _run(bpy.ops.import_scene.gltf, path, plain, disable_bone_shape=True, loglevel=50)
     _leave_orphans_out()
     return Imported(kind, name, notes)

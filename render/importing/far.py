@@ -23,7 +23,6 @@ from render.importing.rawmesh import Y_UP, far_offset
 
 _OBJ_VERTEX = re.compile(rb"^([ \t]*v[ \t]+)([^\s]+)[ \t]+([^\s]+)[ \t]+([^\s]+)", re.MULTILINE)
 _STL_VERTEX = re.compile(rb"^([ \t]*vertex[ \t]+)([^\s]+)[ \t]+([^\s]+)[ \t]+([^\s]+)", re.MULTILINE)
-_CONTINUED = re.compile(rb"\\\r?\n")
 
 
 def scene_offset() -> np.ndarray:
@@ -90,7 +89,7 @@ def _box_corners(mesh: bpy.types.Mesh) -> np.ndarray:
 
 
 def _obj(path: Path, scratch: Path, offset: np.ndarray) -> Path:
-    text = _shifted(_CONTINUED.sub(b" ", path.read_bytes()), _OBJ_VERTEX, Y_UP[:3, :3].T @ offset)
+    text = _shifted(obj.joined(path.read_bytes()), _OBJ_VERTEX, Y_UP[:3, :3].T @ offset)
     return _written(scratch / path.name, obj.from_elsewhere(text, path, scratch))
 
 

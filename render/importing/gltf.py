@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ _KNOWN = frozenset(
         "KHR_materials_anisotropy",
     }
 )
+_FIRST_VERSION = re.compile(rb'"version"\s*:\s*"1\.')
 _LARGEST = 1 << 31  # bytes that one decoded view may have
 
 Json = dict[str, Any]
@@ -134,11 +136,10 @@ def parse(path: Path) -> tuple[Json, bytes] | None:
 
 def is_first_version(path: Path) -> bool:
     """Whether a file is glTF 1.0, which Blender does not read."""
-    with path.open("rb") as file:
-        head = file.read(8)
-    if head[:4] == b"glTF":
-        return head[4:] == b"\1\0\0\0"
-    parsed = parse(path)
+    raw = path.read_bytes()
+    if raw[:4] == b"glTF":
+        return raw[4:8] == b"\1\0\0\0"
+    parsed = parse(path) if _FIRST_VERSION.search(raw) else None  # a large text is parsed once
     asset = parsed[0].get("asset") if parsed else None
     return isinstance(asset, dict) and str(asset.get("version", "")).startswith("1.")
 

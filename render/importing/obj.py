@@ -66,6 +66,11 @@ def _copied(text: bytes, path: Path, scratch: Path) -> Path:
     return copy
 
 
+def joined(text: bytes) -> bytes:
+    """An OBJ's text with each continued line as one."""
+    return _CONTINUED.sub(b" ", text)
+
+
 def _faces(text: bytes) -> int:
     """How many faces there are at least."""
     return text.count(b"\nf ") + text.count(b"\nf\t") + text.startswith((b"f ", b"f\t"))
@@ -83,7 +88,7 @@ def whole(path: Path, scratch: Path) -> Path | None:
         return None
     counts = {b"v": 0, b"vt": 0, b"vn": 0}
     places, rest = [], []
-    for line in _CONTINUED.sub(b" ", text).splitlines():
+    for line in joined(text).splitlines():
         keyword, *words = line.partition(b"#")[0].split() or [b""]
         if keyword in counts:
             counts[keyword] += 1
@@ -142,7 +147,7 @@ def _has_weights(text: bytes) -> bool:
 
 def _as_defined(text: bytes, path: Path) -> bytes:
     """The text with the names of materials in the encoding of the libraries that define them."""
-    used = {match[2] for match in _USED.finditer(text) if not match[2].isascii()}
+    used = set() if text.isascii() else {match[2] for match in _USED.finditer(text) if not match[2].isascii()}
     if not used:
         return text
     defined = {name for library in _libraries(text, path) for name in _DEFINED.findall(library.read_bytes())}
