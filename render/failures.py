@@ -87,6 +87,12 @@ class UserError(ValueError):
         return printable(super().__str__())
 
 
+def at_least(name: str, value: float, least: float) -> None:
+    """UserError if a setting is too low."""
+    if value < least:
+        raise UserError(f"{name} {value}: it must be at least {least}.")
+
+
 def printable(text: str) -> str:
     r"""A text, perhaps a stranger's, that a terminal only displays: control characters become `\x1b`."""
     return text if text.isprintable() else "".join(map(_shown, text))

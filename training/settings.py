@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from render.failures import UserError
+from render.failures import UserError, at_least
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 """The arithmetic of a network, in training and in sampling."""
@@ -43,12 +43,6 @@ class Sampling:
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("seed", 0), ("batch", 1)):
             at_least(name, getattr(self, name), least)
-
-
-def at_least(name: str, value: float, least: float) -> None:
-    """UserError if a setting is too low."""
-    if value < least:
-        raise UserError(f"{name} {value}: it must be at least {least}.")
 
 
 class Opening(TypedDict):

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.terminal import show
-from render.failures import UserError
-from training.settings import at_least
+from render.failures import UserError, at_least
 
 _ENGINE_MODELS = 8  # per worker
 

@@ -9,7 +9,7 @@ from tyro.conf import DisallowNone, Positional
 
 from pipeline.arguments import Dataset
 from pipeline.terminal import show
-from training.settings import at_least
+from render.failures import at_least
 
 
 @dataclass(frozen=True)

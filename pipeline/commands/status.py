@@ -10,7 +10,7 @@ from tyro.conf import DisallowNone, Positional
 
 from pipeline.arguments import Dataset, Models
 from pipeline.terminal import show
-from training.settings import at_least
+from render.failures import at_least
 
 _CLEAR = "\x1b[2J\x1b[H"
 

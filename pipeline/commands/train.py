@@ -9,8 +9,8 @@ from tyro.conf import DisallowNone, Positional
 
 from pipeline.arguments import ConfigFile, Dataset
 from pipeline.terminal import show
+from render.failures import at_least
 from training.config import TrainConfig
-from training.settings import at_least
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from tyro.conf import DisallowNone, Positional
 
 from pipeline.arguments import Dataset, Uid
 from pipeline.terminal import show
-from render.failures import UserError
-from training.settings import at_least
+from render.failures import UserError, at_least
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tyro.conf import DisallowNone
 
-from training.settings import at_least
+from render.failures import at_least
 
 EncoderName = Literal["efficientnet_lite0", "clip_image", "clip_grid", "dinov2_grid"]
 

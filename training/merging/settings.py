@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from render.failures import UserError
-from training.settings import Running, Sampling, at_least
+from render.failures import UserError, at_least
+from training.settings import Running, Sampling
 
 MergeRule = Literal["union", "sample", "consensus", "silhouettes", "hull", "mean"]
 """How clouds of one object are merged without learning (`training.merging.rules`)."""
