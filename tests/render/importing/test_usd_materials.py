@@ -41,21 +41,30 @@ def _material(name: str, color: str) -> str:
     )
 
 
-READ = """def Material "read" {
-    token outputs:surface.connect = </read/s.outputs:surface>
-    def Shader "s" {
+def _connected(name: str, output: str, readers: str) -> str:
+    """A material whose diffuse color is an output of one of its readers."""
+    return f"""def Material "{name}" {{
+    token outputs:surface.connect = </{name}/s.outputs:surface>
+    def Shader "s" {{
         uniform token info:id = "UsdPreviewSurface"
-        color3f inputs:diffuseColor.connect = </read/r.outputs:result>
+        color3f inputs:diffuseColor.connect = </{name}/{output}>
         token outputs:surface
-    }
-    def Shader "r" {
+    }}
+{readers}}}
+"""
+
+
+READ = _connected(
+    "read",
+    "r.outputs:result",
+    """    def Shader "r" {
         uniform token info:id = "UsdPrimvarReader_float3"
         string inputs:varname = "displayColor"
         float3 inputs:fallback = (1, 0, 0)
         float3 outputs:result
     }
-}
-"""
+""",
+)
 MATERIALS = READ + _material("red", "1, 0, 0") + _material("blue", "0, 0, 1") + _material("unsaid", "")
 CASES = {
     "others have the mesh's material": (BOUND.format("blue") + BESIDE, (RED, BLUE)),
@@ -112,14 +121,10 @@ def test_an_instancer_without_colors_stays(render: Callable[..., Bundle], tmp_pa
     _require_halves(render(tmp_path / "a.usda"), (GRAY, GRAY))
 
 
-TEXTURED = """def Material "m" {
-    token outputs:surface.connect = </m/s.outputs:surface>
-    def Shader "s" {
-        uniform token info:id = "UsdPreviewSurface"
-        color3f inputs:diffuseColor.connect = </m/t.outputs:rgb>
-        token outputs:surface
-    }
-    def Shader "t" {
+TEXTURED = _connected(
+    "m",
+    "t.outputs:rgb",
+    """    def Shader "t" {
         uniform token info:id = "UsdUVTexture"
         asset inputs:file = @NAME@
         float2 inputs:st.connect = </m/r.outputs:result>
@@ -130,8 +135,8 @@ TEXTURED = """def Material "m" {
         string inputs:varname = "st"
         float2 outputs:result
     }
-}
-"""
+""",
+)
 PLACES = "texCoord2f[] primvars:st = [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1)]"
 
 

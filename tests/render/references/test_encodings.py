@@ -54,22 +54,20 @@ def test_names_in_other_encodings(case: str, tmp_path: Path):
 @pytest.mark.parametrize("encoding", ["gbk", "cp932", "utf-16", "utf-16-le", "utf-8-sig", "cp1252"])
 def test_materials_named_in_other_encodings(encoding: str, tmp_path: Path):
     """The last byte of a name in Shift-JIS may be a backslash, which would continue its line."""
-    root = tmp_path / "models"
-    name = "stühl" if encoding == "cp1252" else "表"
-    body = OBJ.format(mtllib="mtllib m.mtl\n", usemtl=f"usemtl {name}\n")
-    text(root / "c/m.obj", body.encode(encoding))
-    text(root / "c/m.mtl", f"newmtl {name}\nKd 1 1 1\nmap_Kd wood.png\n".encode(encoding))
-    picture(root / "c/wood.png")
-    found, staged = imported(root, "c/m.obj", tmp_path)
-    assert (found["colors"], found["missing"]) == ([RED], []), staged
+    _require_material("stühl" if encoding == "cp1252" else "表", encoding, encoding, tmp_path)
 
 
 @pytest.mark.parametrize(("inside", "beside"), [("utf-8", "gbk"), ("gbk", "utf-8"), ("utf-8", "cp932")])
 def test_a_library_in_another_encoding_than_its_model(inside: str, beside: str, tmp_path: Path):
+    _require_material(CHAIR, inside, beside, tmp_path)
+
+
+def _require_material(name: str, inside: str, beside: str, tmp_path: Path) -> None:
+    """A material of this name is found, in the encodings of the OBJ and of its MTL."""
     root = tmp_path / "models"
-    body = OBJ.format(mtllib="mtllib m.mtl\n", usemtl=f"usemtl {CHAIR}\n")
+    body = OBJ.format(mtllib="mtllib m.mtl\n", usemtl=f"usemtl {name}\n")
     text(root / "c/m.obj", body.encode(inside))
-    text(root / "c/m.mtl", f"newmtl {CHAIR}\nKd 1 1 1\nmap_Kd wood.png\n".encode(beside))
+    text(root / "c/m.mtl", f"newmtl {name}\nKd 1 1 1\nmap_Kd wood.png\n".encode(beside))
     picture(root / "c/wood.png")
     found, staged = imported(root, "c/m.obj", tmp_path)
     assert (found["colors"], found["missing"]) == ([RED], []), staged
